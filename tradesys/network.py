@@ -1,0 +1,317 @@
+"""A whole network of systems in one process: the embedded setting, deterministic, no server.
+
+Nothing moves by itself: ``step`` carries what can be carried once, ``run`` steps until all is quiet.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Protocol, overload
+
+import polars as pl
+import pyarrow as pa
+from blake3 import blake3
+
+from tradesys.audit import Audit, audit
+from tradesys.clock import Clock, wall_clock
+from tradesys.errors import InvalidValue, StorageError
+from tradesys.records import PRICE_SCALE, Kind, Origin, parse_origin
+from tradesys.replication import Link, behind, links, replicate
+from tradesys.systems.customer import CustomerSystem
+from tradesys.systems.firm import FirmSystem
+from tradesys.systems.street import StreetSystem
+from tradesys.systems.system import System
+from tradesys.venue import BookVenue, Venue
+
+
+@dataclass(frozen=True)
+class OpeningBooks:
+    """What the firm's books say when a network is new: accounts, what they own, what is listed.
+
+    ``cash`` and ``tick_size`` are in 1/10,000 of the currency; ``shares`` is of each symbol.
+    """
+
+    accounts: Sequence[str] = ("alice", "bob", "carol", "dave")
+    symbols: Sequence[str] = ("ALFA", "BRVO", "CHRL")
+    cash: int = 1_000_000 * PRICE_SCALE
+    shares: int = 10_000
+    tick_size: int = 100
+    lot_size: int = 1
+
+
+class VenueFactory(Protocol):
+    """Makes the market outside: :class:`BookVenue`, or a ``partial`` of :class:`TapeVenue`."""
+
+    def __call__(self, *, clock: Clock, folder: Path | None) -> Venue: ...
+
+
+@dataclass
+class _Cuts:
+    """Which pairs of systems cannot reach each other."""
+
+    pairs: set[frozenset[str]] = field(default_factory=set)
+
+    def between(self, one: str, other: str) -> bool:
+        return frozenset((one, other)) in self.pairs
+
+
+class Network:
+    """Customer-facing systems ``c1…``, street-side systems ``s1…``, and ``firm``, in one process.
+
+    :param customers: how many customer-facing systems, 1 to 255.
+    :param streets: how many street-side systems, 1 to 255.
+    :param firm: what the firm's books say at first.
+    :param data: the folder that holds every system's files. An acknowledged order is then on disk.
+        A folder that holds a network already is opened and goes on from there. None keeps all in
+        memory, for experiments: what is acknowledged is lost with the process.
+    :param venue: makes the market outside, by default one with an order book for each symbol.
+    :param clock: gives the time in ns since 1970; by default the wall clock.
+
+    >>> desk = Network(customers=3, streets=2)
+    >>> order = desk["c1"].submit(account="alice", symbol="ALFA", side="buy", order_qty=100,
+    ...                           price=50_0000)
+    >>> desk.run()
+    14
+    >>> str(desk["c3"].status(order).ord_status)
+    'new'
+    """
+
+    def __init__(
+        self,
+        customers: int = 3,
+        streets: int = 2,
+        *,
+        firm: OpeningBooks | None = None,
+        data: str | Path | None = None,
+        venue: VenueFactory = BookVenue,
+        clock: Clock = wall_clock,
+    ) -> None:
+        for name, count in (("customers", customers), ("streets", streets)):
+            if not 1 <= count <= 255:
+                raise InvalidValue(name, count, "a number from 1 to 255")
+        self.data = Path(data) if data is not None else None
+        self.clock = clock
+        self._lock = _lock(self.data) if self.data else None
+        if self.data:
+            _check_counts(self.data, customers, streets)
+        self._cuts = _Cuts()
+        self._undelivered: dict[tuple[str, str], list[pa.RecordBatch]] = {}
+        self._streets = tuple(f"s{number}" for number in range(1, streets + 1))
+        self.street_for = cache(self._rendezvous)
+        self.venue = venue(clock=clock, folder=self.data)
+        self.systems: dict[str, System] = {}
+        for number in range(1, customers + 1):
+            self._add(CustomerSystem(Origin(Kind.CUSTOMER, number), clock=clock, folder=self.data))
+        for number in range(1, streets + 1):
+            self._add(self._street(number))
+        self.firm = FirmSystem(Origin(Kind.FIRM), clock=clock, folder=self.data)
+        self._add(self.firm)
+        self.links = links(list(self.systems.values()))
+        if not len(self.firm.tables["accounts"]):
+            self._open_books(firm or OpeningBooks())
+
+    @classmethod
+    def open(cls, data: str | Path, *, clock: Clock = wall_clock) -> "Network":
+        """Open the network whose files are in a folder.
+
+        :raises InvalidValue: the folder holds none.
+        """
+        customers, streets = _counts(Path(data))
+        if not customers or not streets:
+            raise InvalidValue("data", str(data), "a folder with the files of a network")
+        return cls(customers, streets, data=data, clock=clock)
+
+    @overload
+    def __getitem__(self, name: str) -> CustomerSystem: ...
+    @overload
+    def __getitem__(self, name: object) -> System: ...
+    def __getitem__(self, name: object) -> System:
+        """The system of this name."""
+        if name not in self.systems:
+            raise InvalidValue("system", name, f"one of {', '.join(self.systems)}")
+        return self.systems[str(name)]
+
+    def __iter__(self) -> Iterator[System]:
+        return iter(self.systems.values())
+
+    def __enter__(self) -> "Network":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        where = self.data or "memory only, lost with the process"
+        return f"<Network of {', '.join(self.systems)}: {where}>"
+
+    @property
+    def customers(self) -> list[CustomerSystem]:
+        """The customer-facing systems."""
+        return [s for s in self if isinstance(s, CustomerSystem)]
+
+    @property
+    def streets(self) -> list[StreetSystem]:
+        """The street-side systems."""
+        return [s for s in self if isinstance(s, StreetSystem)]
+
+    # ---- carrying
+
+    def step(self) -> int:
+        """Carry once: send orders, work them, replicate, clear. Gives how many records moved."""
+        moved = self._send()
+        moved += sum(street.work() for street in self.streets)
+        moved += sum(replicate(link) for link in self.links if self._reach(link))
+        moved += self.firm.clear()
+        return moved
+
+    def run(self) -> int:
+        """Step until nothing moves any more; gives how many records moved in all."""
+        total = 0
+        while moved := self.step():
+            total += moved
+        return total
+
+    def _send(self) -> int:
+        """Send each accepted request to the one street-side system whose symbol it is (claim 22)."""
+        moved = 0
+        for customer in self.customers:
+            for batch in customer.outgoing():
+                for street, part in self._by_street(batch):
+                    self._undelivered.setdefault((customer.name, street), []).append(part)
+        for (customer_name, street), batches in self._undelivered.items():
+            if batches and not self._cuts.between(customer_name, street):
+                target = self.systems[street]
+                assert isinstance(target, StreetSystem)
+                for batch in batches:
+                    target.accept(batch)
+                    moved += batch.num_rows
+                batches.clear()
+        return moved
+
+    def _by_street(self, batch: pa.RecordBatch) -> list[tuple[str, pa.RecordBatch]]:
+        symbols = batch["symbol"].dictionary_encode()
+        streets = pa.array([self.street_for(s) for s in symbols.dictionary.to_pylist()])
+        if len(streets) == 1:
+            return [(streets[0].as_py(), batch)]
+        each = streets.take(symbols.indices)
+        return [(s, batch.filter(pa.compute.equal(each, s))) for s in sorted(set(streets.to_pylist()))]
+
+    def _rendezvous(self, symbol: str) -> str:
+        """The street-side system of a symbol: the highest random weight (rendezvous hashing)."""
+        return max(self._streets, key=lambda s: blake3(f"{s}:{symbol}".encode()).digest())
+
+    # ---- faults
+
+    def partition(self, one: str, *others: str) -> None:
+        """Cut one system off from others (from all, when none is named), both ways."""
+        for name in (one, *others):
+            self[name]
+        rest = others or tuple(name for name in self.systems if name != one)
+        self._cuts.pairs |= {frozenset((one, other)) for other in rest}
+
+    def heal(self, one: str | None = None, *others: str) -> None:
+        """Mend the links between these systems; every link, when none is named."""
+        self._cuts.pairs = {
+            pair
+            for pair in self._cuts.pairs
+            if one is not None and not (one in pair and (not others or pair & set(others)))
+        }
+
+    def cut(self, one: str, other: str) -> bool:
+        """Whether two systems cannot reach each other now."""
+        return self._cuts.between(one, other)
+
+    def _reach(self, link: Link) -> bool:
+        return not self._cuts.between(link.source.name, link.target.name)
+
+    # ---- looking
+
+    def behind(self) -> pl.DataFrame:
+        """How far each link is behind: ``source, target, behind`` (records), ``cut``."""
+        rows = [
+            (link.source.name, link.target.name, behind(link), not self._reach(link))
+            for link in self.links
+        ]
+        return pl.DataFrame(rows, schema=["source", "target", "behind", "cut"], orient="row")
+
+    def undelivered(self) -> int:
+        """How many accepted requests have not reached their street-side system."""
+        return sum(b.num_rows for batches in self._undelivered.values() for b in batches)
+
+    def summary(self) -> dict[str, dict[str, int]]:
+        """How many records of each dataset each system holds."""
+        return {s.name: {name: len(table) for name, table in s.tables.items()} for s in self}
+
+    def audit(self) -> Audit:
+        """Check everything that must hold over all systems (:mod:`tradesys.audit`)."""
+        return audit(self)
+
+    def close(self) -> None:
+        """Make everything durable and close the files."""
+        for system in self:
+            system.close()
+        self.venue.close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    # ---- making
+
+    def _add(self, system: System) -> None:
+        self.systems[system.name] = system
+
+    def _street(self, number: int) -> StreetSystem:
+        name = f"s{number}"
+        return StreetSystem(
+            Origin(Kind.STREET, number),
+            clock=self.clock,
+            folder=self.data,
+            venue=self.venue,
+            owns=lambda symbol: self.street_for(symbol) == name,
+        )
+
+    def _open_books(self, books: OpeningBooks) -> None:
+        self.firm.list_instruments(
+            books.symbols, tick_size=books.tick_size, lot_size=books.lot_size
+        )
+        shares = dict.fromkeys(books.symbols, books.shares)
+        self.firm.open_accounts(books.accounts, cash=books.cash, shares=shares)
+        for link in self.links:
+            if link.source is self.firm:
+                replicate(link)
+
+
+def _lock(data: Path) -> int:
+    """Take the folder for this process alone."""
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        fd = os.open(data, os.O_RDONLY)
+    except OSError as error:
+        raise StorageError(f"{data}: {error.strerror}") from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(fd)
+        raise StorageError(f"{data}: in use by another process") from error
+    return fd
+
+
+def _counts(data: Path) -> tuple[int, int]:
+    """How many customer-facing and street-side systems have files in a folder."""
+    numbers = {Kind.CUSTOMER: 0, Kind.STREET: 0}
+    for folder in data.iterdir() if data.is_dir() else ():
+        if (folder / "authoritative").is_dir():
+            found = parse_origin(folder.name)
+            numbers[found.kind] = max(numbers.get(found.kind, 0), found.number)
+    return numbers[Kind.CUSTOMER], numbers[Kind.STREET]
+
+
+def _check_counts(data: Path, customers: int, streets: int) -> None:
+    found = _counts(data)
+    if found != (0, 0) and found != (customers, streets):
+        raise InvalidValue(
+            "data", str(data), f"a folder of {customers} and {streets} systems, not of {found}"
+        )

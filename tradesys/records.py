@@ -1,0 +1,270 @@
+"""The records: five datasets, their Arrow schemas, and the ids that name a record.
+
+A record is written once, by the system whose data it is, and never changed. Its id says who wrote it
+and as which one, so ids are unique with no coordination and a log of one origin is dense: record
+``n`` of an origin is row ``n`` of its log. Names of columns and of values are FIX's, in snake_case.
+Prices and cash are int64 in units of 1/10,000 of the currency, quantities are int64: no floats.
+"""
+
+from enum import IntEnum, StrEnum
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from tradesys.errors import InvalidValue
+
+PRICE_SCALE = 10_000
+"""Units of ``price``, ``last_px`` and ``amount`` in one unit of the currency."""
+
+CURRENCY = "USD"
+"""The asset that is cash. Every other asset is a symbol."""
+
+
+class Kind(IntEnum):
+    """Who can be the origin of a record: the three kinds of system, and the market outside."""
+
+    VENUE = 0
+    CUSTOMER = 1
+    STREET = 2
+    FIRM = 3
+
+
+class RequestType(StrEnum):
+    """What a customer asks for (FIX MsgType D, F, G)."""
+
+    NEW = "new"
+    CANCEL = "cancel"
+    REPLACE = "replace"
+
+
+class Side(StrEnum):
+    """FIX tag 54."""
+
+    BUY = "buy"
+    SELL = "sell"
+
+
+class OrdType(StrEnum):
+    """FIX tag 40."""
+
+    MARKET = "market"
+    LIMIT = "limit"
+
+
+class TimeInForce(StrEnum):
+    """FIX tag 59."""
+
+    DAY = "day"
+    GTC = "gtc"
+    IOC = "ioc"
+    FOK = "fok"
+
+
+class ExecType(StrEnum):
+    """What an execution report reports (FIX 4.4 tag 150; a cancel reject is MsgType 9)."""
+
+    NEW = "new"
+    REJECTED = "rejected"
+    TRADE = "trade"
+    CANCELED = "canceled"
+    REPLACED = "replaced"
+    CANCEL_REJECTED = "cancel_rejected"
+    EXPIRED = "expired"
+
+
+class OrdStatus(StrEnum):
+    """The status of an order (FIX tag 39). Never stored: see :mod:`tradesys.status`."""
+
+    PENDING_NEW = "pending_new"
+    NEW = "new"
+    REJECTED = "rejected"
+    PARTIALLY_FILLED = "partially_filled"
+    CANCELED = "canceled"
+    EXPIRED = "expired"
+    FILLED = "filled"
+    PENDING_REPLACE = "pending_replace"
+    PENDING_CANCEL = "pending_cancel"
+
+
+CLOSED = (OrdStatus.REJECTED, OrdStatus.CANCELED, OrdStatus.EXPIRED, OrdStatus.FILLED)
+"""The statuses in which an order can trade no more."""
+
+
+class AccountStatus(StrEnum):
+    """Whether an account may trade."""
+
+    ACTIVE = "active"
+    CLOSED = "closed"
+
+
+class InstrumentStatus(StrEnum):
+    """Whether an instrument may be traded (FIX tag 965 and, for a halt, tag 326)."""
+
+    ACTIVE = "active"
+    HALTED = "halted"
+
+
+def _schema(*fields: tuple[str, pa.DataType] | tuple[str, pa.DataType, bool]) -> pa.Schema:
+    columns = [("record_id", pa.uint64()), ("ts", pa.timestamp("ns", "UTC")), *fields]
+    return pa.schema([pa.field(f[0], f[1], nullable=len(f) > 2) for f in columns])
+
+
+# The terms of an order, as requests, execution reports and venue reports all repeat them.
+_TERMS: tuple[tuple[str, pa.DataType] | tuple[str, pa.DataType, bool], ...] = (
+    ("order_id", pa.uint64()),
+    ("cl_ord_id", pa.utf8()),
+    ("orig_cl_ord_id", pa.utf8(), True),
+    ("account", pa.utf8()),
+    ("symbol", pa.utf8()),
+    ("side", pa.utf8()),
+    ("ord_type", pa.utf8()),
+    ("time_in_force", pa.utf8()),
+    ("order_qty", pa.int64()),
+    ("price", pa.int64(), True),
+)
+
+REQUESTS = _schema(("request_type", pa.utf8()), *_TERMS, ("reject_reason", pa.utf8(), True))
+"""A new order, a cancel or a replace, as a customer-facing system received it (claims 15, 21).
+
+``order_id`` is the ``record_id`` of the NEW request that the record is about. A request that the
+system refused carries its ``reject_reason`` and is never sent to a street-side system.
+"""
+
+REPORTS = _schema(
+    ("exec_type", pa.utf8()),
+    ("exec_ref_id", pa.uint64(), True),
+    ("request_id", pa.uint64()),
+    *_TERMS,
+    ("last_qty", pa.int64()),
+    ("last_px", pa.int64()),
+    ("text", pa.utf8(), True),
+)
+"""What a venue reports. It belongs to the market outside, so it is none of the five datasets;
+its ``record_id`` is the ``exec_id`` by which every system knows the event."""
+
+EXECUTIONS = pa.schema(
+    [
+        *list(REPORTS)[:2],
+        pa.field("exec_id", pa.uint64(), nullable=False),
+        *list(REPORTS)[2:],
+        pa.field("transact_time", pa.timestamp("ns", "UTC"), nullable=False),
+        pa.field("venue", pa.utf8(), nullable=False),
+        pa.field("poss_dup", pa.bool_(), nullable=False),
+    ]
+)
+"""An execution report as a street-side system recorded it (claim 22).
+
+``exec_id`` names the event: the venue's own number, so that one event reported through two
+street-side systems counts once; what a street-side system decides by itself (a rejection) has its
+own ``record_id`` there. ``request_id`` is the ``record_id`` of the request it answers. The terms of
+the order are repeated so that a street-side peer can take the order over.
+"""
+
+ACCOUNTS = _schema(("account", pa.utf8()), ("name", pa.utf8()), ("account_status", pa.utf8()))
+"""Reference record of an account; a later record of the same ``account`` supersedes."""
+
+INSTRUMENTS = _schema(
+    ("symbol", pa.utf8()),
+    ("name", pa.utf8()),
+    ("tick_size", pa.int64()),
+    ("lot_size", pa.int64()),
+    ("security_status", pa.utf8()),
+)
+"""Reference record of an instrument; a later record of the same ``symbol`` supersedes.
+``tick_size`` is in price units, ``lot_size`` in shares."""
+
+POSTINGS = _schema(
+    ("exec_id", pa.uint64(), True),
+    ("account", pa.utf8()),
+    ("asset", pa.utf8()),
+    ("amount", pa.int64()),
+    ("settle_date", pa.date32()),
+)
+"""One leg of a double entry. ``asset`` is ``"USD"`` (``amount`` in price units) or a symbol
+(``amount`` in shares). ``exec_id`` is the fill that it clears, null for an opening balance."""
+
+SCHEMAS: dict[str, pa.Schema] = {
+    "requests": REQUESTS,
+    "executions": EXECUTIONS,
+    "accounts": ACCOUNTS,
+    "instruments": INSTRUMENTS,
+    "postings": POSTINGS,
+}
+"""The five datasets that systems write and replicate."""
+
+_SEQUENCE_BITS = 48
+SEQUENCE_MASK = (1 << _SEQUENCE_BITS) - 1
+_PREFIX = {Kind.VENUE: "v", Kind.CUSTOMER: "c", Kind.STREET: "s", Kind.FIRM: "firm"}
+
+
+class Origin(NamedTuple):
+    """A system *and its incarnation*: one writer of records.
+
+    A system that lost its disk comes back as the next incarnation, so that no id is given twice.
+    ``number`` counts from 1 to 255 within a kind, ``incarnation`` from 0 to 63.
+    """
+
+    kind: Kind
+    number: int = 1
+    incarnation: int = 0
+
+    @property
+    def system(self) -> str:
+        """The name of the system: ``c1``, ``s2``, ``firm``."""
+        return _PREFIX[self.kind] + ("" if self.kind is Kind.FIRM else str(self.number))
+
+    @property
+    def code(self) -> int:
+        """The 16-bit number in the high bits of every record id of this origin."""
+        return self.kind << 14 | self.number << 6 | self.incarnation
+
+    def __str__(self) -> str:
+        return self.system + (f".{self.incarnation}" if self.incarnation else "")
+
+
+def origin(code: int) -> Origin:
+    """The origin that a 16-bit ``code`` stands for."""
+    return Origin(Kind(code >> 14), code >> 6 & 0xFF, code & 0x3F)
+
+
+def parse_origin(text: str) -> Origin:
+    """``"c1"``, ``"s2"``, ``"firm"`` or, after a lost disk, ``"c1.1"``.
+
+    :raises InvalidValue: the text names no origin.
+    """
+    name, _, incarnation = text.partition(".")
+    for kind, prefix in _PREFIX.items():
+        number = "1" if name == prefix == "firm" else name.removeprefix(prefix)
+        if name.startswith(prefix) and number.isdecimal() and 1 <= int(number) <= 255:
+            if not incarnation or (incarnation.isdecimal() and int(incarnation) < 64):
+                return Origin(kind, int(number), int(incarnation or 0))
+    raise InvalidValue("system", text, "a name like c1, s2 or firm")
+
+
+def make_id(code: int, sequence: int) -> int:
+    """The record id of record ``sequence`` (from 0) of the origin with this 16-bit ``code``."""
+    return code << _SEQUENCE_BITS | sequence
+
+
+def split_id(record_id: int) -> tuple[int, int]:
+    """The 16-bit origin code and the sequence (from 0) of a record id."""
+    return record_id >> _SEQUENCE_BITS, record_id & SEQUENCE_MASK
+
+
+def format_id(record_id: int) -> str:
+    """A record id as people write it: ``c1-17`` is record 17 of customer-facing system 1."""
+    code, sequence = split_id(record_id)
+    return f"{origin(code)}-{sequence}"
+
+
+def parse_id(text: str) -> int:
+    """The record id written ``c1-17``, or as a plain number.
+
+    :raises InvalidValue: the text is neither.
+    """
+    if text.isdecimal():
+        return int(text)
+    name, dash, sequence = text.rpartition("-")
+    if not dash or not sequence.isdecimal():
+        raise InvalidValue("order", text, "an id like c1-17")
+    return make_id(parse_origin(name).code, int(sequence))

@@ -1,0 +1,456 @@
+"""A customer-facing system: takes customers' orders, and answers their inquiries (claims 8, 21, 27).
+
+It holds every request that any customer-facing system has taken, so it can answer for an order that
+it never saw, and it asks nobody: an answer is aggregated from its own records.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from tradesys.arrow import batch_of
+from tradesys.clock import Clock
+from tradesys.errors import InvalidValue, NotYetReplicated
+from tradesys.positions import CAPITAL, CLEARING
+from tradesys.records import (
+    CURRENCY,
+    REQUESTS,
+    Kind,
+    OrdStatus,
+    OrdType,
+    Origin,
+    RequestType,
+    Side,
+    TimeInForce,
+    format_id,
+    origin,
+    parse_id,
+    split_id,
+)
+from tradesys.reference import Instrument, Reference
+from tradesys.status import COLUMNS
+from tradesys.systems import entry
+from tradesys.systems.system import System
+from tradesys.systems.table_entry import decide
+from tradesys.views import OrderState
+
+_NOBODY = Instrument(tick_size=1, lot_size=1, security_status="")
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a customer-facing system acknowledged: a request, recorded and durable.
+
+    ``order_id`` names the order (``str(order)`` gives it as people write it), ``record_id`` this
+    request for it. ``reject_reason`` is None unless the order was refused. ``repeated`` says that
+    the system had this request already and did nothing. ``token`` is what a later inquiry at
+    another system may ask to be answered from: records of the origin up to this one.
+    """
+
+    order_id: int
+    record_id: int
+    cl_ord_id: str
+    reject_reason: str | None = None
+    repeated: bool = False
+
+    @property
+    def token(self) -> dict[str, int]:
+        """The positions that a system must have reached to know of this request."""
+        code, sequence = split_id(self.record_id)
+        return {str(origin(code)): sequence + 1}
+
+    def __str__(self) -> str:
+        return format_id(self.order_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An order's status, aggregated at ``system`` from the records it held (claims 16, 27).
+
+    Quantities in shares; ``price`` in 1/10,000 of the currency (None for a market order),
+    ``avg_px`` in the currency (None without a fill). ``positions`` is the evidence: how many records
+    of each origin, per dataset, the answer rests on.
+    """
+
+    order_id: int
+    cl_ord_id: str
+    account: str
+    symbol: str
+    side: str
+    ord_type: str
+    price: int | None
+    ord_status: OrdStatus
+    order_qty: int
+    cum_qty: int
+    leaves_qty: int
+    avg_px: float | None
+    system: str
+    positions: Mapping[str, Mapping[str, int]]
+
+    def __str__(self) -> str:
+        at = f" at {self.avg_px:,.4f}" if self.avg_px is not None else ""
+        return (
+            f"{format_id(self.order_id)} {self.side} {self.order_qty:,} {self.symbol}: "
+            f"{self.ord_status}, {self.cum_qty:,} done{at}, {self.leaves_qty:,} open "
+            f"(asked at {self.system})"
+        )
+
+
+OrderLike = Order | Answer | int | str
+"""An order, or its id as a number or as people write it (``"c1-17"``)."""
+
+
+class CustomerSystem(System):
+    """One of several; all of them take orders and answer inquiries, whichever others are down."""
+
+    kind = Kind.CUSTOMER
+
+    def __init__(self, origin: Origin, *, clock: Clock, folder: Path | None) -> None:
+        self.reference = Reference()
+        self.order_ids: dict[tuple[str, str], int] = {}
+        self._outgoing: list[pa.RecordBatch] = []
+        super().__init__(origin, clock=clock, folder=folder)
+        # Whatever was acknowledged before and not answered since is sent again: the street side
+        # knows an order by its id, so sending twice is safe, and not sending is not.
+        self._outgoing = self.unanswered()
+
+    def applied(self, dataset: str, batch: pa.RecordBatch) -> None:
+        super().applied(dataset, batch)
+        if dataset in ("accounts", "instruments"):
+            self.reference.apply(dataset, batch)
+        elif dataset == "requests":
+            columns = (batch[n].to_pylist() for n in ("account", "cl_ord_id", "order_id"))
+            for account, cl_ord_id, order_id in zip(*columns, strict=True):
+                self.order_ids.setdefault((account, cl_ord_id), order_id)
+
+    # ---- taking orders
+
+    def submit(
+        self,
+        *,
+        account: str,
+        symbol: str,
+        side: str,
+        order_qty: int,
+        price: int | None = None,
+        ord_type: str | None = None,
+        time_in_force: str = TimeInForce.DAY,
+        cl_ord_id: str | None = None,
+    ) -> Order:
+        """Take a new order: check it, record it, make it durable, acknowledge it (claim 21).
+
+        :param order_qty: shares.
+        :param price: in 1/10,000 of the currency, a multiple of the tick; None for a market order.
+        :param ord_type: "limit" or "market"; by default what the presence of a price says.
+        :param cl_ord_id: the customer's own name for the order. The same name from the same
+            account again is a repeat: it is answered with the first and never executed twice.
+        :raises InvalidValue: a field holds what no rule allows; nothing was written.
+        :raises StorageError: the disk refused; nothing was acknowledged.
+        """
+        ord_type = ord_type or (OrdType.MARKET if price is None else OrdType.LIMIT)
+        terms = self._terms(account, symbol, side, ord_type, time_in_force, order_qty, price)
+        if cl_ord_id and (known := self.order_ids.get((account, cl_ord_id))) is not None:
+            return self._repeat(known, cl_ord_id, terms)
+        reason = entry.check(terms) or self._unaffordable(terms, 0)
+        return self._write(RequestType.NEW, None, cl_ord_id, None, terms, reason)
+
+    def cancel(
+        self, order: OrderLike, *, account: str | None = None, cl_ord_id: str | None = None
+    ) -> Order:
+        """Ask for the cancelation of an open order (claim 25), whichever system took it.
+
+        :param account: whose order the caller takes it to be; checked when given.
+        :raises InvalidValue: the order is unknown here, another account's, or closed.
+        """
+        answer = self._open(order, account)
+        terms = SimpleNamespace(**{n: getattr(answer, n) for n in _TERMS}, time_in_force=None)
+        return self._change(RequestType.CANCEL, answer, terms, cl_ord_id, None)
+
+    def replace(
+        self,
+        order: OrderLike,
+        *,
+        order_qty: int | None = None,
+        price: int | None = None,
+        account: str | None = None,
+        cl_ord_id: str | None = None,
+    ) -> Order:
+        """Ask for another total quantity or another price of an open order.
+
+        :param order_qty: the new total, what has traded included (FIX OrderQty); None keeps it.
+        :param price: the new limit in 1/10,000 of the currency; None keeps it.
+        :raises InvalidValue: the order is unknown, another account's or closed, or the new terms
+            break a rule.
+        """
+        answer = self._open(order, account)
+        terms = self._terms(
+            answer.account,
+            answer.symbol,
+            answer.side,
+            answer.ord_type,
+            self._time_in_force(answer.order_id),
+            answer.order_qty if order_qty is None else order_qty,
+            answer.price if price is None else price,
+        )
+        reason = entry.check(terms) or self._unaffordable(terms, answer.order_id)
+        return self._change(RequestType.REPLACE, answer, terms, cl_ord_id, reason)
+
+    def submit_many(self, table: pl.DataFrame | pa.Table | pa.RecordBatch) -> pl.DataFrame:
+        """Take a table of requests as one commit: the same rules, vectorised.
+
+        :param table: a row a request: ``account``, ``symbol``, ``side``, ``order_qty`` and, where
+            the default does not do, ``request_type`` ("new"), ``ord_type`` ("limit"),
+            ``time_in_force`` ("day"), ``price``, ``cl_ord_id``, ``orig_cl_ord_id`` (which order a
+            cancel or replace is about; it may be one of the same table), ``ts`` (when the request
+            arrived; now). Orders of a change keep their account, symbol and side.
+        :returns: a row a row: ``accepted``, ``order_id`` and ``record_id`` (null where nothing was
+            recorded), ``reject_reason`` (recorded, not sent) or ``error`` (not even recorded).
+        :raises SchemaError: a column is missing, unknown, or of the wrong type; nothing was written.
+        """
+        decided, batch = decide(self, entry.table_of_requests(table))
+        if batch is not None:
+            self.commit("requests", batch)
+            self._send(batch)
+        return decided
+
+    # ---- what goes to the street side
+
+    def outgoing(self) -> list[pa.RecordBatch]:
+        """Accepted requests that are not sent yet, oldest first; they are the caller's from now."""
+        waiting, self._outgoing = self._outgoing, []
+        return waiting
+
+    def unanswered(self) -> list[pa.RecordBatch]:
+        """One's own accepted requests that no street-side system is known to have answered."""
+        log = self.tables["requests"].logs.get(self.origin.code)
+        batch = log.since(0) if log else None
+        if batch is None:
+            return []
+        answered = self.view.answered(batch["record_id"].to_numpy())
+        waiting = batch.filter(pa.array(~answered)).filter(pa.compute.field("reject_reason").is_null())
+        return [waiting] if waiting.num_rows else []
+
+    def _send(self, batch: pa.RecordBatch) -> None:
+        reasons = batch["reject_reason"]
+        if reasons.null_count < len(reasons):
+            batch = batch.filter(reasons.is_null())
+        if batch.num_rows:
+            self._outgoing.append(batch)
+
+    # ---- answering inquiries
+
+    def status(self, order: OrderLike, *, at_least: Mapping[str, int] | None = None) -> Answer:
+        """The status of one order, aggregated from the records held here (claims 16, 20, 27).
+
+        :param at_least: the ``token`` of an order, to be answered from records that include it.
+        :raises NotYetReplicated: the records asked for are not here yet.
+        :raises InvalidValue: there is no such order.
+        """
+        for name, count in (at_least or {}).items():
+            self._require(name, count)
+        order_id = id_of(order)
+        state = self.view.order(order_id)
+        if state is None:
+            raise self._unknown(order, order_id)
+        return self._answer(order_id, state)
+
+    def statuses(self) -> pl.DataFrame:
+        """The status of every order known here, by ``order_id``.
+
+        :returns: the columns of :data:`tradesys.status.COLUMNS`.
+        """
+        frame = self.view.statuses()
+        requests = self.tables["requests"].frame.select("record_id", "cl_ord_id")
+        executions = self.tables["executions"].frame.select("request_id", "cl_ord_id")
+        names = pl.concat(
+            [requests, executions.rename({"request_id": "record_id"})], rechunk=False
+        ).unique("record_id", keep="first")
+        return frame.join(
+            names, left_on="request_in_force", right_on="record_id", how="left", maintain_order="left"
+        ).select(COLUMNS)
+
+    def orders(self, account: str | None = None, *, open_only: bool = False) -> pl.DataFrame:
+        """The orders of an account (or of all), as :meth:`statuses`."""
+        frame = self.statuses()
+        if account is not None:
+            self._known_account(account)
+            frame = frame.filter(pl.col("account") == account)
+        return frame.filter(pl.col("leaves_qty") > 0) if open_only else frame
+
+    def positions(self, account: str | None = None) -> pl.DataFrame:
+        """Shares and cash of an account (or of all).
+
+        :returns: ``account, asset, booked, uncleared, amount, reserved``: int64, in shares or, for
+            cash, in 1/10,000 of the currency. ``reserved`` is what open orders may still use.
+        """
+        frame = self.view.positions()
+        if account is not None:
+            self._known_account(account)
+            frame = frame.filter(pl.col("account") == account)
+        return frame
+
+    # ---- inside
+
+    def _terms(
+        self,
+        account: str,
+        symbol: str,
+        side: str,
+        ord_type: str,
+        time_in_force: str,
+        order_qty: int,
+        price: int | None,
+    ) -> SimpleNamespace:
+        for field, number in (("order_qty", order_qty), ("price", price or 0)):
+            if type(number) is not int and not hasattr(number, "__index__"):
+                raise InvalidValue(field, number, "a whole number")
+        instrument = self.reference.instruments.get(symbol, _NOBODY)
+        return SimpleNamespace(
+            account=account,
+            symbol=symbol,
+            side=side,
+            ord_type=ord_type,
+            time_in_force=time_in_force,
+            order_qty=order_qty,
+            price=price or 0,
+            account_status=self.reference.accounts.get(account, ""),
+            **instrument._asdict(),
+        )
+
+    def _unaffordable(self, terms: SimpleNamespace, replaces: int) -> str | None:
+        """Why the account cannot afford these terms, given what its open orders may use."""
+        state = self.view.order(replaces) if replaces else None
+        qty = terms.order_qty - (state.cum_qty if state else 0)
+        if terms.side == Side.SELL:
+            already = state.leaves_qty if state else 0
+            free = self.view.available(terms.account, terms.symbol) + already
+            return entry.NO_SHARES if qty > free else None
+        already = state.leaves_qty * state.price if state else 0
+        price = terms.price or self.view.last_px(terms.symbol)
+        free = self.view.available(terms.account, CURRENCY) + already
+        return entry.NO_CASH if qty * price > free else None
+
+    def _write(
+        self,
+        request_type: RequestType,
+        order_id: int | None,
+        cl_ord_id: str | None,
+        orig_cl_ord_id: str | None,
+        terms: SimpleNamespace,
+        reason: str | None,
+    ) -> Order:
+        record_id = self.next_id("requests")
+        order_id = record_id if order_id is None else order_id
+        cl_ord_id = cl_ord_id or format_id(record_id)
+        row = (
+            *(record_id, self.clock(), request_type, order_id, cl_ord_id, orig_cl_ord_id),
+            *(terms.account, terms.symbol, terms.side, terms.ord_type, terms.time_in_force),
+            *(terms.order_qty, terms.price or None, reason),
+        )
+        batch = batch_of(REQUESTS, [row])
+        self.commit("requests", batch)
+        self._send(batch)
+        return Order(order_id, record_id, cl_ord_id, reason)
+
+    def _change(
+        self,
+        request_type: RequestType,
+        answer: Answer,
+        terms: SimpleNamespace,
+        cl_ord_id: str | None,
+        reason: str | None,
+    ) -> Order:
+        if cl_ord_id and (answer.account, cl_ord_id) in self.order_ids:
+            raise InvalidValue("cl_ord_id", cl_ord_id, "a name not used before by the account")
+        terms.time_in_force = terms.time_in_force or self._time_in_force(answer.order_id)
+        return self._write(
+            request_type, answer.order_id, cl_ord_id, answer.cl_ord_id, terms, reason
+        )
+
+    def _repeat(self, order_id: int, cl_ord_id: str, terms: SimpleNamespace) -> Order:
+        (first,) = self.tables["requests"].rows([order_id])
+        names = ("account", "symbol", "side", "ord_type", "order_qty")
+        if any(first[n] != getattr(terms, n) for n in names) or (
+            (first["price"] or 0) != terms.price or first["request_type"] != RequestType.NEW
+        ):
+            raise InvalidValue(
+                "cl_ord_id", cl_ord_id, f"a new name: {format_id(order_id)} has it, on other terms"
+            )
+        return Order(order_id, order_id, cl_ord_id, first["reject_reason"], repeated=True)
+
+    def _open(self, order: OrderLike, account: str | None) -> Answer:
+        answer = self.status(order)
+        if account is not None and account != answer.account:
+            raise InvalidValue("order", str(order), f"an order of account {account}")
+        if not answer.leaves_qty:
+            raise InvalidValue("order", str(order), f"an open order; this one is {answer.ord_status}")
+        return answer
+
+    def _answer(self, order_id: int, state: OrderState) -> Answer:
+        account, symbol, side, ord_type, _ = self.view.terms(order_id)
+        return Answer(
+            order_id=order_id,
+            cl_ord_id=self._cl_ord_id(state.request_in_force),
+            account=account,
+            symbol=symbol,
+            side=side,
+            ord_type=ord_type,
+            price=state.price or None,
+            ord_status=state.ord_status,
+            order_qty=state.order_qty,
+            cum_qty=state.cum_qty,
+            leaves_qty=state.leaves_qty,
+            avg_px=state.avg_px,
+            system=self.name,
+            positions={n: self.tables[n].positions for n in ("requests", "executions")},
+        )
+
+    def _cl_ord_id(self, record_id: int) -> str:
+        if self.tables["requests"].has(record_id):
+            return str(self.tables["requests"].rows([record_id])[0]["cl_ord_id"])
+        executions = self.tables["executions"].frame.filter(pl.col("request_id") == record_id)
+        return str(executions["cl_ord_id"][0])
+
+    def _time_in_force(self, order_id: int) -> Any:
+        return self.view.terms(order_id).time_in_force
+
+    def _require(self, name: str, count: int) -> None:
+        held = self.tables["requests"].positions.get(name, 0)
+        if held < count:
+            missing = (f"{name}-{held}", f"{name}-{count - 1}")
+            raise NotYetReplicated(
+                f"{self.name} holds {held} requests of {name}; "
+                f"{missing[0]} to {missing[1]} have not reached it yet",
+                missing,
+            )
+
+    def _unknown(self, order: OrderLike, order_id: int) -> Exception:
+        code, sequence = split_id(order_id)
+        name, held = str(origin(code)), self.tables["requests"].count(code)
+        if origin(code).kind is not Kind.CUSTOMER or sequence < held:
+            return InvalidValue("order", str(order), "the id of an order")
+        return NotYetReplicated(
+            f"{self.name} holds {held} requests of {name}, and nothing of {format_id(order_id)}: "
+            "it has not reached it yet, or there is no such order",
+            (format_id(order_id),),
+        )
+
+    def _known_account(self, account: str) -> None:
+        if account not in self.reference.accounts and account not in (CLEARING, CAPITAL):
+            raise InvalidValue("account", account, "an account the firm has described")
+
+
+_TERMS = ("account", "symbol", "side", "ord_type", "order_qty", "price")
+
+
+def id_of(order: OrderLike) -> int:
+    """The id of an order given as an object, a number, or as people write it."""
+    if isinstance(order, Order | Answer):
+        return order.order_id
+    return parse_id(order) if isinstance(order, str) else int(order)
+

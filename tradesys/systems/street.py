@@ -1,0 +1,89 @@
+"""A street-side system: executes the orders it is sent, and records what the market did (claim 22).
+
+It repeats an order's terms in every report, so that a peer, which holds those reports as its own
+authoritative data, can take the order over.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from tradesys.clock import Clock
+from tradesys.records import EXECUTIONS, Kind, Origin, split_id
+from tradesys.systems.system import System
+from tradesys.venue import Venue
+
+
+class StreetSystem(System):
+    """One of several; each symbol is the business of one of them at a time."""
+
+    kind = Kind.STREET
+
+    def __init__(
+        self,
+        origin: Origin,
+        *,
+        clock: Clock,
+        folder: Path | None,
+        venue: Venue,
+        owns: Callable[[str], bool],
+    ) -> None:
+        self.venue = venue
+        self._owns = owns
+        self._inbox: list[pa.RecordBatch] = []
+        self._polled = 0
+        super().__init__(origin, clock=clock, folder=folder)
+
+    def accept(self, requests: pa.RecordBatch) -> None:
+        """Take over requests that a customer-facing system sends; :meth:`work` executes them.
+
+        Safe to repeat: a request is known by its ``record_id``, here and at the venue.
+        """
+        self._inbox.append(requests)
+
+    def work(self) -> int:
+        """Send what has come in to the venue, and record what it reports; gives how many records.
+
+        A report is durable here before anybody else can see it.
+        """
+        inbox, self._inbox = self._inbox, []
+        if inbox:
+            requests = pa.concat_batches(inbox)
+            answered = self.view.answered(requests["record_id"].to_numpy())
+            self.venue.send(requests.filter(pa.array(~answered)) if answered.any() else requests)
+        reports = self.venue.poll(self._polled)
+        if reports is None:
+            return 0
+        _, first = split_id(reports["record_id"][0].as_py())
+        self._polled = first + reports.num_rows
+        mine = self._mine(reports)
+        if not mine.num_rows:
+            return 0
+        self.commit("executions", self._executions(mine))
+        return mine.num_rows
+
+    def _mine(self, reports: pa.RecordBatch) -> pa.RecordBatch:
+        """The reports on symbols that are this system's business, and not recorded yet."""
+        symbols = reports["symbol"].dictionary_encode()
+        owned = np.array([self._owns(s) for s in symbols.dictionary.to_pylist()], np.bool_)
+        wanted = owned[symbols.indices.to_numpy()]
+        wanted &= ~self.view.seen(reports["record_id"].to_numpy())
+        return reports if wanted.all() else reports.filter(pa.array(wanted))
+
+    def _executions(self, reports: pa.RecordBatch) -> pa.RecordBatch:
+        count, first = reports.num_rows, self.next_id("executions")
+        now = pa.scalar(self.clock(), pa.timestamp("ns", "UTC"))
+        columns = {name: reports[name] for name in reports.schema.names}
+        columns |= {
+            "record_id": pa.array(np.arange(first, first + count, dtype=np.uint64)),
+            "ts": pa.repeat(now, count),
+            "exec_id": reports["record_id"],
+            "transact_time": reports["ts"],
+            "venue": pa.repeat(self.venue.name, count),
+            "poss_dup": pa.repeat(pa.scalar(value=False), count),
+        }
+        return pa.RecordBatch.from_arrays(
+            [columns[name] for name in EXECUTIONS.names], schema=EXECUTIONS
+        )

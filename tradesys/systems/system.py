@@ -1,0 +1,163 @@
+"""What every system is: authoritative data that it writes, read-only data that others wrote.
+
+A system has no thread, reads no clock and draws nothing at random: the time is handed in, and
+whoever runs it (a network in one process, a simulation, a server) carries its records to others.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pyarrow as pa
+
+from tradesys.arrow import batch_of
+from tradesys.clock import Clock
+from tradesys.errors import InvalidValue, ReadOnlyError, SchemaError
+from tradesys.records import SCHEMAS, Kind, Origin, make_id
+from tradesys.table import Rows, Table
+from tradesys.topology import WRITER, Holding, holdings
+from tradesys.views import View
+
+
+
+class Tables(Mapping[str, Table]):
+    """The tables of a system that are authoritative, or those that are read-only, by dataset."""
+
+    def __init__(self, owner: str, holding: Holding, tables: dict[str, Table]) -> None:
+        self._owner = owner
+        self._holding = holding
+        self._tables = {n: t for n, t in tables.items() if t.holding is holding}
+
+    def __getitem__(self, dataset: str) -> Table:
+        if dataset not in self._tables:
+            names = ", ".join(self._tables)
+            raise InvalidValue("dataset", dataset, f"one of {self._owner}'s {self._holding}: {names}")
+        return self._tables[dataset]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tables)
+
+    def __len__(self) -> int:
+        return len(self._tables)
+
+    def __repr__(self) -> str:
+        return f"{list(self._tables.values())}"
+
+
+class System:
+    """One system of the architecture. Subclasses say what it does for customers or the market."""
+
+    kind: Kind
+
+    def __init__(self, origin: Origin, *, clock: Clock, folder: Path | None) -> None:
+        assert origin.kind is self.kind
+        self.origin = origin
+        self.name = origin.system
+        self.clock = clock
+        self.view = View()
+        self.tables = {
+            dataset: Table(origin, dataset, holding, folder=folder, write=self.record)
+            for dataset, holding in holdings(self.kind).items()
+        }
+        self.authoritative = Tables(self.name, Holding.AUTHORITATIVE, self.tables)
+        self.read_only = Tables(self.name, Holding.READ_ONLY, self.tables)
+        self._reopen()
+
+    def __repr__(self) -> str:
+        held = ", ".join(f"{len(table):,} {name}" for name, table in self.tables.items())
+        return f"<{self.name}: {held}>"
+
+    def _reopen(self) -> None:
+        """Take in what the files of an earlier run hold."""
+        for dataset, table in self.tables.items():
+            if table.file is None:
+                continue
+            for stored in table.file.stored():
+                code = stored.batch.column(0)[0].as_py() >> 48
+                log = table.logs.setdefault(code, table.new_log(code))
+                log.append(stored.batch)
+                self.applied(dataset, stored.batch)
+
+    # ---- writing one's own data
+
+    def record(self, dataset: str, rows: Rows) -> pa.RecordBatch:
+        """Write records of one's own from dictionaries without ``record_id`` and ``ts``.
+
+        :raises ReadOnlyError: another kind of system writes this dataset.
+        :raises SchemaError: a key is missing, unknown, or holds the wrong type.
+        """
+        self.check_writer(dataset)
+        fields = list(SCHEMAS[dataset])[2:]
+        names = [field.name for field in fields]
+        for row in rows:
+            if unknown := row.keys() - set(names):
+                raise SchemaError(f"{dataset}: unknown {sorted(unknown)}; expected {names}")
+            missing = [f.name for f in fields if not f.nullable and row.get(f.name) is None]
+            if missing:
+                raise SchemaError(f"{dataset}: missing {missing}")
+        first, now = self.next_id(dataset), self.clock()
+        tuples = [(first + i, now, *(r.get(n) for n in names)) for i, r in enumerate(rows)]
+        try:
+            batch = batch_of(SCHEMAS[dataset], tuples)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+            raise SchemaError(f"{dataset}: {error}; expected {SCHEMAS[dataset]}") from error
+        self.commit(dataset, batch)
+        return batch
+
+    def commit(self, dataset: str, batch: pa.RecordBatch) -> None:
+        """Write records of one's own and make them durable; on return they are acknowledged.
+
+        :raises ReadOnlyError: another kind of system writes this dataset.
+        :raises StorageError: the disk refused; nothing was acknowledged.
+        """
+        self.check_writer(dataset)
+        table = self.tables[dataset]
+        table.apply(batch, self.clock())
+        if table.file:
+            table.file.sync()
+        self.applied(dataset, batch)
+
+    def check_writer(self, dataset: str) -> None:
+        """Refuse a write to data that another kind of system writes."""
+        if WRITER.get(dataset) is not self.kind:
+            raise ReadOnlyError(
+                f"{self.name} may not write {dataset}: it is read-only there, "
+                f"written by {WRITER[dataset].name.lower()} systems only"
+            )
+
+    def next_id(self, dataset: str) -> int:
+        """The id of the next record of one's own."""
+        return make_id(self.origin.code, self.tables[dataset].count(self.origin.code))
+
+    # ---- replication
+
+    def receive(self, dataset: str, batch: pa.RecordBatch) -> int:
+        """Take in records that another system wrote; gives how many were new.
+
+        :raises ReadOnlyError: they are of a kind that may not write this dataset, or this system
+            does not hold it.
+        :raises GapError: records before these are missing.
+        """
+        if dataset not in self.tables:
+            raise ReadOnlyError(f"{self.name} does not hold {dataset}")
+        new = self.tables[dataset].apply(batch, self.clock())
+        if new is None:
+            return 0
+        self.applied(dataset, new)
+        return new.num_rows
+
+    def applied(self, dataset: str, batch: pa.RecordBatch) -> None:
+        """Called with each run of records once, when it has become part of a table."""
+        self.view.apply(dataset, batch)
+
+    def sync(self) -> None:
+        """Make everything held durable, replicas included."""
+        for table in self.tables.values():
+            if table.file:
+                table.file.sync()
+
+    def close(self) -> None:
+        """Close the files; what they hold is durable."""
+        for table in self.tables.values():
+            if table.file:
+                table.file.close()
+

@@ -1,0 +1,124 @@
+"""A dataset as one system holds it: the union of the logs that have reached it, and its file."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+
+from tradesys.errors import ReadOnlyError
+from tradesys.log import Log, LogFile
+from tradesys.records import SCHEMAS, Origin, origin, split_id
+from tradesys.topology import WRITER, Holding
+
+Rows = Sequence[dict[str, object]]
+
+
+class Table:
+    """One dataset at one system.
+
+    Reading: ``arrow`` and ``frame`` give every record held, by origin and sequence, so that two
+    systems with equal ``positions`` have equal tables whatever the order of arrival. Writing:
+    ``append`` is for the system's own authoritative data only; ``apply`` is for replication.
+    """
+
+    def __init__(
+        self,
+        owner: Origin,
+        dataset: str,
+        holding: Holding,
+        *,
+        folder: Path | None,
+        write: Callable[[str, Rows], pa.RecordBatch],
+    ) -> None:
+        self.owner = owner
+        self.dataset = dataset
+        self.holding = holding
+        self.schema = SCHEMAS[dataset]
+        self.logs: dict[int, Log] = {}
+        self._write = write
+        self.file = (
+            LogFile(folder / owner.system / holding / f"{dataset}.arrows", self.schema)
+            if folder
+            else None
+        )
+
+    def __len__(self) -> int:
+        return sum(log.count for log in self.logs.values())
+
+    def __repr__(self) -> str:
+        return f"<{self.owner.system} {self.holding} {self.dataset}: {len(self):,} records>"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{self!r:.80}</p>".replace("<<", "<b>").replace("></p>", "</b></p>") + (
+            self.frame._repr_html_()
+        )
+
+    @property
+    def positions(self) -> dict[str, int]:
+        """How many records of each origin are held: exactly what this system knows."""
+        return {str(origin(code)): self.logs[code].count for code in sorted(self.logs)}
+
+    @property
+    def arrow(self) -> pa.Table:
+        """Every record held, as an Arrow table; no copy is made."""
+        batches = [b for code in sorted(self.logs) for b in self.logs[code].batches()]
+        return pa.Table.from_batches(batches, self.schema)
+
+    @property
+    def frame(self) -> pl.DataFrame:
+        """Every record held, as a polars frame."""
+        frames = [f for code in sorted(self.logs) for f in self.logs[code].frames()]
+        return pl.concat(frames) if frames else pl.DataFrame(self.schema.empty_table())
+
+    def has(self, record_id: int) -> bool:
+        """Whether the record with this id is held."""
+        code, sequence = split_id(record_id)
+        return sequence < self.count(code)
+
+    def rows(self, record_ids: Sequence[int]) -> list[dict[str, object]]:
+        """The records with these ids, as dictionaries, in the order asked for."""
+        parts = [split_id(record_id) for record_id in record_ids]
+        return [self.logs[code].row(sequence) for code, sequence in parts]
+
+    def append(self, rows: Rows) -> pa.RecordBatch:
+        """Write records of one's own; ``record_id`` and ``ts`` are given by the system.
+
+        :raises ReadOnlyError: another kind of system writes this dataset.
+        """
+        return self._write(self.dataset, rows)
+
+    def new_log(self, code: int) -> Log:
+        """An empty log of the origin with this 16-bit code."""
+        return Log(code, self.schema)
+
+    def count(self, code: int) -> int:
+        """How many records of the origin with this 16-bit code are held."""
+        log = self.logs.get(code)
+        return log.count if log else 0
+
+    def apply(self, batch: pa.RecordBatch, received_at: int) -> pa.RecordBatch | None:
+        """Take in a run of records of one origin; gives back what was new, None when nothing was.
+
+        What is known is dropped; a gap is refused; so applying is safe to repeat.
+
+        :raises ReadOnlyError: the records' origin is of a kind that may not write this dataset.
+        :raises GapError: records before these are missing.
+        """
+        code, _ = split_id(batch.column(0)[0].as_py())
+        log = self.logs.get(code)
+        if log is None:
+            if origin(code).kind is not WRITER[self.dataset]:
+                raise ReadOnlyError(
+                    f"{self.owner.system} refused {self.dataset} records of {origin(code)}: "
+                    f"only {WRITER[self.dataset].name.lower()} systems write them"
+                )
+            log = self.new_log(code)
+        new = log.check(batch)
+        if new is None:
+            return None
+        if self.file:
+            self.file.append(new, received_at)
+        log.append(new)
+        self.logs[code] = log
+        return new

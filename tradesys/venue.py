@@ -1,0 +1,237 @@
+"""The market outside: a venue takes requests and reports events, numbered by itself.
+
+Two venues stand behind one interface: :class:`BookVenue` matches orders in price-time order books,
+:class:`TapeVenue` reports what a recorded tape says happened. A venue's reports are a log like any
+other, and ``exec_id`` is a record's place in it, so a street-side system asks a venue as it asks a
+peer: give me what follows what I know.
+"""
+
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from tradesys.arrow import batch_of, with_columns
+from tradesys.book import OrderBook, Report
+from tradesys.clock import Clock
+from tradesys.log import Log, LogFile
+from tradesys.records import REPORTS, ExecType, Kind, Origin, RequestType, make_id
+from tradesys.tapes import Tape
+
+_ANSWER = {
+    RequestType.NEW.value: ExecType.NEW.value,
+    RequestType.CANCEL.value: ExecType.CANCELED.value,
+    RequestType.REPLACE.value: ExecType.REPLACED.value,
+}
+_ACCEPTED = (ExecType.NEW, ExecType.CANCELED, ExecType.REPLACED)
+
+
+class Venue(ABC):
+    """A market. It knows a request by its ``record_id``, so being sent one twice changes nothing."""
+
+    def __init__(self, name: str, *, clock: Clock, folder: Path | None = None) -> None:
+        self.name = name
+        self.clock = clock
+        self.origin = Origin(Kind.VENUE)
+        self.reports = Log(self.origin.code, REPORTS)
+        self.file = LogFile(folder / "venue" / "reports.arrows", REPORTS) if folder else None
+        self._taken: set[int] = set()
+        for stored in self.file.stored() if self.file else ():
+            self._taken.update(stored.batch["request_id"].to_pylist())
+            self.reports.append(stored.batch)
+
+    @abstractmethod
+    def send(self, requests: pa.RecordBatch) -> None:
+        """Take requests of the schema :data:`~tradesys.records.REQUESTS`, in their order."""
+
+    def poll(self, position: int) -> pa.RecordBatch | None:
+        """The reports from ``position`` on; None when there are none."""
+        return self.reports.since(position)
+
+    def close(self) -> None:
+        """Close the venue's own record."""
+        if self.file:
+            self.file.close()
+
+    def untaken(self, requests: pa.RecordBatch) -> pa.RecordBatch:
+        """Those of the requests that were never sent before; they count as sent from now."""
+        ids = requests["record_id"].to_pylist()
+        fresh = [i not in self._taken for i in ids]
+        self._taken.update(ids)
+        return requests if all(fresh) else requests.filter(pa.array(fresh, pa.bool_()))
+
+    def report(self, batch: pa.RecordBatch) -> None:
+        """Append reports to the venue's own record; it is as durable as a system's."""
+        if self.file:
+            self.file.append(batch, self.clock())
+            self.file.sync()
+        self.reports.append(batch)
+
+    def next_ids(self, count: int) -> pa.UInt64Array:
+        """The ids of the next reports."""
+        first = make_id(self.origin.code, self.reports.count)
+        return pa.array(np.arange(first, first + count, dtype=np.uint64))
+
+
+class BookVenue(Venue):
+    """A simulated market with a price-time order book for each symbol."""
+
+    def __init__(self, name: str = "XSIM", *, clock: Clock, folder: Path | None = None) -> None:
+        super().__init__(name, clock=clock, folder=folder)
+        self.books: defaultdict[str, OrderBook] = defaultdict(OrderBook)
+        self._orders: dict[int, dict[str, object]] = {}
+        self._restore()
+
+    def _restore(self) -> None:
+        """Matching is deterministic: the accepted requests again give the books again."""
+        for batch in self.reports.batches():
+            for report in batch.to_pylist():
+                if report["exec_type"] in _ACCEPTED:
+                    answered = {"request_type": report["exec_type"], "record_id": report["request_id"]}
+                    self._match(report | answered)
+
+    def send(self, requests: pa.RecordBatch) -> None:
+        rows: list[tuple[object, ...]] = []
+        now, first = self.clock(), make_id(self.origin.code, self.reports.count)
+        for request in self.untaken(requests).to_pylist():
+            for report in self._match(request):
+                rows.append((first + len(rows), now, *self._row(report, request)))
+        if rows:
+            self.report(batch_of(REPORTS, rows))
+
+    def _match(self, request: dict[str, object]) -> list[Report]:
+        book = self.books[str(request["symbol"])]
+        record_id, order_id = request["record_id"], request["order_id"]
+        qty, price = request["order_qty"], request["price"]
+        match request["request_type"]:
+            case RequestType.NEW:
+                self._orders[record_id] = request
+                terms = (request[n] for n in ("side", "ord_type", "time_in_force"))
+                return book.new(record_id, *terms, qty, price)
+            case RequestType.CANCEL | ExecType.CANCELED:
+                return book.cancel(record_id, order_id)
+            case _:
+                reports = book.replace(record_id, order_id, qty, price)
+                if reports and reports[0].exec_type is ExecType.REPLACED:
+                    names = {n: request[n] for n in ("cl_ord_id", "orig_cl_ord_id")}
+                    self._orders[order_id] = self._orders[order_id] | names
+                return reports
+
+    def _row(self, report: Report, request: dict[str, object]) -> tuple[object, ...]:
+        """The report of an event, with the terms of the order that it is about."""
+        about = request
+        if report.request_id != request["record_id"] or report.exec_type is ExecType.TRADE:
+            about = self._orders[report.order_id]
+        qty = report.order_qty or request["order_qty"]
+        names = ("cl_ord_id", "orig_cl_ord_id", "account", "symbol", "side", "ord_type")
+        return (
+            *(report.exec_type, None, report.request_id, report.order_id),
+            *(about[n] for n in names),
+            *(about["time_in_force"], qty, report.price),
+            *(report.last_qty, report.last_px, report.text),
+        )
+
+
+class TapeVenue(Venue):
+    """A market that is a recorded tape: every request is accepted, fills are those of the tape.
+
+    :meth:`advance` moves the tape on; a fill is reported once its time has come *and* its order
+    has arrived, so an order that was held up is filled when it gets there.
+    """
+
+    def __init__(self, tape: Tape, *, clock: Clock, folder: Path | None = None) -> None:
+        super().__init__("TAPE", clock=clock, folder=folder)
+        self._events = tape.fills["event"].to_numpy()
+        self._fills = list(
+            tape.fills.select(
+                "cl_ord_id", pl.col("ts").dt.timestamp("ns"), "last_qty", "last_px"
+            ).iter_rows()
+        )
+        self._due = 0
+        self._awaited: defaultdict[str, list[int]] = defaultdict(list)
+        self._ready: list[int] = []
+        self._named: dict[str, int] = {}
+        self._terms: dict[int, tuple[object, ...]] = {}
+        self._filled = set(tape.fills["cl_ord_id"].to_list())
+
+    def advance(self, event: int) -> None:
+        """Let the tape's events before number ``event`` have happened."""
+        until = int(np.searchsorted(self._events, event))
+        for fill in range(self._due, until):
+            name = self._fills[fill][0]
+            (self._ready if name in self._named else self._awaited[name]).append(fill)
+        self._due = until
+
+    def send(self, requests: pa.RecordBatch) -> None:
+        requests = self.untaken(requests)
+        if requests.num_rows:
+            self._learn(requests)
+        self._report(requests)
+
+    def poll(self, position: int) -> pa.RecordBatch | None:
+        self._report(None)
+        return super().poll(position)
+
+    def _learn(self, requests: pa.RecordBatch) -> None:
+        """Note the terms of orders that the tape fills, as last replaced; free what waited."""
+        columns = [requests[n].to_pylist() for n in ("request_type", *_TERMS)]
+        for request_type, *terms in zip(*columns, strict=True):
+            _, order_id, name = terms[:3]
+            if request_type == RequestType.NEW and name in self._filled:
+                self._named[name] = order_id
+                self._terms[order_id] = tuple(terms)
+                self._ready += self._awaited.pop(name, ())
+            elif request_type == RequestType.REPLACE and order_id in self._terms:
+                self._terms[order_id] = tuple(terms)
+
+    def _report(self, requests: pa.RecordBatch | None) -> None:
+        """Report the answers to requests and the fills that are due, in the order of their time."""
+        parts = [_answers(requests)] if requests is not None and requests.num_rows else []
+        if self._ready:
+            rows = []
+            for fill in sorted(self._ready):
+                name, ts, qty, px = self._fills[fill]
+                terms = self._terms[self._named[name]]
+                rows.append((0, ts, ExecType.TRADE, None, *terms, qty, px, None))
+            parts.append(batch_of(REPORTS, rows))
+            self._ready = []
+        if not parts:
+            return
+        batch = pa.concat_batches(parts)
+        ts = batch["ts"].cast(pa.int64()).to_numpy()
+        last = self.reports.last_ts
+        order = np.argsort(ts, kind="stable")
+        ts = np.maximum(ts[order], last)
+        times = pa.array(ts).cast(pa.timestamp("ns", "UTC"))
+        batch = batch.take(pa.array(order))
+        self.report(with_columns(batch, record_id=self.next_ids(len(batch)), ts=times))
+
+
+_TERMS = (
+    *("record_id", "order_id", "cl_ord_id", "orig_cl_ord_id", "account", "symbol", "side"),
+    *("ord_type", "time_in_force", "order_qty", "price"),
+)
+
+
+def _answers(requests: pa.RecordBatch) -> pa.RecordBatch:
+    """An acceptance of each request, on the terms that it asks for."""
+    count = requests.num_rows
+    kinds = requests["request_type"].dictionary_encode()
+    answers = pa.array([_ANSWER[k] for k in kinds.dictionary.to_pylist()], pa.utf8())
+    zeros = pa.array(np.zeros(count, np.int64))
+    return pa.RecordBatch.from_arrays(
+        [
+            requests["record_id"],
+            requests["ts"],
+            answers.take(kinds.indices),
+            pa.nulls(count, pa.uint64()),
+            *(requests[n] for n in _TERMS),
+            zeros,
+            zeros,
+            pa.nulls(count, pa.utf8()),
+        ],
+        schema=REPORTS,
+    )
