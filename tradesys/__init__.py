@@ -15,6 +15,7 @@ from tradesys.errors import (
     TradesysError,
 )
 from tradesys.network import Network, OpeningBooks
+from tradesys.readable import readable
 from tradesys.records import ExecType, OrdStatus, OrdType, RequestType, Side, TimeInForce
 from tradesys.systems.customer import Answer, Order
 from tradesys.venue import BookVenue, TapeVenue
@@ -45,4 +46,5 @@ __all__ = [
     "TapeVenue",
     "TimeInForce",
     "TradesysError",
+    "readable",
 ]

@@ -6,6 +6,7 @@ and as which one, so ids are unique with no coordination and a log of one origin
 Prices and cash are int64 in units of 1/10,000 of the currency, quantities are int64: no floats.
 """
 
+from decimal import Decimal, InvalidOperation
 from enum import IntEnum, StrEnum
 from typing import NamedTuple
 
@@ -191,6 +192,28 @@ SCHEMAS: dict[str, pa.Schema] = {
     "postings": POSTINGS,
 }
 """The five datasets that systems write and replicate."""
+
+
+def to_price(value: object) -> int:
+    """A price in units of 1/10,000: an int is one already; a str or Decimal is in the currency.
+
+    >>> to_price("50.25"), to_price(502500)
+    (502500, 502500)
+
+    :raises InvalidValue: it is neither, or finer than 1/10,000. A float is refused: it cannot say
+        50.10.
+    """
+    if isinstance(value, str | Decimal):
+        try:
+            scaled = Decimal(value) * PRICE_SCALE
+        except InvalidOperation:
+            scaled = Decimal("NaN")
+        if scaled == scaled.to_integral_value():
+            return int(scaled)
+    elif hasattr(value, "__index__"):
+        return int(value.__index__())
+    raise InvalidValue("price", value, 'a number of 1/10,000 like 502500, or text like "50.25"')
+
 
 _SEQUENCE_BITS = 48
 SEQUENCE_MASK = (1 << _SEQUENCE_BITS) - 1

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from tradesys.errors import ReadOnlyError
 from tradesys.log import Log, LogFile
+from tradesys.readable import readable
 from tradesys.records import SCHEMAS, Origin, origin, split_id
 from tradesys.topology import WRITER, Holding
 
@@ -50,8 +51,8 @@ class Table:
         return f"<{self.owner.system} {self.holding} {self.dataset}: {len(self):,} records>"
 
     def _repr_html_(self) -> str:
-        return f"<p>{self!r:.80}</p>".replace("<<", "<b>").replace("></p>", "</b></p>") + (
-            self.frame._repr_html_()
+        return f"<b>{self!r}</b>".replace("<b><", "<b>").replace("></b>", "</b>") + (
+            readable(self.frame)._repr_html_()
         )
 
     @property

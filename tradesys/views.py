@@ -358,6 +358,17 @@ class View:
         amount: int = balances.booked.item(pair) + balances.uncleared.item(pair)
         return amount - balances.reserved.item(pair)
 
+    def spends(self, accounts: pl.Series, symbols: pl.Series, buys: NDArray[np.bool_]) -> Ints:
+        """The balance that each order draws on: cash for a buy, shares for a sell (a slot)."""
+        level = pl.CompatLevel.oldest()
+        pairs = self._pairs.of(accounts.to_arrow(compat_level=level), symbols.to_arrow(compat_level=level))
+        return np.where(buys, self._pairs.balances.cash_pair[pairs], pairs)
+
+    def free(self, pairs: Ints) -> Ints:
+        """Balances, given by slot, less what open orders may still spend or sell of them."""
+        balances = self._pairs.balances
+        return balances.booked[pairs] + balances.uncleared[pairs] - balances.reserved[pairs]
+
     def last_px(self, symbol: str) -> int:
         """The price of the last fill seen in a symbol; 0 when there was none."""
         return self._last_px.get(symbol, 0)

@@ -6,6 +6,7 @@ it never saw, and it asks nobody: an answer is aggregated from its own records.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,6 +32,7 @@ from tradesys.records import (
     origin,
     parse_id,
     split_id,
+    to_price,
 )
 from tradesys.reference import Instrument, Reference
 from tradesys.status import COLUMNS
@@ -101,6 +103,9 @@ class Answer:
         )
 
 
+Price = int | str | Decimal
+"""A price: an int in 1/10,000 of the currency, or text or a Decimal in the currency."""
+
 OrderLike = Order | Answer | int | str
 """An order, or its id as a number or as people write it (``"c1-17"``)."""
 
@@ -137,7 +142,7 @@ class CustomerSystem(System):
         symbol: str,
         side: str,
         order_qty: int,
-        price: int | None = None,
+        price: Price | None = None,
         ord_type: str | None = None,
         time_in_force: str = TimeInForce.DAY,
         cl_ord_id: str | None = None,
@@ -145,7 +150,8 @@ class CustomerSystem(System):
         """Take a new order: check it, record it, make it durable, acknowledge it (claim 21).
 
         :param order_qty: shares.
-        :param price: in 1/10,000 of the currency, a multiple of the tick; None for a market order.
+        :param price: the limit: text like "50.25", or in 1/10,000 of the currency, like 502500; a
+            multiple of the tick; None for a market order.
         :param ord_type: "limit" or "market"; by default what the presence of a price says.
         :param cl_ord_id: the customer's own name for the order. The same name from the same
             account again is a repeat: it is answered with the first and never executed twice.
@@ -176,14 +182,14 @@ class CustomerSystem(System):
         order: OrderLike,
         *,
         order_qty: int | None = None,
-        price: int | None = None,
+        price: Price | None = None,
         account: str | None = None,
         cl_ord_id: str | None = None,
     ) -> Order:
         """Ask for another total quantity or another price of an open order.
 
         :param order_qty: the new total, what has traded included (FIX OrderQty); None keeps it.
-        :param price: the new limit in 1/10,000 of the currency; None keeps it.
+        :param price: the new limit, as in :meth:`submit`; None keeps it.
         :raises InvalidValue: the order is unknown, another account's or closed, or the new terms
             break a rule.
         """
@@ -304,11 +310,10 @@ class CustomerSystem(System):
         ord_type: str,
         time_in_force: str,
         order_qty: int,
-        price: int | None,
+        price: Price | None,
     ) -> SimpleNamespace:
-        for field, number in (("order_qty", order_qty), ("price", price or 0)):
-            if type(number) is not int and not hasattr(number, "__index__"):
-                raise InvalidValue(field, number, "a whole number")
+        if not hasattr(order_qty, "__index__"):
+            raise InvalidValue("order_qty", order_qty, "a whole number of shares")
         instrument = self.reference.instruments.get(symbol, _NOBODY)
         return SimpleNamespace(
             account=account,
@@ -316,8 +321,8 @@ class CustomerSystem(System):
             side=side,
             ord_type=ord_type,
             time_in_force=time_in_force,
-            order_qty=order_qty,
-            price=price or 0,
+            order_qty=int(order_qty),
+            price=0 if price is None else to_price(price),
             account_status=self.reference.accounts.get(account, ""),
             **instrument._asdict(),
         )
@@ -432,7 +437,7 @@ class CustomerSystem(System):
     def _unknown(self, order: OrderLike, order_id: int) -> Exception:
         code, sequence = split_id(order_id)
         name, held = str(origin(code)), self.tables["requests"].count(code)
-        if origin(code).kind is not Kind.CUSTOMER or sequence < held:
+        if origin(code).kind is not Kind.CUSTOMER or sequence < held or code == self.origin.code:
             return InvalidValue("order", str(order), "the id of an order")
         return NotYetReplicated(
             f"{self.name} holds {held} requests of {name}, and nothing of {format_id(order_id)}: "

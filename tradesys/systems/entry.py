@@ -101,13 +101,24 @@ def explain(rule: Rule, terms: dict[str, Any]) -> str:
     return rule.expected.format_map(terms)
 
 
+_WHERE_NULL: dict[str, Any] = {
+    "price": 0,
+    "order_qty": 0,
+    "side": "",
+    "account_status": "",
+    "security_status": "",
+    "tick_size": 1,
+    "lot_size": 1,
+}
+
+
 class _Columns:
     def __getattr__(self, name: str) -> pl.Expr:
         column = pl.col(name)
-        return column.fill_null(0) if name == "price" else column
+        return column.fill_null(_WHERE_NULL[name]) if name in _WHERE_NULL else column
 
 
-def first_broken(rules: tuple[Rule, ...]) -> pl.Expr:
+def _first_broken(rules: tuple[Rule, ...]) -> pl.Expr:
     """For each row of a table, the number of the first of these rules that it breaks, or null."""
     columns = _Columns()
     return pl.coalesce(
@@ -115,6 +126,12 @@ def first_broken(rules: tuple[Rule, ...]) -> pl.Expr:
         pl.lit(None, pl.Int8),
     )
 
+
+BROKEN = _first_broken(VALID)
+"""The number of the first rule of :data:`VALID` that a row breaks, or null."""
+
+REFUSED = _first_broken(ACCEPTABLE)
+"""The number of the first rule of :data:`ACCEPTABLE` that a row breaks, or null."""
 
 _TYPES: dict[str, Any] = {
     "request_type": pl.String,
@@ -162,8 +179,9 @@ def table_of_requests(table: pl.DataFrame | pa.Table | pa.RecordBatch) -> pl.Dat
         )
         if not fits:
             raise SchemaError(f"column {name} is {dtype}; expected {wanted}")
-    absent = [pl.lit(v).alias(n) for n, v in _DEFAULTS.items() if n not in frame.columns]
-    frame = frame.with_columns(absent).select(pl.col(n).cast(t) for n, t in _TYPES.items())
-    return frame.with_columns(
-        pl.col("request_type", "ord_type", "time_in_force").fill_null("").replace("", None)
-    ).with_columns(pl.col(n).fill_null(v) for n, v in _DEFAULTS.items() if v is not None)
+    columns = []
+    for name, dtype in _TYPES.items():
+        column = pl.col(name).cast(dtype) if name in frame.columns else pl.lit(None, dtype)
+        default = _DEFAULTS.get(name)
+        columns.append((column if default is None else column.fill_null(default)).alias(name))
+    return frame.select(columns)

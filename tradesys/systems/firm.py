@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tradesys.clock import Clock
 from tradesys.positions import CAPITAL, CLEARING
@@ -33,9 +34,9 @@ class FirmSystem(System):
     def applied(self, dataset: str, batch: pa.RecordBatch) -> None:
         super().applied(dataset, batch)
         if dataset == "executions":
-            fills = batch.filter(pa.compute.field("exec_type") == ExecType.TRADE.value)
-            if fills.num_rows:
-                self._fills.append(fills)
+            is_fill = pc.equal(batch["exec_type"], ExecType.TRADE.value)
+            if is_fill.true_count:
+                self._fills.append(batch.filter(is_fill))
 
     def open_accounts(
         self, accounts: Sequence[str], *, cash: int, shares: dict[str, int] | None = None
@@ -102,7 +103,7 @@ class FirmSystem(System):
 
     def _legs(self, fills: pa.RecordBatch) -> pa.RecordBatch:
         count, first = fills.num_rows, self.next_id("postings")
-        buys = pa.compute.equal(fills["side"], Side.BUY.value).to_numpy(zero_copy_only=False)
+        buys = pc.equal(fills["side"], Side.BUY.value).to_numpy(zero_copy_only=False)
         qty = np.where(buys, 1, -1) * fills["last_qty"].to_numpy()
         cash = -qty * fills["last_px"].to_numpy()
         fourfold = np.repeat(np.arange(count), 4)

@@ -11,7 +11,7 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tradesys.records import CURRENCY, REQUESTS, RequestType, Side, format_id
+from tradesys.records import REQUESTS, RequestType, Side, format_id
 from tradesys.systems import entry
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 Mask = NDArray[np.bool_]
 
+_KINDS = [t.value for t in RequestType]
+_KEPT = ("symbol", "side", "ord_type", "time_in_force")
 _NO_TARGET = "orig_cl_ord_id: expected the name of an order of this account"
 _CLOSED = "orig_cl_ord_id: expected an open order; this one is closed"
 _REPEATED = "repeated: the order that has this cl_ord_id stands"
@@ -99,24 +101,15 @@ class _Targets:
             self.errors.setdefault(row, _CLOSED)
 
     def with_terms(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """The frame with account, symbol, side and types of a change taken from its order."""
-        held = self.held != 0
-        if held.any():
-            terms = self.system.view.terms_of(self.held[held])
-            where = pl.Series(np.flatnonzero(held))
-            frame = frame.with_columns(
-                frame[name].scatter(where, terms[name])
-                for name in ("symbol", "side", "ord_type", "time_in_force")
-            )
-        local = np.flatnonzero((self.row >= 0) & self.is_change)
-        if len(local):
-            where = pl.Series(local)
-            source = pl.Series(self.row[local])
-            frame = frame.with_columns(
-                frame[name].scatter(where, frame[name].gather(source))
-                for name in ("symbol", "side", "ord_type", "time_in_force")
-            )
-        return frame
+        """The frame with symbol, side and types of a change taken from its order."""
+        if not self.is_change.any():
+            return frame
+        rows = np.where(self.row >= 0, self.row, np.arange(len(frame)))
+        terms, held = frame.select(_KEPT), np.flatnonzero(self.held)
+        if len(held):
+            terms = terms.vstack(self.system.view.terms_of(self.held[held]).select(_KEPT))
+            rows[held] = len(frame) + np.arange(len(held))
+        return frame.drop(_KEPT).hstack(terms[rows])
 
     def reserved(self, rows: NDArray[np.intp]) -> NDArray[np.int64]:
         """What the orders that these rows change reserve already; 0 for a new order."""
@@ -141,30 +134,24 @@ def _apply_rules(
 ) -> tuple[list[str | None], list[str | None]]:
     """For each row what is wrong with it, and for which reason it is refused."""
     accounts, instruments = system.reference.frames()
-    known = (
-        frame.select("request_type", "account", "symbol", "side", "order_qty", "price")
-        .hstack(frame.select("ord_type", "time_in_force"))
-        .join(accounts, on="account", how="left", maintain_order="left")
-        .join(instruments, on="symbol", how="left", maintain_order="left")
-        .with_columns(
-            pl.col("account_status", "security_status", "side").fill_null(""),
-            pl.col("tick_size", "lot_size").fill_null(1),
-            pl.col("order_qty").fill_null(0),
-        )
-    )
-    has_terms = pl.col("request_type") != RequestType.CANCEL.value
-    broken = known.select(
-        error=pl.when(has_terms).then(entry.first_broken(entry.VALID)),
-        reason=pl.when(has_terms).then(entry.first_broken(entry.ACCEPTABLE)),
-    )
     errors: list[str | None] = [None] * len(frame)
     reasons: list[str | None] = [None] * len(frame)
-    kinds = [t.value for t in RequestType]
-    for row in known["request_type"].is_in(kinds).not_().arg_true().to_list():
-        errors[row] = f"request_type: expected one of {', '.join(kinds)}"
+    known = frame.join(accounts, on="account", how="left", maintain_order="left").join(
+        instruments, on="symbol", how="left", maintain_order="left"
+    )
+    is_cancel = pl.col("request_type") == RequestType.CANCEL.value
+    broken = known.select(
+        unknown=~pl.col("request_type").is_in(_KINDS),
+        error=pl.when(~is_cancel).then(entry.BROKEN),
+        reason=pl.when(~is_cancel).then(entry.REFUSED),
+    )
+    if broken["unknown"].any():
+        for row in broken["unknown"].arg_true().to_list():
+            errors[row] = f"request_type: expected one of {', '.join(_KINDS)}"
     for row in broken["error"].is_not_null().arg_true().to_list():
         rule, terms = entry.VALID[broken["error"][row]], known.row(row, named=True)
-        errors[row] = f"{rule.field}={terms[rule.field]!r}: expected {entry.explain(rule, terms)}"
+        value = terms[rule.field]
+        errors[row] = f"{rule.field}={value!r}: expected {entry.explain(rule, terms)}"
     for row in broken["reason"].is_not_null().arg_true().to_list():
         reasons[row] = entry.ACCEPTABLE[broken["reason"][row]].expected
     return errors, reasons
@@ -189,24 +176,29 @@ def _apply_means(
         return
     taken = frame[rows]
     buys = (taken["side"] == Side.BUY.value).to_numpy()
-    price = taken["price"].to_numpy() if not taken["price"].null_count() else np.array(
-        [p or view.last_px(s) for p, s in taken.select("price", "symbol").iter_rows()], np.int64
-    )
+    price = _prices(system, taken)
     qty = taken["order_qty"].to_numpy()
     needs = np.where(buys, qty * price, qty) - targets.reserved(rows)
-    assets = pl.select(pl.when(pl.Series(buys)).then(pl.lit(CURRENCY)).otherwise(taken["symbol"]))
-    keyed = taken.select("account", asset=assets.to_series(), need=pl.Series(needs), row=pl.Series(rows))
-    totals = keyed.group_by("account", "asset").agg(pl.col("need").clip(0).sum())
-    for account, asset, total in totals.iter_rows():
-        left = view.available(account, asset)
-        if total <= left:
-            continue
-        walked = keyed.filter(account=account, asset=asset)
-        for need, row in walked.select("need", "row").iter_rows():
-            if need <= left:
-                left -= need
+    spends = view.spends(taken["account"], taken["symbol"], buys)
+    used, inverse = np.unique(spends, return_inverse=True)
+    totals = np.zeros(len(used), np.int64)
+    np.add.at(totals, inverse, np.maximum(needs, 0))
+    left = view.free(used)
+    for group in np.flatnonzero(totals > left).tolist():
+        rest = left[group]
+        for at in np.flatnonzero(inverse == group).tolist():
+            if needs[at] <= rest:
+                rest -= needs[at]
             else:
-                reasons[row] = entry.NO_CASH if asset == CURRENCY else entry.NO_SHARES
+                reasons[int(rows[at])] = entry.NO_CASH if buys[at] else entry.NO_SHARES
+
+
+def _prices(system: "CustomerSystem", frame: pl.DataFrame) -> NDArray[np.int64]:
+    """The limit of each row, for a market order the last price seen in the symbol."""
+    if not frame["price"].null_count():
+        return frame["price"].to_numpy()
+    pairs = frame.select("price", "symbol").iter_rows()
+    return np.array([price or system.view.last_px(symbol) for price, symbol in pairs], np.int64)
 
 
 def _verdicts(
@@ -225,9 +217,10 @@ def _verdicts(
             "reject_reason": pl.Series(reasons, dtype=pl.String),
             "error": pl.Series(errors, dtype=pl.String),
         }
-    ).with_columns(
-        pl.when(pl.Series(recorded)).then(pl.col("order_id", "record_id", "reject_reason"))
     )
+    if not recorded.all():
+        known = pl.when(pl.Series(recorded))
+        frame = frame.with_columns(known.then(pl.col("order_id", "record_id", "reject_reason")))
     if targets.repeats:
         rows = pl.Series(list(targets.repeats))
         ids = pl.Series(list(targets.repeats.values()), dtype=pl.UInt64)
@@ -244,14 +237,22 @@ def _batch(
     reasons: list[str | None],
 ) -> pa.RecordBatch:
     """The recorded rows as one record batch of requests."""
-    records = frame.with_columns(
-        pl.col("ts").fill_null(pl.lit(system.clock()).cast(pl.Datetime("ns", "UTC"))),
-        record_id=pl.Series(record_ids),
-        order_id=pl.Series(order_ids),
-        reject_reason=pl.Series(reasons, dtype=pl.String),
-    ).filter(pl.Series(recorded))
-    if records["cl_ord_id"].null_count():
-        names = pl.Series([format_id(i) for i in records["record_id"].to_list()], dtype=pl.String)
-        records = records.with_columns(pl.col("cl_ord_id").fill_null(names))
-    table = records.select(REQUESTS.names).to_arrow(compat_level=pl.CompatLevel.oldest())
+    now = pl.lit(system.clock()).cast(pl.Datetime("ns", "UTC"))
+    ids = pl.Series("record_id", record_ids)
+    names = pl.col("cl_ord_id")
+    if frame["cl_ord_id"].null_count():
+        written = [format_id(i) for i in record_ids.tolist()]
+        names = names.fill_null(pl.Series(written, dtype=pl.String))
+    records = frame.select(
+        ids,
+        pl.col("ts").fill_null(now),
+        "request_type",
+        pl.Series("order_id", order_ids),
+        names,
+        *REQUESTS.names[5:-1],
+        pl.Series("reject_reason", reasons, dtype=pl.String),
+    )
+    if not recorded.all():
+        records = records.filter(pl.Series(recorded))
+    table = records.to_arrow(compat_level=pl.CompatLevel.oldest())
     return table.cast(REQUESTS).combine_chunks().to_batches()[0]

@@ -119,7 +119,8 @@ def read(source: Source, *, date: dt.date | str | None = None, accounts: int = A
 
     ``cl_ord_id`` of an order is ``SYMBOL:ORDER_ID``, of the k-th change of it that and ``.k``.
     ``orig_cl_ord_id`` of a change is the order's ``cl_ord_id`` or that of its last replace.
-    Whether the order still was open for a change or a fill is for the venue to judge.
+    A deletion cancels whatever is left: its size can be less, where something happened to the order
+    outside the levels of the file. Whether an order was still open is for the venue to judge.
 
     :raises InvalidValue: there is no such file, a name is not LOBSTER's, a symbol has two files,
         or a row breaks the format: the message names file, row, column and value.

@@ -154,7 +154,7 @@ class _Market:
     def __init__(self, number: int, draw: int) -> None:
         self.messages: list[str] = []
         self.fair = 2_000 + draw * 38_000 // _MILLION
-        self.last_id = number * 10_000_000
+        self.last_id = number * 100_000_000
         # The orders that rest, oldest first.
         self.orders: list[_Order] = []
         for old in range(_OLD_ORDERS):
@@ -186,6 +186,13 @@ class _Market:
         side = (order for order in self.orders if order.direction == direction)
         return max(side, key=lambda order: direction * order.ticks, default=None)
 
+    def touch(self) -> tuple[_Order, _Order]:
+        """The best bid and the best ask of a book that has both."""
+        bid, ask = self.best(1), self.best(-1)
+        assert bid is not None, "a submission fills an empty side before anything else happens"
+        assert ask is not None, "a submission fills an empty side before anything else happens"
+        return bid, ask
+
     def say(self, now: int, kind: MessageType, order: _Order, size: int) -> None:
         """Add the message that ``size`` shares of ``order`` came, went or were executed."""
         price = order.ticks * _UNITS_PER_TICK
@@ -206,9 +213,9 @@ class _Market:
         self.say(now, MessageType.SUBMISSION, order, order.size)
 
     def cancel(self, now: int, draw: list[int], *, part: bool) -> None:
-        """The farther from the fair price of two resting orders leaves, or a part of it does."""
-        two = [self.orders[draw[i] * len(self.orders) // _MILLION] for i in (2, 3)]
-        order = max(two, key=lambda order: abs(order.ticks - self.fair))
+        """Of three resting orders the farthest from the fair price leaves, or a part of it."""
+        some = [self.orders[draw[i] * len(self.orders) // _MILLION] for i in (2, 3, 5)]
+        order = max(some, key=lambda order: abs(order.ticks - self.fair))
         if not part or order.size == 1:
             self.orders.remove(order)
             self.say(now, MessageType.DELETION, order, order.size)
@@ -224,16 +231,13 @@ class _Market:
         At most as deep as three ticks: what is left then of the aggressive order is cancelled,
         which nobody sees.
         """
-        bid, ask = self.best(1), self.best(-1)
-        assert bid is not None, "an execution needs both sides"
-        assert ask is not None, "an execution needs both sides"
-        buys = (
-            draw[2]
-            < _MILLION * min(95, max(5, 50 + 15 * (2 * self.fair - bid.ticks - ask.ticks))) // 100
-        )
-        direction = -1 if buys else 1
-        first = order = ask if buys else bid
+        bid, ask = self.touch()
+        # How far the fair price is above the middle of the book, in half ticks.
+        cheap = 2 * self.fair - bid.ticks - ask.ticks
+        buyer_percent = min(95, max(5, 50 + 15 * cheap))
+        first = ask if draw[2] * 100 < buyer_percent * _MILLION else bid
         left = min(1_000, _size(draw[3], draw[4]))
+        order: _Order | None = first
         while left and order is not None and abs(order.ticks - first.ticks) < 3:
             size = min(left, order.size)
             left -= size
@@ -241,13 +245,11 @@ class _Market:
             self.say(now, MessageType.EXECUTION, order, size)
             if not order.size:
                 self.orders.remove(order)
-                order = self.best(direction)
+                order = self.best(first.direction)
 
     def execute_hidden(self, now: int, draw: list[int]) -> None:
         """An order that nobody sees is executed midway between the best prices."""
-        bid, ask = self.best(1), self.best(-1)
-        assert bid is not None, "a midpoint needs both sides"
-        assert ask is not None, "a midpoint needs both sides"
+        bid, ask = self.touch()
         price = (bid.ticks + ask.ticks) * _UNITS_PER_TICK // 2
         direction = 1 if draw[2] % 2 else -1
         size = _size(draw[3], draw[4])

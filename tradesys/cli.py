@@ -1,0 +1,268 @@
+"""The command line. It holds no logic: it reads what was asked, calls the package, prints."""
+
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from tradesys import tapes
+from tradesys.audit import Audit
+from tradesys.errors import InvalidValue, TradesysError
+from tradesys.network import Network
+from tradesys.replay import Replayed, open_network, parse_partition, replay
+from tradesys.tapes import sample as sample_day
+
+app = typer.Typer(
+    help="A broker's order handling, split into systems that keep working while others are down.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+console = Console(stderr=True)
+out = Console()
+
+SAMPLE = Path("data/sample")
+
+DataFolder = Annotated[Path, typer.Argument(help="A folder that a run has written.")]
+Customers = Annotated[int, typer.Option(help="How many customer-facing systems.")]
+Streets = Annotated[int, typer.Option(help="How many street-side systems.")]
+JsonOut = Annotated[
+    str | None, typer.Option("--json", help="Write the result as one JSON object: a file, or -.")
+]
+
+
+@app.command("replay")
+def replay_command(
+    tape: Annotated[Path, typer.Argument(help="A file of order events, or a folder of them.")],
+    format: Annotated[str, typer.Option(help="How the file is written.")] = "lobster",
+    customers: Customers = 3,
+    streets: Streets = 2,
+    batch: Annotated[int, typer.Option(help="How many events enter at a time.")] = 1000,
+    data: Annotated[
+        Path | None, typer.Option(help="A new folder for the systems' files; memory without.")
+    ] = None,
+    partition: Annotated[
+        list[str] | None,
+        typer.Option(help="Cut a system off for a part of the tape: c1:0.33-0.66."),
+    ] = None,
+    date: Annotated[
+        str | None, typer.Option(help="The day of the tape, where its name does not say.")
+    ] = None,
+    json_out: JsonOut = None,
+) -> None:
+    """Run a recorded day through a network, and audit what came of it.
+
+    Exit status 0 only if the audit is true.
+
+    Example: tradesys replay data/sample --data data/run1 --partition c1:0.33-0.66
+    """
+    partitions = [parse_partition(text) for text in partition or ()]
+    day = tapes.read(tape, format=format, date=date)
+    with open_network(day, customers=customers, streets=streets, data=data) as network:
+        with _progress("replaying", day.events, quiet=json_out is not None) as advance:
+            result = replay(
+                day, network, batch=batch, partitions=partitions, progress=advance
+            )
+    _print_json(json_out, result.as_dict())
+    if json_out != "-":
+        _print_replayed(result, data)
+    raise typer.Exit(_exit_code(result.audit))
+
+
+@app.command()
+def demo(
+    data: Annotated[Path, typer.Option(help="Where the run's files go.")] = Path("data/demo"),
+) -> None:
+    """One order's story, then a whole generated day with one system cut off in the middle of it."""
+    if data.exists():
+        shutil.rmtree(data)
+    story = data / "one-order"
+    with Network(customers=3, streets=2, data=story) as desk:
+        _tell(desk)
+    with tempfile.TemporaryDirectory() as spare:
+        folder = SAMPLE if SAMPLE.is_dir() else Path(spare)
+        if folder != SAMPLE:
+            sample_day.generate(folder)
+        day = tapes.read(folder)
+    out.print(
+        f"\n[bold]A day[/bold] of {day.events:,} generated events in {', '.join(day.symbols)}; "
+        "c1 is cut off from everybody for the middle third."
+    )
+    with open_network(day, data=data / "sample-day") as network:
+        with _progress("replaying", day.events, quiet=False) as advance:
+            cut = [parse_partition("c1:0.33-0.66")]
+            result = replay(day, network, batch=500, partitions=cut, progress=advance)
+    _print_replayed(result, data / "sample-day")
+    out.print(
+        f"Every system's files are under [bold]{data}[/bold]; ask them:\n"
+        f"  tradesys status {story} c1-0 --at c3\n"
+        f"  tradesys audit {data / 'sample-day'}"
+    )
+    raise typer.Exit(_exit_code(result.audit))
+
+
+@app.command()
+def status(
+    data: DataFolder,
+    order: Annotated[str, typer.Argument(help="An order's id, like c1-17.")],
+    at: Annotated[str | None, typer.Option(help="The customer-facing system to ask.")] = None,
+    json_out: JsonOut = None,
+) -> None:
+    """The status of an order, aggregated from the records of the system that is asked.
+
+    Example: tradesys status data/run1 c1-17 --at c2
+    """
+    with Network.open(data) as network:
+        names = [customer.name for customer in network.customers]
+        if at is not None and at not in names:
+            raise InvalidValue("at", at, f"one of {', '.join(names)}")
+        answers = [network[name].status(order) for name in ([at] if at else names)]
+    if json_out is not None:
+        fields = ("system", "cl_ord_id", "account", "symbol", "side", "ord_type", "price")
+        numbers = ("ord_status", "order_qty", "cum_qty", "leaves_qty", "avg_px", "positions")
+        objects = [{n: getattr(a, n) for n in (*fields, *numbers)} for a in answers]
+        _print_json(json_out, {"order": order, "answers": objects})
+    else:
+        for answer in answers:
+            out.print(str(answer))
+
+
+@app.command()
+def audit(data: DataFolder, json_out: JsonOut = None) -> None:
+    """Check a run's files: everything that must hold over all systems. Exit 0 only if all does.
+
+    Example: tradesys audit data/run1
+    """
+    with Network.open(data) as network:
+        result = network.audit()
+    checks = {c.name: {"verdict": c.verdict, "found": c.found} for c in result.checks}
+    _print_json(json_out, {"verdict": result.verdict, "checks": checks})
+    if json_out != "-":
+        _print_audit(result)
+    raise typer.Exit(_exit_code(result))
+
+
+@app.command()
+def sample(
+    folder: Annotated[Path, typer.Argument(help="Where the files go.")] = SAMPLE,
+    seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 2024,
+    events: Annotated[int, typer.Option(help="About how many events in all.")] = 20_000,
+) -> None:
+    """Generate a day of order events in LOBSTER's message format; it is not real.
+
+    Example: tradesys sample data/sample
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    sample_day.generate(folder, seed=seed, events=events)
+    out.print(f"{len(list(folder.glob('*_message_*')))} files in {folder}")
+
+
+def main() -> None:
+    """Run the command line; an error that the package foresees is one line, and exit status 2."""
+    try:
+        app()
+    except TradesysError as error:
+        console.print(f"[red]error:[/red] {error} [dim]({error.outcome})[/dim]", highlight=False)
+        sys.exit(2)
+
+
+def _tell(desk: Network) -> None:
+    """One order from entry to cleared, asked at every step."""
+    out.print("[bold]One order[/bold], entered at c1, asked about at c3, which never saw it:")
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in ("", "status at c3", "done", "open", "average"):
+        table.add_column(column, justify="left" if column in ("", "status at c3") else "right")
+
+    def ask(event: str) -> None:
+        desk.run()
+        answer = desk["c3"].status(buy)
+        average = "" if answer.avg_px is None else f"{answer.avg_px:,.2f}"
+        numbers = (f"{answer.cum_qty:,}", f"{answer.leaves_qty:,}", average)
+        table.add_row(event, answer.ord_status, *numbers)
+
+    terms = {"symbol": "ALFA", "price": "50.00"}
+    buy = desk["c1"].submit(account="alice", side="buy", order_qty=100, **terms)
+    ask("alice buys 100 ALFA at 50.00, at c1")
+    desk["c2"].submit(account="bob", side="sell", order_qty=60, **terms)
+    ask("bob sells 60 of them to her, at c2")
+    desk["c2"].cancel(buy)
+    ask("alice cancels the rest, at c2")
+    out.print(table)
+
+
+def _print_replayed(result: Replayed, data: Path | None) -> None:
+    rate = result.tape.events / result.seconds
+    where = f"durable in {data}" if data else "in memory only"
+    out.print(
+        f"[bold]{result.tape.events:,} events[/bold] in {result.seconds:.2f} s "
+        f"({rate:,.0f} a second, {where})"
+    )
+    table = Table(box=box.SIMPLE_HEAD, title="records held by each system", title_justify="left")
+    datasets = list(dict.fromkeys(d for held in result.systems.values() for d in held))
+    table.add_column("system")
+    for dataset in datasets:
+        table.add_column(dataset, justify="right")
+    for name, held in result.systems.items():
+        table.add_row(name, *(f"{held[d]:,}" if d in held else "" for d in datasets))
+    out.print(table)
+    counts = [("status", result.statuses), ("ignored", result.tape.ignored)]
+    counts += [("refused", result.refused), ("not recorded", result.not_recorded)]
+    for title, found in counts:
+        if found:
+            listed = ", ".join(f"{n:,} {key}" for key, n in found.items())
+            out.print(f"{title:>12}: {listed}")
+    _print_audit(result.audit)
+
+
+def _print_audit(result: Audit) -> None:
+    words = {True: "[green]true[/green]", False: "[red]false[/red]", None: "[yellow]unknown[/yellow]"}
+    table = Table(box=box.SIMPLE_HEAD, title="audit", title_justify="left")
+    table.add_column("check")
+    table.add_column("evaluated", justify="right")
+    table.add_column("verdict")
+    for check in result.checks:
+        table.add_row(check.name, f"{check.evaluated:,}", words[check.verdict])
+        for text in check.found[:3]:
+            table.add_row(f"  [red]{text}[/red]", "", "")
+    table.add_section()
+    table.add_row("[bold]the audit[/bold]", "", words[result.verdict])
+    out.print(table)
+
+
+def _print_json(target: str | None, result: dict[str, object]) -> None:
+    if target is None:
+        return
+    text = json.dumps(result, indent=2)
+    if target == "-":
+        print(text)
+    else:
+        Path(target).write_text(text + "\n", encoding="utf-8")
+
+
+@contextmanager
+def _progress(text: str, total: int, *, quiet: bool) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr, shown to a person only."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
+    with Progress(
+        *columns,
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=quiet or not console.is_terminal,
+    ) as bar:
+        task = bar.add_task(text, total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def _exit_code(result: Audit) -> int:
+    return 0 if result.verdict is True else 1

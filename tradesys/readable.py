@@ -1,0 +1,37 @@
+"""Frames for people: ids as they are written, prices in the currency, times without the rest.
+
+Records hold numbers that machines join on. Nothing computes with what comes out of here.
+"""
+
+import polars as pl
+
+from tradesys.records import CURRENCY, PRICE_SCALE, origin
+
+_IDS = ("record_id", "order_id", "request_id", "exec_id", "exec_ref_id")
+_PRICES = ("price", "last_px")
+_TIMES = ("ts", "transact_time")
+_AMOUNTS = ("amount", "booked", "uncleared", "reserved")
+
+
+def readable(frame: pl.DataFrame) -> pl.DataFrame:
+    """The same rows for a reader: ids like ``c1-17``, prices like 50.25, times of day.
+
+    :param frame: any frame with columns named as in the records, answers or positions.
+    :returns: the same columns; ids, times and statuses as strings, prices and cash as floats.
+    """
+    columns = [_ids(frame[name]) for name in _IDS if name in frame.columns]
+    columns += [pl.col(n) / PRICE_SCALE for n in _PRICES if n in frame.columns]
+    columns += [pl.col(n).dt.strftime("%H:%M:%S%.6f") for n in _TIMES if n in frame.columns]
+    if "asset" in frame.columns:
+        is_cash = pl.col("asset") == CURRENCY
+        scale = pl.when(is_cash).then(float(PRICE_SCALE)).otherwise(1.0)
+        columns += [pl.col(n) / scale for n in _AMOUNTS if n in frame.columns]
+    return frame.with_columns(columns)
+
+
+def _ids(column: pl.Series) -> pl.Expr:
+    codes = (column.drop_nulls() // 2**48).unique().to_list()
+    names = {code: str(origin(code)) for code in codes}
+    name = (pl.col(column.name) // 2**48).replace_strict(names, return_dtype=pl.String)
+    sequence = (pl.col(column.name) % 2**48).cast(pl.String)
+    return pl.concat_str(name, pl.lit("-"), sequence).alias(column.name)

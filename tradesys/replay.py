@@ -1,0 +1,199 @@
+"""A recorded day, run through a network: the tape's orders enter, the tape is the market.
+
+Accounts and entry systems are assigned by the rule of :mod:`tradesys.tapes`, which is the
+project's own: a tape says neither.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from tradesys import tapes
+from tradesys.audit import Audit
+from tradesys.clock import ManualClock
+from tradesys.errors import InvalidValue
+from tradesys.network import Network, OpeningBooks
+from tradesys.records import PRICE_SCALE
+from tradesys.tapes import Tape
+from tradesys.venue import TapeVenue
+
+PLENTY_CASH = 10_000_000_000 * PRICE_SCALE
+PLENTY_SHARES = 1_000_000_000
+
+
+class Partition(NamedTuple):
+    """A system cut off from all others between two fractions of the tape."""
+
+    system: str
+    start: float
+    stop: float
+
+
+def parse_partition(text: str) -> Partition:
+    """``"c1:0.33-0.66"``: c1 is cut off from the first third to the second.
+
+    :raises InvalidValue: the text is not of that form.
+    """
+    system, _, span = text.partition(":")
+    start, _, stop = span.partition("-")
+    try:
+        found = Partition(system, float(start), float(stop))
+    except ValueError:
+        found = Partition(system, 1, 0)
+    if not 0 <= found.start < found.stop <= 1:
+        raise InvalidValue("partition", text, "a system and a span of the tape, like c1:0.33-0.66")
+    return found
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What a replay came to. ``seconds`` is from the first event until all was quiet."""
+
+    tape: Tape
+    seconds: float
+    audit_seconds: float
+    audit: Audit
+    statuses: dict[str, int]
+    systems: dict[str, dict[str, int]]
+    not_recorded: dict[str, int]
+    refused: dict[str, int]
+
+    def as_dict(self) -> dict[str, object]:
+        """One object of plain values, for ``--json``."""
+        orders = (self.tape.requests["request_type"] == "new").sum()
+        return {
+            "events": self.tape.events,
+            "orders": int(orders),
+            "requests": len(self.tape.requests),
+            "executions": len(self.tape.fills),
+            "ignored": self.tape.ignored,
+            "refused": self.refused,
+            "not_recorded": self.not_recorded,
+            "seconds": round(self.seconds, 3),
+            "events_per_second": round(self.tape.events / self.seconds) if self.seconds else 0,
+            "statuses": self.statuses,
+            "systems": self.systems,
+            "audit_seconds": round(self.audit_seconds, 3),
+            "audit": {
+                "verdict": self.audit.verdict,
+                "checks": {c.name: c.verdict for c in self.audit.checks},
+                "found": [text for c in self.audit.checks for text in c.found],
+            },
+        }
+
+
+def open_network(
+    tape: Tape, *, customers: int = 3, streets: int = 2, data: str | Path | None = None
+) -> Network:
+    """A new network whose market is the tape, and whose accounts can afford what is on it."""
+    accounts = tape.requests["account"].unique().sort().to_list()
+    books = OpeningBooks(accounts, tape.symbols, cash=PLENTY_CASH, shares=PLENTY_SHARES)
+    if data is not None and Path(data).is_dir() and any(Path(data).iterdir()):
+        raise InvalidValue("data", str(data), "a folder that is empty or not there yet")
+    start = tape.requests["ts"].dt.timestamp("ns").first()
+    return Network(
+        customers,
+        streets,
+        firm=books,
+        data=data,
+        venue=partial(TapeVenue, tape),
+        clock=ManualClock(int(start or 0)),
+    )
+
+
+def replay(
+    tape: Tape,
+    network: Network,
+    *,
+    batch: int = 1000,
+    partitions: Sequence[Partition] = (),
+    progress: Callable[[int], None] | None = None,
+) -> Replayed:
+    """Run a tape through a network made for it, ``batch`` events at a time, and audit the end.
+
+    :param progress: called with the number of events done, after each batch.
+    """
+    if batch < 1:
+        raise InvalidValue("batch", batch, "a number of events above 0")
+    for cut in partitions:
+        network[cut.system]
+    venue, clock = network.venue, network.clock
+    assert isinstance(venue, TapeVenue)
+    assert isinstance(clock, ManualClock)
+    started = time.perf_counter()
+    verdicts: list[pl.DataFrame] = []
+    parts = _by_system(tape, len(network.customers))
+    bounds = [*range(batch, tape.events, batch), tape.events]
+    for done in bounds:
+        _cut_and_heal(network, partitions, (done - batch) / tape.events)
+        for customer, part in zip(network.customers, parts, strict=True):
+            rows = part.upto(done)
+            if len(rows):
+                clock.now = max(clock.now, rows["ts"].dt.timestamp("ns").max())
+                verdicts.append(customer.submit_many(rows))
+        venue.advance(done)
+        network.run()
+        if progress:
+            progress(done)
+    network.heal()
+    network.run()
+    seconds = time.perf_counter() - started
+    return _result(tape, network, verdicts, seconds)
+
+
+class _Part:
+    """The requests that enter by one customer-facing system, handed out in the tape's order."""
+
+    def __init__(self, requests: pl.DataFrame) -> None:
+        self._events = requests["event"].to_numpy()
+        self._rows = requests.drop("event")
+        self._next = 0
+
+    def upto(self, event: int) -> pl.DataFrame:
+        """The requests not handed out yet of events before number ``event``."""
+        stop = int(np.searchsorted(self._events, event))
+        rows = self._rows.slice(self._next, stop - self._next)
+        self._next = stop
+        return rows
+
+
+def _by_system(tape: Tape, customers: int) -> list[_Part]:
+    entry = tape.requests.select(tapes.entry_system(pl.col("account"), customers)).to_series()
+    return [_Part(tape.requests.filter(entry == index)) for index in range(customers)]
+
+
+def _cut_and_heal(network: Network, partitions: Sequence[Partition], at: float) -> None:
+    if partitions:
+        network.heal()
+    for cut in partitions:
+        if cut.start <= at < cut.stop:
+            network.partition(cut.system)
+
+
+def _result(
+    tape: Tape, network: Network, verdicts: list[pl.DataFrame], seconds: float
+) -> Replayed:
+    all_rows = pl.concat(verdicts) if verdicts else pl.DataFrame()
+    counts = [
+        dict(all_rows[name].drop_nulls().value_counts().sort(name).iter_rows()) if verdicts else {}
+        for name in ("reject_reason", "error")
+    ]
+    statuses = network.customers[0].statuses()["ord_status"].value_counts(sort=True)
+    started = time.perf_counter()
+    audit = network.audit()
+    return Replayed(
+        tape=tape,
+        seconds=seconds,
+        audit_seconds=time.perf_counter() - started,
+        audit=audit,
+        statuses=dict(statuses.iter_rows()),
+        systems=network.summary(),
+        refused=counts[0],
+        not_recorded=counts[1],
+    )

@@ -1,0 +1,120 @@
+"""A made-up trading session against the simulated market: seeded, so the same every time.
+
+Customers enter, replace and cancel orders around a price that wanders; any customer-facing system
+may be the one they reach. The notebooks and the command line use it; it holds no rule of its own.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from tradesys.clock import ManualClock
+from tradesys.errors import InvalidValue
+from tradesys.network import Network, OpeningBooks
+
+START_NS = 1_717_421_400_000_000_000
+"""The first moment of a session: 3 June 2024, 09:30 in New York."""
+
+_TICK = 100
+_STEP_NS = 250_000_000
+
+
+@dataclass(frozen=True)
+class Session:
+    """What was asked of a network: ``requests`` in all, ``refused`` of them with a reason."""
+
+    network: Network
+    requests: int
+    refused: int
+
+
+def session(
+    *,
+    customers: int = 3,
+    streets: int = 2,
+    orders: int = 1000,
+    seed: int = 1,
+    books: OpeningBooks | None = None,
+    data: str | Path | None = None,
+) -> Session:
+    """Run a session of so many orders on a new network, to the point where all is quiet.
+
+    About one order in four is canceled later and one in eight is replaced; every 50 requests the
+    network runs until it is quiet.
+
+    :param seed: of everything that is drawn.
+    :raises InvalidValue: a number is out of its range.
+    """
+    if orders < 1:
+        raise InvalidValue("orders", orders, "a number of orders above 0")
+    books = books or OpeningBooks()
+    clock = ManualClock(START_NS)
+    network = Network(customers, streets, firm=books, data=data, clock=clock)
+    rng = np.random.default_rng(seed)
+    mid = dict.fromkeys(books.symbols, 50_0000)
+    opened: list[int] = []
+    requests = refused = 0
+    for _ in range(orders):
+        clock.advance(int(rng.exponential(_STEP_NS)) + 1)
+        symbol = str(rng.choice(list(books.symbols)))
+        mid[symbol] = max(10_0000, mid[symbol] + _TICK * int(rng.integers(-3, 4)))
+        order = _draw(rng, network, books, symbol, mid[symbol])
+        requests, refused = requests + 1, refused + (order is None)
+        if order is not None:
+            opened.append(order)
+        if opened and rng.random() < 0.375:
+            requests += _change(rng, network, opened)
+        if requests % 50 == 0:
+            network.run()
+    network.run()
+    return Session(network, requests, refused)
+
+
+def _draw(
+    rng: np.random.Generator, network: Network, books: OpeningBooks, symbol: str, mid: int
+) -> int | None:
+    """Enter an order at a customer-facing system drawn at random; None when it was refused."""
+    side = "buy" if rng.random() < 0.5 else "sell"
+    sign = 1 if side == "buy" else -1
+    price = None if rng.random() < 0.1 else mid - sign * _TICK * int(rng.integers(-4, 15))
+    customer = network.customers[int(rng.integers(len(network.customers)))]
+    order = customer.submit(
+        account=str(rng.choice(list(books.accounts))),
+        symbol=symbol,
+        side=side,
+        order_qty=100 * int(rng.integers(1, 10)),
+        price=price,
+    )
+    return None if order.reject_reason else order.order_id
+
+
+def _change(rng: np.random.Generator, network: Network, opened: list[int]) -> int:
+    """Cancel or replace an order through whichever system the customer reaches now."""
+    customer = network.customers[int(rng.integers(len(network.customers)))]
+    order_id = opened.pop(int(rng.integers(len(opened))))
+    state = customer.view.order(order_id)
+    if state is None or not state.leaves_qty:
+        return 0
+    if state.price and rng.random() < 1 / 3:
+        customer.replace(order_id, order_qty=state.order_qty + 100)
+    else:
+        customer.cancel(order_id)
+    return 1
+
+
+def by_status(network: Network) -> pl.DataFrame:
+    """How many orders each customer-facing system shows in each status.
+
+    :returns: ``ord_status`` and a column of counts for each system.
+    """
+    counts = [
+        c.statuses().select("ord_status", system=pl.lit(c.name)) for c in network.customers
+    ]
+    return (
+        pl.concat(counts)
+        .pivot("system", index="ord_status", values="system", aggregate_function="len")
+        .fill_null(0)
+        .sort("ord_status")
+    )
