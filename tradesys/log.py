@@ -23,6 +23,7 @@ from tradesys.records import format_id, split_id
 FORMAT_VERSION = "1"
 
 _MERGE_FACTOR = 16
+_NEVER_MERGED = 3  # level of a chunk of 4,096 rows: enough for every reader
 _ZEROS = bytes(256 * 1024)
 _DIGEST = b"0" * 64
 _LENGTH = b"0" * 12
@@ -46,14 +47,15 @@ class Chunk:
         return self._frame
 
     def level(self) -> int:
+        """How many merges of 16 rows make a chunk of this size; big chunks are never merged."""
         return (self.batch.num_rows.bit_length() - 1) // 4
 
 
 class Log:
     """The records of one origin in one dataset, in memory, in sequence, with no gap.
 
-    Tiny batches are merged geometrically (each level holds at most 15 chunks), so a log of a million
-    one-row batches is a few dozen chunks. Chunks are shared, never changed.
+    Tiny batches are merged geometrically into chunks of 4,096 rows or more, since a thousand batches
+    of one row cost a reader what a thousand big ones do. Chunks are shared, never changed.
     """
 
     def __init__(self, code: int, schema: pa.Schema) -> None:
@@ -70,9 +72,11 @@ class Log:
         """
         if not batch.schema.equals(self.schema):
             raise SchemaError(f"a batch has schema\n{batch.schema}\nexpected\n{self.schema}")
+        if not batch.num_rows:
+            return None
         ids = batch.column(0)
         code, start = split_id(ids[0].as_py())
-        if code != self.code or ids[-1].as_py() - ids[0].as_py() != batch.num_rows - 1:
+        if code != self.code or not _is_run(ids):
             raise SchemaError(f"record ids from {format_id(ids[0].as_py())} are not one run")
         if start > self.count:
             raise GapError(
@@ -92,6 +96,8 @@ class Log:
         chunks = self._chunks
         while True:
             newest = chunks[-1].level()
+            if newest >= _NEVER_MERGED:
+                return
             first = len(chunks)
             while first and chunks[first - 1].level() <= newest:
                 first -= 1
@@ -241,7 +247,12 @@ class LogFile:
         data = pa.memory_map(str(self.path)).read_buffer(size)
         raw = memoryview(data)
         if bytes(raw[: len(self._prefix)]) != self._prefix:
-            raise DamagedError(str(self.path), 0, "it does not begin with this dataset's schema")
+            # A crash while the file was made leaves part of the schema message, or zeros only.
+            if not self._prefix.startswith(bytes(raw).rstrip(b"\0")):
+                raise DamagedError(str(self.path), 0, "it does not begin with this dataset's schema")
+            self._write(self._prefix)
+            self._position = len(self._prefix)
+            return
         offset = len(self._prefix)
         while message := self._verified(raw, offset):
             batch = pa.ipc.read_record_batch(pa.py_buffer(message), self.schema)
@@ -268,6 +279,14 @@ class LogFile:
             return None
         self._head = head
         return message
+
+
+def _is_run(ids: pa.UInt64Array) -> bool:
+    """Whether each id follows on from the one before it."""
+    if len(ids) == 1:
+        return True
+    numbers = ids.to_numpy()
+    return bool((numbers[1:] - numbers[:-1] == 1).all())
 
 
 def _serialize(schema: pa.Schema, batch: pa.RecordBatch, received_at: int) -> pa.Buffer:

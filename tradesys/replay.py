@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from tradesys import tapes
 from tradesys.audit import Audit
@@ -133,9 +134,9 @@ def replay(
     for done in bounds:
         _cut_and_heal(network, partitions, (done - batch) / tape.events)
         for customer, part in zip(network.customers, parts, strict=True):
-            rows = part.upto(done)
+            rows, last = part.upto(done)
             if len(rows):
-                clock.now = max(clock.now, rows["ts"].dt.timestamp("ns").max())
+                clock.now = max(clock.now, last)
                 verdicts.append(customer.submit_many(rows))
         venue.advance(done)
         network.run()
@@ -152,15 +153,17 @@ class _Part:
 
     def __init__(self, requests: pl.DataFrame) -> None:
         self._events = requests["event"].to_numpy()
-        self._rows = requests.drop("event")
+        self._times = requests["ts"].dt.timestamp("ns").to_numpy()
+        self._rows = requests.drop("event").to_arrow(compat_level=pl.CompatLevel.oldest())
         self._next = 0
 
-    def upto(self, event: int) -> pl.DataFrame:
-        """The requests not handed out yet of events before number ``event``."""
+    def upto(self, event: int) -> tuple[pa.Table, int]:
+        """The requests not handed out yet of events before number ``event``, and the last's time
+        in ns since 1970 (0 when there are none)."""
         stop = int(np.searchsorted(self._events, event))
         rows = self._rows.slice(self._next, stop - self._next)
         self._next = stop
-        return rows
+        return rows, int(self._times[stop - 1]) if len(rows) else 0
 
 
 def _by_system(tape: Tape, customers: int) -> list[_Part]:

@@ -5,6 +5,7 @@ arrays; it never keeps a status. Records may come in any order and more than onc
 record does not grow with history. Tests hold it equal to the definitions after every batch.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -39,8 +40,10 @@ _EXEC_TYPES = list(ExecType)
 _ORD_TYPES = [t.value for t in OrdType]
 _TIFS = [t.value for t in TimeInForce]
 _STATUSES = [ord_status for ord_status, _ in PRECEDENCE]
-_SIDES = pl.Series([Side.SELL.value, Side.BUY.value])
+_SIDES = pa.array([Side.SELL.value, Side.BUY.value])
 _SMALL = 32
+_PATIENCE = 20_000
+"""How many records wait at most for a question before they are worked in."""
 
 STATUS_TYPE = pl.Enum([s.value for s in OrdStatus])
 
@@ -97,18 +100,43 @@ class View:
         self._event_slots = Slots()
         self._events = Columns(flags=np.int8, order=np.int64, qty=np.int64, px=np.int64)
         self._pairs = Pairs()
-        self._last_px: dict[str, int] = {}
+        self._last_px: dict[str, tuple[int, int]] = {}
+
+        self._waiting: dict[str, list[pa.RecordBatch]] = {n: [] for n in self._appliers()}
+        self._waiting_rows = 0
 
     # ---- records in
 
     def apply(self, dataset: str, batch: pa.RecordBatch) -> None:
-        """Take in records of a dataset; those of reference data do not matter here."""
-        if dataset == "requests":
-            self._apply_requests(batch)
-        elif dataset == "executions":
-            self._apply_executions(batch)
-        elif dataset == "postings":
-            self._apply_postings(batch)
+        """Take in records of a dataset; those of reference data do not matter here.
+
+        They are worked in at the next question, together: since the order of arrival makes no
+        difference, records that arrive between two questions are one batch.
+        """
+        waiting = self._waiting.get(dataset)
+        if waiting is not None:
+            waiting.append(batch)
+            self._waiting_rows += batch.num_rows
+            if self._waiting_rows >= _PATIENCE:
+                self._catch_up()
+
+    def _appliers(self) -> dict[str, Callable[[pa.RecordBatch], None]]:
+        return {
+            "requests": self._apply_requests,
+            "executions": self._apply_executions,
+            "postings": self._apply_postings,
+        }
+
+    def _catch_up(self, *datasets: str) -> None:
+        """Work in what waits of these datasets; of all, when none is named."""
+        if not self._waiting_rows:
+            return
+        for dataset, apply in self._appliers().items():
+            batches = self._waiting[dataset]
+            if batches and (not datasets or dataset in datasets):
+                self._waiting[dataset] = []
+                self._waiting_rows -= sum(batch.num_rows for batch in batches)
+                apply(batches[0] if len(batches) == 1 else pa.concat_batches(batches))
 
     def _order_slots(self, ids: Ids) -> Ints:
         slots = self._slots.of(ids)
@@ -228,7 +256,19 @@ class View:
         pairs.balances.moved[pairs.balances.cash_pair[orders.pair[at]]] = True
         self._uncleared(event[events.flags[event] & _POSTED == 0], 1)
         events.flags[event] |= _FILL
-        self._last_px |= dict(zip(_taken(batch, rows)["symbol"].to_pylist(), px.tolist(), strict=True))
+        self._note_last_px(_taken(batch, rows))
+
+    def _note_last_px(self, fills: pa.RecordBatch) -> None:
+        """Keep the latest price of each symbol: the one with the highest ``exec_id``."""
+        order = np.argsort(fills["exec_id"].to_numpy(), kind="stable")
+        latest = fills.select(["symbol", "exec_id", "last_px"]).take(pa.array(order))
+        symbols = latest["symbol"].dictionary_encode()
+        last = dict(zip(symbols.indices.to_pylist(), range(len(order)), strict=True))
+        for code, row in last.items():
+            exec_id, px = latest["exec_id"][row].as_py(), latest["last_px"][row].as_py()
+            symbol = symbols.dictionary[code].as_py()
+            if exec_id >= self._last_px.get(symbol, (0, 0))[0]:
+                self._last_px[symbol] = (exec_id, px)
 
     def _apply_postings(self, batch: pa.RecordBatch) -> None:
         pairs = self._pairs.of(batch["account"], batch["asset"])
@@ -279,6 +319,7 @@ class View:
 
     def order(self, order_id: int) -> OrderState | None:
         """The state of one order; None when no record held speaks of it."""
+        self._catch_up()
         slot = self._slots.find(order_id)
         if slot < 0 or not self._orders.flags[slot] & _KNOWN:
             return None
@@ -297,6 +338,7 @@ class View:
 
     def terms(self, order_id: int) -> OrderTerms:
         """The terms of one known order that never change."""
+        self._catch_up()
         slot = self._slots.find(order_id)
         orders, pairs = self._orders, self._pairs
         pair = orders.pair.item(slot)
@@ -306,32 +348,36 @@ class View:
             pairs.accounts[pair], pairs.assets[pair], side.value, _ORD_TYPES[ord_type], _TIFS[tif]
         )
 
-    def terms_of(self, order_ids: Ids) -> pl.DataFrame:
+    def terms_of(self, order_ids: Ids) -> dict[str, pa.StringArray]:
         """The terms of these known orders that never change: ``account``, ``symbol``, ``side``,
         ``ord_type``, ``time_in_force``, all strings."""
+        self._catch_up()
         slots = self._order_slots(order_ids)
         orders, pairs = self._orders, self._pairs
-        pair, terms = pl.Series(orders.pair[slots]), orders.terms[slots]
-        columns = {
-            "account": pl.Series(pairs.accounts, dtype=pl.String).gather(pair),
-            "symbol": pl.Series(pairs.assets, dtype=pl.String).gather(pair),
-            "side": _SIDES.gather(pl.Series((orders.flags[slots] & _BUY != 0).astype(np.int8))),
-            "ord_type": pl.Series(_ORD_TYPES).gather(pl.Series(terms % len(_ORD_TYPES))),
-            "time_in_force": pl.Series(_TIFS).gather(pl.Series(terms // len(_ORD_TYPES))),
+        pair = pa.array(orders.pair[slots])
+        tifs, ord_types = np.divmod(orders.terms[slots], len(_ORD_TYPES))
+        buys = (orders.flags[slots] & _BUY != 0).astype(np.int8)
+        return {
+            "account": pa.array(pairs.accounts, pa.utf8()).take(pair),
+            "symbol": pa.array(pairs.assets, pa.utf8()).take(pair),
+            "side": _SIDES.take(pa.array(buys)),
+            "ord_type": pa.array(_ORD_TYPES).take(pa.array(ord_types)),
+            "time_in_force": pa.array(_TIFS).take(pa.array(tifs)),
         }
-        return pl.DataFrame(columns)
-
     def reserved_of(self, order_ids: Ids) -> Ints:
         """What each of these orders may still spend (cash) or sell (shares)."""
+        self._catch_up()
         slots = self._order_slots(order_ids)
         return self._orders.reserved[slots]
 
     def leaves_of(self, order_ids: Ids) -> Ints:
         """The open quantity of each of these orders; 0 for one that is closed or unknown."""
+        self._catch_up()
         return self._leaves(self._order_slots(order_ids))
 
     def answered(self, request_ids: Ids) -> NDArray[np.bool_]:
         """Whether a street-side system has answered each of these requests."""
+        self._catch_up()
         slots = self._order_slots(request_ids)
         flags = self._orders.flags[slots]
         done = _ACKNOWLEDGED | _ANSWERED | _REFUSED | _CANCELED | _EXPIRED
@@ -340,43 +386,51 @@ class View:
 
     def posted(self, exec_ids: Ids) -> NDArray[np.bool_]:
         """Whether a posting held clears each of these events."""
+        self._catch_up("postings")
         slots = self._event_slots.of(exec_ids)
         self._events.reserve(self._event_slots.count)
         return self._events.flags[slots] & _POSTED != 0
 
     def seen(self, exec_ids: Ids) -> NDArray[np.bool_]:
         """Whether an execution held reports each of these events."""
+        self._catch_up("executions")
         slots = self._event_slots.of(exec_ids)
         self._events.reserve(self._event_slots.count)
         return self._events.flags[slots] & _SEEN != 0
 
     def available(self, account: str, asset: str) -> int:
         """A balance less what open orders may still spend or sell of it."""
+        self._catch_up()
         pair, balances = self._pairs.find(account, asset), self._pairs.balances
         if pair < 0:
             return 0
         amount: int = balances.booked.item(pair) + balances.uncleared.item(pair)
         return amount - balances.reserved.item(pair)
 
-    def spends(self, accounts: pl.Series, symbols: pl.Series, buys: NDArray[np.bool_]) -> Ints:
+    def spends(
+        self, accounts: pa.StringArray, symbols: pa.StringArray, buys: NDArray[np.bool_]
+    ) -> Ints:
         """The balance that each order draws on: cash for a buy, shares for a sell (a slot)."""
-        level = pl.CompatLevel.oldest()
-        pairs = self._pairs.of(accounts.to_arrow(compat_level=level), symbols.to_arrow(compat_level=level))
+        self._catch_up()
+        pairs = self._pairs.of(accounts, symbols)
         return np.where(buys, self._pairs.balances.cash_pair[pairs], pairs)
 
     def free(self, pairs: Ints) -> Ints:
         """Balances, given by slot, less what open orders may still spend or sell of them."""
+        self._catch_up()
         balances = self._pairs.balances
         return balances.booked[pairs] + balances.uncleared[pairs] - balances.reserved[pairs]
 
     def last_px(self, symbol: str) -> int:
         """The price of the last fill seen in a symbol; 0 when there was none."""
-        return self._last_px.get(symbol, 0)
+        self._catch_up("executions")
+        return self._last_px.get(symbol, (0, 0))[1]
 
     def statuses(self) -> pl.DataFrame:
         """Every order's state, by ``order_id``: :data:`tradesys.status.COLUMNS` but for the
         strings that only records hold (``cl_ord_id``, ``ord_type``); ``request_in_force`` is the
         record that has them."""
+        self._catch_up()
         used = slice(0, self._slots.count)
         slots = np.flatnonzero(self._orders.flags[used] & _KNOWN)
         orders = self._orders
@@ -394,11 +448,12 @@ class View:
                 "avg_px": np.divide(amount, cum * float(PRICE_SCALE), where=cum > 0, out=np.full(len(cum), np.nan)),
                 "request_in_force": orders.request_in_force[slots],
             }
-        ).hstack(self.terms_of(orders.order_id[slots])).with_columns(pl.col("avg_px").fill_nan(None), pl.col("price").replace(0, None))
+        ).hstack(pl.DataFrame(pa.table(self.terms_of(orders.order_id[slots])))).with_columns(pl.col("avg_px").fill_nan(None), pl.col("price").replace(0, None))
 
     def positions(self) -> pl.DataFrame:
         """Balances as :func:`tradesys.positions.positions` defines them, with ``reserved``: what
         open orders may still spend (cash) or sell (shares)."""
+        self._catch_up()
         pairs, count = self._pairs, self._pairs.count
         balances = pairs.balances
         columns = {n: getattr(balances, n)[:count].copy() for n in ("booked", "uncleared", "reserved")}
@@ -428,6 +483,23 @@ class View:
         return np.argmax([conditions[s] for s in _STATUSES], axis=0)
 
 
+class Numbers:
+    """A number for each word, from 0, given out on first sight."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+
+    def number(self, word: str) -> int:
+        """The number of one word."""
+        return self._numbers.setdefault(word, len(self._numbers))
+
+    def codes(self, words: pa.StringArray) -> Ints:
+        """The number of each element of a column."""
+        encoded = words.dictionary_encode()
+        numbers = [self.number(word) for word in encoded.dictionary.to_pylist()]
+        return np.array(numbers, np.int64)[encoded.indices.to_numpy()]
+
+
 class Pairs:
     """A slot for each (account, asset), and its balances: int64, in shares or 1/10,000 of cash."""
 
@@ -435,6 +507,9 @@ class Pairs:
         self.accounts: list[str] = []
         self.assets: list[str] = []
         self._slots: dict[tuple[str, str], int] = {}
+        self._accounts, self._assets = Numbers(), Numbers()
+        self._keys = np.full(1, -1, np.int64)
+        self._slots_by_key = np.zeros(1, np.int64)
         self.balances = Columns(
             booked=np.int64,
             uncleared=np.int64,
@@ -456,13 +531,24 @@ class Pairs:
         if len(accounts) < _SMALL:
             rows = zip(accounts.to_pylist(), assets.to_pylist(), strict=True)
             return np.array([self._slot(*row) for row in rows], np.int64)
-        first, second = accounts.dictionary_encode(), assets.dictionary_encode()
-        width = len(second.dictionary)
-        keys = first.indices.to_numpy().astype(np.int64) * width + second.indices.to_numpy()
-        used, inverse = np.unique(keys, return_inverse=True)
-        names, others = first.dictionary.to_pylist(), second.dictionary.to_pylist()
-        slots = [self._slot(names[key // width], others[key % width]) for key in used.tolist()]
-        return np.array(slots, np.int64)[inverse]
+        keys = self._accounts.codes(accounts) << 32 | self._assets.codes(assets)
+        at = np.searchsorted(self._keys, keys)
+        found = self._keys[np.minimum(at, len(self._keys) - 1)] == keys
+        if not found.all():
+            missing = np.flatnonzero(~found)
+            for row in missing[np.unique(keys[missing], return_index=True)[1]].tolist():
+                self._slot(accounts[row].as_py(), assets[row].as_py())
+            self._sort_keys()
+            at = np.searchsorted(self._keys, keys)
+        return self._slots_by_key[at]
+
+    def _sort_keys(self) -> None:
+        """Order the slots by the numbers of their account and asset, for look-ups of many."""
+        accounts, assets = self._accounts.number, self._assets.number
+        pairs = zip(self.accounts, self.assets, strict=True)
+        keys = np.array([accounts(a) << 32 | assets(b) for a, b in pairs], np.int64)
+        self._slots_by_key = np.argsort(keys)
+        self._keys = keys[self._slots_by_key]
 
     def _slot(self, account: str, asset: str) -> int:
         slot = self._slots.get((account, asset))
@@ -489,3 +575,4 @@ def _or_zero(column: pa.Int64Array) -> Ints:
 
 def _taken(batch: pa.RecordBatch, rows: NDArray[np.bool_]) -> pa.RecordBatch:
     return batch if rows.all() else batch.filter(pa.array(rows))
+

@@ -34,14 +34,13 @@ from tradesys.records import (
     split_id,
     to_price,
 )
-from tradesys.reference import Instrument, Reference
+from tradesys.names import Names
+from tradesys.reference import UNKNOWN, Reference
 from tradesys.status import COLUMNS
 from tradesys.systems import entry
 from tradesys.systems.system import System
 from tradesys.systems.table_entry import decide
 from tradesys.views import OrderState
-
-_NOBODY = Instrument(tick_size=1, lot_size=1, security_status="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +116,7 @@ class CustomerSystem(System):
 
     def __init__(self, origin: Origin, *, clock: Clock, folder: Path | None) -> None:
         self.reference = Reference()
-        self.order_ids: dict[tuple[str, str], int] = {}
+        self.names = Names()
         self._outgoing: list[pa.RecordBatch] = []
         super().__init__(origin, clock=clock, folder=folder)
         # Whatever was acknowledged before and not answered since is sent again: the street side
@@ -129,9 +128,7 @@ class CustomerSystem(System):
         if dataset in ("accounts", "instruments"):
             self.reference.apply(dataset, batch)
         elif dataset == "requests":
-            columns = (batch[n].to_pylist() for n in ("account", "cl_ord_id", "order_id"))
-            for account, cl_ord_id, order_id in zip(*columns, strict=True):
-                self.order_ids.setdefault((account, cl_ord_id), order_id)
+            self.names.apply(batch)
 
     # ---- taking orders
 
@@ -160,7 +157,7 @@ class CustomerSystem(System):
         """
         ord_type = ord_type or (OrdType.MARKET if price is None else OrdType.LIMIT)
         terms = self._terms(account, symbol, side, ord_type, time_in_force, order_qty, price)
-        if cl_ord_id and (known := self.order_ids.get((account, cl_ord_id))) is not None:
+        if cl_ord_id and (known := self.names.find(account, cl_ord_id)) is not None:
             return self._repeat(known, cl_ord_id, terms)
         reason = entry.check(terms) or self._unaffordable(terms, 0)
         return self._write(RequestType.NEW, None, cl_ord_id, None, terms, reason)
@@ -218,7 +215,7 @@ class CustomerSystem(System):
             recorded), ``reject_reason`` (recorded, not sent) or ``error`` (not even recorded).
         :raises SchemaError: a column is missing, unknown, or of the wrong type; nothing was written.
         """
-        decided, batch = decide(self, entry.table_of_requests(table))
+        decided, batch = decide(self, entry.columns_of(table))
         if batch is not None:
             self.commit("requests", batch)
             self._send(batch)
@@ -314,7 +311,7 @@ class CustomerSystem(System):
     ) -> SimpleNamespace:
         if not hasattr(order_qty, "__index__"):
             raise InvalidValue("order_qty", order_qty, "a whole number of shares")
-        instrument = self.reference.instruments.get(symbol, _NOBODY)
+        instrument = self.reference.instruments.get(symbol, UNKNOWN)
         return SimpleNamespace(
             account=account,
             symbol=symbol,
@@ -370,7 +367,7 @@ class CustomerSystem(System):
         cl_ord_id: str | None,
         reason: str | None,
     ) -> Order:
-        if cl_ord_id and (answer.account, cl_ord_id) in self.order_ids:
+        if cl_ord_id and self.names.find(answer.account, cl_ord_id) is not None:
             raise InvalidValue("cl_ord_id", cl_ord_id, "a name not used before by the account")
         terms.time_in_force = terms.time_in_force or self._time_in_force(answer.order_id)
         return self._write(

@@ -101,87 +101,68 @@ def explain(rule: Rule, terms: dict[str, Any]) -> str:
     return rule.expected.format_map(terms)
 
 
-_WHERE_NULL: dict[str, Any] = {
-    "price": 0,
-    "order_qty": 0,
-    "side": "",
-    "account_status": "",
-    "security_status": "",
-    "tick_size": 1,
-    "lot_size": 1,
+_TEXT, _NUMBER, _TIME = pa.utf8(), pa.int64(), pa.timestamp("ns", "UTC")
+_TYPES = {
+    "request_type": _TEXT,
+    "account": _TEXT,
+    "symbol": _TEXT,
+    "side": _TEXT,
+    "order_qty": _NUMBER,
+    "price": _NUMBER,
+    "ord_type": _TEXT,
+    "time_in_force": _TEXT,
+    "cl_ord_id": _TEXT,
+    "orig_cl_ord_id": _TEXT,
+    "ts": _TIME,
 }
-
-
-class _Columns:
-    def __getattr__(self, name: str) -> pl.Expr:
-        column = pl.col(name)
-        return column.fill_null(_WHERE_NULL[name]) if name in _WHERE_NULL else column
-
-
-def _first_broken(rules: tuple[Rule, ...]) -> pl.Expr:
-    """For each row of a table, the number of the first of these rules that it breaks, or null."""
-    columns = _Columns()
-    return pl.coalesce(
-        *(pl.when(~rule.holds(columns)).then(pl.lit(i, pl.Int8)) for i, rule in enumerate(rules)),
-        pl.lit(None, pl.Int8),
-    )
-
-
-BROKEN = _first_broken(VALID)
-"""The number of the first rule of :data:`VALID` that a row breaks, or null."""
-
-REFUSED = _first_broken(ACCEPTABLE)
-"""The number of the first rule of :data:`ACCEPTABLE` that a row breaks, or null."""
-
-_TYPES: dict[str, Any] = {
-    "request_type": pl.String,
-    "account": pl.String,
-    "symbol": pl.String,
-    "side": pl.String,
-    "order_qty": pl.Int64,
-    "price": pl.Int64,
-    "ord_type": pl.String,
-    "time_in_force": pl.String,
-    "cl_ord_id": pl.String,
-    "orig_cl_ord_id": pl.String,
-    "ts": pl.Datetime("ns", "UTC"),
-}
+_REQUIRED = ("account", "symbol", "side", "order_qty")
 _DEFAULTS = {
     "request_type": RequestType.NEW.value,
     "ord_type": OrdType.LIMIT.value,
     "time_in_force": TimeInForce.DAY.value,
-    "price": None,
-    "cl_ord_id": None,
-    "orig_cl_ord_id": None,
-    "ts": None,
 }
 
 
-def table_of_requests(table: pl.DataFrame | pa.Table | pa.RecordBatch) -> pl.DataFrame:
-    """A table of requests with every column, of its type, and defaults where a column is absent.
+def columns_of(table: pl.DataFrame | pa.Table | pa.RecordBatch) -> dict[str, pa.Array]:
+    """A table of requests as Arrow columns, all of them, with defaults where one is absent or null.
 
     :raises SchemaError: a column is missing, unknown, or of a type that cannot hold its values.
     """
-    frame = table if isinstance(table, pl.DataFrame) else pl.DataFrame(table)
-    if unknown := [c for c in frame.columns if c not in _TYPES]:
+    if isinstance(table, pl.DataFrame):
+        table = table.to_arrow(compat_level=pl.CompatLevel.oldest())
+    if isinstance(table, pa.RecordBatch):
+        table = pa.Table.from_batches([table])
+    names = table.schema.names
+    if unknown := [name for name in names if name not in _TYPES]:
         raise SchemaError(f"unknown columns {unknown}; expected some of {list(_TYPES)}")
-    if missing := [c for c in _TYPES if c not in frame.columns and c not in _DEFAULTS]:
-        raise SchemaError(f"missing columns {missing}; given {frame.columns}")
-    for name, dtype in frame.schema.items():
-        wanted = _TYPES[name]
-        textual = isinstance(dtype, pl.Categorical | pl.Enum | pl.String)
-        fits = dtype == pl.Null or (
-            textual
-            if wanted == pl.String
-            else dtype.is_integer()
-            if wanted == pl.Int64
-            else isinstance(dtype, pl.Datetime)
-        )
-        if not fits:
-            raise SchemaError(f"column {name} is {dtype}; expected {wanted}")
-    columns = []
-    for name, dtype in _TYPES.items():
-        column = pl.col(name).cast(dtype) if name in frame.columns else pl.lit(None, dtype)
+    if missing := [name for name in _REQUIRED if name not in names]:
+        raise SchemaError(f"missing columns {missing}; given {names}")
+    columns = {}
+    for name, wanted in _TYPES.items():
+        if name not in names:
+            default = pa.scalar(_DEFAULTS.get(name), wanted)
+            columns[name] = pa.repeat(default, table.num_rows)
+            continue
+        column = _cast(name, table[name], wanted)
         default = _DEFAULTS.get(name)
-        columns.append((column if default is None else column.fill_null(default)).alias(name))
-    return frame.select(columns)
+        columns[name] = column if default is None else column.fill_null(default)
+    return columns
+
+
+def _cast(name: str, column: pa.ChunkedArray, wanted: pa.DataType) -> pa.Array:
+    given = column.type
+    kind = given.value_type if pa.types.is_dictionary(given) else given
+    fits = pa.types.is_null(kind) or (
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+        if wanted == _TEXT
+        else pa.types.is_integer(kind)
+        if wanted == _NUMBER
+        else pa.types.is_timestamp(kind)
+    )
+    if not fits:
+        raise SchemaError(f"column {name} is {given}; expected {wanted}")
+    combined = column.combine_chunks()
+    try:
+        return combined if given == wanted else combined.cast(wanted)
+    except pa.ArrowInvalid as error:
+        raise SchemaError(f"column {name}: {error}; expected {wanted}") from error

@@ -39,7 +39,7 @@ class StreetSystem(System):
     def accept(self, requests: pa.RecordBatch) -> None:
         """Take over requests that a customer-facing system sends; :meth:`work` executes them.
 
-        Safe to repeat: a request is known by its ``record_id``, here and at the venue.
+        Safe to repeat: the venue knows a request by its ``record_id``.
         """
         self._inbox.append(requests)
 
@@ -50,9 +50,7 @@ class StreetSystem(System):
         """
         inbox, self._inbox = self._inbox, []
         if inbox:
-            requests = pa.concat_batches(inbox)
-            answered = self.view.answered(requests["record_id"].to_numpy())
-            self.venue.send(requests.filter(pa.array(~answered)) if answered.any() else requests)
+            self.venue.send(pa.concat_batches(inbox))
         reports = self.venue.poll(self._polled)
         if reports is None:
             return 0
@@ -69,7 +67,8 @@ class StreetSystem(System):
         symbols = reports["symbol"].dictionary_encode()
         owned = np.array([self._owns(s) for s in symbols.dictionary.to_pylist()], np.bool_)
         wanted = owned[symbols.indices.to_numpy()]
-        wanted &= ~self.view.seen(reports["record_id"].to_numpy())
+        if wanted.any():
+            wanted &= ~self.view.seen(reports["record_id"].to_numpy())
         return reports if wanted.all() else reports.filter(pa.array(wanted))
 
     def _executions(self, reports: pa.RecordBatch) -> pa.RecordBatch:

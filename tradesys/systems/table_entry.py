@@ -1,185 +1,259 @@
 """Order entry for a whole table at once: the rules of :mod:`tradesys.systems.entry`, vectorised.
 
-What goes in is a frame of requests; what comes out is a verdict for each row, and one record batch
+What goes in is a table of requests; what comes out is a verdict for each row, and one record batch
 of the rows that are recorded. Nothing is written here.
 """
 
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tradesys.records import REQUESTS, RequestType, Side, format_id
+from tradesys.reference import UNKNOWN
 from tradesys.systems import entry
 
 if TYPE_CHECKING:
     from tradesys.systems.customer import CustomerSystem
 
 Mask = NDArray[np.bool_]
+Ids = NDArray[np.uint64]
+Columns = dict[str, pa.Array]
 
-_KINDS = [t.value for t in RequestType]
 _KEPT = ("symbol", "side", "ord_type", "time_in_force")
+_KINDS = [t.value for t in RequestType]
+_NO_KIND = f"request_type: expected one of {', '.join(_KINDS)}"
 _NO_TARGET = "orig_cl_ord_id: expected the name of an order of this account"
 _CLOSED = "orig_cl_ord_id: expected an open order; this one is closed"
 _REPEATED = "repeated: the order that has this cl_ord_id stands"
 
 
-def decide(
-    system: "CustomerSystem", frame: pl.DataFrame
-) -> tuple[pl.DataFrame, pa.RecordBatch | None]:
+class Verdicts:
+    """What is decided of each row: nothing yet, an error, or a reason to refuse it."""
+
+    def __init__(self, count: int) -> None:
+        self.errors: dict[int, str] = {}
+        self.reasons: dict[int, str] = {}
+        self.repeats: dict[int, int] = {}
+        self.count = count
+
+    def recorded(self) -> Mask:
+        """Which rows are recorded."""
+        return self._without(self.errors)
+
+    def fine(self) -> Mask:
+        """Which rows are recorded and sent."""
+        return self._without(self.errors | self.reasons)
+
+    def text(self, of: dict[int, str]) -> pa.StringArray:
+        """A column of errors or of reasons."""
+        if not of:
+            return pa.nulls(self.count, pa.utf8())
+        return pa.array([of.get(row) for row in range(self.count)], pa.utf8())
+
+    def _without(self, rows: dict[int, str]) -> Mask:
+        mask = np.ones(self.count, np.bool_)
+        mask[list(rows)] = False
+        return mask
+
+
+def decide(system: "CustomerSystem", columns: Columns) -> tuple[pl.DataFrame, pa.RecordBatch | None]:
     """Check every row; give the verdicts, and the records to commit (None when there are none)."""
-    targets = _Targets(system, frame)
-    frame = targets.with_terms(frame)
-    errors, reasons = _apply_rules(system, frame)
-    targets.explain(errors)
-    orphaned = targets.refused_with(errors, reasons)
-    for row in orphaned:
-        errors[row] = _CLOSED
-    _apply_means(system, frame, errors, reasons, targets)
-    recorded = np.array([e is None for e in errors], np.bool_)
+    verdicts = Verdicts(len(columns["account"]))
+    targets = _Targets(system, columns, verdicts)
+    columns = targets.with_terms(columns)
+    _apply_rules(system, columns, targets, verdicts)
+    targets.refuse_orphans(verdicts)
+    _apply_means(system, columns, targets, verdicts)
+    recorded = verdicts.recorded()
     record_ids = system.next_id("requests") + np.cumsum(recorded).astype(np.uint64) - np.uint64(1)
     order_ids = targets.order_ids(record_ids)
-    verdicts = _verdicts(recorded, record_ids, order_ids, reasons, errors, targets)
+    frame = _frame(verdicts, recorded, record_ids, order_ids)
     if not recorded.any():
-        return verdicts, None
-    return verdicts, _batch(system, frame, recorded, record_ids, order_ids, reasons)
+        return frame, None
+    return frame, _batch(system, columns, verdicts, record_ids, order_ids)
 
 
 class _Targets:
-    """Which order each row is about: itself, one held already, or an earlier row of the table."""
+    """Which order each row is about: itself, an earlier row of the table, or one held already.
 
-    def __init__(self, system: "CustomerSystem", frame: pl.DataFrame) -> None:
+    ``row`` is the row of the order, -1 for one held already, whose id is then in ``held``.
+    """
+
+    def __init__(self, system: "CustomerSystem", columns: Columns, verdicts: Verdicts) -> None:
         self.system = system
-        count = len(frame)
+        count = verdicts.count
         self.held = np.zeros(count, np.uint64)
         self.row = np.arange(count)
-        self.errors: dict[int, str] = {}
-        self.repeats: dict[int, int] = {}
+        kinds, accounts, names, origs = (
+            columns[n].to_pylist()
+            for n in ("request_type", "account", "cl_ord_id", "orig_cl_ord_id")
+        )
+        taken, meant = (self._find(columns, n) for n in ("cl_ord_id", "orig_cl_ord_id"))
         here: dict[tuple[str, str], int] = {}
-        known = system.order_ids
-        columns = ("account", "cl_ord_id", "orig_cl_ord_id", "request_type")
-        for i, (account, name, orig, request_type) in enumerate(frame.select(columns).iter_rows()):
-            if name is not None and ((account, name) in known or (account, name) in here):
-                self._repeat(i, account, name, request_type, here)
+        for i, name in enumerate(names):
+            key = (accounts[i], name)
+            if name is not None and (taken[i] is not None or key in here):
+                verdicts.errors[i] = _REPEATED
+                if kinds[i] == RequestType.NEW and taken[i] is not None:
+                    verdicts.repeats[i] = taken[i]
                 continue
-            if request_type == RequestType.NEW:
-                target = i
-            elif (account, orig) in here:
-                target = self.row[i] = here[account, orig]
-            else:
-                self.held[i] = known.get((account, orig), 0)
-                target = self.row[i] = -1
-                if not self.held[i]:
-                    self.errors[i] = _NO_TARGET
-            if name is not None and target >= 0:
-                here[account, name] = target
-            elif name is not None:
-                here[account, name] = i
-        self.is_change = (frame["request_type"] != RequestType.NEW.value).to_numpy()
-        self._resolve_chains()
-        self._refuse_closed()
+            if kinds[i] != RequestType.NEW:
+                self._aim(i, here.get((accounts[i], origs[i])), meant[i], verdicts)
+            if name is not None:
+                here[key] = i
+        self.is_change = np.array([kind != RequestType.NEW for kind in kinds], np.bool_)
+        self._refuse_closed(verdicts)
 
-    def _repeat(self, i: int, account: str, name: str, kind: str, here: dict[tuple[str, str], int]) -> None:
-        self.errors[i] = _REPEATED
-        if kind == RequestType.NEW and (account, name) in self.system.order_ids:
-            self.repeats[i] = self.system.order_ids[account, name]
+    def _find(self, columns: Columns, name: str) -> list[int | None]:
+        """The order held already that each row's account calls by the name in this column."""
+        if columns[name].null_count == len(columns[name]):
+            return [None] * len(columns[name])
+        return self.system.names.find_all(columns["account"], columns[name])
 
-    def _resolve_chains(self) -> None:
-        """A change of a change in the table is about the order that the first was about."""
-        via = np.flatnonzero((self.row >= 0) & self.is_change)
-        through = self.row[via]
-        indirect = self.is_change[through]
-        self.held[via[indirect]] = self.held[through[indirect]]
-        self.row[via[indirect]] = -1
+    def _aim(self, i: int, earlier: int | None, held: int | None, verdicts: Verdicts) -> None:
+        """Row ``i`` is about what an earlier row is about, or else about an order held already."""
+        if earlier is not None:
+            self.row[i], self.held[i] = self.row[earlier], self.held[earlier]
+        else:
+            self.row[i], self.held[i] = -1, held or 0
+            if held is None:
+                verdicts.errors[i] = _NO_TARGET
 
-    def _refuse_closed(self) -> None:
-        rows = np.flatnonzero(self.held != 0)
-        closed = self.system.view.leaves_of(self.held[rows]) == 0
-        for row in rows[closed].tolist():
-            self.errors.setdefault(row, _CLOSED)
+    def _refuse_closed(self, verdicts: Verdicts) -> None:
+        rows = np.flatnonzero(self.held)
+        if len(rows):
+            closed = self.system.view.leaves_of(self.held[rows]) == 0
+            for row in rows[closed].tolist():
+                verdicts.errors.setdefault(row, _CLOSED)
 
-    def with_terms(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """The frame with symbol, side and types of a change taken from its order."""
+    def with_terms(self, columns: Columns) -> Columns:
+        """The columns with symbol, side and types of a change taken from its order."""
         if not self.is_change.any():
-            return frame
-        rows = np.where(self.row >= 0, self.row, np.arange(len(frame)))
-        terms, held = frame.select(_KEPT), np.flatnonzero(self.held)
+            return columns
+        rows = np.where(self.row >= 0, self.row, np.arange(len(self.row)))
+        held = np.flatnonzero(self.held)
+        terms = {name: columns[name] for name in _KEPT}
         if len(held):
-            terms = terms.vstack(self.system.view.terms_of(self.held[held]).select(_KEPT))
-            rows[held] = len(frame) + np.arange(len(held))
-        return frame.drop(_KEPT).hstack(terms[rows])
+            rows[held] = len(rows) + np.arange(len(held))
+            of_held = self.system.view.terms_of(self.held[held])
+            terms = {n: pa.concat_arrays([c, of_held[n]]) for n, c in terms.items()}
+        take = pa.array(rows)
+        return columns | {name: column.take(take) for name, column in terms.items()}
 
     def reserved(self, rows: NDArray[np.intp]) -> NDArray[np.int64]:
         """What the orders that these rows change reserve already; 0 for a new order."""
-        return np.where(self.held[rows] != 0, self.system.view.reserved_of(self.held[rows]), 0)
+        held = self.held[rows]
+        if not held.any():
+            return np.zeros(len(rows), np.int64)
+        return np.where(held != 0, self.system.view.reserved_of(held), 0)
 
-    def explain(self, errors: list[str | None]) -> None:
-        for row, error in self.errors.items():
-            errors[row] = error
+    def refuse_orphans(self, verdicts: Verdicts) -> None:
+        """The changes of orders of this table that are themselves refused, are errors."""
+        if verdicts.errors or verdicts.reasons:
+            for row in np.flatnonzero((self.row >= 0) & self.is_change).tolist():
+                order = int(self.row[row])
+                if order in verdicts.errors or order in verdicts.reasons:
+                    verdicts.errors.setdefault(row, _CLOSED)
 
-    def refused_with(self, errors: list[str | None], reasons: list[str | None]) -> list[int]:
-        """The changes of orders of this table that were themselves refused."""
-        local = np.flatnonzero((self.row >= 0) & self.is_change).tolist()
-        return [i for i in local if errors[self.row[i]] or reasons[self.row[i]]]
-
-    def order_ids(self, record_ids: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    def order_ids(self, record_ids: Ids) -> Ids:
         """The order that each row is about, once the rows have their record ids."""
         return np.where(self.held != 0, self.held, record_ids[np.maximum(self.row, 0)])
 
 
+class Words:
+    """A column of strings that compares like one string does, giving a mask."""
+
+    def __init__(self, column: pa.StringArray) -> None:
+        encoded = column.fill_null("").dictionary_encode()
+        self.values: list[str] = encoded.dictionary.to_pylist()
+        self.codes = encoded.indices.to_numpy()
+
+    def __eq__(self, other: object) -> Mask:  # type: ignore[override]
+        return np.array([value == other for value in self.values], np.bool_)[self.codes]
+
+    def __ne__(self, other: object) -> Mask:  # type: ignore[override]
+        return np.array([value != other for value in self.values], np.bool_)[self.codes]
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def looked_up(self, values: dict[str, Any], default: object) -> NDArray[Any]:
+        """The value that a dictionary has for each element."""
+        return np.array([values.get(value, default) for value in self.values])[self.codes]
+
+    def described_by(self, values: dict[str, str]) -> "Words":
+        """The words that a dictionary has for each element; ``""`` where it has none."""
+        words = object.__new__(Words)
+        words.values = [values.get(value, "") for value in self.values]
+        words.codes = self.codes
+        return words
+
+
 def _apply_rules(
-    system: "CustomerSystem", frame: pl.DataFrame
-) -> tuple[list[str | None], list[str | None]]:
-    """For each row what is wrong with it, and for which reason it is refused."""
-    accounts, instruments = system.reference.frames()
-    errors: list[str | None] = [None] * len(frame)
-    reasons: list[str | None] = [None] * len(frame)
-    known = frame.join(accounts, on="account", how="left", maintain_order="left").join(
-        instruments, on="symbol", how="left", maintain_order="left"
+    system: "CustomerSystem", columns: Columns, targets: _Targets, verdicts: Verdicts
+) -> None:
+    """Find for each row the first rule that it breaks."""
+    kind = Words(columns["request_type"])
+    unknown = ~np.isin(kind.values, _KINDS)[kind.codes]
+    for row in np.flatnonzero(unknown).tolist():
+        verdicts.errors[row] = _NO_KIND
+    terms = terms_of(system, columns)
+    checked = kind != RequestType.CANCEL
+    for rule in reversed(entry.ACCEPTABLE):
+        for row in np.flatnonzero(checked & ~rule.holds(terms)).tolist():
+            verdicts.reasons[row] = rule.expected
+    for rule in entry.VALID:
+        broken = checked & ~rule.holds(terms)
+        if broken.any():
+            for row in np.flatnonzero(broken).tolist():
+                verdicts.errors.setdefault(row, _explain(rule, terms, columns, row))
+
+
+def terms_of(system: "CustomerSystem", columns: Columns) -> SimpleNamespace:
+    """The terms of each row as columns that the rules of order entry work on."""
+    account, symbol = Words(columns["account"]), Words(columns["symbol"])
+    listed = system.reference.instruments
+    found = {s: listed.get(s, UNKNOWN) for s in symbol.values}
+    return SimpleNamespace(
+        **{n: Words(columns[n]) for n in ("side", "ord_type", "time_in_force")},
+        **{n: columns[n].fill_null(0).to_numpy() for n in ("order_qty", "price")},
+        account_status=account.described_by(system.reference.accounts),
+        security_status=symbol.described_by({s: i.security_status for s, i in found.items()}),
+        tick_size=symbol.looked_up({s: i.tick_size for s, i in found.items()}, 1),
+        lot_size=symbol.looked_up({s: i.lot_size for s, i in found.items()}, 1),
     )
-    is_cancel = pl.col("request_type") == RequestType.CANCEL.value
-    broken = known.select(
-        unknown=~pl.col("request_type").is_in(_KINDS),
-        error=pl.when(~is_cancel).then(entry.BROKEN),
-        reason=pl.when(~is_cancel).then(entry.REFUSED),
-    )
-    if broken["unknown"].any():
-        for row in broken["unknown"].arg_true().to_list():
-            errors[row] = f"request_type: expected one of {', '.join(_KINDS)}"
-    for row in broken["error"].is_not_null().arg_true().to_list():
-        rule, terms = entry.VALID[broken["error"][row]], known.row(row, named=True)
-        value = terms[rule.field]
-        errors[row] = f"{rule.field}={value!r}: expected {entry.explain(rule, terms)}"
-    for row in broken["reason"].is_not_null().arg_true().to_list():
-        reasons[row] = entry.ACCEPTABLE[broken["reason"][row]].expected
-    return errors, reasons
+
+
+def _explain(rule: entry.Rule, terms: SimpleNamespace, columns: Columns, row: int) -> str:
+    sizes = {n: getattr(terms, n)[row].item() for n in ("tick_size", "lot_size")}
+    value = columns[rule.field][row].as_py()
+    return f"{rule.field}={value!r}: expected {entry.explain(rule, sizes)}"
 
 
 def _apply_means(
-    system: "CustomerSystem",
-    frame: pl.DataFrame,
-    errors: list[str | None],
-    reasons: list[str | None],
-    targets: _Targets,
+    system: "CustomerSystem", columns: Columns, targets: _Targets, verdicts: Verdicts
 ) -> None:
     """Refuse the orders that an account cannot afford, in the order of the table.
 
     Where the rows of an account together are affordable, all are; only the others are walked.
     """
     view = system.view
-    is_cancel = (frame["request_type"] == RequestType.CANCEL.value).to_numpy()
-    fine = np.array([e is None and r is None for e, r in zip(errors, reasons, strict=True)])
-    rows = np.flatnonzero(fine & ~is_cancel)
+    spending = Words(columns["request_type"]) != RequestType.CANCEL
+    rows = np.flatnonzero(verdicts.fine() & spending)
     if not len(rows):
         return
-    taken = frame[rows]
-    buys = (taken["side"] == Side.BUY.value).to_numpy()
-    price = _prices(system, taken)
-    qty = taken["order_qty"].to_numpy()
-    needs = np.where(buys, qty * price, qty) - targets.reserved(rows)
-    spends = view.spends(taken["account"], taken["symbol"], buys)
+    take = pa.array(rows)
+    account, symbol, side, qty, price = (
+        columns[n].take(take) for n in ("account", "symbol", "side", "order_qty", "price")
+    )
+    buys = Words(side) == Side.BUY
+    qty, prices = qty.to_numpy(), _prices(system, symbol, price)
+    needs = np.where(buys, qty * prices, qty) - targets.reserved(rows)
+    spends = view.spends(account, symbol, buys)
     used, inverse = np.unique(spends, return_inverse=True)
     totals = np.zeros(len(used), np.int64)
     np.add.at(totals, inverse, np.maximum(needs, 0))
@@ -190,69 +264,62 @@ def _apply_means(
             if needs[at] <= rest:
                 rest -= needs[at]
             else:
-                reasons[int(rows[at])] = entry.NO_CASH if buys[at] else entry.NO_SHARES
+                verdicts.reasons[int(rows[at])] = entry.NO_CASH if buys[at] else entry.NO_SHARES
 
 
-def _prices(system: "CustomerSystem", frame: pl.DataFrame) -> NDArray[np.int64]:
+def _prices(
+    system: "CustomerSystem", symbols: pa.StringArray, prices: pa.Int64Array
+) -> NDArray[np.int64]:
     """The limit of each row, for a market order the last price seen in the symbol."""
-    if not frame["price"].null_count():
-        return frame["price"].to_numpy()
-    pairs = frame.select("price", "symbol").iter_rows()
+    if not prices.null_count:
+        return prices.to_numpy()
+    pairs = zip(prices.to_pylist(), symbols.to_pylist(), strict=True)
     return np.array([price or system.view.last_px(symbol) for price, symbol in pairs], np.int64)
 
 
-def _verdicts(
-    recorded: Mask,
-    record_ids: NDArray[np.uint64],
-    order_ids: NDArray[np.uint64],
-    reasons: list[str | None],
-    errors: list[str | None],
-    targets: _Targets,
-) -> pl.DataFrame:
-    frame = pl.DataFrame(
-        {
-            "accepted": recorded & np.array([r is None for r in reasons], np.bool_),
-            "order_id": order_ids,
-            "record_id": record_ids,
-            "reject_reason": pl.Series(reasons, dtype=pl.String),
-            "error": pl.Series(errors, dtype=pl.String),
-        }
-    )
-    if not recorded.all():
-        known = pl.when(pl.Series(recorded))
-        frame = frame.with_columns(known.then(pl.col("order_id", "record_id", "reject_reason")))
-    if targets.repeats:
-        rows = pl.Series(list(targets.repeats))
-        ids = pl.Series(list(targets.repeats.values()), dtype=pl.UInt64)
-        frame = frame.with_columns(frame["order_id"].scatter(rows, ids))
-    return frame
+def _frame(verdicts: Verdicts, recorded: Mask, record_ids: Ids, order_ids: Ids) -> pl.DataFrame:
+    """The verdicts, for the caller."""
+    absent = None if recorded.all() else ~recorded
+    orders, known = order_ids, absent
+    if verdicts.repeats:
+        rows = list(verdicts.repeats)
+        orders, known = order_ids.copy(), ~recorded
+        orders[rows], known[rows] = list(verdicts.repeats.values()), False
+    columns = {
+        "accepted": pa.array(verdicts.fine()),
+        "order_id": pa.array(orders, mask=known),
+        "record_id": pa.array(record_ids, mask=absent),
+        "reject_reason": verdicts.text(
+            {row: text for row, text in verdicts.reasons.items() if row not in verdicts.errors}
+        ),
+        "error": verdicts.text(verdicts.errors),
+    }
+    return pl.DataFrame(pa.table(columns))
 
 
 def _batch(
     system: "CustomerSystem",
-    frame: pl.DataFrame,
-    recorded: Mask,
-    record_ids: NDArray[np.uint64],
-    order_ids: NDArray[np.uint64],
-    reasons: list[str | None],
+    columns: Columns,
+    verdicts: Verdicts,
+    record_ids: Ids,
+    order_ids: Ids,
 ) -> pa.RecordBatch:
     """The recorded rows as one record batch of requests."""
-    now = pl.lit(system.clock()).cast(pl.Datetime("ns", "UTC"))
-    ids = pl.Series("record_id", record_ids)
-    names = pl.col("cl_ord_id")
-    if frame["cl_ord_id"].null_count():
-        written = [format_id(i) for i in record_ids.tolist()]
-        names = names.fill_null(pl.Series(written, dtype=pl.String))
-    records = frame.select(
-        ids,
-        pl.col("ts").fill_null(now),
-        "request_type",
-        pl.Series("order_id", order_ids),
-        names,
-        *REQUESTS.names[5:-1],
-        pl.Series("reject_reason", reasons, dtype=pl.String),
-    )
-    if not recorded.all():
-        records = records.filter(pl.Series(recorded))
-    table = records.to_arrow(compat_level=pl.CompatLevel.oldest())
-    return table.cast(REQUESTS).combine_chunks().to_batches()[0]
+    names = columns["cl_ord_id"]
+    if names.null_count:
+        written = pa.array([format_id(i) for i in record_ids.tolist()], pa.utf8())
+        names = pc.coalesce(names, written)
+    now = pa.scalar(system.clock(), pa.timestamp("ns", "UTC"))
+    columns = columns | {
+        "record_id": pa.array(record_ids),
+        "order_id": pa.array(order_ids),
+        "cl_ord_id": names,
+        "ts": columns["ts"].fill_null(now),
+        "reject_reason": verdicts.text(verdicts.reasons),
+        # A cancel says nothing of the quantity; one that a table gives is kept.
+        "order_qty": columns["order_qty"].fill_null(0),
+    }
+    batch = pa.RecordBatch.from_arrays([columns[n] for n in REQUESTS.names], schema=REQUESTS)
+    recorded = verdicts.recorded()
+    return batch if recorded.all() else batch.filter(pa.array(recorded))
+

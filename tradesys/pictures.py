@@ -1,0 +1,149 @@
+"""Pictures that the notebooks share: the network with what each system holds, and how charts look.
+
+A picture is a static SVG on its own light background, so it reads the same in a light and in a dark
+theme, on a page, and in a notebook that is opened again without a kernel.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import altair as alt
+import polars as pl
+
+from tradesys.network import Network
+from tradesys.records import Kind, parse_origin
+from tradesys.topology import ROUTES, WRITES, Holding, holdings
+
+_PALETTE = ("#2563eb", "#d97706", "#0d9488", "#be185d", "#7c3aed", "#65a30d", "#475569", "#b91c1c")
+_INK, _LINE, _PAPER, _CARD, _ALARM = "#1e293b", "#cbd5e1", "#ffffff", "#f1f5f9", "#b91c1c"
+_COLOUR = {Holding.AUTHORITATIVE: "#2563eb", Holding.READ_ONLY: "#64748b"}
+_FONT = "Helvetica, Arial, 'Liberation Sans', sans-serif"
+
+_TITLES = {Kind.CUSTOMER: "customer-facing", Kind.FIRM: "firm-side", Kind.STREET: "street-side"}
+_LEFT = {Kind.CUSTOMER: 95, Kind.FIRM: 405, Kind.STREET: 715}
+_ARROWS = {
+    (Kind.CUSTOMER, Kind.CUSTOMER): ("M 95,70 C 60,70 60,105 91,105", 50, 125),
+    (Kind.CUSTOMER, Kind.FIRM): ("M 285,70 H 401", 345, 62),
+    (Kind.FIRM, Kind.CUSTOMER): ("M 405,105 H 289", 345, 122),
+    (Kind.FIRM, Kind.STREET): ("M 595,105 H 711", 655, 122),
+    (Kind.STREET, Kind.FIRM): ("M 715,70 H 599", 655, 62),
+    (Kind.STREET, Kind.CUSTOMER): ("M 715,265 H 289", 500, 257),
+    (Kind.STREET, Kind.STREET): ("M 905,70 C 940,70 940,105 909,105", 950, 125),
+}
+_ORDERS = ("M 285,215 H 711", 500, 207)
+_TIPS = "".join(
+    f'<marker id="tip{colour[1:]}" viewBox="0 0 8 8" refX="5" refY="4" markerWidth="7" '
+    f'markerHeight="7" orient="auto"><path d="M 0,0 L 8,4 L 0,8 z" fill="{colour}"/></marker>'
+    for colour in (_INK, *_COLOUR.values())
+)
+
+
+@dataclass(frozen=True, repr=False)
+class Picture:
+    """An SVG that a notebook shows."""
+
+    svg: str
+
+    def __repr__(self) -> str:
+        return "<a picture of the network>"
+
+    def _repr_svg_(self) -> str:
+        return self.svg
+
+
+def network_svg(network: Network | Mapping[str, Mapping[str, int]]) -> Picture:
+    """Draw the three kinds of system, the seven routes, and how many records each system holds.
+
+    :param network: a network, whose cut links are then shown too, or what its ``summary`` gave.
+    """
+    counts = network.summary() if isinstance(network, Network) else network
+    cuts = _cuts(network) if isinstance(network, Network) else {}
+    boxes, bottoms = [], dict.fromkeys(Kind, 54)
+    for name, held in counts.items():
+        kind = parse_origin(name).kind
+        boxes.append(_box(name, kind, held, cuts.get(name, ""), bottoms[kind]))
+        bottoms[kind] += 52 + 17 * len(held)
+    tall = max(290, *bottoms.values())
+    groups = [_group(kind, bottoms[kind] if kind is Kind.FIRM else tall) for kind in _TITLES]
+    arrows = [_arrow(_ORDERS, ("orders, each to one street-side system",), _INK, "6 4")]
+    arrows += [_arrow(_ARROWS[w, r], WRITES[w], _COLOUR[holding]) for w, r, holding, _ in ROUTES]
+    legend = [
+        _dot(105, tall + 24, Holding.AUTHORITATIVE),
+        _text(117, tall + 28, "authoritative: systems of this kind write it"),
+        _dot(415, tall + 24, Holding.READ_ONLY),
+        _text(427, tall + 28, "read-only: a copy of what systems of another kind write"),
+    ]
+    size = f'viewBox="0 0 1000 {tall + 44}" width="1000" height="{tall + 44}" font-size="13"'
+    svg = f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="{_FONT}">{_TIPS}'
+    svg += f'<rect width="1000" height="{tall + 44}" rx="10" fill="{_PAPER}"/>'
+    return Picture("".join([svg, *groups, *boxes, *arrows, *legend, "</svg>"]))
+
+
+def _cuts(network: Network) -> dict[str, str]:
+    """What to say of the systems that cannot reach others."""
+    names = list(network.systems)
+    cut = {one: [two for two in names if network.cut(one, two)] for one in names}
+    alone = {name for name in names if len(cut[name]) == len(names) - 1}
+    some = {name: [other for other in cut[name] if other not in alone] for name in names}
+    said = {n: ", ".join(o) if len(o) < 3 else f"{len(o)} others" for n, o in some.items() if o}
+    said = {name: f"cut off from {others}" for name, others in said.items()}
+    return said | dict.fromkeys(alone, "cut off")
+
+
+def _group(kind: Kind, bottom: int) -> str:
+    left = _LEFT[kind]
+    card = f'<rect x="{left}" y="20" width="190" height="{bottom - 20}" rx="10" fill="{_CARD}"/>'
+    return card + _text(left + 12, 42, _TITLES[kind], bold=600)
+
+
+def _box(name: str, kind: Kind, held: Mapping[str, int], cut: str, top: int) -> str:
+    """A system: its name, and a line for each dataset that it holds."""
+    left, right = _LEFT[kind] + 10, _LEFT[kind] + 170
+    border = f'stroke="{_ALARM}" stroke-dasharray="5 4"' if cut else f'stroke="{_LINE}"'
+    size = f'x="{left}" y="{top}" width="170" height="{40 + 17 * len(held)}" rx="6"'
+    title = _text(left + 10, top + 20, name, bold=700) + _text(right, top + 20, cut, _ALARM, "end")
+    parts = [f'<rect {size} fill="{_PAPER}" {border}/>', title]
+    for row, (dataset, holding) in enumerate(holdings(kind).items()):
+        y, colour = top + 42 + 17 * row, _COLOUR[holding]
+        parts += [_dot(left + 14, y - 4, holding), _text(left + 25, y, dataset, colour)]
+        parts.append(_text(right, y, f"{held.get(dataset, 0):,}", colour, "end"))
+    return "".join(parts)
+
+
+def _arrow(at: tuple[str, int, int], labels: tuple[str, ...], colour: str, dash: str = "") -> str:
+    path, x, y = at
+    line = f'fill="none" stroke="{colour}" stroke-width="1.6" stroke-dasharray="{dash}"'
+    texts = [_text(x, y + 15 * i, label, colour, "middle") for i, label in enumerate(labels)]
+    return f'<path d="{path}" {line} marker-end="url(#tip{colour[1:]})"/>' + "".join(texts)
+
+
+def _dot(x: int, y: int, holding: Holding) -> str:
+    colour = _COLOUR[holding]
+    fill = colour if holding is Holding.AUTHORITATIVE else _PAPER
+    return f'<circle cx="{x}" cy="{y}" r="4" fill="{fill}" stroke="{colour}" stroke-width="1.5"/>'
+
+
+def _text(x: int, y: int, text: str, fill: str = _INK, at: str = "start", bold: int = 400) -> str:
+    look = f'fill="{fill}" text-anchor="{at}" font-weight="{bold}"'
+    return f'<text x="{x}" y="{y}" {look}>{text}</text>'
+
+
+def notebook_style() -> None:
+    """Set how a notebook shows things: charts as static SVG on white, small tables in full."""
+    pl.Config(tbl_rows=30, tbl_cols=20, fmt_str_lengths=90, tbl_hide_dataframe_shape=True)
+    alt.renderers.enable("svg")
+    alt.theme.register("tradesys", enable=True)(_theme)
+
+
+def _theme() -> alt.theme.ThemeConfig:
+    return {
+        "background": _PAPER,
+        "padding": 12,
+        "config": {
+            "font": _FONT,
+            "view": {"stroke": None, "continuousWidth": 720, "continuousHeight": 220},
+            "axis": {"gridColor": _CARD, "domainColor": _LINE, "tickColor": _LINE},
+            "title": {"anchor": "start", "fontSize": 14, "color": _INK},
+            "range": {"category": list(_PALETTE)},
+        },
+    }
