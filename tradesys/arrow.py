@@ -1,5 +1,7 @@
 """The few Arrow operations that several rooms need."""
 
+from typing import Any
+
 import pyarrow as pa
 
 
@@ -8,8 +10,16 @@ def batch_of(schema: pa.Schema, rows: list[tuple[object, ...]]) -> pa.RecordBatc
     return pa.RecordBatch.from_struct_array(pa.array(rows, pa.struct(list(schema))))
 
 
+def rows_of(batch: pa.RecordBatch) -> list[dict[str, Any]]:
+    """The rows as dictionaries; times as int64 ns since 1970, which Python's own cannot hold."""
+    columns = [c.cast(pa.int64()) if pa.types.is_timestamp(c.type) else c for c in batch.columns]
+    rows: list[dict[str, Any]] = pa.RecordBatch.from_arrays(
+        columns, names=batch.schema.names
+    ).to_pylist()
+    return rows
+
+
 def with_columns(batch: pa.RecordBatch, **columns: pa.Array) -> pa.RecordBatch:
     """The batch with some of its columns replaced; the others are shared."""
     arrays = [columns.get(name, batch[name]) for name in batch.schema.names]
     return pa.RecordBatch.from_arrays(arrays, schema=batch.schema)
-

@@ -32,7 +32,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Audit:
-    """The verdict over all checks: false if any is false, else None if any is unknown, else true."""
+    """The verdict over all checks: false if any is, else None if any is unknown, else true."""
 
     checks: tuple[Check, ...]
 
@@ -60,7 +60,8 @@ class Audit:
     def __str__(self) -> str:
         word = {True: "true", False: "FALSE", None: "unknown"}
         lines = [
-            f"{word[c.verdict]:>8}  {c.name} ({c.evaluated:,})" + "".join(f"\n{'':10}{f}" for f in c.found[:3])
+            f"{word[c.verdict]:>8}  {c.name} ({c.evaluated:,})"
+            + "".join(f"\n{'':10}{text}" for text in c.found[:3])
             for c in self.checks
         ]
         return "\n".join([*lines, f"{word[self.verdict]:>8}  the audit"])
@@ -92,7 +93,8 @@ def _placed(network: "Network") -> Finding:
             count, held = (log.count if log else 0 for log in (own, other))
             evaluated += count
             if held != count:
-                found.append(f"{link.target.name} holds {held} of {count} {dataset} of {link.source.name}")
+                names = f"{link.target.name} holds", f"{dataset} of {link.source.name}"
+                found.append(f"{names[0]} {held} of {count} {names[1]}")
     return evaluated, found, True
 
 
@@ -109,7 +111,7 @@ def _same(network: "Network") -> Finding:
             evaluated += other.count
             mine = own.table().slice(0, other.count) if own else None
             if mine is None or not mine.equals(other.table()):
-                found.append(f"{link.target.name}'s {dataset} of {link.source.name} are not the same")
+                found.append(f"{link.target.name}'s {dataset} of {link.source.name} differ")
     return evaluated, found, False
 
 
@@ -123,7 +125,7 @@ def _gapless(network: "Network") -> Finding:
                 expected = (code << 48) + np.arange(len(ids), dtype=np.uint64)
                 evaluated += len(ids)
                 if not np.array_equal(ids, expected):
-                    found.append(f"{system.name}'s {dataset} of {origin(code)} has a gap or a repeat")
+                    found.append(f"{system.name}'s {dataset} of {origin(code)}: a gap or a repeat")
     return evaluated, found, False
 
 
@@ -141,7 +143,8 @@ def _authority(network: "Network") -> Finding:
 
 def _definition(network: "Network") -> Finding:
     """What each customer-facing system answers is what the definition says of its records."""
-    found, evaluated = [], 0
+    found: list[str] = []
+    evaluated = 0
     for system in network.customers:
         requests, executions = system.tables["requests"].frame, system.tables["executions"].frame
         answered, defined = system.statuses(), status.statuses(requests, executions)
@@ -154,8 +157,10 @@ def _definition(network: "Network") -> Finding:
     return evaluated, found, False
 
 
-def _differences(name: str, what: str, answered: pl.DataFrame, defined: pl.DataFrame) -> Iterator[str]:
-    answered = answered.cast(dict(defined.schema))
+def _differences(
+    name: str, what: str, answered: pl.DataFrame, defined: pl.DataFrame
+) -> Iterator[str]:
+    answered = answered.cast(defined.schema)
     if not answered.equals(defined):
         here, there = (
             one.join(two, on=one.columns, how="anti", nulls_equal=True).head(1).to_dicts()
@@ -166,10 +171,12 @@ def _differences(name: str, what: str, answered: pl.DataFrame, defined: pl.DataF
 
 def _agreement(network: "Network") -> Finding:
     """Customer-facing systems that hold the same records give the same answers."""
+
     def positions_of(system: "CustomerSystem") -> object:
         return {dataset: table.positions for dataset, table in system.tables.items()}
 
-    found, first = [], network.customers[0]
+    found: list[str] = []
+    first = network.customers[0]
     others = [s for s in network.customers[1:] if positions_of(s) == positions_of(first)]
     answers = first.statuses(), first.positions()
     for other in others:
@@ -243,7 +250,10 @@ def _over_fills(network: "Network") -> Finding:
         frame = system.statuses()
         evaluated += len(frame)
         over = frame.filter(pl.col("cum_qty") > pl.col("order_qty"))
-        found += [f"{format_id(r['order_id'])} at {system.name}: {r['cum_qty']}" for r in over.to_dicts()]
+        found += [
+            f"{format_id(order_id)} at {system.name}: {cum_qty:,} of {order_qty:,}"
+            for order_id, cum_qty, order_qty in over["order_id", "cum_qty", "order_qty"].iter_rows()
+        ]
     return evaluated, found, False
 
 

@@ -68,11 +68,11 @@ def replay_command(
     """
     partitions = [parse_partition(text) for text in partition or ()]
     day = tapes.read(tape, format=format, date=date)
-    with open_network(day, customers=customers, streets=streets, data=data) as network:
-        with _progress("replaying", day.events, quiet=json_out is not None) as advance:
-            result = replay(
-                day, network, batch=batch, partitions=partitions, progress=advance
-            )
+    with (
+        open_network(day, customers=customers, streets=streets, data=data) as network,
+        _progress("replaying", day.events, quiet=json_out is not None) as advance,
+    ):
+        result = replay(day, network, batch=batch, partitions=partitions, progress=advance)
     _print_json(json_out, result.as_dict())
     if json_out != "-":
         _print_replayed(result, data)
@@ -98,10 +98,12 @@ def demo(
         f"\n[bold]A day[/bold] of {day.events:,} generated events in {', '.join(day.symbols)}; "
         "c1 is cut off from everybody for the middle third."
     )
-    with open_network(day, data=data / "sample-day") as network:
-        with _progress("replaying", day.events, quiet=False) as advance:
-            cut = [parse_partition("c1:0.33-0.66")]
-            result = replay(day, network, batch=500, partitions=cut, progress=advance)
+    cut = [parse_partition("c1:0.33-0.66")]
+    with (
+        open_network(day, data=data / "sample-day") as network,
+        _progress("replaying", day.events, quiet=False) as advance,
+    ):
+        result = replay(day, network, batch=500, partitions=cut, progress=advance)
     _print_replayed(result, data / "sample-day")
     out.print(
         f"Every system's files are under [bold]{data}[/bold]; ask them:\n"
@@ -225,7 +227,7 @@ def _print_replayed(result: Replayed, data: Path | None) -> None:
 
 
 def _print_audit(result: Audit) -> None:
-    words = {True: "[green]true[/green]", False: "[red]false[/red]", None: "[yellow]unknown[/yellow]"}
+    words = {True: "[green]true", False: "[red]false", None: "[yellow]unknown"}
     table = Table(box=box.SIMPLE_HEAD, title="audit", title_justify="left")
     table.add_column("check")
     table.add_column("evaluated", justify="right")
@@ -244,7 +246,7 @@ def _print_json(target: str | None, result: dict[str, object]) -> None:
         return
     text = json.dumps(result, indent=2)
     if target == "-":
-        print(text)
+        sys.stdout.write(text + "\n")
     else:
         Path(target).write_text(text + "\n", encoding="utf-8")
 
@@ -252,9 +254,10 @@ def _print_json(target: str | None, result: dict[str, object]) -> None:
 @contextmanager
 def _progress(text: str, total: int, *, quiet: bool) -> Iterator[Callable[[int], None]]:
     """A bar on stderr, shown to a person only."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
     with Progress(
-        *columns,
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
         TimeRemainingColumn(),
         console=console,
         transient=True,

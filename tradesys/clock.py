@@ -16,6 +16,7 @@ class ManualClock:
         self.now = now
 
     def __call__(self) -> int:
+        """The time that it was set to."""
         return self.now
 
     def advance(self, nanoseconds: int) -> None:

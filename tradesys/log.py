@@ -11,12 +11,13 @@ import struct
 from bisect import bisect_right
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import polars as pl
 import pyarrow as pa
 from blake3 import blake3
 
+from tradesys.arrow import rows_of
 from tradesys.errors import DamagedError, GapError, SchemaError, StorageError
 from tradesys.records import format_id, split_id
 
@@ -42,6 +43,7 @@ class Chunk:
         self._frame: pl.DataFrame | None = None
 
     def frame(self) -> pl.DataFrame:
+        """The batch as a polars frame; strings are converted once, the rest is shared."""
         if self._frame is None:
             self._frame = pl.DataFrame(self.batch)
         return self._frame
@@ -54,8 +56,8 @@ class Chunk:
 class Log:
     """The records of one origin in one dataset, in memory, in sequence, with no gap.
 
-    Tiny batches are merged geometrically into chunks of 4,096 rows or more, since a thousand batches
-    of one row cost a reader what a thousand big ones do. Chunks are shared, never changed.
+    Tiny batches are merged geometrically into chunks of 4,096 rows or more, since a thousand
+    batches of one row cost a reader what a thousand big ones do. Chunks are shared, never changed.
     """
 
     def __init__(self, code: int, schema: pa.Schema) -> None:
@@ -122,14 +124,14 @@ class Log:
         """The time of the last record in ns since 1970; 0 when there is none."""
         return self._chunks[-1].batch.column(1)[-1].value if self._chunks else 0
 
-    def row(self, sequence: int) -> dict[str, object]:
+    def row(self, sequence: int) -> dict[str, Any]:
         """One record, as a dictionary."""
         at = bisect_right(self._chunks, sequence, key=lambda chunk: chunk.start) - 1
         chunk = self._chunks[at]
-        row: dict[str, object] = chunk.batch.slice(sequence - chunk.start, 1).to_pylist()[0]
-        return row
+        return rows_of(chunk.batch.slice(sequence - chunk.start, 1))[0]
 
     def batches(self) -> list[pa.RecordBatch]:
+        """The records, as the batches they are held in."""
         return [chunk.batch for chunk in self._chunks]
 
     def table(self) -> pa.Table:
@@ -137,6 +139,7 @@ class Log:
         return pa.Table.from_batches(self.batches(), self.schema)
 
     def frames(self) -> list[pl.DataFrame]:
+        """The records, as one polars frame for each batch they are held in."""
         return [chunk.frame() for chunk in self._chunks]
 
 
@@ -249,7 +252,9 @@ class LogFile:
         if bytes(raw[: len(self._prefix)]) != self._prefix:
             # A crash while the file was made leaves part of the schema message, or zeros only.
             if not self._prefix.startswith(bytes(raw).rstrip(b"\0")):
-                raise DamagedError(str(self.path), 0, "it does not begin with this dataset's schema")
+                raise DamagedError(
+                    str(self.path), 0, "it does not begin with this dataset's schema"
+                )
             self._write(self._prefix)
             self._position = len(self._prefix)
             return
@@ -322,4 +327,3 @@ def _message_layout(schema: pa.Schema) -> tuple[bytes, _Layout]:
         length=metadata.index(struct.pack("<i", len(_LENGTH)) + _LENGTH + b"\0") + 4,
         digest=metadata.index(_DIGEST),
     )
-

@@ -1,6 +1,7 @@
 """A whole network of systems in one process: the embedded setting, deterministic, no server.
 
-Nothing moves by itself: ``step`` carries what can be carried once, ``run`` steps until all is quiet.
+Nothing moves by itself: ``step`` carries once what can be carried, ``run`` steps until all is
+quiet.
 """
 
 import fcntl
@@ -9,10 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Protocol, overload
+from typing import Protocol, Self, overload
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 from blake3 import blake3
 
 from tradesys.audit import Audit, audit
@@ -45,7 +47,9 @@ class OpeningBooks:
 class VenueFactory(Protocol):
     """Makes the market outside: :class:`BookVenue`, or a ``partial`` of :class:`TapeVenue`."""
 
-    def __call__(self, *, clock: Clock, folder: Path | None) -> Venue: ...
+    def __call__(self, *, clock: Clock, folder: Path | None) -> Venue:
+        """A venue that keeps its record under ``folder``, in memory without one."""
+        ...
 
 
 @dataclass
@@ -55,6 +59,7 @@ class _Cuts:
     pairs: set[frozenset[str]] = field(default_factory=set)
 
     def between(self, one: str, other: str) -> bool:
+        """Whether these two cannot."""
         return frozenset((one, other)) in self.pairs
 
 
@@ -137,7 +142,7 @@ class Network:
     def __iter__(self) -> Iterator[System]:
         return iter(self.systems.values())
 
-    def __enter__(self) -> "Network":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -175,7 +180,7 @@ class Network:
         return total
 
     def _send(self) -> int:
-        """Send each accepted request to the one street-side system whose symbol it is (claim 22)."""
+        """Send each accepted request to the one street-side system of its symbol (claim 22)."""
         moved = 0
         for customer in self.customers:
             for batch in customer.outgoing():
@@ -197,7 +202,8 @@ class Network:
         if len(streets) == 1:
             return [(streets[0].as_py(), batch)]
         each = streets.take(symbols.indices)
-        return [(s, batch.filter(pa.compute.equal(each, s))) for s in sorted(set(streets.to_pylist()))]
+        names = sorted(set(streets.to_pylist()))
+        return [(name, batch.filter(pc.equal(each, name))) for name in names]
 
     def _rendezvous(self, symbol: str) -> str:
         """The street-side system of a symbol: the highest random weight (rendezvous hashing)."""
@@ -311,7 +317,7 @@ def _counts(data: Path) -> tuple[int, int]:
 
 def _check_counts(data: Path, customers: int, streets: int) -> None:
     found = _counts(data)
-    if found != (0, 0) and found != (customers, streets):
+    if found not in ((0, 0), (customers, streets)):
         raise InvalidValue(
             "data", str(data), f"a folder of {customers} and {streets} systems, not of {found}"
         )

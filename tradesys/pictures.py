@@ -130,7 +130,8 @@ def _text(x: int, y: int, text: str, fill: str = _INK, at: str = "start", bold: 
 
 def notebook_style() -> None:
     """Set how a notebook shows things: charts as static SVG on white, small tables in full."""
-    pl.Config(tbl_rows=30, tbl_cols=20, fmt_str_lengths=90, tbl_hide_dataframe_shape=True)
+    pl.Config(tbl_rows=30, tbl_cols=20, fmt_str_lengths=90)
+    pl.Config(tbl_hide_dataframe_shape=True, tbl_hide_column_data_types=True)
     alt.renderers.enable("svg")
     alt.theme.register("tradesys", enable=True)(_theme)
 

@@ -40,7 +40,12 @@ def positions(postings: pl.DataFrame, executions: pl.DataFrame) -> pl.DataFrame:
             postings.filter(~pl.col("account").is_in([CLEARING, CAPITAL])).select(
                 "account", "asset", booked="amount", uncleared=pl.lit(0, pl.Int64)
             ),
-            waiting.select("account", asset="symbol", booked=pl.lit(0, pl.Int64), uncleared="shares"),
+            waiting.select(
+                "account",
+                asset="symbol",
+                booked=pl.lit(0, pl.Int64),
+                uncleared="shares",
+            ),
             waiting.select(
                 "account",
                 asset=pl.lit(CURRENCY),

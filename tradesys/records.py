@@ -1,7 +1,7 @@
 """The records: five datasets, their Arrow schemas, and the ids that name a record.
 
-A record is written once, by the system whose data it is, and never changed. Its id says who wrote it
-and as which one, so ids are unique with no coordination and a log of one origin is dense: record
+A record is written once, by the system whose data it is, and never changed. Its id says who wrote
+it and as which one, so ids are unique with no coordination and a log of one origin is dense: record
 ``n`` of an origin is row ``n`` of its log. Names of columns and of values are FIX's, in snake_case.
 Prices and cash are int64 in units of 1/10,000 of the currency, quantities are int64: no floats.
 """
@@ -258,10 +258,15 @@ def parse_origin(text: str) -> Origin:
     name, _, incarnation = text.partition(".")
     for kind, prefix in _PREFIX.items():
         number = "1" if name == prefix == "firm" else name.removeprefix(prefix)
-        if name.startswith(prefix) and number.isdecimal() and 1 <= int(number) <= 255:
-            if not incarnation or (incarnation.isdecimal() and int(incarnation) < 64):
-                return Origin(kind, int(number), int(incarnation or 0))
+        if not name.startswith(prefix) or not _is_number(number, 1, 255):
+            continue
+        if not incarnation or _is_number(incarnation, 0, 63):
+            return Origin(kind, int(number), int(incarnation or 0))
     raise InvalidValue("system", text, "a name like c1, s2 or firm")
+
+
+def _is_number(text: str, low: int, high: int) -> bool:
+    return text.isascii() and text.isdecimal() and low <= int(text) <= high
 
 
 def make_id(code: int, sequence: int) -> int:
@@ -285,7 +290,7 @@ def parse_id(text: str) -> int:
 
     :raises InvalidValue: the text is neither.
     """
-    if text.isdecimal():
+    if text.isascii() and text.isdecimal():
         return int(text)
     name, dash, sequence = text.rpartition("-")
     if not dash or not sequence.isdecimal():

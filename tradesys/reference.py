@@ -30,6 +30,6 @@ class Reference:
         if dataset == "accounts":
             self.accounts |= dict(zip(columns["account"], columns["account_status"], strict=True))
         else:
-            rows = zip(columns["tick_size"], columns["lot_size"], columns["security_status"], strict=True)
+            rows = zip(*(columns[name] for name in Instrument._fields), strict=True)
             described = [Instrument(*row) for row in rows]
             self.instruments |= dict(zip(columns["symbol"], described, strict=True))

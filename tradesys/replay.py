@@ -52,6 +52,11 @@ def parse_partition(text: str) -> Partition:
     return found
 
 
+def _first_ns(tape: Tape) -> int:
+    """When the tape's first request came, in ns since 1970; 0 for a tape without one."""
+    return int(tape.requests["ts"].dt.timestamp("ns").to_numpy()[0]) if len(tape.requests) else 0
+
+
 @dataclass(frozen=True)
 class Replayed:
     """What a replay came to. ``seconds`` is from the first event until all was quiet."""
@@ -97,14 +102,13 @@ def open_network(
     books = OpeningBooks(accounts, tape.symbols, cash=PLENTY_CASH, shares=PLENTY_SHARES)
     if data is not None and Path(data).is_dir() and any(Path(data).iterdir()):
         raise InvalidValue("data", str(data), "a folder that is empty or not there yet")
-    start = tape.requests["ts"].dt.timestamp("ns").first()
     return Network(
         customers,
         streets,
         firm=books,
         data=data,
         venue=partial(TapeVenue, tape),
-        clock=ManualClock(int(start or 0)),
+        clock=ManualClock(_first_ns(tape)),
     )
 
 
@@ -158,8 +162,10 @@ class _Part:
         self._next = 0
 
     def upto(self, event: int) -> tuple[pa.Table, int]:
-        """The requests not handed out yet of events before number ``event``, and the last's time
-        in ns since 1970 (0 when there are none)."""
+        """The requests not handed out yet of events before number ``event``.
+
+        With them the last one's time in ns since 1970; 0 when there are none.
+        """
         stop = int(np.searchsorted(self._events, event))
         rows = self._rows.slice(self._next, stop - self._next)
         self._next = stop
@@ -179,9 +185,7 @@ def _cut_and_heal(network: Network, partitions: Sequence[Partition], at: float) 
             network.partition(cut.system)
 
 
-def _result(
-    tape: Tape, network: Network, verdicts: list[pl.DataFrame], seconds: float
-) -> Replayed:
+def _result(tape: Tape, network: Network, verdicts: list[pl.DataFrame], seconds: float) -> Replayed:
     all_rows = pl.concat(verdicts) if verdicts else pl.DataFrame()
     counts = [
         dict(all_rows[name].drop_nulls().value_counts().sort(name).iter_rows()) if verdicts else {}

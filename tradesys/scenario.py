@@ -109,9 +109,7 @@ def by_status(network: Network) -> pl.DataFrame:
 
     :returns: ``ord_status`` and a column of counts for each system.
     """
-    counts = [
-        c.statuses().select("ord_status", system=pl.lit(c.name)) for c in network.customers
-    ]
+    counts = [c.statuses().select("ord_status", system=pl.lit(c.name)) for c in network.customers]
     return (
         pl.concat(counts)
         .pivot("system", index="ord_status", values="system", aggregate_function="len")

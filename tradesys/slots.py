@@ -1,7 +1,7 @@
 """Dense positions for record ids, and growing columns indexed by them: the memory of the views.
 
-Ids are dense per origin, so a record's slot is a page's base plus an offset: no hashing, and a whole
-batch is looked up with a handful of numpy operations.
+Ids are dense per origin, so a record's slot is a page's base plus an offset: no hashing, and a
+whole batch is looked up with a handful of numpy operations.
 """
 
 from typing import Any

@@ -58,10 +58,8 @@ def statuses(requests: pl.DataFrame, executions: pl.DataFrame) -> pl.DataFrame:
 
 def status() -> pl.Expr:
     """The highest status that the facts of an order support."""
-    chain = pl.when(PRECEDENCE[0][1]).then(pl.lit(PRECEDENCE[0][0].value))
-    for ord_status, holds in PRECEDENCE[1:]:
-        chain = chain.when(holds).then(pl.lit(ord_status.value))
-    return chain.otherwise(None).alias("ord_status")
+    found = [pl.when(holds).then(pl.lit(s.value)) for s, holds in PRECEDENCE]
+    return pl.coalesce(found).alias("ord_status")
 
 
 def leaves() -> pl.Expr:
@@ -157,8 +155,11 @@ def _terms(requests: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
 
 
 def _terms_in_force(events: pl.DataFrame) -> pl.DataFrame:
-    """Quantity, price and ``cl_ord_id`` after the last accepted replace: the venue numbers its
-    reports, so the last is the one with the highest ``exec_id`` however they arrived."""
+    """Quantity, price and ``cl_ord_id`` after the last accepted replace.
+
+    The venue numbers its reports: the last is the one with the highest ``exec_id``, whenever it
+    arrived.
+    """
     stated = events.filter(pl.col("exec_type").is_in([t.value for t in STATES_TERMS]))
     return stated.group_by("order_id").agg(
         qty_in_force=pl.col("order_qty").sort_by("exec_id").last(),

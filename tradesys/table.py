@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -77,7 +78,7 @@ class Table:
         code, sequence = split_id(record_id)
         return sequence < self.count(code)
 
-    def rows(self, record_ids: Sequence[int]) -> list[dict[str, object]]:
+    def rows(self, record_ids: Sequence[int]) -> list[dict[str, Any]]:
         """The records with these ids, as dictionaries, in the order asked for."""
         parts = [split_id(record_id) for record_id in record_ids]
         return [self.logs[code].row(sequence) for code, sequence in parts]
@@ -106,6 +107,8 @@ class Table:
         :raises ReadOnlyError: the records' origin is of a kind that may not write this dataset.
         :raises GapError: records before these are missing.
         """
+        if not batch.num_rows:
+            return None
         code, _ = split_id(batch.column(0)[0].as_py())
         log = self.logs.get(code)
         if log is None:

@@ -18,7 +18,7 @@ class Holding(StrEnum):
 
 
 class Route(NamedTuple):
-    """What systems of kind ``writer`` write is replicated to every (other) system of kind ``reader``."""
+    """What systems of kind ``writer`` write goes to every (other) system of kind ``reader``."""
 
     writer: Kind
     reader: Kind

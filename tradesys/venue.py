@@ -9,12 +9,13 @@ peer: give me what follows what I know.
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from tradesys.arrow import batch_of, with_columns
+from tradesys.arrow import batch_of, rows_of, with_columns
 from tradesys.book import OrderBook, Report
 from tradesys.clock import Clock
 from tradesys.log import Log, LogFile
@@ -26,11 +27,11 @@ _ANSWER = {
     RequestType.CANCEL.value: ExecType.CANCELED.value,
     RequestType.REPLACE.value: ExecType.REPLACED.value,
 }
-_ACCEPTED = (ExecType.NEW, ExecType.CANCELED, ExecType.REPLACED)
+_ACCEPTED = {exec_type: request_type for request_type, exec_type in _ANSWER.items()}
 
 
 class Venue(ABC):
-    """A market. It knows a request by its ``record_id``, so being sent one twice changes nothing."""
+    """A market. It knows a request by its ``record_id``: sent twice, it is executed once."""
 
     def __init__(self, name: str, *, clock: Clock, folder: Path | None = None) -> None:
         self.name = name
@@ -82,36 +83,38 @@ class BookVenue(Venue):
     def __init__(self, name: str = "XSIM", *, clock: Clock, folder: Path | None = None) -> None:
         super().__init__(name, clock=clock, folder=folder)
         self.books: defaultdict[str, OrderBook] = defaultdict(OrderBook)
-        self._orders: dict[int, dict[str, object]] = {}
+        self._orders: dict[int, dict[str, Any]] = {}
         self._restore()
 
     def _restore(self) -> None:
         """Matching is deterministic: the accepted requests again give the books again."""
         for batch in self.reports.batches():
-            for report in batch.to_pylist():
-                if report["exec_type"] in _ACCEPTED:
-                    answered = {"request_type": report["exec_type"], "record_id": report["request_id"]}
+            for report in rows_of(batch):
+                if request_type := _ACCEPTED.get(report["exec_type"]):
+                    answered = {"request_type": request_type, "record_id": report["request_id"]}
                     self._match(report | answered)
 
     def send(self, requests: pa.RecordBatch) -> None:
+        """Match the requests, one by one."""
         rows: list[tuple[object, ...]] = []
         now, first = self.clock(), make_id(self.origin.code, self.reports.count)
-        for request in self.untaken(requests).to_pylist():
+        for request in rows_of(self.untaken(requests)):
             for report in self._match(request):
                 rows.append((first + len(rows), now, *self._row(report, request)))
         if rows:
             self.report(batch_of(REPORTS, rows))
 
-    def _match(self, request: dict[str, object]) -> list[Report]:
+    def _match(self, request: dict[str, Any]) -> list[Report]:
         book = self.books[str(request["symbol"])]
         record_id, order_id = request["record_id"], request["order_id"]
         qty, price = request["order_qty"], request["price"]
         match request["request_type"]:
             case RequestType.NEW:
                 self._orders[record_id] = request
-                terms = (request[n] for n in ("side", "ord_type", "time_in_force"))
-                return book.new(record_id, *terms, qty, price)
-            case RequestType.CANCEL | ExecType.CANCELED:
+                side, ord_type = request["side"], request["ord_type"]
+                time_in_force = request["time_in_force"]
+                return book.new(record_id, side, ord_type, time_in_force, qty, price)
+            case RequestType.CANCEL:
                 return book.cancel(record_id, order_id)
             case _:
                 reports = book.replace(record_id, order_id, qty, price)
@@ -120,7 +123,7 @@ class BookVenue(Venue):
                     self._orders[order_id] = self._orders[order_id] | names
                 return reports
 
-    def _row(self, report: Report, request: dict[str, object]) -> tuple[object, ...]:
+    def _row(self, report: Report, request: dict[str, Any]) -> tuple[object, ...]:
         """The report of an event, with the terms of the order that it is about."""
         about = request
         if report.request_id != request["record_id"] or report.exec_type is ExecType.TRADE:
@@ -166,12 +169,14 @@ class TapeVenue(Venue):
         self._due = until
 
     def send(self, requests: pa.RecordBatch) -> None:
+        """Accept the requests, and report the fills that their orders have waited for."""
         requests = self.untaken(requests)
         if requests.num_rows:
             self._learn(requests)
         self._report(requests)
 
     def poll(self, position: int) -> pa.RecordBatch | None:
+        """The reports from ``position`` on, fills that have become due included."""
         self._report(None)
         return super().poll(position)
 

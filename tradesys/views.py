@@ -1,4 +1,4 @@
-"""The answers of :mod:`tradesys.status` and :mod:`tradesys.positions`, kept up to date batch by batch.
+"""The answers of :mod:`tradesys.status` and :mod:`tradesys.positions`, kept up to date.
 
 A view keeps *facts* (quantities, flags, which change is unanswered), one slot an order, in numpy
 arrays; it never keeps a status. Records may come in any order and more than once. The cost of a
@@ -15,7 +15,16 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tradesys.positions import CAPITAL, CLEARING
-from tradesys.records import CURRENCY, PRICE_SCALE, ExecType, OrdStatus, OrdType, RequestType, Side, TimeInForce
+from tradesys.records import (
+    CURRENCY,
+    PRICE_SCALE,
+    ExecType,
+    OrdStatus,
+    OrdType,
+    RequestType,
+    Side,
+    TimeInForce,
+)
 from tradesys.slots import Columns, Slots, first_of_each
 from tradesys.status import ANSWERS, PRECEDENCE, STATES_TERMS
 
@@ -36,7 +45,9 @@ _EXEC_FLAGS = {
     ExecType.CANCELED: _CANCELED,
     ExecType.EXPIRED: _EXPIRED,
 }
-_EXEC_TYPES = list(ExecType)
+_EXEC_TYPES = [t.value for t in ExecType]
+_REQUEST_TYPES = [t.value for t in RequestType]
+_BUY_SELL = [s.value for s in Side]
 _ORD_TYPES = [t.value for t in OrdType]
 _TIFS = [t.value for t in TimeInForce]
 _STATUSES = [ord_status for ord_status, _ in PRECEDENCE]
@@ -145,7 +156,7 @@ class View:
 
     def _apply_requests(self, batch: pa.RecordBatch) -> None:
         orders = self._orders
-        types = _codes(batch["request_type"], list(RequestType))
+        types = _codes(batch["request_type"], _REQUEST_TYPES)
         accepted = batch["reject_reason"].is_null().to_numpy(zero_copy_only=False)
         ids = batch["record_id"].to_numpy()
         slots = self._order_slots(ids)
@@ -175,7 +186,7 @@ class View:
         orders.pair[slots] = self._pairs.of(rows["account"], rows["symbol"])
         ord_types = _codes(rows["ord_type"], _ORD_TYPES)
         orders.terms[slots] = ord_types + len(_ORD_TYPES) * _codes(rows["time_in_force"], _TIFS)
-        buys = _codes(rows["side"], list(Side)) == 0
+        buys = _codes(rows["side"], _BUY_SELL) == 0
         orders.flags[slots] |= np.where(buys, _KNOWN | _BUY, _KNOWN).astype(np.int16)
         first = orders.terms_exec_id[slots] == 0
         slots = slots[first]
@@ -209,7 +220,7 @@ class View:
         unknown = (orders.flags[slots] & _ENTERED == 0) & (orders.terms_exec_id[slots] == 0)
         if unknown.any():
             self._guess_terms(slots[unknown], _taken(batch, unknown))
-        for code, exec_type in enumerate(_EXEC_TYPES):
+        for code, exec_type in enumerate(ExecType):
             rows_of = types == code
             if not rows_of.any():
                 continue
@@ -349,8 +360,10 @@ class View:
         )
 
     def terms_of(self, order_ids: Ids) -> dict[str, pa.StringArray]:
-        """The terms of these known orders that never change: ``account``, ``symbol``, ``side``,
-        ``ord_type``, ``time_in_force``, all strings."""
+        """The terms of these known orders that never change, as columns of strings.
+
+        ``account``, ``symbol``, ``side``, ``ord_type``, ``time_in_force``.
+        """
         self._catch_up()
         slots = self._order_slots(order_ids)
         orders, pairs = self._orders, self._pairs
@@ -364,6 +377,7 @@ class View:
             "ord_type": pa.array(_ORD_TYPES).take(pa.array(ord_types)),
             "time_in_force": pa.array(_TIFS).take(pa.array(tifs)),
         }
+
     def reserved_of(self, order_ids: Ids) -> Ints:
         """What each of these orders may still spend (cash) or sell (shares)."""
         self._catch_up()
@@ -427,9 +441,11 @@ class View:
         return self._last_px.get(symbol, (0, 0))[1]
 
     def statuses(self) -> pl.DataFrame:
-        """Every order's state, by ``order_id``: :data:`tradesys.status.COLUMNS` but for the
-        strings that only records hold (``cl_ord_id``, ``ord_type``); ``request_in_force`` is the
-        record that has them."""
+        """Every order's state, by ``order_id``.
+
+        :returns: :data:`tradesys.status.COLUMNS` but for ``cl_ord_id``, which only a record has:
+            the one that ``request_in_force`` names.
+        """
         self._catch_up()
         used = slice(0, self._slots.count)
         slots = np.flatnonzero(self._orders.flags[used] & _KNOWN)
@@ -437,7 +453,7 @@ class View:
         slots = slots[np.argsort(orders.order_id[slots], kind="stable")]
         qty, cum, amount = orders.order_qty[slots], orders.cum_qty[slots], orders.cum_amount[slots]
         status_names = pl.Series([s.value for s in _STATUSES], dtype=STATUS_TYPE)
-        return pl.DataFrame(
+        frame = pl.DataFrame(
             {
                 "order_id": orders.order_id[slots],
                 "price": orders.price[slots],
@@ -445,18 +461,26 @@ class View:
                 "order_qty": qty,
                 "cum_qty": cum,
                 "leaves_qty": self._leaves(slots),
-                "avg_px": np.divide(amount, cum * float(PRICE_SCALE), where=cum > 0, out=np.full(len(cum), np.nan)),
+                "avg_px": _ratio(amount, cum * PRICE_SCALE),
                 "request_in_force": orders.request_in_force[slots],
             }
-        ).hstack(pl.DataFrame(pa.table(self.terms_of(orders.order_id[slots])))).with_columns(pl.col("avg_px").fill_nan(None), pl.col("price").replace(0, None))
+        )
+        terms = pl.DataFrame(pa.table(self.terms_of(orders.order_id[slots])))
+        return frame.hstack(terms).with_columns(
+            pl.col("avg_px").fill_nan(None), pl.col("price").replace(0, None)
+        )
 
     def positions(self) -> pl.DataFrame:
-        """Balances as :func:`tradesys.positions.positions` defines them, with ``reserved``: what
-        open orders may still spend (cash) or sell (shares)."""
+        """Balances, as :func:`tradesys.positions.positions` defines them.
+
+        :returns: its columns and ``reserved``: what open orders may still spend (cash) or sell
+            (shares).
+        """
         self._catch_up()
         pairs, count = self._pairs, self._pairs.count
         balances = pairs.balances
-        columns = {n: getattr(balances, n)[:count].copy() for n in ("booked", "uncleared", "reserved")}
+        names = ("booked", "uncleared", "reserved")
+        columns = {name: getattr(balances, name)[:count].copy() for name in names}
         return (
             pl.DataFrame({"account": pairs.accounts, "asset": pairs.assets} | columns)
             .filter(~pl.col("account").is_in([CLEARING, CAPITAL]), balances.moved[:count])
@@ -520,6 +544,7 @@ class Pairs:
 
     @property
     def count(self) -> int:
+        """How many slots are given out."""
         return len(self.accounts)
 
     def find(self, account: str, asset: str) -> int:
@@ -569,10 +594,14 @@ def _codes(column: pa.StringArray, values: list[str]) -> Ints:
     return pc.index_in(column, pa.array(values, pa.utf8())).to_numpy()
 
 
+def _ratio(above: Ints, below: Ints) -> NDArray[np.float64]:
+    """The quotient, not a number where the divisor is zero."""
+    return np.divide(above, below, where=below != 0, out=np.full(len(below), np.nan))
+
+
 def _or_zero(column: pa.Int64Array) -> Ints:
     return (column.fill_null(0) if column.null_count else column).to_numpy()
 
 
 def _taken(batch: pa.RecordBatch, rows: NDArray[np.bool_]) -> pa.RecordBatch:
     return batch if rows.all() else batch.filter(pa.array(rows))
-

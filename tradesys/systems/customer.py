@@ -1,4 +1,4 @@
-"""A customer-facing system: takes customers' orders, and answers their inquiries (claims 8, 21, 27).
+"""A customer-facing system: takes orders, and answers inquiries (claims 8, 21, 27).
 
 It holds every request that any customer-facing system has taken, so it can answer for an order that
 it never saw, and it asks nobody: an answer is aggregated from its own records.
@@ -17,6 +17,7 @@ import pyarrow as pa
 from tradesys.arrow import batch_of
 from tradesys.clock import Clock
 from tradesys.errors import InvalidValue, NotYetReplicated
+from tradesys.names import Names
 from tradesys.positions import CAPITAL, CLEARING
 from tradesys.records import (
     CURRENCY,
@@ -34,7 +35,6 @@ from tradesys.records import (
     split_id,
     to_price,
 )
-from tradesys.names import Names
 from tradesys.reference import UNKNOWN, Reference
 from tradesys.status import COLUMNS
 from tradesys.systems import entry
@@ -74,8 +74,8 @@ class Answer:
     """An order's status, aggregated at ``system`` from the records it held (claims 16, 27).
 
     Quantities in shares; ``price`` in 1/10,000 of the currency (None for a market order),
-    ``avg_px`` in the currency (None without a fill). ``positions`` is the evidence: how many records
-    of each origin, per dataset, the answer rests on.
+    ``avg_px`` in the currency (None without a fill). ``positions`` is the evidence: how many
+    records of each origin, per dataset, the answer rests on.
     """
 
     order_id: int
@@ -124,6 +124,7 @@ class CustomerSystem(System):
         self._outgoing = self.unanswered()
 
     def applied(self, dataset: str, batch: pa.RecordBatch) -> None:
+        """Keep what orders are checked against up to date."""
         super().applied(dataset, batch)
         if dataset in ("accounts", "instruments"):
             self.reference.apply(dataset, batch)
@@ -213,7 +214,7 @@ class CustomerSystem(System):
             arrived; now). Orders of a change keep their account, symbol and side.
         :returns: a row a row: ``accepted``, ``order_id`` and ``record_id`` (null where nothing was
             recorded), ``reject_reason`` (recorded, not sent) or ``error`` (not even recorded).
-        :raises SchemaError: a column is missing, unknown, or of the wrong type; nothing was written.
+        :raises SchemaError: a column is missing, unknown, or of the wrong type; nothing is written.
         """
         decided, batch = decide(self, entry.columns_of(table))
         if batch is not None:
@@ -235,7 +236,8 @@ class CustomerSystem(System):
         if batch is None:
             return []
         answered = self.view.answered(batch["record_id"].to_numpy())
-        waiting = batch.filter(pa.array(~answered)).filter(pa.compute.field("reject_reason").is_null())
+        waiting = batch.filter(pa.array(~answered))
+        waiting = waiting.filter(waiting["reject_reason"].is_null())
         return [waiting] if waiting.num_rows else []
 
     def _send(self, batch: pa.RecordBatch) -> None:
@@ -274,7 +276,11 @@ class CustomerSystem(System):
             [requests, executions.rename({"request_id": "record_id"})], rechunk=False
         ).unique("record_id", keep="first")
         return frame.join(
-            names, left_on="request_in_force", right_on="record_id", how="left", maintain_order="left"
+            names,
+            left_on="request_in_force",
+            right_on="record_id",
+            how="left",
+            maintain_order="left",
         ).select(COLUMNS)
 
     def orders(self, account: str | None = None, *, open_only: bool = False) -> pl.DataFrame:
@@ -390,7 +396,8 @@ class CustomerSystem(System):
         if account is not None and account != answer.account:
             raise InvalidValue("order", str(order), f"an order of account {account}")
         if not answer.leaves_qty:
-            raise InvalidValue("order", str(order), f"an open order; this one is {answer.ord_status}")
+            closed = f"an open order; this one is {answer.ord_status}"
+            raise InvalidValue("order", str(order), closed)
         return answer
 
     def _answer(self, order_id: int, state: OrderState) -> Answer:
@@ -455,4 +462,3 @@ def id_of(order: OrderLike) -> int:
     if isinstance(order, Order | Answer):
         return order.order_id
     return parse_id(order) if isinstance(order, str) else int(order)
-

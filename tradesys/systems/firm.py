@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from tradesys.clock import Clock
 from tradesys.positions import CAPITAL, CLEARING
@@ -32,6 +33,7 @@ class FirmSystem(System):
         super().__init__(origin, clock=clock, folder=folder)
 
     def applied(self, dataset: str, batch: pa.RecordBatch) -> None:
+        """Keep the fills that are to be cleared."""
         super().applied(dataset, batch)
         if dataset == "executions":
             is_fill = pc.equal(batch["exec_type"], ExecType.TRADE.value)
@@ -127,7 +129,7 @@ class FirmSystem(System):
             schema=POSTINGS,
         )
 
-    def _settle_dates(self, fills: pa.RecordBatch) -> np.ndarray[tuple[int], np.dtype[np.datetime64]]:
+    def _settle_dates(self, fills: pa.RecordBatch) -> NDArray[np.datetime64]:
         """The day after the trade, weekends left out (T+1)."""
         days = fills["transact_time"].cast(pa.int64()).to_numpy() // _DAY_NS
         return np.busday_offset(days.astype("datetime64[D]"), 1, roll="preceding")

@@ -18,7 +18,6 @@ from tradesys.topology import WRITER, Holding, holdings
 from tradesys.views import View
 
 
-
 class Tables(Mapping[str, Table]):
     """The tables of a system that are authoritative, or those that are read-only, by dataset."""
 
@@ -30,7 +29,8 @@ class Tables(Mapping[str, Table]):
     def __getitem__(self, dataset: str) -> Table:
         if dataset not in self._tables:
             names = ", ".join(self._tables)
-            raise InvalidValue("dataset", dataset, f"one of {self._owner}'s {self._holding}: {names}")
+            expected = f"one that {self._owner} holds as {self._holding}: {names}"
+            raise InvalidValue("dataset", dataset, expected)
         return self._tables[dataset]
 
     def __iter__(self) -> Iterator[str]:
@@ -160,4 +160,3 @@ class System:
         for table in self.tables.values():
             if table.file:
                 table.file.close()
-

@@ -61,12 +61,14 @@ class Verdicts:
         return mask
 
 
-def decide(system: "CustomerSystem", columns: Columns) -> tuple[pl.DataFrame, pa.RecordBatch | None]:
+def decide(
+    system: "CustomerSystem", columns: Columns
+) -> tuple[pl.DataFrame, pa.RecordBatch | None]:
     """Check every row; give the verdicts, and the records to commit (None when there are none)."""
     verdicts = Verdicts(len(columns["account"]))
     targets = _Targets(system, columns, verdicts)
     columns = targets.with_terms(columns)
-    _apply_rules(system, columns, targets, verdicts)
+    _apply_rules(system, columns, verdicts)
     targets.refuse_orphans(verdicts)
     _apply_means(system, columns, targets, verdicts)
     recorded = verdicts.recorded()
@@ -99,8 +101,9 @@ class _Targets:
             key = (accounts[i], name)
             if name is not None and (taken[i] is not None or key in here):
                 verdicts.errors[i] = _REPEATED
-                if kinds[i] == RequestType.NEW and taken[i] is not None:
-                    verdicts.repeats[i] = taken[i]
+                first = taken[i]
+                if kinds[i] == RequestType.NEW and first is not None:
+                    verdicts.repeats[i] = first
                 continue
             if kinds[i] != RequestType.NEW:
                 self._aim(i, here.get((accounts[i], origs[i])), meant[i], verdicts)
@@ -193,9 +196,7 @@ class Words:
         return words
 
 
-def _apply_rules(
-    system: "CustomerSystem", columns: Columns, targets: _Targets, verdicts: Verdicts
-) -> None:
+def _apply_rules(system: "CustomerSystem", columns: Columns, verdicts: Verdicts) -> None:
     """Find for each row the first rule that it breaks."""
     kind = Words(columns["request_type"])
     unknown = ~np.isin(kind.values, _KINDS)[kind.codes]
@@ -322,4 +323,3 @@ def _batch(
     batch = pa.RecordBatch.from_arrays([columns[n] for n in REQUESTS.names], schema=REQUESTS)
     recorded = verdicts.recorded()
     return batch if recorded.all() else batch.filter(pa.array(recorded))
-

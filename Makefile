@@ -1,0 +1,82 @@
+# What can be done here. It needs Python 3.11 or newer, and make; everything else goes into .venv.
+
+VENV := .venv
+BIN := $(VENV)/bin
+
+# How many processes the tests run in: by default one for each core.
+WORKERS ?= auto
+
+# The Python that the environment is made with: PYTHON if it is given, or else the first of these
+# that is new enough.
+new_enough = $(shell $(1) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(1))
+PYTHON ?= $(or $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(call new_enough,$(name)))),python3)
+
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
+
+# Each stamp says that one step of `make setup` is done. The first depends on the lock alone, so
+# that a change of pyproject.toml does not download everything again.
+LOCKED := $(VENV)/.locked
+INSTALLED := $(VENV)/.installed
+
+# Where PYTHON is given and is of another version than the environment's, it is made anew.
+ifneq ($(filter command environment,$(origin PYTHON)),)
+ifneq ($(shell $(PYTHON) --version 2>&1),$(shell $(BIN)/python --version 2>&1))
+.PHONY: $(LOCKED)
+endif
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lab format bench lock clean
+
+help: ## list what can be done
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "make %-7s  %s\n", $$1, $$2 }' Makefile
+
+setup: $(INSTALLED) ## install everything into .venv, in the versions of requirements.lock
+
+demo: setup ## run a trading day through a whole network, and show what came of it
+	@$(BIN)/tradesys demo
+
+test: setup ## check format, lint and types, then run every test and every notebook
+	@$(BIN)/ruff format --check . || { echo "To mend it: make format"; exit 1; }
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/pytest -n $(WORKERS) --nbval
+
+lab: setup ## open the notebooks in JupyterLab; LAB=--allow-root and the like go to it
+	@$(BIN)/jupyter lab $(LAB) --LabApp.default_url=/lab/tree/notebooks
+
+format: setup ## format the code and the notebooks, and mend what lint can mend by itself
+	@$(BIN)/ruff check --quiet --fix-only .
+	@$(BIN)/ruff format .
+
+bench: setup ## run the benchmarks, which `make test` leaves out
+	@$(BIN)/pytest tests/benchmarks -n 0 -p no:randomly --capture=no
+
+lock: ## remake requirements.lock from pyproject.toml; UPGRADE=1 takes the newest versions
+	@$(PYTHON) -m venv --clear build/uv
+	@build/uv/bin/python -m pip --disable-pip-version-check -qq install uv
+	@build/uv/bin/uv pip compile pyproject.toml --group dev $(if $(UPGRADE),--upgrade) \
+		--universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-annotate \
+		--custom-compile-command "make lock" --quiet --output-file requirements.lock
+	@echo "requirements.lock is remade. Next: make test"
+
+clean: ## remove .venv and what tools leave behind; what runs wrote under data/ stays
+	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(LOCKED): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "This needs Python 3.11 or newer, and '$(PYTHON)' is: $$($(PYTHON) --version 2>&1)"; \
+		echo "If you have a newer one, name it: make setup PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "'$(PYTHON)' cannot make environments: its venv module is missing."; \
+		echo "On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	@echo "Making $(VENV) with $$($(PYTHON) --version) and installing $$(grep -c == requirements.lock) packages: about a minute"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(PIP) install --require-hashes --requirement requirements.lock
+	@touch $@
+
+$(INSTALLED): $(LOCKED) pyproject.toml
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+	@echo "$(VENV) is ready"
