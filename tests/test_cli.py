@@ -1,0 +1,93 @@
+"""Goal: the command line says what happened, in words or as one JSON object, and by exit status."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SAMPLE = ROOT / "data" / "sample"
+
+
+def tradesys(*args: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tradesys", *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli") / "run"
+    done = tradesys("replay", SAMPLE, "--data", folder, "--json", folder.parent / "result.json")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_replay_tells_a_person_what_happened(run: Path) -> None:
+    done = tradesys("replay", SAMPLE, "--batch", 5000)
+    assert done.returncode == 0
+    assert "20,000 events" in done.stdout
+    assert "in memory only" in done.stdout
+    assert done.stderr == ""
+
+
+def test_replay_writes_one_json_object(run: Path) -> None:
+    result = json.loads((run.parent / "result.json").read_text())
+    assert result["events"] == 20_000
+    assert result["audit"]["verdict"] is True
+    assert result["systems"]["c1"]["requests"] == result["systems"]["firm"]["requests"]
+    names = "events orders executions ignored seconds events_per_second statuses systems audit"
+    assert set(names.split()) <= result.keys()
+
+
+def test_json_on_stdout_is_all_there_is_on_stdout() -> None:
+    done = tradesys("replay", SAMPLE, "--json", "-", "--partition", "c1:0.33-0.66")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["audit"]["verdict"] is True
+
+
+def test_status_is_answered_at_the_system_that_is_asked(run: Path) -> None:
+    done = tradesys("status", run, "c1-0", "--at", "c2", "--json", "-")
+    (answer,) = json.loads(done.stdout)["answers"]
+    assert answer["system"] == "c2"
+    assert tradesys("status", run, "c1-0").stdout.count("asked at") == 3
+
+
+def test_audit_reads_the_files(run: Path) -> None:
+    done = tradesys("audit", run, "--json", "-")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["verdict"] is True
+
+
+def test_demo_ends_well(tmp_path: Path) -> None:
+    done = tradesys("demo", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "20,000 events" in done.stdout
+    assert (tmp_path / "data/demo/one-order/c1/authoritative/requests.arrows").is_file()
+
+
+def test_sample_writes_a_day(tmp_path: Path) -> None:
+    assert tradesys("sample", tmp_path / "day", "--events", 2000).returncode == 0
+    assert len(list((tmp_path / "day").glob("*_message_*"))) == 4
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("status", "{run}", "c1-99999999"), "expected the id of an order"),
+        (("status", "{run}", "order"), "expected an id like c1-17"),
+        (("status", "{run}", "c1-0", "--at", "c9"), "expected one of c1, c2, c3"),
+        (("audit", "{run}/c1"), "expected a folder with the files of a network"),
+        (("replay", "{run}"), "message"),
+        (("replay", "data/sample", "--format", "tea-leaves"), "expected one of lobster"),
+        (("replay", "data/sample", "--data", "{run}"), "empty or not there"),
+    ],
+)
+def test_an_error_is_one_line_and_exit_status_2(
+    run: Path, args: tuple[str, ...], said: str
+) -> None:
+    done = tradesys(*(a.format(run=run) for a in args))
+    assert done.returncode == 2
+    assert said in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
