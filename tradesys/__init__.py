@@ -15,9 +15,9 @@ from tradesys.errors import (
     TradesysError,
 )
 from tradesys.network import Network, OpeningBooks
+from tradesys.orders import Answer, Order
 from tradesys.readable import readable
 from tradesys.records import ExecType, OrdStatus, OrdType, RequestType, Side, TimeInForce
-from tradesys.systems.customer import Answer, Order
 from tradesys.venue import BookVenue, TapeVenue
 
 __all__ = [

@@ -10,6 +10,7 @@ import os
 import struct
 from bisect import bisect_right
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -196,13 +197,21 @@ class LogFile:
         yield from self._read
         self._read = []
 
-    def append(self, batch: pa.RecordBatch, received_at: int) -> None:
-        """Write a batch at the end. It is durable once :meth:`sync` has returned.
+    def append(self, batch: pa.RecordBatch, received_at: int, *, durable: bool = False) -> None:
+        """Write a batch at the end. It is durable on return, or once :meth:`sync` has returned.
 
         :raises StorageError: the disk refused; the file is as it was before.
         """
         message, head = self._message(batch, received_at)
-        self._write(message)
+        try:
+            self._write(message)
+            if durable:
+                self.sync()
+        except StorageError:
+            # What may have been written of it must be no record when the file is opened again.
+            with suppress(OSError):
+                os.pwrite(self._fd, bytes(len(message)), self._position)
+            raise
         self._position += len(message)
         self._head = head
 

@@ -99,10 +99,13 @@ class Table:
         log = self.logs.get(code)
         return log.count if log else 0
 
-    def apply(self, batch: pa.RecordBatch, received_at: int) -> pa.RecordBatch | None:
+    def apply(
+        self, batch: pa.RecordBatch, received_at: int, *, durable: bool = False
+    ) -> pa.RecordBatch | None:
         """Take in a run of records of one origin; gives back what was new, None when nothing was.
 
-        What is known is dropped; a gap is refused; so applying is safe to repeat.
+        What is known is dropped; a gap is refused; so applying is safe to repeat. ``durable`` asks
+        that the records be on disk before anybody can see them.
 
         :raises ReadOnlyError: the records' origin is of a kind that may not write this dataset.
         :raises GapError: records before these are missing.
@@ -122,7 +125,7 @@ class Table:
         if new is None:
             return None
         if self.file:
-            self.file.append(new, received_at)
+            self.file.append(new, received_at, durable=durable)
         log.append(new)
         self.logs[code] = log
         return new

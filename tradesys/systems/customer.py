@@ -4,118 +4,45 @@ It holds every request that any customer-facing system has taken, so it can answ
 it never saw, and it asks nobody: an answer is aggregated from its own records.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import polars as pl
 import pyarrow as pa
 
 from tradesys.arrow import batch_of
 from tradesys.clock import Clock
-from tradesys.errors import InvalidValue, NotYetReplicated
+from tradesys.errors import InvalidValue
 from tradesys.names import Names
-from tradesys.positions import CAPITAL, CLEARING
+from tradesys.orders import Answer, Order, OrderLike
 from tradesys.records import (
     CURRENCY,
     REQUESTS,
     Kind,
-    OrdStatus,
     OrdType,
     Origin,
     RequestType,
     Side,
     TimeInForce,
     format_id,
-    origin,
-    parse_id,
-    split_id,
     to_price,
 )
-from tradesys.reference import UNKNOWN, Reference
-from tradesys.status import COLUMNS
+from tradesys.reference import UNKNOWN
 from tradesys.systems import entry
-from tradesys.systems.system import System
+from tradesys.systems.inquiries import Inquiries
 from tradesys.systems.table_entry import decide
-from tradesys.views import OrderState
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What a customer-facing system acknowledged: a request, recorded and durable.
-
-    ``order_id`` names the order (``str(order)`` gives it as people write it), ``record_id`` this
-    request for it. ``reject_reason`` is None unless the order was refused. ``repeated`` says that
-    the system had this request already and did nothing. ``token`` is what a later inquiry at
-    another system may ask to be answered from: records of the origin up to this one.
-    """
-
-    order_id: int
-    record_id: int
-    cl_ord_id: str
-    reject_reason: str | None = None
-    repeated: bool = False
-
-    @property
-    def token(self) -> dict[str, int]:
-        """The positions that a system must have reached to know of this request."""
-        code, sequence = split_id(self.record_id)
-        return {str(origin(code)): sequence + 1}
-
-    def __str__(self) -> str:
-        return format_id(self.order_id)
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An order's status, aggregated at ``system`` from the records it held (claims 16, 27).
-
-    Quantities in shares; ``price`` in 1/10,000 of the currency (None for a market order),
-    ``avg_px`` in the currency (None without a fill). ``positions`` is the evidence: how many
-    records of each origin, per dataset, the answer rests on.
-    """
-
-    order_id: int
-    cl_ord_id: str
-    account: str
-    symbol: str
-    side: str
-    ord_type: str
-    price: int | None
-    ord_status: OrdStatus
-    order_qty: int
-    cum_qty: int
-    leaves_qty: int
-    avg_px: float | None
-    system: str
-    positions: Mapping[str, Mapping[str, int]]
-
-    def __str__(self) -> str:
-        at = f" at {self.avg_px:,.4f}" if self.avg_px is not None else ""
-        return (
-            f"{format_id(self.order_id)} {self.side} {self.order_qty:,} {self.symbol}: "
-            f"{self.ord_status}, {self.cum_qty:,} done{at}, {self.leaves_qty:,} open "
-            f"(asked at {self.system})"
-        )
-
 
 Price = int | str | Decimal
 """A price: an int in 1/10,000 of the currency, or text or a Decimal in the currency."""
 
-OrderLike = Order | Answer | int | str
-"""An order, or its id as a number or as people write it (``"c1-17"``)."""
 
-
-class CustomerSystem(System):
+class CustomerSystem(Inquiries):
     """One of several; all of them take orders and answer inquiries, whichever others are down."""
 
     kind = Kind.CUSTOMER
 
     def __init__(self, origin: Origin, *, clock: Clock, folder: Path | None) -> None:
-        self.reference = Reference()
         self.names = Names()
         self._outgoing: list[pa.RecordBatch] = []
         super().__init__(origin, clock=clock, folder=folder)
@@ -124,11 +51,9 @@ class CustomerSystem(System):
         self._outgoing = self.unanswered()
 
     def applied(self, dataset: str, batch: pa.RecordBatch) -> None:
-        """Keep what orders are checked against up to date."""
+        """Keep the names of orders up to date."""
         super().applied(dataset, batch)
-        if dataset in ("accounts", "instruments"):
-            self.reference.apply(dataset, batch)
-        elif dataset == "requests":
+        if dataset == "requests":
             self.names.apply(batch)
 
     # ---- taking orders
@@ -197,7 +122,7 @@ class CustomerSystem(System):
             answer.symbol,
             answer.side,
             answer.ord_type,
-            self._time_in_force(answer.order_id),
+            self.view.terms(answer.order_id).time_in_force,
             answer.order_qty if order_qty is None else order_qty,
             answer.price if price is None else price,
         )
@@ -246,62 +171,6 @@ class CustomerSystem(System):
             batch = batch.filter(reasons.is_null())
         if batch.num_rows:
             self._outgoing.append(batch)
-
-    # ---- answering inquiries
-
-    def status(self, order: OrderLike, *, at_least: Mapping[str, int] | None = None) -> Answer:
-        """The status of one order, aggregated from the records held here (claims 16, 20, 27).
-
-        :param at_least: the ``token`` of an order, to be answered from records that include it.
-        :raises NotYetReplicated: the records asked for are not here yet.
-        :raises InvalidValue: there is no such order.
-        """
-        for name, count in (at_least or {}).items():
-            self._require(name, count)
-        order_id = id_of(order)
-        state = self.view.order(order_id)
-        if state is None:
-            raise self._unknown(order, order_id)
-        return self._answer(order_id, state)
-
-    def statuses(self) -> pl.DataFrame:
-        """The status of every order known here, by ``order_id``.
-
-        :returns: the columns of :data:`tradesys.status.COLUMNS`.
-        """
-        frame = self.view.statuses()
-        requests = self.tables["requests"].frame.select("record_id", "cl_ord_id")
-        executions = self.tables["executions"].frame.select("request_id", "cl_ord_id")
-        names = pl.concat(
-            [requests, executions.rename({"request_id": "record_id"})], rechunk=False
-        ).unique("record_id", keep="first")
-        return frame.join(
-            names,
-            left_on="request_in_force",
-            right_on="record_id",
-            how="left",
-            maintain_order="left",
-        ).select(COLUMNS)
-
-    def orders(self, account: str | None = None, *, open_only: bool = False) -> pl.DataFrame:
-        """The orders of an account (or of all), as :meth:`statuses`."""
-        frame = self.statuses()
-        if account is not None:
-            self._known_account(account)
-            frame = frame.filter(pl.col("account") == account)
-        return frame.filter(pl.col("leaves_qty") > 0) if open_only else frame
-
-    def positions(self, account: str | None = None) -> pl.DataFrame:
-        """Shares and cash of an account (or of all).
-
-        :returns: ``account, asset, booked, uncleared, amount, reserved``: int64, in shares or, for
-            cash, in 1/10,000 of the currency. ``reserved`` is what open orders may still use.
-        """
-        frame = self.view.positions()
-        if account is not None:
-            self._known_account(account)
-            frame = frame.filter(pl.col("account") == account)
-        return frame
 
     # ---- inside
 
@@ -375,7 +244,7 @@ class CustomerSystem(System):
     ) -> Order:
         if cl_ord_id and self.names.find(answer.account, cl_ord_id) is not None:
             raise InvalidValue("cl_ord_id", cl_ord_id, "a name not used before by the account")
-        terms.time_in_force = terms.time_in_force or self._time_in_force(answer.order_id)
+        terms.time_in_force = terms.time_in_force or self.view.terms(answer.order_id).time_in_force
         return self._write(
             request_type, answer.order_id, cl_ord_id, answer.cl_ord_id, terms, reason
         )
@@ -400,65 +269,5 @@ class CustomerSystem(System):
             raise InvalidValue("order", str(order), closed)
         return answer
 
-    def _answer(self, order_id: int, state: OrderState) -> Answer:
-        account, symbol, side, ord_type, _ = self.view.terms(order_id)
-        return Answer(
-            order_id=order_id,
-            cl_ord_id=self._cl_ord_id(state.request_in_force),
-            account=account,
-            symbol=symbol,
-            side=side,
-            ord_type=ord_type,
-            price=state.price or None,
-            ord_status=state.ord_status,
-            order_qty=state.order_qty,
-            cum_qty=state.cum_qty,
-            leaves_qty=state.leaves_qty,
-            avg_px=state.avg_px,
-            system=self.name,
-            positions={n: self.tables[n].positions for n in ("requests", "executions")},
-        )
-
-    def _cl_ord_id(self, record_id: int) -> str:
-        if self.tables["requests"].has(record_id):
-            return str(self.tables["requests"].rows([record_id])[0]["cl_ord_id"])
-        executions = self.tables["executions"].frame.filter(pl.col("request_id") == record_id)
-        return str(executions["cl_ord_id"][0])
-
-    def _time_in_force(self, order_id: int) -> Any:
-        return self.view.terms(order_id).time_in_force
-
-    def _require(self, name: str, count: int) -> None:
-        held = self.tables["requests"].positions.get(name, 0)
-        if held < count:
-            missing = (f"{name}-{held}", f"{name}-{count - 1}")
-            raise NotYetReplicated(
-                f"{self.name} holds {held} requests of {name}; "
-                f"{missing[0]} to {missing[1]} have not reached it yet",
-                missing,
-            )
-
-    def _unknown(self, order: OrderLike, order_id: int) -> Exception:
-        code, sequence = split_id(order_id)
-        name, held = str(origin(code)), self.tables["requests"].count(code)
-        if origin(code).kind is not Kind.CUSTOMER or sequence < held or code == self.origin.code:
-            return InvalidValue("order", str(order), "the id of an order")
-        return NotYetReplicated(
-            f"{self.name} holds {held} requests of {name}, and nothing of {format_id(order_id)}: "
-            "it has not reached it yet, or there is no such order",
-            (format_id(order_id),),
-        )
-
-    def _known_account(self, account: str) -> None:
-        if account not in self.reference.accounts and account not in (CLEARING, CAPITAL):
-            raise InvalidValue("account", account, "an account the firm has described")
-
 
 _TERMS = ("account", "symbol", "side", "ord_type", "order_qty", "price")
-
-
-def id_of(order: OrderLike) -> int:
-    """The id of an order given as an object, a number, or as people write it."""
-    if isinstance(order, Order | Answer):
-        return order.order_id
-    return parse_id(order) if isinstance(order, str) else int(order)

@@ -18,12 +18,12 @@ from tradesys.clock import Clock
 from tradesys.positions import CAPITAL, CLEARING
 from tradesys.records import CURRENCY, POSTINGS, ExecType, Kind, Origin, Side
 from tradesys.slots import first_of_each
-from tradesys.systems.system import System
+from tradesys.systems.inquiries import Inquiries
 
 _DAY_NS = 86_400_000_000_000
 
 
-class FirmSystem(System):
+class FirmSystem(Inquiries):
     """The one firm-side system."""
 
     kind = Kind.FIRM

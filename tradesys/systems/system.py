@@ -13,6 +13,7 @@ from tradesys.arrow import batch_of
 from tradesys.clock import Clock
 from tradesys.errors import InvalidValue, ReadOnlyError, SchemaError
 from tradesys.records import SCHEMAS, Kind, Origin, make_id
+from tradesys.reference import Reference
 from tradesys.table import Rows, Table
 from tradesys.topology import WRITER, Holding, holdings
 from tradesys.views import View
@@ -32,6 +33,9 @@ class Tables(Mapping[str, Table]):
             expected = f"one that {self._owner} holds as {self._holding}: {names}"
             raise InvalidValue("dataset", dataset, expected)
         return self._tables[dataset]
+
+    def __contains__(self, dataset: object) -> bool:
+        return dataset in self._tables
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._tables)
@@ -54,6 +58,7 @@ class System:
         self.name = origin.system
         self.clock = clock
         self.view = View()
+        self.reference = Reference()
         self.tables = {
             dataset: Table(origin, dataset, holding, folder=folder, write=self.record)
             for dataset, holding in holdings(self.kind).items()
@@ -110,15 +115,14 @@ class System:
         :raises StorageError: the disk refused; nothing was acknowledged.
         """
         self.check_writer(dataset)
-        table = self.tables[dataset]
-        table.apply(batch, self.clock())
-        if table.file:
-            table.file.sync()
+        self.tables[dataset].apply(batch, self.clock(), durable=True)
         self.applied(dataset, batch)
 
     def check_writer(self, dataset: str) -> None:
         """Refuse a write to data that another kind of system writes."""
-        if WRITER.get(dataset) is not self.kind:
+        if dataset not in WRITER:
+            raise InvalidValue("dataset", dataset, f"one of {', '.join(WRITER)}")
+        if WRITER[dataset] is not self.kind:
             raise ReadOnlyError(
                 f"{self.name} may not write {dataset}: it is read-only there, "
                 f"written by {WRITER[dataset].name.lower()} systems only"
@@ -148,6 +152,8 @@ class System:
     def applied(self, dataset: str, batch: pa.RecordBatch) -> None:
         """Called with each run of records once, when it has become part of a table."""
         self.view.apply(dataset, batch)
+        if dataset in ("accounts", "instruments"):
+            self.reference.apply(dataset, batch)
 
     def sync(self) -> None:
         """Make everything held durable, replicas included."""

@@ -1,0 +1,76 @@
+"""Orders as a system acknowledges them, and as a system answers for them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tradesys.records import OrdStatus, format_id, origin, parse_id, split_id
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a customer-facing system acknowledged: a request, recorded and durable.
+
+    ``order_id`` names the order (``str(order)`` gives it as people write it), ``record_id`` this
+    request for it. ``reject_reason`` is None unless the order was refused. ``repeated`` says that
+    the system had this request already and did nothing. ``token`` is what a later inquiry at
+    another system may ask to be answered from: records of the origin up to this one.
+    """
+
+    order_id: int
+    record_id: int
+    cl_ord_id: str
+    reject_reason: str | None = None
+    repeated: bool = False
+
+    @property
+    def token(self) -> dict[str, int]:
+        """The positions that a system must have reached to know of this request."""
+        code, sequence = split_id(self.record_id)
+        return {str(origin(code)): sequence + 1}
+
+    def __str__(self) -> str:
+        return format_id(self.order_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An order's status, aggregated at ``system`` from the records it held (claims 16, 27).
+
+    Quantities in shares; ``price`` in 1/10,000 of the currency (None for a market order),
+    ``avg_px`` in the currency (None without a fill). ``positions`` is the evidence: how many
+    records of each origin, per dataset, the answer rests on.
+    """
+
+    order_id: int
+    cl_ord_id: str
+    account: str
+    symbol: str
+    side: str
+    ord_type: str
+    price: int | None
+    ord_status: OrdStatus
+    order_qty: int
+    cum_qty: int
+    leaves_qty: int
+    avg_px: float | None
+    system: str
+    positions: Mapping[str, Mapping[str, int]]
+
+    def __str__(self) -> str:
+        at = f" at {self.avg_px:,.4f}" if self.avg_px is not None else ""
+        return (
+            f"{format_id(self.order_id)} {self.side} {self.order_qty:,} {self.symbol}: "
+            f"{self.ord_status}, {self.cum_qty:,} done{at}, {self.leaves_qty:,} open "
+            f"(asked at {self.system})"
+        )
+
+
+OrderLike = Order | Answer | int | str
+"""An order, or its id as a number or as people write it (``"c1-17"``)."""
+
+
+def id_of(order: OrderLike) -> int:
+    """The id of an order given as an object, a number, or as people write it."""
+    if isinstance(order, Order | Answer):
+        return order.order_id
+    return parse_id(order) if isinstance(order, str) else int(order)

@@ -1,0 +1,123 @@
+"""Answering inquiries: a system aggregates its own records, and asks nobody (claims 16, 20, 27)."""
+
+from collections.abc import Mapping
+
+import polars as pl
+
+from tradesys.errors import InvalidValue, NotYetReplicated
+from tradesys.orders import Answer, OrderLike, id_of
+from tradesys.positions import CAPITAL, CLEARING
+from tradesys.records import Kind, format_id, origin, split_id
+from tradesys.status import COLUMNS
+from tradesys.systems.system import System
+from tradesys.views import OrderState
+
+
+class Inquiries(System):
+    """A system that holds requests and executions, and so can answer for every order."""
+
+    def status(self, order: OrderLike, *, at_least: Mapping[str, int] | None = None) -> Answer:
+        """The status of one order, aggregated from the records held here (claims 16, 20, 27).
+
+        :param at_least: the ``token`` of an order, to be answered from records that include it.
+        :raises NotYetReplicated: the records asked for are not here yet.
+        :raises InvalidValue: there is no such order.
+        """
+        for name, count in (at_least or {}).items():
+            self._require(name, count)
+        order_id = id_of(order)
+        state = self.view.order(order_id)
+        if state is None:
+            raise self._unknown(order, order_id)
+        return self._answer(order_id, state)
+
+    def statuses(self) -> pl.DataFrame:
+        """The status of every order known here, by ``order_id``.
+
+        :returns: the columns of :data:`tradesys.status.COLUMNS`.
+        """
+        frame = self.view.statuses()
+        requests = self.tables["requests"].frame.select("record_id", "cl_ord_id")
+        executions = self.tables["executions"].frame.select("request_id", "cl_ord_id")
+        names = pl.concat(
+            [requests, executions.rename({"request_id": "record_id"})], rechunk=False
+        ).unique("record_id", keep="first")
+        return frame.join(
+            names,
+            left_on="request_in_force",
+            right_on="record_id",
+            how="left",
+            maintain_order="left",
+        ).select(COLUMNS)
+
+    def orders(self, account: str | None = None, *, open_only: bool = False) -> pl.DataFrame:
+        """The orders of an account (or of all), as :meth:`statuses`."""
+        frame = self.statuses()
+        if account is not None:
+            self._known_account(account)
+            frame = frame.filter(pl.col("account") == account)
+        return frame.filter(pl.col("leaves_qty") > 0) if open_only else frame
+
+    def positions(self, account: str | None = None) -> pl.DataFrame:
+        """Shares and cash of an account (or of all).
+
+        :returns: ``account, asset, booked, uncleared, amount, reserved``: int64, in shares or, for
+            cash, in 1/10,000 of the currency. ``reserved`` is what open orders may still use.
+        """
+        frame = self.view.positions()
+        if account is not None:
+            self._known_account(account)
+            frame = frame.filter(pl.col("account") == account)
+        return frame
+
+    # ---- inside
+
+    def _answer(self, order_id: int, state: OrderState) -> Answer:
+        account, symbol, side, ord_type, _ = self.view.terms(order_id)
+        return Answer(
+            order_id=order_id,
+            cl_ord_id=self._cl_ord_id(state.request_in_force),
+            account=account,
+            symbol=symbol,
+            side=side,
+            ord_type=ord_type,
+            price=state.price or None,
+            ord_status=state.ord_status,
+            order_qty=state.order_qty,
+            cum_qty=state.cum_qty,
+            leaves_qty=state.leaves_qty,
+            avg_px=state.avg_px,
+            system=self.name,
+            positions={n: self.tables[n].positions for n in ("requests", "executions")},
+        )
+
+    def _cl_ord_id(self, record_id: int) -> str:
+        if self.tables["requests"].has(record_id):
+            return str(self.tables["requests"].rows([record_id])[0]["cl_ord_id"])
+        executions = self.tables["executions"].frame.filter(pl.col("request_id") == record_id)
+        return str(executions["cl_ord_id"][0])
+
+    def _require(self, name: str, count: int) -> None:
+        held = self.tables["requests"].positions.get(name, 0)
+        if held < count:
+            missing = (f"{name}-{held}", f"{name}-{count - 1}")
+            raise NotYetReplicated(
+                f"{self.name} holds {held} requests of {name}; "
+                f"{missing[0]} to {missing[1]} have not reached it yet",
+                missing,
+            )
+
+    def _unknown(self, order: OrderLike, order_id: int) -> Exception:
+        code, sequence = split_id(order_id)
+        name, held = str(origin(code)), self.tables["requests"].count(code)
+        if origin(code).kind is not Kind.CUSTOMER or sequence < held or code == self.origin.code:
+            return InvalidValue("order", str(order), "the id of an order")
+        return NotYetReplicated(
+            f"{self.name} holds {held} requests of {name}, and nothing of {format_id(order_id)}: "
+            "it has not reached it yet, or there is no such order",
+            (format_id(order_id),),
+        )
+
+    def _known_account(self, account: str) -> None:
+        if account not in self.reference.accounts and account not in (CLEARING, CAPITAL):
+            raise InvalidValue("account", account, "an account the firm has described")
