@@ -79,9 +79,7 @@ def test_while_a_system_is_cut_off_it_and_the_others_go_on() -> None:
 
     def look(done: int) -> None:
         if 8_000 <= done <= 12_000:
-            own = [
-                network[name].tables["requests"].positions.get(name, 0) for name in ("c1", "c2")
-            ]
+            own = [network[name].tables["requests"].positions.get(name, 0) for name in ("c1", "c2")]
             seen.append((own[0], own[1], network["c2"].tables["requests"].positions["c1"]))
 
     replay(tape, network, partitions=MIDDLE_THIRD, progress=look)

@@ -47,7 +47,7 @@ def replay_command(
     format: Annotated[str, typer.Option(help="How the file is written.")] = "lobster",
     customers: Customers = 3,
     streets: Streets = 2,
-    batch: Annotated[int, typer.Option(help="How many events enter at a time.")] = 1000,
+    batch: Annotated[int, typer.Option(help="How many events enter at a time.")] = 2000,
     data: Annotated[
         Path | None, typer.Option(help="A new folder for the systems' files; memory without.")
     ] = None,
@@ -194,11 +194,11 @@ def _tell(desk: Network) -> None:
 
     terms = {"symbol": "ALFA", "price": "50.00"}
     buy = desk["c1"].submit(account="alice", side="buy", order_qty=100, **terms)
-    ask("alice buys 100 ALFA at 50.00, at c1")
+    ask("alice buys 100 at 50.00, at c1")
     desk["c2"].submit(account="bob", side="sell", order_qty=60, **terms)
-    ask("bob sells 60 of them to her, at c2")
+    ask("bob sells her 60, at c2")
     desk["c2"].cancel(buy)
-    ask("alice cancels the rest, at c2")
+    ask("alice cancels the rest at c2")
     out.print(table)
 
 

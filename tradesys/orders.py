@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tradesys.errors import InvalidValue
 from tradesys.records import OrdStatus, format_id, origin, parse_id, split_id
 
 
@@ -70,7 +71,13 @@ OrderLike = Order | Answer | int | str
 
 
 def id_of(order: OrderLike) -> int:
-    """The id of an order given as an object, a number, or as people write it."""
+    """The id of an order given as an object, a number, or as people write it.
+
+    :raises InvalidValue: it is no id.
+    """
     if isinstance(order, Order | Answer):
         return order.order_id
-    return parse_id(order) if isinstance(order, str) else int(order)
+    found = parse_id(order) if isinstance(order, str) else int(order)
+    if not 0 <= found < 1 << 64:
+        raise InvalidValue("order", order, "an id like c1-17")
+    return found

@@ -5,9 +5,9 @@ theme, on a page, and in a notebook that is opened again without a kernel.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
-import altair as alt
 import polars as pl
 
 from tradesys.network import Network
@@ -38,14 +38,11 @@ _TIPS = "".join(
 )
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class Picture:
     """An SVG that a notebook shows."""
 
-    svg: str
-
-    def __repr__(self) -> str:
-        return "<a picture of the network>"
+    svg: str = field(repr=False)
 
     def _repr_svg_(self) -> str:
         return self.svg
@@ -67,16 +64,13 @@ def network_svg(network: Network | Mapping[str, Mapping[str, int]]) -> Picture:
     groups = [_group(kind, bottoms[kind] if kind is Kind.FIRM else tall) for kind in _TITLES]
     arrows = [_arrow(_ORDERS, ("orders, each to one street-side system",), _INK, "6 4")]
     arrows += [_arrow(_ARROWS[w, r], WRITES[w], _COLOUR[holding]) for w, r, holding, _ in ROUTES]
-    legend = [
-        _dot(105, tall + 24, Holding.AUTHORITATIVE),
-        _text(117, tall + 28, "authoritative: systems of this kind write it"),
-        _dot(415, tall + 24, Holding.READ_ONLY),
-        _text(427, tall + 28, "read-only: a copy of what systems of another kind write"),
-    ]
-    size = f'viewBox="0 0 1000 {tall + 44}" width="1000" height="{tall + 44}" font-size="13"'
-    svg = f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="{_FONT}">{_TIPS}'
-    svg += f'<rect width="1000" height="{tall + 44}" rx="10" fill="{_PAPER}"/>'
-    return Picture("".join([svg, *groups, *boxes, *arrows, *legend, "</svg>"]))
+    legend = [_dot(105, tall + 24, Holding.AUTHORITATIVE), _dot(415, tall + 24, Holding.READ_ONLY)]
+    legend.append(_text(117, tall + 28, "authoritative: systems of this kind write it"))
+    legend.append(_text(427, tall + 28, "read-only: a copy of what systems of another kind write"))
+    size = f'width="1000" height="{tall + 44}"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1000 {tall + 44}" {size}'
+    head += f' font-family="{_FONT}" font-size="13">{_TIPS}<rect {size} rx="10" fill="{_PAPER}"/>'
+    return Picture("".join([head, *groups, *boxes, *arrows, *legend, "</svg>"]))
 
 
 def _cuts(network: Network) -> dict[str, str]:
@@ -128,23 +122,27 @@ def _text(x: int, y: int, text: str, fill: str = _INK, at: str = "start", bold: 
     return f'<text x="{x}" y="{y}" {look}>{text}</text>'
 
 
-def notebook_style() -> None:
-    """Set how a notebook shows things: charts as static SVG on white, small tables in full."""
-    pl.Config(tbl_rows=30, tbl_cols=20, fmt_str_lengths=90)
+def table_style() -> None:
+    """Show small tables in full, and without the lines that say types and shape."""
+    pl.Config(tbl_rows=30, fmt_str_lengths=90)
     pl.Config(tbl_hide_dataframe_shape=True, tbl_hide_column_data_types=True)
+
+
+def chart_style() -> None:
+    """Show Altair's charts as static SVG on white, in quiet colours."""
+    import altair as alt  # noqa: PLC0415 - it takes two seconds, and few notebooks draw charts
+
     alt.renderers.enable("svg")
-    alt.theme.register("tradesys", enable=True)(_theme)
+    alt.theme.register("tradesys", enable=True)(lambda: _THEME)
 
 
-def _theme() -> alt.theme.ThemeConfig:
-    return {
-        "background": _PAPER,
-        "padding": 12,
-        "config": {
-            "font": _FONT,
-            "view": {"stroke": None, "continuousWidth": 720, "continuousHeight": 220},
-            "axis": {"gridColor": _CARD, "domainColor": _LINE, "tickColor": _LINE},
-            "title": {"anchor": "start", "fontSize": 14, "color": _INK},
-            "range": {"category": list(_PALETTE)},
-        },
-    }
+_THEME: Any = {
+    "background": _PAPER,
+    "config": {
+        "font": _FONT,
+        "view": {"stroke": None, "continuousWidth": 720, "continuousHeight": 220},
+        "axis": {"gridColor": _CARD, "domainColor": _LINE, "tickColor": _LINE},
+        "title": {"anchor": "start", "color": _INK},
+        "range": {"category": list(_PALETTE)},
+    },
+}

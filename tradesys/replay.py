@@ -116,7 +116,7 @@ def replay(
     tape: Tape,
     network: Network,
     *,
-    batch: int = 1000,
+    batch: int = 2000,
     partitions: Sequence[Partition] = (),
     progress: Callable[[int], None] | None = None,
 ) -> Replayed:

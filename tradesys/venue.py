@@ -157,7 +157,7 @@ class TapeVenue(Venue):
         self._awaited: defaultdict[str, list[int]] = defaultdict(list)
         self._ready: list[int] = []
         self._named: dict[str, int] = {}
-        self._terms: dict[int, tuple[object, ...]] = {}
+        self._terms: dict[int, tuple[pa.RecordBatch, int]] = {}
         self._filled = set(tape.fills["cl_ord_id"].to_list())
 
     def advance(self, event: int) -> None:
@@ -182,24 +182,24 @@ class TapeVenue(Venue):
 
     def _learn(self, requests: pa.RecordBatch) -> None:
         """Note the terms of orders that the tape fills, as last replaced; free what waited."""
-        columns = [requests[n].to_pylist() for n in ("request_type", *_TERMS)]
-        for request_type, *terms in zip(*columns, strict=True):
-            _, order_id, name = terms[:3]
+        columns = (requests[n].to_pylist() for n in ("request_type", "order_id", "cl_ord_id"))
+        for row, (request_type, order_id, name) in enumerate(zip(*columns, strict=True)):
             if request_type == RequestType.NEW and name in self._filled:
                 self._named[name] = order_id
-                self._terms[order_id] = tuple(terms)
+                self._terms[order_id] = requests, row
                 self._ready += self._awaited.pop(name, ())
             elif request_type == RequestType.REPLACE and order_id in self._terms:
-                self._terms[order_id] = tuple(terms)
+                self._terms[order_id] = requests, row
 
-    def _report(self, requests: pa.RecordBatch | None) -> None:
+    def _report(self, taken: pa.RecordBatch | None) -> None:
         """Report the answers to requests and the fills that are due, in the order of their time."""
-        parts = [_answers(requests)] if requests is not None and requests.num_rows else []
+        parts = [_answers(taken)] if taken is not None and taken.num_rows else []
         if self._ready:
             rows = []
             for fill in sorted(self._ready):
                 name, ts, qty, px = self._fills[fill]
-                terms = self._terms[self._named[name]]
+                requests, row = self._terms[self._named[name]]
+                terms = (requests[n][row].as_py() for n in _TERMS)
                 rows.append((0, ts, ExecType.TRADE, None, *terms, qty, px, None))
             parts.append(batch_of(REPORTS, rows))
             self._ready = []

@@ -50,6 +50,22 @@ _REQUEST_TYPES = [t.value for t in RequestType]
 _BUY_SELL = [s.value for s in Side]
 _ORD_TYPES = [t.value for t in OrdType]
 _TIFS = [t.value for t in TimeInForce]
+_TERMS = (
+    "order_id",
+    "account",
+    "symbol",
+    "side",
+    "ord_type",
+    "time_in_force",
+    "order_qty",
+    "price",
+)
+_READ = {
+    "requests": ["record_id", "request_type", "reject_reason", *_TERMS],
+    "executions": ["exec_id", "exec_type", "request_id", "last_qty", "last_px", *_TERMS],
+    "postings": ["exec_id", "account", "asset", "amount"],
+}
+"""The columns that matter here."""
 _STATUSES = [ord_status for ord_status, _ in PRECEDENCE]
 _SIDES = pa.array([Side.SELL.value, Side.BUY.value])
 _SMALL = 32
@@ -113,6 +129,8 @@ class View:
         self._pairs = Pairs()
         self._last_px: dict[str, tuple[int, int]] = {}
 
+        # Replaces that wait for an answer, by order: slots of both.
+        self._asked: dict[int, list[int]] = {}
         self._waiting: dict[str, list[pa.RecordBatch]] = {n: [] for n in self._appliers()}
         self._waiting_rows = 0
 
@@ -126,7 +144,7 @@ class View:
         """
         waiting = self._waiting.get(dataset)
         if waiting is not None:
-            waiting.append(batch)
+            waiting.append(batch.select(_READ[dataset]))
             self._waiting_rows += batch.num_rows
             if self._waiting_rows >= _PATIENCE:
                 self._catch_up()
@@ -177,7 +195,20 @@ class View:
             orders.flags[requests] |= np.where(is_cancel, _CANCEL, _REPLACE).astype(np.int16)
             orders.target[requests] = targets
             np.add.at(orders.pending_cancel, targets[waits & is_cancel], 1)
-            np.add.at(orders.pending_replace, targets[waits & ~is_cancel], 1)
+            replaces = waits & ~is_cancel
+            if replaces.any():
+                asked = batch.filter(pa.array(changes)).filter(pa.array(replaces))
+                self._ask(targets[replaces], requests[replaces], asked)
+
+    def _ask(self, targets: Ints, requests: Ints, rows: pa.RecordBatch) -> None:
+        """Note replaces that wait for an answer, and what the orders may use if they are granted."""
+        orders = self._orders
+        np.add.at(orders.pending_replace, targets, 1)
+        orders.order_qty[requests] = rows["order_qty"].to_numpy()
+        orders.price[requests] = _or_zero(rows["price"])
+        for target, request in zip(targets.tolist(), requests.tolist(), strict=True):
+            self._asked.setdefault(target, []).append(request)
+        self._touch(targets[orders.flags[targets] & _KNOWN != 0])
 
     def _set_terms(self, slots: Ints, rows: pa.RecordBatch, request_ids: Ids) -> None:
         """The terms as entered, unless an accepted report has already stated later ones."""
@@ -252,7 +283,13 @@ class View:
         flags = orders.flags[requests]
         orders.flags[requests] |= _ANSWERED
         np.add.at(orders.pending_cancel, orders.target[requests[flags & _CANCEL != 0]], -1)
-        np.add.at(orders.pending_replace, orders.target[requests[flags & _REPLACE != 0]], -1)
+        replaces = requests[flags & _REPLACE != 0]
+        targets = orders.target[replaces]
+        np.add.at(orders.pending_replace, targets, -1)
+        for target, request in zip(targets.tolist(), replaces.tolist(), strict=True):
+            self._asked[target].remove(request)
+            if not self._asked[target]:
+                del self._asked[target]
 
     def _fill(
         self, batch: pa.RecordBatch, slots: Ints, event_slots: Ints, rows: NDArray[np.bool_]
@@ -315,10 +352,22 @@ class View:
         buys = orders.flags[slots] & _BUY != 0
         leaves = self._leaves(slots)
         reserved = np.where(buys, leaves * orders.price[slots], leaves)
+        if self._asked:
+            self._reserve_asked(slots, buys, reserved)
         change = reserved - orders.reserved[slots]
         orders.reserved[slots] = reserved
         pair = orders.pair[slots]
         np.add.at(balances.reserved, np.where(buys, balances.cash_pair[pair], pair), change)
+
+    def _reserve_asked(self, slots: Ints, buys: NDArray[np.bool_], reserved: Ints) -> None:
+        """Raise what orders reserve to what replaces that wait for an answer would have them use."""
+        orders = self._orders
+        for at, slot in enumerate(slots.tolist()):
+            requests = self._asked.get(slot, ())
+            if requests and not orders.flags[slot] & _CLOSED:
+                qty = np.maximum(orders.order_qty[requests] - orders.cum_qty[slot], 0)
+                uses = qty * orders.price[requests] if buys[at] else qty
+                reserved[at] = max(reserved[at], uses.max())
 
     def _leaves(self, slots: Ints | slice) -> Ints:
         orders = self._orders
@@ -379,10 +428,18 @@ class View:
         }
 
     def reserved_of(self, order_ids: Ids) -> Ints:
-        """What each of these orders may still spend (cash) or sell (shares)."""
+        """What each of these orders may still spend (cash) or sell (shares).
+
+        A replace that waits for an answer counts as granted where it asks for more.
+        """
         self._catch_up()
         slots = self._order_slots(order_ids)
         return self._orders.reserved[slots]
+
+    def cum_qty_of(self, order_ids: Ids) -> Ints:
+        """The filled quantity of each of these orders; 0 for one that is unknown."""
+        self._catch_up()
+        return self._orders.cum_qty[self._order_slots(order_ids)]
 
     def leaves_of(self, order_ids: Ids) -> Ints:
         """The open quantity of each of these orders; 0 for one that is closed or unknown."""

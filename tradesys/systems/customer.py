@@ -7,7 +7,9 @@ it never saw, and it asks nobody: an answer is aggregated from its own records.
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
+from typing import SupportsIndex
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
@@ -83,7 +85,7 @@ class CustomerSystem(Inquiries):
         """
         ord_type = ord_type or (OrdType.MARKET if price is None else OrdType.LIMIT)
         terms = self._terms(account, symbol, side, ord_type, time_in_force, order_qty, price)
-        if cl_ord_id and (known := self.names.find(account, cl_ord_id)) is not None:
+        if cl_ord_id and (known := self._called(terms.account, cl_ord_id)) is not None:
             return self._repeat(known, cl_ord_id, terms)
         reason = entry.check(terms) or self._unaffordable(terms, 0)
         return self._write(RequestType.NEW, None, cl_ord_id, None, terms, reason)
@@ -184,8 +186,11 @@ class CustomerSystem(Inquiries):
         order_qty: int,
         price: Price | None,
     ) -> SimpleNamespace:
-        if not hasattr(order_qty, "__index__"):
-            raise InvalidValue("order_qty", order_qty, "a whole number of shares")
+        if not hasattr(order_qty, "__index__") or not _fits(order_qty):
+            raise InvalidValue("order_qty", order_qty, "a whole number of shares, of 64 bits")
+        units = 0 if price is None else to_price(price)
+        if not _fits(units):
+            raise InvalidValue("price", price, "a number of 1/10,000, of 64 bits")
         instrument = self.reference.instruments.get(symbol, UNKNOWN)
         return SimpleNamespace(
             account=account,
@@ -194,20 +199,21 @@ class CustomerSystem(Inquiries):
             ord_type=ord_type,
             time_in_force=time_in_force,
             order_qty=int(order_qty),
-            price=0 if price is None else to_price(price),
+            price=units,
             account_status=self.reference.accounts.get(account, ""),
             **instrument._asdict(),
         )
 
     def _unaffordable(self, terms: SimpleNamespace, replaces: int) -> str | None:
         """Why the account cannot afford these terms, given what its open orders may use."""
-        state = self.view.order(replaces) if replaces else None
-        qty = terms.order_qty - (state.cum_qty if state else 0)
+        qty, already = terms.order_qty, 0
+        if replaces:
+            order = np.array([replaces], np.uint64)
+            qty -= self.view.cum_qty_of(order).item()
+            already = self.view.reserved_of(order).item()
         if terms.side == Side.SELL:
-            already = state.leaves_qty if state else 0
             free = self.view.available(terms.account, terms.symbol) + already
             return entry.NO_SHARES if qty > free else None
-        already = state.leaves_qty * state.price if state else 0
         price = terms.price or self.view.last_px(terms.symbol)
         free = self.view.available(terms.account, CURRENCY) + already
         return entry.NO_CASH if qty * price > free else None
@@ -242,7 +248,7 @@ class CustomerSystem(Inquiries):
         cl_ord_id: str | None,
         reason: str | None,
     ) -> Order:
-        if cl_ord_id and self.names.find(answer.account, cl_ord_id) is not None:
+        if cl_ord_id and self._called(answer.account, cl_ord_id) is not None:
             raise InvalidValue("cl_ord_id", cl_ord_id, "a name not used before by the account")
         terms.time_in_force = terms.time_in_force or self.view.terms(answer.order_id).time_in_force
         return self._write(
@@ -250,15 +256,24 @@ class CustomerSystem(Inquiries):
         )
 
     def _repeat(self, order_id: int, cl_ord_id: str, terms: SimpleNamespace) -> Order:
-        (first,) = self.tables["requests"].rows([order_id])
-        names = ("account", "symbol", "side", "ord_type", "order_qty")
-        if any(first[n] != getattr(terms, n) for n in names) or (
-            (first["price"] or 0) != terms.price or first["request_type"] != RequestType.NEW
-        ):
+        requests = self.tables["requests"]
+        # The name may be a change's own, and be all that is held here of its order.
+        first = requests.rows([order_id])[0] if requests.has(order_id) else {}
+        names = ("account", "symbol", "side", "ord_type", "time_in_force", "order_qty")
+        given = {n: getattr(terms, n) for n in names} | {"cl_ord_id": cl_ord_id}
+        given["price"] = terms.price or None
+        if any(first.get(n) != value for n, value in given.items()):
             raise InvalidValue(
                 "cl_ord_id", cl_ord_id, f"a new name: {format_id(order_id)} has it, on other terms"
             )
-        return Order(order_id, order_id, cl_ord_id, first["reject_reason"], repeated=True)
+        reason = first["reject_reason"]
+        return Order(order_id, order_id, cl_ord_id, reason and str(reason), repeated=True)
+
+    def _called(self, account: str, cl_ord_id: object) -> int | None:
+        """The order that an account means by a name; None if it never used it."""
+        if not isinstance(cl_ord_id, str):
+            raise InvalidValue("cl_ord_id", cl_ord_id, "text")
+        return self.names.find(account, cl_ord_id) if account in self.reference.accounts else None
 
     def _open(self, order: OrderLike, account: str | None) -> Answer:
         answer = self.status(order)
@@ -268,6 +283,11 @@ class CustomerSystem(Inquiries):
             closed = f"an open order; this one is {answer.ord_status}"
             raise InvalidValue("order", str(order), closed)
         return answer
+
+
+def _fits(number: SupportsIndex) -> bool:
+    """Whether a record can hold it."""
+    return -(1 << 63) <= int(number) < 1 << 63
 
 
 _TERMS = ("account", "symbol", "side", "ord_type", "order_qty", "price")

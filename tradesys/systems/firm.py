@@ -85,10 +85,9 @@ class FirmSystem(Inquiries):
         Four legs a fill: shares and cash of the account, and their opposites of the clearing
         account, so that each fill sums to zero in each asset.
         """
-        fills, self._fills = self._fills, []
-        if not fills:
+        if not self._fills:
             return 0
-        batch = pa.concat_batches(fills)
+        batch = pa.concat_batches(self._fills)
         exec_ids = batch["exec_id"].to_numpy()
         fresh = ~self.view.posted(exec_ids)
         fresh &= first_of_each(exec_ids.astype(np.int64))
@@ -96,6 +95,7 @@ class FirmSystem(Inquiries):
             batch = batch.filter(pa.array(fresh))
         if batch.num_rows:
             self.commit("postings", self._legs(batch))
+        self._fills = []
         return batch.num_rows
 
     def trial_balance(self) -> pl.DataFrame:

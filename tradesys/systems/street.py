@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from tradesys.clock import Clock
-from tradesys.records import EXECUTIONS, Kind, Origin, split_id
+from tradesys.records import EXECUTIONS, Kind, Origin
 from tradesys.systems.system import System
 from tradesys.venue import Venue
 
@@ -34,6 +34,9 @@ class StreetSystem(System):
         self._owns = owns
         self._inbox: list[pa.RecordBatch] = []
         self._polled = 0
+        # What the venue reported before this system was up may be recorded already, here or by a
+        # peer; what it reports from now on cannot be.
+        self._unsure = venue.reports.count
         super().__init__(origin, clock=clock, folder=folder)
 
     def accept(self, requests: pa.RecordBatch) -> None:
@@ -54,9 +57,8 @@ class StreetSystem(System):
         reports = self.venue.poll(self._polled)
         if reports is None:
             return 0
-        _, first = split_id(reports["record_id"][0].as_py())
-        self._polled = first + reports.num_rows
         mine = self._mine(reports)
+        self._polled += reports.num_rows
         if not mine.num_rows:
             return 0
         self.commit("executions", self._executions(mine))
@@ -67,7 +69,7 @@ class StreetSystem(System):
         symbols = reports["symbol"].dictionary_encode()
         owned = np.array([self._owns(s) for s in symbols.dictionary.to_pylist()], np.bool_)
         wanted = owned[symbols.indices.to_numpy()]
-        if wanted.any():
+        if self._polled < self._unsure:
             wanted &= ~self.view.seen(reports["record_id"].to_numpy())
         return reports if wanted.all() else reports.filter(pa.array(wanted))
 
