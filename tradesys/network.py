@@ -99,24 +99,17 @@ class Network:
                 raise InvalidValue(name, count, "a number from 1 to 255")
         self.data = Path(data) if data is not None else None
         self.clock = clock
-        self._lock = _lock(self.data) if self.data else None
-        if self.data:
-            _check_counts(self.data, customers, streets)
         self._cuts = _Cuts()
         self._undelivered: dict[tuple[str, str], list[pa.RecordBatch]] = {}
         self._streets = tuple(f"s{number}" for number in range(1, streets + 1))
         self.street_for = cache(self._rendezvous)
-        self.venue = venue(clock=clock, folder=self.data)
         self.systems: dict[str, System] = {}
-        for number in range(1, customers + 1):
-            self._add(CustomerSystem(Origin(Kind.CUSTOMER, number), clock=clock, folder=self.data))
-        for number in range(1, streets + 1):
-            self._add(self._street(number))
-        self.firm = FirmSystem(Origin(Kind.FIRM), clock=clock, folder=self.data)
-        self._add(self.firm)
-        self.links = links(list(self.systems.values()))
-        if not len(self.firm.tables["accounts"]):
-            self._open_books(firm or OpeningBooks())
+        self._lock = _lock(self.data) if self.data else None
+        try:
+            self._make(customers, streets, firm or OpeningBooks(), venue)
+        except BaseException:
+            self._unlock()
+            raise
 
     @classmethod
     def open(cls, data: str | Path, *, clock: Clock = wall_clock) -> "Network":
@@ -220,6 +213,8 @@ class Network:
 
     def heal(self, one: str | None = None, *others: str) -> None:
         """Mend the links between these systems; every link, when none is named."""
+        for name in (one, *others) if one is not None else ():
+            self[name]
         self._cuts.pairs = {
             pair
             for pair in self._cuts.pairs
@@ -260,11 +255,30 @@ class Network:
         for system in self:
             system.close()
         self.venue.close()
+        self._unlock()
+
+    def _unlock(self) -> None:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
     # ---- making
+
+    def _make(self, customers: int, streets: int, books: OpeningBooks, venue: VenueFactory) -> None:
+        """Make the venue and the systems, of the files there are, and open the firm's books."""
+        if self.data:
+            _check_counts(self.data, customers, streets)
+        clock, folder = self.clock, self.data
+        self.venue = venue(clock=clock, folder=folder)
+        for number in range(1, customers + 1):
+            self._add(CustomerSystem(Origin(Kind.CUSTOMER, number), clock=clock, folder=folder))
+        for number in range(1, streets + 1):
+            self._add(self._street(number))
+        self.firm = FirmSystem(Origin(Kind.FIRM), clock=clock, folder=folder)
+        self._add(self.firm)
+        self.links = links(list(self.systems.values()))
+        if not len(self.firm.tables["accounts"]):
+            self._open_books(books)
 
     def _add(self, system: System) -> None:
         self.systems[system.name] = system

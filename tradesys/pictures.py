@@ -124,7 +124,7 @@ def _text(x: int, y: int, text: str, fill: str = _INK, at: str = "start", bold: 
 
 def table_style() -> None:
     """Show small tables in full, and without the lines that say types and shape."""
-    pl.Config(tbl_rows=30, fmt_str_lengths=90)
+    pl.Config(tbl_rows=30, tbl_cols=20, fmt_str_lengths=90, fmt_float="full")
     pl.Config(tbl_hide_dataframe_shape=True, tbl_hide_column_data_types=True)
 
 
@@ -138,6 +138,7 @@ def chart_style() -> None:
 
 _THEME: Any = {
     "background": _PAPER,
+    "padding": 12,
     "config": {
         "font": _FONT,
         "view": {"stroke": None, "continuousWidth": 720, "continuousHeight": 220},

@@ -6,8 +6,10 @@ it and as which one, so ids are unique with no coordination and a log of one ori
 Prices and cash are int64 in units of 1/10,000 of the currency, quantities are int64: no floats.
 """
 
+import re
 from decimal import Decimal, InvalidOperation
 from enum import IntEnum, StrEnum
+from fractions import Fraction
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -16,6 +18,8 @@ from tradesys.errors import InvalidValue
 
 PRICE_SCALE = 10_000
 """Units of ``price``, ``last_px`` and ``amount`` in one unit of the currency."""
+
+_PRICE_DIGITS = 15  # of the currency: with its 1/10,000, a price fits into int64
 
 CURRENCY = "USD"
 """The asset that is cash. Every other asset is a symbol."""
@@ -205,11 +209,13 @@ def to_price(value: object) -> int:
     """
     if isinstance(value, str | Decimal):
         try:
-            scaled = Decimal(value) * PRICE_SCALE
+            decimal = Decimal(value)
         except InvalidOperation:
-            scaled = Decimal("NaN")
-        if scaled == scaled.to_integral_value():
-            return int(scaled)
+            decimal = Decimal("NaN")
+        if decimal.is_finite() and (not decimal or abs(decimal.adjusted()) < _PRICE_DIGITS):
+            scaled = Fraction(decimal) * PRICE_SCALE
+            if scaled.denominator == 1:
+                return scaled.numerator
     elif hasattr(value, "__index__"):
         return int(value.__index__())
     raise InvalidValue("price", value, 'a number of 1/10,000 like 502500, or text like "50.25"')
@@ -217,6 +223,7 @@ def to_price(value: object) -> int:
 
 _SEQUENCE_BITS = 48
 SEQUENCE_MASK = (1 << _SEQUENCE_BITS) - 1
+_ORIGIN = re.compile(r"([vcs]|firm)([0-9]*)(?:\.([0-9]+))?")
 _PREFIX = {Kind.VENUE: "v", Kind.CUSTOMER: "c", Kind.STREET: "s", Kind.FIRM: "firm"}
 
 
@@ -255,18 +262,15 @@ def parse_origin(text: str) -> Origin:
 
     :raises InvalidValue: the text names no origin.
     """
-    name, _, incarnation = text.partition(".")
-    for kind, prefix in _PREFIX.items():
-        number = "1" if name == prefix == "firm" else name.removeprefix(prefix)
-        if not name.startswith(prefix) or not _is_number(number, 1, 255):
-            continue
-        if not incarnation or _is_number(incarnation, 0, 63):
-            return Origin(kind, int(number), int(incarnation or 0))
+    match = _ORIGIN.fullmatch(text)
+    if match:
+        letters, number, incarnation = match.groups()
+        kind = next(kind for kind, prefix in _PREFIX.items() if prefix == letters)
+        found = Origin(kind, int(number or 1), int(incarnation or 0))
+        # Only what an origin writes of itself names it: there is one text for each.
+        if found.number in range(1, 256) and found.incarnation < 64 and str(found) == text:
+            return found
     raise InvalidValue("system", text, "a name like c1, s2 or firm")
-
-
-def _is_number(text: str, low: int, high: int) -> bool:
-    return text.isascii() and text.isdecimal() and low <= int(text) <= high
 
 
 def make_id(code: int, sequence: int) -> int:
@@ -290,9 +294,11 @@ def parse_id(text: str) -> int:
 
     :raises InvalidValue: the text is neither.
     """
-    if text.isascii() and text.isdecimal():
-        return int(text)
     name, dash, sequence = text.rpartition("-")
-    if not dash or not sequence.isdecimal():
-        raise InvalidValue("order", text, "an id like c1-17")
-    return make_id(parse_origin(name).code, int(sequence))
+    if sequence.isascii() and sequence.isdecimal():
+        number = int(sequence)
+        if not dash and number < 1 << 64:
+            return number
+        if dash and number <= SEQUENCE_MASK:
+            return make_id(parse_origin(name).code, number)
+    raise InvalidValue("order", text, "an id like c1-17")

@@ -436,10 +436,15 @@ class View:
         slots = self._order_slots(order_ids)
         return self._orders.reserved[slots]
 
-    def cum_qty_of(self, order_ids: Ids) -> Ints:
-        """The filled quantity of each of these orders; 0 for one that is unknown."""
+    def in_force_of(self, order_ids: Ids) -> dict[str, Ints]:
+        """``order_qty, price, cum_qty`` of each of these orders; 0 for one that is unknown."""
         self._catch_up()
-        return self._orders.cum_qty[self._order_slots(order_ids)]
+        slots, orders = self._order_slots(order_ids), self._orders
+        return {
+            "order_qty": orders.order_qty[slots],
+            "price": orders.price[slots],
+            "cum_qty": orders.cum_qty[slots],
+        }
 
     def leaves_of(self, order_ids: Ids) -> Ints:
         """The open quantity of each of these orders; 0 for one that is closed or unknown."""

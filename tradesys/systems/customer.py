@@ -209,7 +209,7 @@ class CustomerSystem(Inquiries):
         qty, already = terms.order_qty, 0
         if replaces:
             order = np.array([replaces], np.uint64)
-            qty -= self.view.cum_qty_of(order).item()
+            qty -= self.view.in_force_of(order)["cum_qty"].item()
             already = self.view.reserved_of(order).item()
         if terms.side == Side.SELL:
             free = self.view.available(terms.account, terms.symbol) + already

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tradesys.errors import InvalidValue, SchemaError
 from tradesys.records import (
@@ -146,6 +147,9 @@ def columns_of(table: pl.DataFrame | pa.Table | pa.RecordBatch) -> dict[str, pa.
         column = _cast(name, table[name], wanted)
         default = _DEFAULTS.get(name)
         columns[name] = column if default is None else column.fill_null(default)
+        if name in ("cl_ord_id", "orig_cl_ord_id"):
+            # A name without letters is none, as for one order.
+            columns[name] = pc.if_else(pc.equal(column, ""), None, column)
     return columns
 
 

@@ -4,6 +4,7 @@ What goes in is a table of requests; what comes out is a verdict for each row, a
 of the rows that are recorded. Nothing is written here.
 """
 
+from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +72,7 @@ def decide(
     _apply_rules(system, columns, verdicts)
     targets.refuse_orphans(verdicts)
     _apply_means(system, columns, targets, verdicts)
+    targets.refuse_orphans(verdicts)
     recorded = verdicts.recorded()
     record_ids = system.next_id("requests") + np.cumsum(recorded).astype(np.uint64) - np.uint64(1)
     order_ids = targets.order_ids(record_ids)
@@ -96,6 +98,7 @@ class _Targets:
             for n in ("request_type", "account", "cl_ord_id", "orig_cl_ord_id")
         )
         taken, meant = (self._find(columns, n) for n in ("cl_ord_id", "orig_cl_ord_id"))
+        self.through: dict[int, int] = {}
         here: dict[tuple[str, str], int] = {}
         for i, name in enumerate(names):
             key = (accounts[i], name)
@@ -122,6 +125,7 @@ class _Targets:
         """Row ``i`` is about what an earlier row is about, or else about an order held already."""
         if earlier is not None:
             self.row[i], self.held[i] = self.row[earlier], self.held[earlier]
+            self.through[i] = earlier
         else:
             self.row[i], self.held[i] = -1, held or 0
             if held is None:
@@ -135,7 +139,10 @@ class _Targets:
                 verdicts.errors.setdefault(row, _CLOSED)
 
     def with_terms(self, columns: Columns) -> Columns:
-        """The columns with symbol, side and types of a change taken from its order."""
+        """The columns with symbol, side and types of a change taken from its order.
+
+        A cancel that states no quantity or price has those of its order too.
+        """
         if not self.is_change.any():
             return columns
         rows = np.where(self.row >= 0, self.row, np.arange(len(self.row)))
@@ -146,22 +153,36 @@ class _Targets:
             of_held = self.system.view.terms_of(self.held[held])
             terms = {n: pa.concat_arrays([c, of_held[n]]) for n, c in terms.items()}
         take = pa.array(rows)
-        return columns | {name: column.take(take) for name, column in terms.items()}
+        columns = columns | {name: column.take(take) for name, column in terms.items()}
+        is_cancel = pc.equal(columns["request_type"], RequestType.CANCEL.value)
+        for name in ("order_qty", "price"):
+            if columns[name].null_count:
+                stated = columns[name]
+                if len(held):
+                    of_held = self.system.view.in_force_of(self.held[held])[name]
+                    stated = pa.concat_arrays([stated, pa.array(of_held)])
+                of_order = pc.if_else(is_cancel, stated.take(take), None)
+                columns[name] = pc.coalesce(columns[name], of_order)
+        return columns
 
-    def reserved(self, rows: NDArray[np.intp]) -> NDArray[np.int64]:
-        """What the orders that these rows change reserve already; 0 for a new order."""
+    def in_use(self, rows: NDArray[np.intp]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """What the orders that these rows change reserve already, and have filled; 0 for a new one."""
         held = self.held[rows]
         if not held.any():
-            return np.zeros(len(rows), np.int64)
-        return np.where(held != 0, self.system.view.reserved_of(held), 0)
+            return np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
+        view = self.system.view
+        reserved, cum_qty = view.reserved_of(held), view.in_force_of(held)["cum_qty"]
+        return np.where(held != 0, reserved, 0), np.where(held != 0, cum_qty, 0)
 
     def refuse_orphans(self, verdicts: Verdicts) -> None:
-        """The changes of orders of this table that are themselves refused, are errors."""
-        if verdicts.errors or verdicts.reasons:
-            for row in np.flatnonzero((self.row >= 0) & self.is_change).tolist():
-                order = int(self.row[row])
-                if order in verdicts.errors or order in verdicts.reasons:
-                    verdicts.errors.setdefault(row, _CLOSED)
+        """The changes of what this table names, and does not bring about, are errors."""
+        if not (verdicts.errors or verdicts.reasons):
+            return
+        for row, earlier in self.through.items():
+            if earlier in verdicts.errors:
+                verdicts.errors.setdefault(row, _NO_TARGET)
+            elif self.row[row] in verdicts.reasons:
+                verdicts.errors.setdefault(row, _CLOSED)
 
     def order_ids(self, record_ids: Ids) -> Ids:
         """The order that each row is about, once the rows have their record ids."""
@@ -252,20 +273,45 @@ def _apply_means(
         columns[n].take(take) for n in ("account", "symbol", "side", "order_qty", "price")
     )
     buys = Words(side) == Side.BUY
-    qty, prices = qty.to_numpy(), _prices(system, symbol, price)
-    needs = np.where(buys, qty * prices, qty) - targets.reserved(rows)
+    reserved, cum_qty = targets.in_use(rows)
+    qty = np.maximum(qty.to_numpy() - cum_qty, 0)
+    each = np.where(buys, _prices(system, symbol, price), 1)
     spends = view.spends(account, symbol, buys)
     used, inverse = np.unique(spends, return_inverse=True)
-    totals = np.zeros(len(used), np.int64)
-    np.add.at(totals, inverse, np.maximum(needs, 0))
     left = view.free(used)
-    for group in np.flatnonzero(totals > left).tolist():
-        rest = left[group]
-        for at in np.flatnonzero(inverse == group).tolist():
-            if needs[at] <= rest:
-                rest -= needs[at]
-            else:
-                verdicts.reasons[int(rows[at])] = entry.NO_CASH if buys[at] else entry.NO_SHARES
+    # Floats do not overflow; they only choose, with a margin, which rows are walked exactly.
+    uses = qty.astype(np.float64) * each
+    needs = np.maximum(uses - reserved, 0) + 1e-9 * uses
+    short = np.bincount(inverse, needs, len(used)) > left
+    for group in np.flatnonzero(short).tolist():
+        members = np.flatnonzero(inverse == group)
+        no_means = entry.NO_CASH if buys[members[0]] else entry.NO_SHARES
+        parts = (rows[members], qty[members], each[members], reserved[members])
+        walked = zip(*(part.tolist() for part in parts), strict=True)
+        _walk(walked, int(left[group]), targets, verdicts, no_means)
+
+
+def _walk(
+    rows: Iterable[tuple[int, int, int, int]],
+    left: int,
+    targets: _Targets,
+    verdicts: Verdicts,
+    no_means: str,
+) -> None:
+    """Go through rows that draw on one balance: row, quantity, use of each, reserved already."""
+    granted: dict[int, int] = {}
+    for row, qty, each, reserved in rows:
+        if targets.row[row] in verdicts.reasons:
+            verdicts.errors[row] = _CLOSED
+            continue
+        order = int(targets.held[row]) or -1 - int(targets.row[row])
+        already = granted.get(order, reserved)
+        more = qty * each - already
+        if more > left:
+            verdicts.reasons[row] = no_means
+        else:
+            left -= max(more, 0)
+            granted[order] = already + max(more, 0)
 
 
 def _prices(
@@ -311,14 +357,16 @@ def _batch(
         written = pa.array([format_id(i) for i in record_ids.tolist()], pa.utf8())
         names = pc.coalesce(names, written)
     now = pa.scalar(system.clock(), pa.timestamp("ns", "UTC"))
+    price = columns["price"]
+    if pc.any(pc.equal(price, 0)).as_py():
+        price = pc.if_else(pc.equal(price, 0), None, price)
     columns = columns | {
         "record_id": pa.array(record_ids),
         "order_id": pa.array(order_ids),
         "cl_ord_id": names,
         "ts": columns["ts"].fill_null(now),
         "reject_reason": verdicts.text(verdicts.reasons),
-        # A cancel says nothing of the quantity; one that a table gives is kept.
-        "order_qty": columns["order_qty"].fill_null(0),
+        "price": price,
     }
     batch = pa.RecordBatch.from_arrays([columns[n] for n in REQUESTS.names], schema=REQUESTS)
     recorded = verdicts.recorded()

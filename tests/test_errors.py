@@ -1,0 +1,83 @@
+"""The tree of errors: each says what is known to have happened.
+
+Goal: a caller that retries can tell by the error alone whether it may.
+Method: the picture in the module's docstring is read line by line and held against the classes.
+"""
+
+import re
+
+import pytest
+
+import tradesys
+from tradesys import errors
+from tradesys.errors import DamagedError, InvalidValue, NotYetReplicated, Outcome, TradesysError
+
+LINE = re.compile(r"^ {4}(?P<rails>[│├└─ ]*)(?P<name>[A-Z]\w+)(?: \((?P<base>\w+)\))?(?P<rest>.*)$")
+
+
+def picture() -> list[tuple[int, str, str | None, str]]:
+    """Of each line of the tree: depth, name, built-in base, what follows."""
+    lines = [LINE.match(line) for line in (errors.__doc__ or "").splitlines()]
+    found = [match for match in lines if match]
+    return [(len(m["rails"]) // 4, m["name"], m["base"], m["rest"].strip()) for m in found]
+
+
+def classes() -> list[type[TradesysError]]:
+    """Every error of the module."""
+    return [each for each in vars(errors).values() if isinstance(each, type) and _is_error(each)]
+
+
+def _is_error(each: type) -> bool:
+    return issubclass(each, TradesysError)
+
+
+def test_the_tree_in_the_docstring_is_the_tree_of_the_classes() -> None:
+    path: list[str] = []
+    drawn = {}
+    for depth, name, base, _ in picture():
+        path[depth:] = [name]
+        parents = [path[depth - 1]] if depth else ["Exception"]
+        drawn[name] = [*parents, *([base] if base else [])]
+    assert drawn == {
+        each.__name__: [base.__name__ for base in each.__bases__] for each in classes()
+    }
+
+
+def test_the_tree_says_the_outcome_of_each_error() -> None:
+    said = {name: rest for depth, name, _, rest in picture() if depth}
+    for each in classes():
+        if each is not TradesysError:
+            assert said[each.__name__].endswith(each.outcome.value)
+
+
+@pytest.mark.parametrize("each", classes(), ids=lambda each: each.__name__)
+def test_an_error_says_that_it_did_not_happen_unless_it_is_told_otherwise(
+    each: type[TradesysError],
+) -> None:
+    assert each.outcome is Outcome.DID_NOT_HAPPEN
+
+
+def test_an_error_that_is_raised_may_know_another_outcome() -> None:
+    error = TradesysError("the answer was lost", outcome=Outcome.MIGHT_HAVE)
+    assert error.outcome is Outcome.MIGHT_HAVE
+    assert TradesysError.outcome is Outcome.DID_NOT_HAPPEN
+
+
+def test_every_error_is_in_the_public_api() -> None:
+    assert {each.__name__ for each in classes()} <= set(tradesys.__all__)
+
+
+def test_an_invalid_value_names_field_value_and_what_was_expected() -> None:
+    error = InvalidValue("price", "5O", "a number")
+    assert (error.field, error.value, error.expected) == ("price", "5O", "a number")
+    assert str(error) == "price='5O': expected a number"
+
+
+def test_damage_names_the_file_the_byte_and_why() -> None:
+    error = DamagedError("a.arrows", 12_345, "no digest")
+    assert (error.path, error.offset, error.reason) == ("a.arrows", 12_345, "no digest")
+    assert str(error) == "a.arrows: damaged at byte 12,345: no digest"
+
+
+def test_an_answer_that_is_not_here_yet_names_the_records_it_waits_for() -> None:
+    assert NotYetReplicated("later", ("c1-0", "c1-4")).missing == ("c1-0", "c1-4")

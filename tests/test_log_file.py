@@ -1,0 +1,270 @@
+"""A log on disk: a standard Arrow stream in which nothing can change unseen.
+
+Goal: what is read back is what was written, or a prefix of it, or a named error; never a wrong row.
+Method: a file of a few batches of several origins is closed, abandoned as a crash would leave it,
+cut at any byte and changed in any bit, and then opened again.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import polars as pl
+import pyarrow as pa
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from tests.build import run_of
+from tradesys.errors import DamagedError, StorageError
+from tradesys.log import LogFile
+from tradesys.records import POSTINGS, REQUESTS
+
+Received = list[tuple[int, pa.RecordBatch]]
+
+# Two origins, batches of different sizes, times of reception that begin at 0 and are not in step.
+RECEIVED: Received = [
+    (0, run_of("requests", "c1", 1)),
+    (7, run_of("requests", "c2", 40)),
+    (7, run_of("requests", "c1", 3, 1)),
+    (10**18 + 9, run_of("requests", "c1", 1, 4)),
+]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "c1" / "authoritative" / "requests.arrows"
+
+
+def write(path: Path, received: Received) -> LogFile:
+    """Append these batches, and make them durable."""
+    file = LogFile(path, REQUESTS)
+    for received_at, batch in received:
+        file.append(batch, received_at)
+    file.sync()
+    return file
+
+
+def read(path: Path) -> Received:
+    """What the file holds, as an opened log file gives it; it is closed again."""
+    file = LogFile(path, REQUESTS)
+    held = [(stored.received_at, stored.batch) for stored in file.stored()]
+    file.close()
+    return held
+
+
+def ends(received: Received = RECEIVED) -> list[int]:
+    """Where the header of a file of these batches ends, and then each of its batches."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "a.arrows"
+        sizes = []
+        for count in range(len(received) + 1):
+            path.unlink(missing_ok=True)
+            write(path, received[:count]).close()
+            sizes.append(path.stat().st_size - len(END_OF_STREAM))
+    return sizes
+
+
+END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
+ENDS = ends()
+
+
+def closed_file(path: Path) -> bytes:
+    """The bytes of a closed file of :data:`RECEIVED`."""
+    write(path, RECEIVED).close()
+    return path.read_bytes()
+
+
+# What was appended is read back.
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**19 - 1), st.integers(1, 40)), max_size=8))
+def test_what_was_appended_is_read_back_with_its_time_and_the_same_head(
+    appended: list[tuple[int, int]],
+) -> None:
+    received, start = [], 0
+    for received_at, count in appended:
+        received.append((received_at, run_of("requests", "c1", count, start)))
+        start += count
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "requests.arrows"
+        file = write(path, received)
+        head = file.head
+        file.close()
+        again = LogFile(path, REQUESTS)
+        assert again.head == head
+        assert [tuple(stored) for stored in again.stored()] == received
+        again.close()
+
+
+def test_what_is_read_back_is_handed_out_once(path: Path) -> None:
+    write(path, RECEIVED).close()
+    file = LogFile(path, REQUESTS)
+    assert len(list(file.stored())) == len(RECEIVED)
+    assert list(file.stored()) == []
+    file.close()
+
+
+def test_a_file_that_was_never_closed_is_read_back_whole(path: Path) -> None:
+    head = write(path, RECEIVED).head
+    again = LogFile(path, REQUESTS)
+    assert ([tuple(stored) for stored in again.stored()], again.head) == (RECEIVED, head)
+    again.close()
+
+
+@pytest.mark.parametrize("closed", [True, False], ids=["closed", "abandoned"])
+def test_a_file_opened_again_goes_on_as_if_it_had_never_stopped(
+    path: Path, tmp_path: Path, closed: bool
+) -> None:
+    for received in RECEIVED:
+        file = write(path, [received])
+        if closed:
+            file.close()
+    assert LogFile(path, REQUESTS).head == write(tmp_path / "at_once", RECEIVED).head
+    assert read(path) == RECEIVED
+
+
+READERS: dict[str, Callable[[Path], pa.Table]] = {
+    "memory_map": lambda path: pa.ipc.open_stream(pa.memory_map(str(path))).read_all(),
+    "open_stream": lambda path: pa.ipc.open_stream(path.read_bytes()).read_all(),
+    "polars": lambda path: pl.read_ipc_stream(path).to_arrow().cast(REQUESTS),
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("batches", range(len(RECEIVED) + 1))
+@pytest.mark.parametrize("closed", [True, False], ids=["closed", "open"])
+def test_any_arrow_reader_opens_the_file_as_it_is_before_and_after_it_is_closed(
+    path: Path, reader: str, batches: int, closed: bool
+) -> None:
+    file = write(path, RECEIVED[:batches])
+    if closed:
+        file.close()
+    expected = pa.Table.from_batches([batch for _, batch in RECEIVED[:batches]], REQUESTS)
+    assert READERS[reader](path).combine_chunks() == expected.combine_chunks()
+    file.close()
+
+
+def test_each_batch_in_the_file_says_when_it_was_received(path: Path) -> None:
+    write(path, RECEIVED).close()
+    stream = pa.ipc.open_stream(path.read_bytes())
+    times = []
+    for _ in RECEIVED:
+        _, metadata = stream.read_next_batch_with_custom_metadata()
+        times.append(int(metadata["received_at"]))
+    assert times == [received_at for received_at, _ in RECEIVED]
+
+
+# The head stands for the whole history.
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        RECEIVED[:-1],
+        [*RECEIVED[:2], (8, RECEIVED[2][1]), RECEIVED[3]],
+        [RECEIVED[1], RECEIVED[0], *RECEIVED[2:]],
+        [(0, run_of("requests", "c3", 1)), *RECEIVED[1:]],
+        [],
+    ],
+    ids=["shorter", "another time", "another order", "another record", "empty"],
+)
+def test_another_history_has_another_head(tmp_path: Path, other: Received) -> None:
+    heads = {write(tmp_path / name, r).head for name, r in (("a", RECEIVED), ("b", other))}
+    assert len(heads) == 2
+
+
+def test_the_same_history_is_the_same_file(tmp_path: Path) -> None:
+    assert closed_file(tmp_path / "a") == closed_file(tmp_path / "b")
+
+
+# A crash, and damage.
+
+
+@given(st.integers(0, ENDS[-1] + len(END_OF_STREAM)))
+@example(0)
+@example(1)
+@example(ENDS[0] - 1)
+@example(ENDS[0])
+@example(ENDS[1])
+@example(ENDS[-1] - 1)
+def test_a_file_cut_at_any_byte_is_a_prefix_of_its_batches(cut: int) -> None:
+    whole = sum(end <= cut for end in ENDS[1:])
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "requests.arrows"
+        path.write_bytes(closed_file(path)[:cut])
+        assert read(path) == RECEIVED[:whole]
+
+
+@given(st.integers(0, ENDS[-1]), st.integers(1, 300_000))
+@example(0, 256 * 1024)
+def test_a_file_that_ends_in_zeros_is_a_prefix_of_its_batches(cut: int, zeros: int) -> None:
+    whole = sum(end <= cut for end in ENDS[1:])
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "requests.arrows"
+        path.write_bytes(closed_file(path)[:cut] + bytes(zeros))
+        assert read(path) in (RECEIVED[:whole], RECEIVED[: whole + 1])
+
+
+@given(st.integers(0, ENDS[-1] - 1), st.integers(0, 7))
+def test_a_bit_that_flipped_never_yields_a_wrong_row(byte: int, bit: int) -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "requests.arrows"
+        data = bytearray(closed_file(path))
+        data[byte] ^= 1 << bit
+        path.write_bytes(data)
+        try:
+            held = read(path)
+        except DamagedError as error:
+            assert error.path == str(path)
+        else:
+            assert held == RECEIVED[: len(held)]
+            assert len(held) <= sum(end <= byte for end in ENDS[1:])
+
+
+def test_what_a_crash_left_half_written_is_kept_beside_the_file(path: Path) -> None:
+    data = closed_file(path)
+    path.write_bytes(data[: ENDS[2] + 50])
+    assert read(path) == RECEIVED[:2]
+    assert path.with_suffix(".torn").read_bytes() == data[ENDS[2] : ENDS[2] + 50]
+
+
+def test_what_follows_a_torn_tail_is_appended_where_it_was_cut(path: Path) -> None:
+    path.write_bytes(closed_file(path)[: ENDS[3] - 5])
+    write(path, RECEIVED[2:]).close()
+    assert read(path) == RECEIVED
+
+
+@pytest.mark.parametrize(
+    "foreign", [b"once upon a time, there was a file", b"ARROW1\0\0" * 500], ids=["text", "arrow"]
+)
+def test_a_foreign_file_is_refused_and_left_as_it_is(path: Path, foreign: bytes) -> None:
+    path.parent.mkdir(parents=True)
+    path.write_bytes(foreign)
+    with pytest.raises(DamagedError) as raised:
+        LogFile(path, REQUESTS)
+    assert (raised.value.path, raised.value.offset) == (str(path), 0)
+    assert path.read_bytes() == foreign
+
+
+def test_a_file_of_another_dataset_is_refused_and_left_as_it_is(path: Path) -> None:
+    data = closed_file(path)
+    with pytest.raises(DamagedError, match="schema"):
+        LogFile(path, POSTINGS)
+    assert path.read_bytes() == data
+
+
+def test_a_folder_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:
+    (tmp_path / "c1").write_text("a file where a folder should be")
+    with pytest.raises(StorageError, match="c1"):
+        LogFile(tmp_path / "c1" / "requests.arrows", REQUESTS)
+
+
+def test_a_file_is_closed_once_and_takes_nothing_afterwards(path: Path) -> None:
+    file = write(path, RECEIVED)
+    file.close()
+    data = path.read_bytes()
+    file.close()
+    with pytest.raises(StorageError):
+        file.append(RECEIVED[0][1], 0)
+    assert path.read_bytes() == data

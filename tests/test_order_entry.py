@@ -1,0 +1,382 @@
+"""One order at one system: what is an error, what is refused, what is recorded.
+
+Goal: bad input is an error that names field, value and what was expected, and leaves no trace; a
+well-formed order that is refused is on the books and never reaches the market.
+Method: one network of one system of each kind with its files; each rule broken alone.
+"""
+
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.build import (
+    CASH,
+    PRICE,
+    SHARES,
+    TERMS,
+    contents,
+    filled,
+    network,
+    record_id,
+    run_of,
+    state,
+    submit,
+)
+from tradesys.errors import InvalidValue, NotYetReplicated, ReadOnlyError, SchemaError, StorageError
+from tradesys.network import Network
+from tradesys.records import SCHEMAS, Kind
+from tradesys.systems import entry
+from tradesys.topology import WRITER
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Network]:
+    with network(customers=2, data=tmp_path) as made:
+        yield made
+
+
+def trace(desk: Network) -> tuple[object, ...]:
+    """All that an order could leave behind: records, files, balances."""
+    assert desk.data is not None
+    tables = [s.tables[n].positions for s in desk for n in s.tables]
+    balances = [c.positions().rows() for c in desk.customers]
+    return tables, contents(desk.data), balances, desk.undelivered()
+
+
+# Each rule of a valid order.
+
+
+POSITIVE = "a positive number of shares"
+LIMIT = "a positive price for a limit order"
+WRONG: list[tuple[dict[str, Any], str, object, str]] = [
+    ({"side": "hold"}, "side", "hold", "one of buy, sell"),
+    ({"side": None}, "side", None, "one of buy, sell"),
+    ({"ord_type": "stop"}, "ord_type", "stop", "one of market, limit"),
+    ({"time_in_force": "ever"}, "time_in_force", "ever", "one of day, gtc, ioc, fok"),
+    ({"account": "mallory"}, "account", "mallory", "an account the firm has described"),
+    ({"account": None}, "account", None, "an account the firm has described"),
+    ({"symbol": "ZULU"}, "symbol", "ZULU", "a symbol the firm has described"),
+    ({"order_qty": 0}, "order_qty", 0, POSITIVE),
+    ({"order_qty": -10}, "order_qty", -10, POSITIVE),
+    ({"order_qty": 15}, "order_qty", 15, "a multiple of the lot size, 10"),
+    ({"price": None, "ord_type": "limit"}, "price", 0, LIMIT),
+    ({"price": 0}, "price", 0, LIMIT),
+    ({"price": -100}, "price", -100, LIMIT),
+    ({"ord_type": "market"}, "price", PRICE, "no price for a market order"),
+    ({"price": PRICE + 1}, "price", PRICE + 1, "a multiple of the tick size, 100"),
+    ({"price": "20.0001"}, "price", PRICE + 1, "a multiple of the tick size, 100"),
+    # what Python itself tells apart
+    ({"price": 20.5}, "price", 20.5, "a number of 1/10,000"),
+    ({"price": "twenty"}, "price", "twenty", "a number of 1/10,000"),
+    ({"order_qty": "100"}, "order_qty", "100", "a whole number of shares"),
+    ({"order_qty": 100.0}, "order_qty", 100.0, "a whole number of shares"),
+    ({"order_qty": None}, "order_qty", None, "a whole number of shares"),
+]
+
+
+@pytest.mark.parametrize(("terms", "field", "value", "expected"), WRONG, ids=str)
+def test_an_order_that_breaks_a_rule_is_an_error_and_leaves_no_trace(
+    desk: Network, terms: dict[str, Any], field: str, value: object, expected: str
+) -> None:
+    before = trace(desk)
+    with pytest.raises(InvalidValue) as raised:
+        submit(desk["c1"], **terms)
+    assert (raised.value.field, raised.value.value) == (field, value)
+    assert expected in raised.value.expected
+    assert trace(desk) == before
+
+
+def test_each_rule_is_broken_by_one_of_these_orders() -> None:
+    expected = {entry.explain(rule, {"lot_size": 10, "tick_size": 100}) for rule in entry.VALID}
+    assert all(any(case[3] in text for case in WRONG) for text in expected)
+    assert {rule.field for rule in entry.VALID} <= {case[1] for case in WRONG}
+
+
+@pytest.mark.parametrize("terms", [{"order_qty": 10**19}, {"price": 10**19}, {"order_qty": 10**18}])
+def test_a_number_too_large_for_a_record_is_an_error_or_refused(
+    desk: Network, terms: dict[str, Any]
+) -> None:
+    try:
+        order = submit(desk["c1"], **terms)
+    except InvalidValue as error:
+        assert error.field in terms
+    else:
+        assert order.reject_reason == entry.NO_CASH
+    assert desk.run() >= 0
+    assert desk.audit().verdict
+
+
+@pytest.mark.parametrize("name", ["A", None])
+def test_an_account_that_is_no_text_is_an_error(desk: Network, name: str | None) -> None:
+    with pytest.raises(InvalidValue, match="account"):
+        submit(desk["c1"], account=None, cl_ord_id=name)
+
+
+@pytest.mark.parametrize(
+    ("terms", "price", "ord_type"),
+    [
+        ({"price": "20.00"}, PRICE, "limit"),
+        ({"price": Decimal(20)}, PRICE, "limit"),
+        ({"order_qty": np.int64(100)}, PRICE, "limit"),
+        ({"price": None}, None, "market"),
+        ({"price": 0, "ord_type": "market"}, None, "market"),
+    ],
+    ids=str,
+)
+def test_a_valid_order_may_be_written_in_several_ways(
+    desk: Network, terms: dict[str, Any], price: int | None, ord_type: str
+) -> None:
+    order = submit(desk["c1"], **terms)
+    answer = desk["c1"].status(order)
+    assert (answer.price, answer.ord_type, answer.order_qty) == (price, ord_type, 100)
+
+
+# Refused, and on the books.
+
+
+def test_an_order_of_a_closed_account_is_refused(desk: Network) -> None:
+    closed = {"account": "alice", "name": "alice", "account_status": "closed"}
+    desk.firm.record("accounts", [closed])
+    desk.run()
+    assert_refused(desk, "account closed")
+
+
+def test_an_order_in_a_halted_symbol_is_refused(desk: Network) -> None:
+    halted = {"symbol": "ALFA", "name": "ALFA", "tick_size": 100, "lot_size": 10}
+    desk.firm.record("instruments", [halted | {"security_status": "halted"}])
+    desk.run()
+    assert_refused(desk, "symbol halted")
+
+
+def test_an_order_that_the_cash_does_not_pay_is_refused(desk: Network) -> None:
+    assert submit(desk["c1"], order_qty=CASH // PRICE).reject_reason is None
+    desk.run()
+    assert_refused(desk, "not enough cash", order_qty=10)
+
+
+def test_an_order_that_sells_more_than_is_held_is_refused(desk: Network) -> None:
+    assert submit(desk["c1"], side="sell", order_qty=SHARES).reject_reason is None
+    desk.run()
+    assert_refused(desk, "not enough shares", side="sell", order_qty=10)
+
+
+def assert_refused(desk: Network, reason: str, **terms: Any) -> None:
+    """Such an order is recorded with its reason, replicated, and never sent."""
+    reports, available = desk.venue.reports.count, desk["c1"].positions().rows()
+    order = submit(desk["c1"], **terms)
+    assert order.reject_reason == reason
+    assert desk.undelivered() == 0
+    desk.run()
+    (row,) = desk["c2"].tables["requests"].rows([order.record_id])
+    assert row["reject_reason"] == reason
+    assert state(desk["c2"], order) == ("rejected", row["order_qty"], 0, 0)
+    assert desk.venue.reports.count == reports
+    assert desk["c1"].positions().rows() == available
+    assert desk.audit().verdict
+
+
+def test_what_an_order_reserved_is_free_again_when_it_is_closed(desk: Network) -> None:
+    everything = CASH // PRICE
+    order = submit(desk["c1"], order_qty=everything)
+    desk.run()
+    desk["c1"].cancel(order)
+    desk.run()
+    assert submit(desk["c1"], order_qty=everything).reject_reason is None
+
+
+def test_a_replace_may_use_what_its_order_has_reserved(desk: Network) -> None:
+    order = submit(desk["c1"], order_qty=CASH // PRICE)
+    desk.run()
+    assert desk["c1"].replace(order, order_qty=CASH // PRICE).reject_reason is None
+    refused = desk["c1"].replace(order, order_qty=CASH // PRICE + 10)
+    assert refused.reject_reason == "not enough cash"
+    desk.run()
+    assert state(desk["c1"], order) == ("new", CASH // PRICE, 0, CASH // PRICE)
+
+
+def test_replaces_that_are_pending_may_not_together_spend_more_than_there_is(
+    desk: Network,
+) -> None:
+    orders = [submit(desk["c1"], order_qty=100) for _ in range(2)]
+    desk.run()
+    for order in orders:
+        desk["c1"].replace(order, order_qty=300)
+    desk.run()
+    assert desk["c1"].view.available("alice", "USD") >= 0
+
+
+# Cancel and replace.
+
+
+def test_a_cancel_at_another_system_than_the_orders_own_cancels_it(desk: Network) -> None:
+    order = submit(desk["c1"])
+    desk.run()
+    desk["c2"].cancel(order, account="alice")
+    assert state(desk["c2"], order) == ("pending_cancel", 100, 0, 100)
+    desk.run()
+    assert state(desk["c1"], order) == ("canceled", 100, 0, 0)
+
+
+CHANGES: list[dict[str, Any]] = [{}, {"order_qty": 50}]
+
+
+def change(desk: Network, order: Any, terms: dict[str, Any], **more: Any) -> None:
+    """Replace an order by these terms, or cancel it if there are none."""
+    if terms:
+        desk["c1"].replace(order, **terms, **more)
+    else:
+        desk["c1"].cancel(order, **more)
+
+
+@pytest.mark.parametrize("terms", CHANGES, ids=["cancel", "replace"])
+@pytest.mark.parametrize("order", ["c1-7", "firm-0", "s1-0", "ALFA", 12, "c1", record_id("v", 0)])
+def test_a_change_of_an_order_that_does_not_exist_is_an_error(
+    desk: Network, order: Any, terms: dict[str, Any]
+) -> None:
+    before = trace(desk)
+    with pytest.raises(InvalidValue):
+        change(desk, order, terms)
+    assert trace(desk) == before
+
+
+@pytest.mark.parametrize("terms", CHANGES, ids=["cancel", "replace"])
+def test_a_change_of_an_order_that_may_be_on_its_way_says_so(
+    desk: Network, terms: dict[str, Any]
+) -> None:
+    with pytest.raises(NotYetReplicated) as raised:
+        change(desk, "c2-3", terms)
+    assert raised.value.missing == ("c2-3",)
+
+
+@pytest.mark.parametrize("terms", CHANGES, ids=["cancel", "replace"])
+def test_a_change_of_another_accounts_order_is_an_error(
+    desk: Network, terms: dict[str, Any]
+) -> None:
+    order = submit(desk["c1"])
+    before = trace(desk)
+    with pytest.raises(InvalidValue) as raised:
+        change(desk, order, terms, account="bob")
+    assert raised.value.expected == "an order of account bob"
+    assert trace(desk) == before
+
+
+@pytest.mark.parametrize("terms", CHANGES, ids=["cancel", "replace"])
+@pytest.mark.parametrize("how", ["filled", "canceled", "rejected", "expired"])
+def test_a_change_of_a_closed_order_is_an_error(
+    desk: Network, how: str, terms: dict[str, Any]
+) -> None:
+    order = filled(desk) if how == "filled" else submit(desk["c1"], **closing(how))
+    if how == "canceled":
+        desk["c1"].cancel(order)
+    desk.run()
+    before = trace(desk)
+    with pytest.raises(InvalidValue) as raised:
+        change(desk, order, terms)
+    assert raised.value.expected == f"an open order; this one is {how}"
+    assert trace(desk) == before
+
+
+def closing(how: str) -> dict[str, Any]:
+    """Terms of an order that ends in this status by itself."""
+    if how == "rejected":
+        return {"order_qty": CASH}
+    return {"time_in_force": "ioc" if how == "expired" else "day"}
+
+
+@pytest.mark.parametrize(
+    ("terms", "field"),
+    [({"order_qty": 0}, "order_qty"), ({"order_qty": 55}, "order_qty"), ({"price": 1}, "price")],
+)
+def test_a_replace_keeps_the_rules_of_an_order(
+    desk: Network, terms: dict[str, Any], field: str
+) -> None:
+    order = submit(desk["c1"])
+    before = trace(desk)
+    with pytest.raises(InvalidValue) as raised:
+        desk["c1"].replace(order, **terms)
+    assert raised.value.field == field
+    assert trace(desk) == before
+
+
+def test_a_replace_keeps_what_it_does_not_name(desk: Network) -> None:
+    order = submit(desk["c1"], time_in_force="gtc")
+    desk["c1"].replace(order, price="21.00")
+    desk["c1"].replace(order, order_qty=60)
+    requests = desk["c1"].tables["requests"].frame
+    assert requests["order_qty"].to_list() == [100, 100, 60]
+    assert requests["price"].to_list() == [PRICE, 210_000, PRICE]
+    assert requests["time_in_force"].unique().to_list() == ["gtc"]
+
+
+# Repeats.
+
+
+def test_a_repeat_is_answered_with_the_original_and_never_executed_twice(desk: Network) -> None:
+    first = submit(desk["c1"], cl_ord_id="A")
+    desk.run()
+    before = trace(desk)
+    for system in desk.customers:
+        again = submit(system, cl_ord_id="A")
+        assert (again.order_id, again.record_id) == (first.order_id, first.record_id)
+        assert again.repeated
+        assert not first.repeated
+    assert trace(desk) == before
+
+
+def test_a_repeat_of_a_refused_order_is_answered_with_its_reason(desk: Network) -> None:
+    first = submit(desk["c1"], order_qty=CASH, cl_ord_id="A")
+    assert submit(desk["c1"], order_qty=CASH, cl_ord_id="A").reject_reason == first.reject_reason
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [{"side": "sell"}, {"order_qty": 50}, {"price": "21"}, {"symbol": "DLTA"}, {"price": None}]
+    + [{"time_in_force": "ioc"}],
+    ids=str,
+)
+def test_a_name_used_again_on_other_terms_is_an_error(desk: Network, terms: dict[str, Any]) -> None:
+    submit(desk["c1"], cl_ord_id="A")
+    before = trace(desk)
+    with pytest.raises(InvalidValue) as raised:
+        submit(desk["c1"], cl_ord_id="A", **terms)
+    assert (raised.value.field, raised.value.value) == ("cl_ord_id", "A")
+    assert trace(desk) == before
+
+
+def test_a_name_that_a_cancel_has_used_is_no_name_for_a_new_order(desk: Network) -> None:
+    order = submit(desk["c1"])
+    desk["c1"].cancel(order, cl_ord_id="B")
+    desk.run()
+    with pytest.raises(InvalidValue, match="cl_ord_id"):
+        submit(desk["c1"], cl_ord_id="B")
+
+
+def test_two_accounts_may_use_one_name(desk: Network) -> None:
+    one, other = (submit(desk["c1"], account=a, cl_ord_id="A") for a in ("alice", "bob"))
+    assert one.order_id != other.order_id
+
+
+def test_a_name_is_used_once_for_a_change_too(desk: Network) -> None:
+    order = submit(desk["c1"], cl_ord_id="A")
+    before = trace(desk)
+    for terms in CHANGES:
+        with pytest.raises(InvalidValue) as raised:
+            change(desk, order, terms, cl_ord_id="A")
+        assert raised.value.field == "cl_ord_id"
+    assert trace(desk) == before
+
+
+def test_a_name_known_only_from_a_cancel_is_no_name_for_a_new_order() -> None:
+    desk = network(customers=3)
+    desk.partition("c1", "c3")
+    order = submit(desk["c3"])
+    desk.run()
+    desk["c2"].cancel(order, cl_ord_id="B")
+    desk.partition("c1", "s1")
+    desk.run()
+    with pytest.raises(InvalidValue, match="cl_ord_id"):
+        submit(desk["c1"], cl_ord_id="B")

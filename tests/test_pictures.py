@@ -1,0 +1,46 @@
+"""The picture of the network shows what the network is."""
+
+import re
+from xml.etree import ElementTree as ET
+
+from tradesys import ManualClock, Network
+from tradesys.pictures import network_svg
+from tradesys.topology import ROUTES
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def texts(svg: str) -> list[str]:
+    # The picture is one that we have drawn ourselves a moment ago.
+    return [e.text or "" for e in ET.fromstring(svg).iter(f"{SVG}text")]  # noqa: S314
+
+
+def test_picture_names_every_system_and_counts_what_it_holds() -> None:
+    desk = Network(2, 1, clock=ManualClock())
+    written = texts(network_svg(desk).svg)
+    assert {"c1", "c2", "s1", "firm"} <= set(written)
+    for held in desk.summary().values():
+        for dataset, count in held.items():
+            assert f"{count:,}" in written[written.index(dataset) :]
+
+
+def test_picture_has_an_arrow_for_every_route_and_one_for_orders() -> None:
+    svg = network_svg(Network(1, 1, clock=ManualClock())).svg
+    assert len(re.findall("marker-end", svg)) == len(ROUTES) + 1
+
+
+def test_picture_is_the_same_from_the_network_and_from_its_summary() -> None:
+    desk = Network(2, 2, clock=ManualClock())
+    assert network_svg(desk).svg == network_svg(desk.summary()).svg
+
+
+def test_picture_marks_what_is_cut_off() -> None:
+    desk = Network(3, 2, clock=ManualClock())
+    assert not any("cut off" in text for text in texts(network_svg(desk).svg))
+    desk.partition("c1")
+    assert texts(network_svg(desk).svg).count("cut off") == 1
+    desk.partition("c2", "s1")
+    assert {"cut off from s1", "cut off from c2"} <= set(texts(network_svg(desk).svg))
+    desk.heal()
+    desk.partition("c3", "s1", "s2", "firm")
+    assert "cut off from 3 others" in texts(network_svg(desk).svg)

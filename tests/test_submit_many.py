@@ -1,0 +1,437 @@
+"""A table of requests is taken by the rules of one request: the same verdicts, records and state.
+
+Goal: nobody has to ask which of the two ways an order came in.
+Method: two networks that are the same in all things; random tables go into one whole, into the
+other row by row, and they are compared after each table.
+
+Where a table differs, by design:
+
+- a repeat is an ``error`` of its row, with the ``order_id`` of the original; ``submit`` returns the
+  original as an :class:`Order` that says ``repeated``;
+- ``orig_cl_ord_id`` is recorded as the customer gave it; ``cancel`` and ``replace``, which are told
+  the order's id, record the name in force;
+- a replace states both quantity and price; ``replace`` keeps what is not named;
+- in one table a name is its first row's, be that row in error; a later row that gives it is an error;
+- market orders to buy reserve the last price against each other within a table.
+"""
+
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.build import CASH, PRICE, TERMS, Row, filled, network, state, submit
+from tradesys.errors import InvalidValue, SchemaError
+from tradesys.network import Network
+from tradesys.records import format_id
+from tradesys.systems.customer import CustomerSystem
+
+TEXT = ("request_type", "account", "symbol", "side", "ord_type", "time_in_force")
+COLUMNS = {name: pl.String for name in (*TEXT, "cl_ord_id", "orig_cl_ord_id")} | {
+    "order_qty": pl.Int64,
+    "price": pl.Int64,
+}
+
+
+def table(*rows: Row) -> pl.DataFrame:
+    """Rows as a table with every column but ``ts``; what a row leaves out is null."""
+    return pl.DataFrame(list(rows), schema=COLUMNS)
+
+
+def order(**terms: Any) -> Row:
+    """A row of :data:`TERMS`, with these in place of some."""
+    return TERMS | terms
+
+
+def change(request_type: str, orig: str, **terms: Any) -> Row:
+    """A row that cancels or replaces the order of this name."""
+    row: Row = {"request_type": request_type, "account": "alice", "orig_cl_ord_id": orig}
+    if request_type == "replace":
+        row |= {"order_qty": 100, "price": PRICE}
+    return row | terms
+
+
+def one_by_one(system: CustomerSystem, rows: list[Row]) -> list[Row]:
+    """Take the rows with ``submit``, ``cancel`` and ``replace``; a verdict each, as a table's."""
+    return [_verdict(system, row) for row in rows]
+
+
+def _verdict(system: CustomerSystem, row: Row) -> Row:
+    verdict: Row = {"accepted": False, "order_id": None, "record_id": None, "reject_reason": None}
+    try:
+        taken = _take(system, row)
+    except InvalidValue as error:
+        return verdict | {"error": error.field}
+    if taken.repeated:
+        return verdict | {"order_id": taken.order_id, "error": "repeated"}
+    return {
+        "accepted": taken.reject_reason is None,
+        "order_id": taken.order_id,
+        "record_id": taken.record_id,
+        "reject_reason": taken.reject_reason,
+        "error": None,
+    }
+
+
+def _take(system: CustomerSystem, row: Row) -> Any:
+    kind = row.get("request_type") or "new"
+    account, name = row.get("account"), row.get("cl_ord_id")
+    if kind == "new":
+        terms = {n: row.get(n) for n in ("account", "symbol", "side", "order_qty", "price")}
+        return system.submit(
+            **terms,
+            ord_type=row.get("ord_type") or "limit",
+            time_in_force=row.get("time_in_force") or "day",
+            cl_ord_id=name,
+        )
+    if kind not in ("cancel", "replace"):
+        raise InvalidValue("request_type", kind, "one of new, cancel, replace")
+    orig = row.get("orig_cl_ord_id")
+    known = system.names.find(account, orig) if account and orig else None
+    if known is None:
+        raise InvalidValue("orig_cl_ord_id", orig, "the name of an order")
+    if kind == "cancel":
+        return system.cancel(known, account=account, cl_ord_id=name)
+    qty, price = row.get("order_qty") or 0, row.get("price") or 0
+    return system.replace(known, order_qty=qty, price=price, account=account, cl_ord_id=name)
+
+
+def twins() -> tuple[Network, Network]:
+    return network(), network()
+
+
+def assert_the_same(one: Network, other: Network) -> None:
+    """Two networks hold the same records and give the same answers."""
+    here, there = one["c1"], other["c1"]
+    requests = (s.tables["requests"].frame.drop("orig_cl_ord_id") for s in (here, there))
+    assert next(requests).to_dicts() == next(requests).to_dicts()
+    assert here.statuses().equals(there.statuses())
+    assert here.positions().equals(there.positions())
+
+
+def assert_taken_alike(taken: list[list[Row]], ran: list[bool]) -> None:
+    """Tables taken whole, and row by row, leave the same verdicts, records and answers.
+
+    Where ``ran`` says so, the networks run until they are quiet before the next table.
+    """
+    whole, single = twins()
+    for rows, run in zip(taken, ran, strict=False):
+        found = whole["c1"].submit_many(table(*rows)).to_dicts()
+        expected = one_by_one(single["c1"], rows)
+        for verdict in (*found, *expected):
+            verdict["error"] = verdict["error"] is not None
+            if verdict["error"]:
+                verdict["order_id"] = None
+        assert found == expected
+        assert_the_same(whole, single)
+        if run:
+            whole.run(), single.run()
+            assert_the_same(whole, single)
+    whole.run()
+    assert whole.audit().verdict
+
+
+# Verdicts, row by row.
+
+
+NAMES = "ABCDEFGH"
+ROWS = st.fixed_dictionaries(
+    {
+        "request_type": st.sampled_from([None, "new", "cancel", "replace"]),
+        "account": st.sampled_from(["alice", "alice", "bob"]),
+        "symbol": st.sampled_from(["ALFA", "DLTA"]),
+        "side": st.sampled_from(["buy", "sell"]),
+        "order_qty": st.sampled_from([10, 50, 100, 250, 400]),
+        "price": st.sampled_from([PRICE - 100, PRICE, PRICE + 100]),
+        "time_in_force": st.sampled_from([None, "day", "gtc", "ioc"]),
+        "cl_ord_id": st.sampled_from([None, *NAMES]),
+    }
+)
+BROKEN = st.sampled_from(
+    [
+        {"side": "hold"},
+        {"side": None},
+        {"account": "mallory"},
+        {"account": None},
+        {"symbol": "ZULU"},
+        {"order_qty": 0},
+        {"order_qty": 15},
+        {"order_qty": None},
+        {"price": None},
+        {"price": 55},
+        {"time_in_force": "ever"},
+        {"ord_type": "market"},
+        {"ord_type": "market", "price": None, "side": "sell"},
+        {"ord_type": "market", "price": 0, "side": "sell"},
+        {"request_type": "swap"},
+    ]
+)
+
+
+@st.composite
+def tables(draw: st.DrawFn, sizes: tuple[int, int] = (0, 12)) -> list[list[Row]]:
+    """Tables; one row in eight has something about it, no two of a table give the same name."""
+    made: list[list[Row]] = []
+    used: dict[str | None, list[str]] = {}
+    for _ in range(draw(st.integers(1, 3))):
+        least = draw(st.sampled_from(sizes))
+        rows: list[Row] = draw(st.lists(ROWS, min_size=least, max_size=sizes[1]))
+        given: set[str] = set()
+        for row in rows:
+            if draw(st.integers(0, 7)) == 7:
+                row |= draw(BROKEN)
+            if row["request_type"] in ("cancel", "replace"):
+                mine = used.get(row["account"], [])
+                row["orig_cl_ord_id"] = draw(st.sampled_from([*reversed(mine), "A", None]))
+            if row["request_type"] == "cancel":
+                row |= {"order_qty": None, "price": None}
+            if row["cl_ord_id"] in given:
+                row["cl_ord_id"] = None
+            if row["cl_ord_id"] is not None:
+                given.add(row["cl_ord_id"])
+                used.setdefault(row["account"], []).append(row["cl_ord_id"])
+        made.append(rows)
+    return made
+
+
+RAN = st.lists(st.booleans(), min_size=3, max_size=3)
+
+
+@settings(max_examples=80)
+@given(tables(), RAN)
+def test_a_table_is_taken_as_its_rows_one_by_one(taken: list[list[Row]], ran: list[bool]) -> None:
+    assert_taken_alike(taken, ran)
+
+
+@settings(max_examples=8)
+@given(tables((40, 80)), RAN)
+def test_a_long_table_is_taken_as_its_rows_one_by_one(
+    taken: list[list[Row]], ran: list[bool]
+) -> None:
+    assert_taken_alike(taken, ran)
+
+
+# What the rows of one table mean to each other.
+
+
+CASES: dict[str, list[Row]] = {
+    "a cancel of an order before it": [order(cl_ord_id="A"), change("cancel", "A")],
+    "a replace of an order before it": [order(cl_ord_id="A"), change("replace", "A", order_qty=50)],
+    "a change before its order": [change("cancel", "A"), order(cl_ord_id="A")],
+    "a change of a cancel's name": [
+        *(order(cl_ord_id="A"), change("cancel", "A", cl_ord_id="B"), change("cancel", "B")),
+    ],
+    "a chain of replaces": [
+        order(cl_ord_id="A"),
+        change("replace", "A", cl_ord_id="B", order_qty=50),
+        change("replace", "B", cl_ord_id="C", order_qty=70),
+        change("cancel", "C"),
+    ],
+    "a chain from an order that is not there": [
+        *(order(), change("cancel", "X", cl_ord_id="Y"), change("cancel", "Y")),
+    ],
+    "a change of an order in error": [order(cl_ord_id="A", order_qty=-1), change("cancel", "A")],
+    "a change of a refused order": [order(cl_ord_id="A", order_qty=CASH), change("cancel", "A")],
+    "a replace of a refused order": [order(cl_ord_id="A", order_qty=CASH), change("replace", "A")],
+    "a name used twice": [order(cl_ord_id="A"), order(cl_ord_id="A")],
+    "a name used twice, by two accounts": [order(cl_ord_id="A"), order(cl_ord_id="A", account="bob")],
+    "a chain through a replace in error": [
+        order(cl_ord_id="A"),
+        change("replace", "A", cl_ord_id="B", order_qty=-1),
+        change("replace", "B", cl_ord_id="C"),
+        *(change("cancel", "C"), change("replace", "A", order_qty=50)),
+    ],
+    "a name used by a refused order first": [order(cl_ord_id="A", order_qty=CASH), order(cl_ord_id="A")],
+    "a name used by a change": [order(cl_ord_id="A"), change("cancel", "A", cl_ord_id="A")],
+    "a name without letters": [order(cl_ord_id=""), order(cl_ord_id="")],
+    "another account's order": [order(cl_ord_id="A"), change("cancel", "A", account="bob")],
+    "cash that lasts for some": [order(order_qty=400), order(order_qty=200), order(order_qty=100)],
+    "shares that last for some": [order(side="sell", order_qty=q) for q in (300, 300, 200, 10)],
+    "cash of one, shares of another": [
+        *(order(order_qty=500), order(order_qty=10), order(side="sell", account="bob")),
+    ],
+    "a replace that needs more than there is": [
+        *(order(cl_ord_id="A", order_qty=400), change("replace", "A", order_qty=510)),
+    ],
+    "a replace that needs what its order has": [
+        *(order(cl_ord_id="A", order_qty=500), change("replace", "A", order_qty=500)),
+    ],
+    "a replace to less frees nothing yet": [
+        order(cl_ord_id="A", order_qty=500),
+        *(change("replace", "A", order_qty=10), order(order_qty=100)),
+    ],
+    "two replaces of one order": [
+        order(cl_ord_id="A", order_qty=100),
+        *(change("replace", "A", order_qty=400), change("replace", "A", order_qty=400)),
+        order(order_qty=100),
+        order(order_qty=10),
+    ],
+    "numbers that do not fit together": [
+        *(order(order_qty=2**62 // 10 * 10, price=400), order(order_qty=10), order(order_qty=500)),
+    ],
+    "many numbers that do not fit together": [order(order_qty=10**12, price=10**6)] * 12 + [order()],
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("split", [False, True], ids=["one table", "two tables"])
+def test_rows_mean_to_each_other_what_requests_one_by_one_mean(case: str, *, split: bool) -> None:
+    rows = CASES[case]
+    assert_taken_alike([rows[:1], rows[1:]] if split else [rows], [True] * (2 if split else 1))
+
+
+def test_a_name_is_its_first_rows_be_that_row_in_error() -> None:
+    desk = network()
+    rows = [order(cl_ord_id="A", order_qty=-1), order(cl_ord_id="A"), change("cancel", "A")]
+    errors = desk["c1"].submit_many(table(*rows))["error"].to_list()
+    assert ["order_qty" in errors[0], "repeated" in errors[1], "orig" in errors[2]] == [True] * 3
+    assert desk["c1"].submit_many(table(order(cl_ord_id="A")))["accepted"].to_list() == [True]
+
+
+def test_a_replace_counts_what_is_filled_already() -> None:
+    whole, single = twins()
+    for desk in (whole, single):
+        submit(desk["c1"], account="bob", side="sell", order_qty=300)
+        submit(desk["c1"], order_qty=400, cl_ord_id="A")
+        desk.run()
+    rows = [change("replace", "A", order_qty=500), change("replace", "A", order_qty=510)]
+    found = whole["c1"].submit_many(table(*rows))["reject_reason"].to_list()
+    assert found == [v["reject_reason"] for v in one_by_one(single["c1"], rows)]
+    assert found == [None, "not enough cash"]
+
+
+def test_market_orders_of_a_table_reserve_the_last_price_against_each_other() -> None:
+    desk = network()
+    filled(desk, order_qty=10)
+    market: Row = order(ord_type="market", price=None, order_qty=300)
+    found = desk["c1"].submit_many(table(market, market))
+    assert found["reject_reason"].to_list() == [None, "not enough cash"]
+
+
+# What is recorded.
+
+
+def test_a_change_records_the_terms_of_its_order() -> None:
+    desk = network()
+    submit(desk["c1"], cl_ord_id="A", side="sell", symbol="DLTA", time_in_force="gtc")
+    desk.run()
+    wrong = {"symbol": "ALFA", "side": "buy", "ord_type": "market", "time_in_force": "fok"}
+    later = order(cl_ord_id="B", side="sell")
+    rows = [change("cancel", "A", **wrong), later, change("cancel", "B", **wrong)]
+    desk["c1"].submit_many(table(*rows))
+    requests = desk["c1"].tables["requests"].frame
+    names = ("symbol", "side", "ord_type", "time_in_force", "order_qty", "price")
+    terms = requests.select(names).rows()
+    assert terms[1] == terms[0] == ("DLTA", "sell", "limit", "gtc", 100, PRICE)
+    assert terms[3] == terms[2] == ("ALFA", "sell", "limit", "day", 100, PRICE)
+
+
+def test_the_time_that_a_table_gives_is_recorded_and_now_where_it_gives_none() -> None:
+    desk = network()
+    given = pl.Series("ts", [12_345, None]).cast(pl.Datetime("ns", "UTC"))
+    desk["c1"].submit_many(table(order(), order()).with_columns(given))
+    recorded = desk["c1"].tables["requests"].frame["ts"].cast(pl.Int64).to_list()
+    assert recorded == [12_345, desk.clock()]
+
+
+def test_a_name_that_is_not_given_is_the_records_own_id() -> None:
+    desk = network()
+    desk["c1"].submit_many(table(order(), order(cl_ord_id="A"), order(order_qty=-1), order()))
+    requests = desk["c1"].tables["requests"].frame
+    assert requests["cl_ord_id"].to_list() == ["c1-0", "A", format_id(requests["record_id"][2])]
+
+
+def test_a_whole_table_is_one_commit_and_one_message_to_the_street(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk, commits = network(), []
+    commit = desk["c1"].commit
+    monkeypatch.setattr(desk["c1"], "commit", lambda d, b: (commits.append(len(b)), commit(d, b)))
+    desk["c1"].submit_many(table(*[order(order_qty=10)] * 5, order(order_qty=0)))
+    assert commits == [5]
+    assert [batch.num_rows for batch in desk["c1"].outgoing()] == [5]
+
+
+def test_a_repeat_names_the_order_that_stands() -> None:
+    desk = network()
+    first = submit(desk["c1"], cl_ord_id="A")
+    (verdict,) = desk["c1"].submit_many(table(order(cl_ord_id="A"))).to_dicts()
+    assert (verdict["accepted"], verdict["order_id"]) == (False, first.order_id)
+    assert "repeated" in verdict["error"]
+    assert state(desk["c1"], first) == ("pending_new", 100, 0, 100)
+
+
+# What comes in.
+
+
+GIVEN = pl.DataFrame({name: [value] * 3 for name, value in TERMS.items()})
+FORMS: dict[str, Any] = {
+    "polars": GIVEN,
+    "arrow": GIVEN.to_arrow(),
+    "batch": GIVEN.to_arrow().to_batches()[0],
+    "categories": GIVEN.with_columns(pl.col("side", "symbol").cast(pl.Categorical)),
+    "dictionary": pa.table(GIVEN.to_arrow()).set_column(
+        0, "account", GIVEN["account"].to_arrow().dictionary_encode()
+    ),
+    "chunks": pl.concat([GIVEN[:1], GIVEN[1:]], rechunk=False).to_arrow(),
+    "narrow": GIVEN.with_columns(pl.col("order_qty").cast(pl.Int16)),
+    "unsigned": GIVEN.with_columns(pl.col("order_qty", "price").cast(pl.UInt64)),
+    "slice": pl.concat([GIVEN, GIVEN])[2:5],
+    "columns turned": GIVEN.select(reversed(GIVEN.columns)),
+    "null": GIVEN.with_columns(cl_ord_id=None, ts=None),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_table_is_the_same_in_any_of_its_forms(form: str) -> None:
+    whole, single = twins()
+    verdicts = whole["c1"].submit_many(FORMS[form])
+    assert verdicts.equals(single["c1"].submit_many(GIVEN))
+    assert verdicts["accepted"].to_list() == [True, True, True]
+    assert_the_same(whole, single)
+
+
+BAD_TABLES = {
+    "an unknown column": (GIVEN.with_columns(colour=pl.lit("red")), "colour"),
+    "a missing column": (GIVEN.drop("side"), "side"),
+    "text for a number": (GIVEN.with_columns(order_qty=pl.lit("100")), "order_qty"),
+    "a float for a number": (GIVEN.with_columns(price=pl.lit(20.0)), "price"),
+    "a number for text": (GIVEN.with_columns(account=pl.lit(7)), "account"),
+    "text for a time": (GIVEN.with_columns(ts=pl.lit("noon")), "ts"),
+    "a number that no record holds": (
+        *(GIVEN.with_columns(price=pl.lit(2**63, pl.UInt64)), "price"),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_TABLES)
+@pytest.mark.parametrize("arrow", [False, True], ids=["polars", "arrow"])
+def test_a_table_of_other_columns_or_types_is_an_error_and_nothing_is_written(
+    case: str, *, arrow: bool
+) -> None:
+    given, column = BAD_TABLES[case]
+    desk = network()
+    with pytest.raises(SchemaError, match=column):
+        desk["c1"].submit_many(given.to_arrow() if arrow else given)
+    assert len(desk["c1"].tables["requests"]) == 0
+
+
+@pytest.mark.parametrize("form", ["polars", "arrow"])
+def test_an_empty_table_is_taken_and_leaves_nothing(form: str) -> None:
+    desk = network()
+    assert desk["c1"].submit_many(FORMS[form][:0]).is_empty()
+    assert len(desk["c1"].tables["requests"]) == 0
+
+
+def test_the_rows_of_a_table_that_break_a_rule_say_what_submit_says() -> None:
+    broken = [{"side": "hold"}, {"account": "mallory"}, {"symbol": "ZULU"}, {"order_qty": 15}]
+    broken += [{"order_qty": -10}, {"price": 55}, {"price": -100}, {"ord_type": "market"}]
+    desk = network()
+    found = desk["c1"].submit_many(table(*(order(**terms) for terms in broken)))["error"]
+    for text, terms in zip(found.to_list(), broken, strict=True):
+        with pytest.raises(InvalidValue) as raised:
+            submit(desk["c1"], **terms)
+        assert text == str(raised.value)

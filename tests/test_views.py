@@ -1,0 +1,323 @@
+"""The answers kept up to date batch by batch, held against the definitions after every batch.
+
+Goal: however records arrive, a view answers what `status.statuses` and `positions.positions` say.
+Method: random lives of orders (`lives.py`) are cut into batches and arrive at a customer-facing
+system that wrote none of them, in an order that chance draws; plain Python counts along.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.build import PRICE, Row, batch, change, executions, new, record_id
+from tests.lives import (
+    World,
+    expected_balances,
+    expected_reserved,
+    expected_statuses,
+    large_world,
+    unanswered,
+    worlds,
+)
+from tradesys import positions, slots, status, views
+from tradesys.clock import ManualClock
+from tradesys.records import Kind, Origin
+from tradesys.slots import Columns, Slots, first_of_each
+from tradesys.systems.customer import CustomerSystem
+from tradesys.views import Pairs, View
+
+ID = record_id("c1", 0)
+SEEDS = st.integers(0, 2**16)
+
+
+@pytest.fixture(params=[1, 32, 10**9], ids=["as_large", "as_is", "as_small"])
+def small(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """Where batches begin to count as large: always, as in the package, or never."""
+    for module in (views, slots):
+        monkeypatch.setattr(module, "_SMALL", request.param)
+    yield request.param
+    monkeypatch.undo()
+
+
+def reader() -> CustomerSystem:
+    """A customer-facing system to which all records come from others."""
+    return CustomerSystem(Origin(Kind.CUSTOMER, 9), clock=ManualClock(), folder=None)
+
+
+def held(system: CustomerSystem, dataset: str) -> list[Row]:
+    """Every record of a dataset that a system holds."""
+    rows: list[Row] = system.tables[dataset].arrow.to_pylist()
+    return rows
+
+
+def ids(values: Sequence[int]) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
+    return np.array(values, np.uint64)
+
+
+def assert_as_defined(system: CustomerSystem) -> None:
+    """What a system answers is, to the last bit, what the definitions say of its records."""
+    requests, reports = (system.tables[n].frame for n in ("requests", "executions"))
+    defined = status.statuses(requests, reports)
+    answered = system.statuses().cast(dict(defined.schema))
+    assert answered.equals(defined), (answered, defined)
+    balances = positions.positions(system.tables["postings"].frame, reports)
+    assert system.positions().drop("reserved").equals(balances), (system.positions(), balances)
+
+
+# The same answers as the definitions.
+
+
+@settings(max_examples=40)
+@given(worlds(), SEEDS)
+def test_after_every_batch_a_view_answers_as_the_definitions_do(world: World, seed: int) -> None:
+    system = reader()
+    for dataset, records in world.batches(random.Random(seed), count=12):
+        system.receive(dataset, records)
+        assert_as_defined(system)
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("count", [4, 40])
+def test_large_batches_and_small_ones_are_answered_as_the_definitions_do(
+    seed: int, count: int
+) -> None:
+    world, system = large_world(seed, 1500), reader()
+    for dataset, records in world.batches(random.Random(seed), count):
+        system.receive(dataset, records)
+        assert_as_defined(system)
+
+
+@settings(max_examples=40)
+@given(worlds(), SEEDS, SEEDS)
+def test_what_was_asked_on_the_way_changes_no_answer(world: World, one: int, other: int) -> None:
+    curious, patient = reader(), reader()
+    for dataset, records in world.batches(random.Random(one), count=10):
+        curious.receive(dataset, records)
+        curious.view.order(ID)
+    for dataset, records in world.batches(random.Random(other), count=3):
+        patient.receive(dataset, records)
+    assert curious.statuses().equals(patient.statuses())
+    assert curious.positions().equals(patient.positions())
+
+
+@settings(max_examples=40)
+@given(worlds(), SEEDS)
+def test_plain_counting_gives_the_same_answers(world: World, seed: int) -> None:
+    chance, system = random.Random(seed), reader()
+    for dataset, records in world.batches(chance, count=8):
+        system.receive(dataset, records)
+        if chance.random() < 0.4:
+            assert_as_counted(system)
+    assert_as_counted(system)
+
+
+def assert_as_counted(system: CustomerSystem) -> None:
+    """Every question to a view has the answer that plain Python gives."""
+    names = ("requests", "executions", "postings")
+    requests, reports, postings = (held(system, name) for name in names)
+    expected = expected_statuses(requests, reports)
+    assert system.statuses().to_dicts() == expected
+    assert_orders(system, expected)
+    assert_requests(system.view, requests, reports)
+    assert_events(system.view, reports, postings)
+    balances = expected_balances(requests, reports, postings)
+    for (account, asset), (booked, uncleared, reserved) in balances.items():
+        assert system.view.available(account, asset) == booked + uncleared - reserved
+    for account, asset, booked, uncleared, _, reserved in system.positions().iter_rows():
+        assert balances[account, asset] == (booked, uncleared, reserved)
+
+
+def assert_orders(system: CustomerSystem, expected: list[Row]) -> None:
+    view = system.view
+    for row in expected:
+        answer = system.status(row["order_id"])
+        assert {name: getattr(answer, name) for name in status.COLUMNS} == row
+    known = ids([row["order_id"] for row in expected])
+    terms = pa.table(view.terms_of(known)).to_pylist()
+    assert terms == [view.terms(row["order_id"])._asdict() for row in expected]
+    for name in ("account", "symbol", "side", "ord_type"):
+        assert [row[name] for row in terms] == [row[name] for row in expected]
+    leaves = [row["leaves_qty"] for row in expected]
+    assert view.leaves_of(known).tolist() == leaves
+    for name, values in view.in_force_of(known).items():
+        assert values.tolist() == [row[name] or 0 for row in expected]
+    requests, reports = held(system, "requests"), held(system, "executions")
+    reserved = [expected_reserved(row, requests, reports) for row in expected]
+    assert view.reserved_of(known).tolist() == reserved
+
+
+def assert_requests(view: View, requests: list[Row], reports: list[Row]) -> None:
+    waiting = {row["record_id"] for row in unanswered(requests, reports)}
+    closing = {"new", "rejected", "canceled", "expired"}
+    told = {row["order_id"] for row in reports if row["exec_type"] in closing}
+    sent = [row for row in requests if row["reject_reason"] is None]
+    expected = [
+        row["record_id"] in told
+        if row["request_type"] == "new"
+        else row["record_id"] not in waiting
+        for row in sent
+    ]
+    assert view.answered(ids([row["record_id"] for row in sent])).tolist() == expected
+
+
+def assert_events(view: View, reports: list[Row], postings: list[Row]) -> None:
+    everything = [record_id("v", i) for i in range(60)]
+    seen, posted = ({row["exec_id"] for row in rows} for rows in (reports, postings))
+    assert view.seen(ids(everything)).tolist() == [i in seen for i in everything]
+    assert view.posted(ids(everything)).tolist() == [i in posted for i in everything]
+
+
+@settings(max_examples=30)
+@given(worlds(), SEEDS)
+def test_the_last_price_of_a_symbol_is_that_of_its_latest_event(world: World, seed: int) -> None:
+    system = reader()
+    for dataset, records in world.batches(random.Random(seed), count=8):
+        system.receive(dataset, records)
+        system.view.last_px("ALFA")
+    fills = [row for row in held(system, "executions") if row["exec_type"] == "trade"]
+    latest = {r["symbol"]: r["last_px"] for r in sorted(fills, key=lambda r: r["exec_id"])}
+    for symbol in ("ALFA", "DLTA"):
+        assert system.view.last_px(symbol) == latest.get(symbol, 0)
+
+
+# Single rules.
+
+
+def test_of_an_order_of_which_nothing_is_known_there_is_no_state() -> None:
+    view = View()
+    assert view.order(ID) is None
+    view.apply("requests", batch("requests", [change("cancel", record_id("c2", 0), ID)]))
+    assert view.order(ID) is None
+    assert view.statuses().is_empty()
+
+
+def test_a_cancel_that_arrives_before_its_order_pends_when_the_order_comes() -> None:
+    view = View()
+    view.apply("requests", batch("requests", [change("cancel", record_id("c2", 0), ID)]))
+    view.order(ID)
+    view.apply("requests", batch("requests", [new(ID)]))
+    state = view.order(ID)
+    assert state is not None
+    assert state.ord_status == "pending_cancel"
+
+
+def test_an_answer_that_arrives_before_its_request_leaves_nothing_pending() -> None:
+    cancel, view = record_id("c2", 0), View()
+    rejected = {"exec_type": "cancel_rejected", "request_id": cancel}
+    reports = batch("executions", executions(ID, {"exec_type": "new"}, rejected))
+    for dataset, records in (
+        ("executions", reports),
+        ("requests", batch("requests", [change("cancel", cancel, ID)])),
+        ("requests", batch("requests", [new(ID)])),
+    ):
+        view.apply(dataset, records)
+        state = view.order(ID)
+        assert state is not None
+        assert state.ord_status == "new"
+
+
+def test_a_fill_moves_a_balance_once_whether_it_is_posted_before_or_after_it_is_seen() -> None:
+    fill = executions(ID, {"exec_type": "trade", "last_qty": 30, "last_px": PRICE})
+    legs: list[Row] = [
+        {"asset": "ALFA", "amount": 30, "exec_id": fill[0]["exec_id"]},
+        {"asset": "USD", "amount": -30 * PRICE, "exec_id": fill[0]["exec_id"]},
+    ]
+    arrivals = [("executions", batch("executions", fill)), ("postings", batch("postings", legs))]
+    for order in (arrivals, arrivals[::-1]):
+        view = View()
+        for dataset, records in order:
+            view.apply(dataset, records)
+            amounts = view.positions().select("asset", "amount").rows()
+            assert amounts == [("ALFA", 30), ("USD", -30 * PRICE)]
+
+
+def test_a_frame_that_was_handed_out_does_not_change_when_records_arrive() -> None:
+    system = reader()
+    system.receive("requests", batch("requests", [new(ID)]))
+    answered = system.statuses(), system.positions()
+    copies = [frame.clone().rechunk().to_dicts() for frame in answered]
+    fill: Row = {"exec_type": "trade", "last_qty": 100, "last_px": PRICE}
+    system.receive("executions", batch("executions", executions(ID, fill)))
+    system.statuses(), system.positions()
+    assert [frame.to_dicts() for frame in answered] == copies
+
+
+# What views are made of, small and large.
+
+
+KEYS = st.lists(st.tuples(st.sampled_from(["c1", "c2", "s1"]), st.integers(0, 20_000)), max_size=90)
+
+
+@pytest.mark.usefixtures("small")
+@settings(max_examples=30)
+@given(st.lists(KEYS, max_size=4))
+def test_a_slot_is_given_to_each_id_once_and_stays_its_own(
+    runs: list[list[tuple[str, int]]],
+) -> None:
+    given_out, known = Slots(), {}
+    for run in runs:
+        asked = [record_id(*key) for key in run]
+        for record, slot in zip(asked, given_out.of(ids(asked)).tolist(), strict=True):
+            assert known.setdefault(record, slot) == slot == given_out.find(record)
+            assert 0 <= slot < given_out.count
+    assert len(set(known.values())) == len(known)
+
+
+@pytest.mark.usefixtures("small")
+@settings(max_examples=30)
+@given(
+    st.lists(
+        st.lists(
+            st.tuples(st.sampled_from("abc"), st.sampled_from(["X", "Y", "USD"])), max_size=70
+        ),
+        max_size=4,
+    )
+)
+def test_a_pair_is_given_one_slot_and_knows_the_cash_of_its_account(
+    runs: list[list[tuple[str, str]]],
+) -> None:
+    pairs, known = Pairs(), {}
+    for run in runs:
+        columns = [pa.array([row[i] for row in run], pa.utf8()) for i in (0, 1)]
+        for pair, slot in zip(run, pairs.of(*columns).tolist(), strict=True):
+            assert known.setdefault(pair, slot) == slot == pairs.find(*pair)
+            assert (pairs.accounts[slot], pairs.assets[slot]) == pair
+            assert pairs.balances.cash_pair[slot] == pairs.find(pair[0], "USD")
+
+
+@given(st.lists(st.sampled_from("abcd"), max_size=80))
+def test_codes_are_positions_whether_few_or_many(letters: list[str]) -> None:
+    codes = views._codes(pa.array(letters, pa.utf8()), list("abcd"))
+    assert codes.tolist() == ["abcd".index(letter) for letter in letters]
+
+
+@given(st.lists(st.integers(0, 9), max_size=60))
+def test_the_first_of_each_value_is_marked(values: list[int]) -> None:
+    expected = [value not in values[:i] for i, value in enumerate(values)]
+    assert first_of_each(np.array(values, np.int64)).tolist() == expected
+
+
+@given(st.lists(st.integers(0, 3000), min_size=1, max_size=8))
+def test_columns_grow_with_zeros_and_keep_what_they_hold(counts: list[int]) -> None:
+    columns, written = Columns(qty=np.int64), 0
+    for count in counts:
+        columns.reserve(count)
+        if count > written:
+            assert not columns.qty[written:count].any()
+            columns.qty[written:count] = np.arange(written, count)
+            written = count
+        assert columns.qty[:written].tolist() == list(range(written))
+
+
+def test_the_empty_view_answers_with_the_columns_it_always_has() -> None:
+    empty, system = View(), reader()
+    assert empty.positions().is_empty()
+    assert system.statuses().columns == list(status.COLUMNS)
+    assert isinstance(system.positions(), pl.DataFrame)
