@@ -12,8 +12,9 @@ import pyarrow as pa
 
 from tradesys.clock import Clock, ManualClock
 from tradesys.network import Network, OpeningBooks, VenueFactory
+from tradesys.orders import Order
 from tradesys.records import PRICE_SCALE, SCHEMAS, Kind, Origin, make_id
-from tradesys.systems.customer import CustomerSystem, Order
+from tradesys.systems.customer import CustomerSystem
 from tradesys.venue import BookVenue
 
 Row = dict[str, Any]

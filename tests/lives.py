@@ -6,6 +6,7 @@ any set of those records is computed here once more in plain Python, one loop a 
 nothing with the package but the names of the columns.
 """
 
+import itertools
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -195,7 +196,7 @@ class World:
             cuts = range(step, len(log), step)
             wanted = min(len(cuts), round(count * len(log) / total))
             bounds = [0, *sorted(draw.sample(cuts, wanted)), len(log)]
-            pairs = zip(bounds[:-1], bounds[1:], strict=True)
+            pairs = itertools.pairwise(bounds)
             parts.append([(dataset, batch(dataset, log[a:b])) for a, b in pairs])
         turns = [i for i, part in enumerate(parts) for _ in part]
         draw.shuffle(turns)
@@ -313,18 +314,16 @@ def expected_reserved(order: Row, requests: Iterable[Row], reports: Iterable[Row
     """What an order may still spend or sell, the replaces that wait for an answer included."""
     if is_closed(order["order_id"], requests, reports):
         return 0
-    asked = [(order["order_qty"], order["price"])]
-    for row in unanswered(requests, reports):
-        if row["request_type"] == "replace" and row["order_id"] == order["order_id"]:
-            asked.append((row["order_qty"], row["price"]))
-    uses = [(max(0, qty - order["cum_qty"]), price or 0) for qty, price in asked]
+    waiting = [row for row in unanswered(requests, reports) if row["request_type"] == "replace"]
+    asked = [order, *(row for row in waiting if row["order_id"] == order["order_id"])]
+    uses = [(max(0, r["order_qty"] - order["cum_qty"]), r["price"] or 0) for r in asked]
     return max(qty * price if order["side"] == "buy" else qty for qty, price in uses)
 
 
 def expected_balances(
     requests: Iterable[Row], reports: Iterable[Row], postings: Iterable[Row]
 ) -> dict[tuple[str, str], tuple[int, int, int]]:
-    """``booked, uncleared, reserved`` of every account and asset; those that are all zero may miss."""
+    """``booked, uncleared, reserved`` of each account and asset that any record touches."""
     balances: defaultdict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0, 0])
     legs, asked, told = list(postings), list(requests), list(reports)
     cleared = {leg["exec_id"] for leg in legs}

@@ -5,6 +5,7 @@ links are mended; nothing is lost, nothing is done twice.
 Method: two of each kind at most; links cut and mended by name; random runs that end in an audit.
 """
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.build import BOOKS, CASH, NOON, PRICE, contents, filled, network, state, submit
 from tradesys.clock import ManualClock
-from tradesys.errors import InvalidValue, NotYetReplicated, TradesysError
+from tradesys.errors import InvalidValue, NotYetReplicated
 from tradesys.network import Network, OpeningBooks
 from tradesys.systems.street import StreetSystem
 
@@ -69,7 +70,8 @@ def test_an_order_is_sent_even_while_no_record_of_it_can_be_replicated() -> None
 def test_a_step_carries_once_and_a_run_until_all_is_quiet() -> None:
     desk, other = two_by_two(), two_by_two()
     for each in (desk, other):
-        submit(each["c1"])
+        submit(each["c1"], account="bob", side="sell")
+        submit(each["c2"])
     moved = []
     while step := desk.step():
         moved.append(step)
@@ -256,15 +258,18 @@ ACTIONS = st.one_of(
 )
 
 
-@settings(max_examples=40)
-@given(st.lists(ACTIONS, max_size=40))
+@settings(max_examples=25)
+@given(st.lists(ACTIONS, max_size=30))
 def test_any_run_ends_in_an_audit_that_is_true(actions: list[tuple[str, Any, Any]]) -> None:
     clock = ManualClock(NOON)
     desk = two_by_two(clock=clock)
     for action, name, number in actions:
         clock.advance(1)
         if action == "submit":
-            terms = {"account": ("alice", "bob")[number % 2], "side": ("buy", "sell")[number // 2 % 2]}
+            terms = {
+                "account": ("alice", "bob")[number % 2],
+                "side": ("buy", "sell")[number // 2 % 2],
+            }
             terms["symbol"] = (S1, S2)[number // 4 % 2]
             qty, price = 10 + 10 * (number // 8 % 5), PRICE + 100 * (number // 40 % 3)
             submit(desk[name], order_qty=qty, price=price, **terms)
@@ -272,7 +277,7 @@ def test_any_run_ends_in_an_audit_that_is_true(actions: list[tuple[str, Any, Any
             change(desk, name, number)
         else:
             getattr(desk, action)(*([name] if name else []))
-        assert desk.audit().verdict is not False
+            assert desk.audit().verdict is not False
     desk.heal()
     desk.run()
     assert desk.audit().verdict
@@ -285,13 +290,11 @@ def change(desk: Network, name: str, number: int) -> None:
     known = desk[name].statuses()["order_id"].to_list()
     if not known:
         return
-    try:
+    with suppress(InvalidValue):
         if number % 2:
             desk[name].cancel(known[number // 2 % len(known)])
         else:
             desk[name].replace(known[number // 2 % len(known)], order_qty=10 + number % 7 * 10)
-    except TradesysError as error:
-        assert isinstance(error, InvalidValue)
 
 
 # How a network is made.

@@ -6,6 +6,7 @@ Method: one network of one system of each kind with its files; each rule broken 
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,20 +18,16 @@ from tests.build import (
     CASH,
     PRICE,
     SHARES,
-    TERMS,
     contents,
     filled,
     network,
     record_id,
-    run_of,
     state,
     submit,
 )
-from tradesys.errors import InvalidValue, NotYetReplicated, ReadOnlyError, SchemaError, StorageError
+from tradesys.errors import InvalidValue, NotYetReplicated
 from tradesys.network import Network
-from tradesys.records import SCHEMAS, Kind
 from tradesys.systems import entry
-from tradesys.topology import WRITER
 
 
 @pytest.fixture
@@ -100,12 +97,8 @@ def test_each_rule_is_broken_by_one_of_these_orders() -> None:
 def test_a_number_too_large_for_a_record_is_an_error_or_refused(
     desk: Network, terms: dict[str, Any]
 ) -> None:
-    try:
-        order = submit(desk["c1"], **terms)
-    except InvalidValue as error:
-        assert error.field in terms
-    else:
-        assert order.reject_reason == entry.NO_CASH
+    with suppress(InvalidValue):
+        assert submit(desk["c1"], **terms).reject_reason == entry.NO_CASH
     assert desk.run() >= 0
     assert desk.audit().verdict
 
@@ -334,8 +327,10 @@ def test_a_repeat_of_a_refused_order_is_answered_with_its_reason(desk: Network) 
 
 @pytest.mark.parametrize(
     "terms",
-    [{"side": "sell"}, {"order_qty": 50}, {"price": "21"}, {"symbol": "DLTA"}, {"price": None}]
-    + [{"time_in_force": "ioc"}],
+    [
+        *({"side": "sell"}, {"order_qty": 50}, {"price": "21"}, {"symbol": "DLTA"}),
+        *({"price": None}, {"time_in_force": "ioc"}),
+    ],
     ids=str,
 )
 def test_a_name_used_again_on_other_terms_is_an_error(desk: Network, terms: dict[str, Any]) -> None:

@@ -169,7 +169,9 @@ def test_a_folder_is_one_networks_while_it_is_open(desk: Network) -> None:
     with pytest.raises(StorageError, match="in use"):
         network(2, 2, data=desk.data)
     code = f"from tradesys import Network; Network.open({str(desk.data)!r})"
-    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    other = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
     assert "StorageError" in other.stderr
     assert "in use by another process" in other.stderr
     desk.close()
@@ -245,8 +247,8 @@ def damage(file: Path, at: float) -> None:
 
 @pytest.mark.xfail(
     strict=True,
-    reason="a system that lost records its peers hold gives their ids again (DESIGN 6: it must come "
-    "back as a new incarnation, or be given back what had reached its peers)",
+    reason="a system that lost records its peers hold gives their ids again; DESIGN 6: it comes "
+    "back as a new incarnation, and is given back what had reached its peers",
 )
 @pytest.mark.parametrize("how", [lose, partial(damage, at=0.5)], ids=["lost", "damaged"])
 def test_a_system_that_lost_records_of_its_own_gives_no_id_again(

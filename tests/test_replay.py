@@ -58,7 +58,7 @@ def test_a_real_day_ends_equal_to_the_file_at_every_customer_facing_system(
         assert result.audit.verdict is True, str(result.audit)
         assert not result.refused
         assert not result.not_recorded
-        assert_equal_everywhere(network, expected_orders(path, day.split("_")[0]))
+        assert_equal_everywhere(network, expected_orders(path, day.split("_", maxsplit=1)[0]))
 
 
 @pytest.mark.parametrize("cuts", [(), MIDDLE_THIRD], ids=["whole", "c1 cut off"])

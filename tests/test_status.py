@@ -40,12 +40,9 @@ def replaced(qty: int, price: int = PRICE, request_id: int = REPLACE, name: str 
     return {"exec_type": "replaced", "request_id": request_id, **terms}
 
 
-class Life(NamedTuple):
-    """Requests beside the order itself, reports in the venue's order, and what they come to."""
+class Then(NamedTuple):
+    """What the records of an order come to."""
 
-    rule: str
-    requests: list[Row]
-    reports: list[Row]
     ord_status: OrdStatus
     order_qty: int
     cum_qty: int
@@ -55,87 +52,110 @@ class Life(NamedTuple):
     price: int | None = PRICE
 
 
+class Life(NamedTuple):
+    """Requests beside the order itself, reports in the venue's order, and what they come to."""
+
+    rule: str
+    requests: list[Row]
+    reports: list[Row]
+    then: Then
+
+
 S = OrdStatus
 LIVES = [
-    Life("asked for, not answered", [], [], S.PENDING_NEW, 100, 0, 100),
-    Life("acknowledged", [], [NEW], S.NEW, 100, 0, 100),
-    Life("rejected by the street side", [], [REJECTED], S.REJECTED, 100, 0, 0),
-    Life("one fill of part", [], [NEW, trade(30)], S.PARTIALLY_FILLED, 100, 30, 70, 20.0),
+    Life("asked for, not answered", [], [], Then(S.PENDING_NEW, 100, 0, 100)),
+    Life("acknowledged", [], [NEW], Then(S.NEW, 100, 0, 100)),
+    Life("rejected by the street side", [], [REJECTED], Then(S.REJECTED, 100, 0, 0)),
+    Life("one fill of part", [], [NEW, trade(30)], Then(S.PARTIALLY_FILLED, 100, 30, 70, 20.0)),
     Life(
         "the average of two fills is weighted by quantity",
-        *([], [NEW, trade(30, 200_000), trade(10, 204_000)]),
-        *(S.PARTIALLY_FILLED, 100, 40, 60, 20.1),
+        [],
+        [NEW, trade(30, 200_000), trade(10, 204_000)],
+        Then(S.PARTIALLY_FILLED, 100, 40, 60, 20.1),
     ),
-    Life("filled in two", [], [NEW, trade(30), trade(70)], S.FILLED, 100, 100, 0, 20.0),
-    Life("filled, not acknowledged yet", [], [trade(100)], S.FILLED, 100, 100, 0, 20.0),
-    Life("an over-fill is shown", [], [NEW, trade(130)], S.FILLED, 100, 130, 0, 20.0),
-    Life("expired with nothing done", [], [NEW, EXPIRED], S.EXPIRED, 100, 0, 0),
-    Life("expired in part", [], [NEW, trade(30), EXPIRED], S.EXPIRED, 100, 30, 0, 20.0),
+    Life("filled in two", [], [NEW, trade(30), trade(70)], Then(S.FILLED, 100, 100, 0, 20.0)),
+    Life("filled, not acknowledged yet", [], [trade(100)], Then(S.FILLED, 100, 100, 0, 20.0)),
+    Life("an over-fill is shown", [], [NEW, trade(130)], Then(S.FILLED, 100, 130, 0, 20.0)),
+    Life("expired with nothing done", [], [NEW, EXPIRED], Then(S.EXPIRED, 100, 0, 0)),
+    Life("expired in part", [], [NEW, trade(30), EXPIRED], Then(S.EXPIRED, 100, 30, 0, 20.0)),
     # cancel
-    Life("a cancel is asked for", [CANCEL_ASKED], [NEW], S.PENDING_CANCEL, 100, 0, 100),
-    Life("canceled", [CANCEL_ASKED], [NEW, CANCELED], S.CANCELED, 100, 0, 0),
+    Life("a cancel is asked for", [CANCEL_ASKED], [NEW], Then(S.PENDING_CANCEL, 100, 0, 100)),
+    Life("canceled", [CANCEL_ASKED], [NEW, CANCELED], Then(S.CANCELED, 100, 0, 0)),
     Life(
         "canceled after a fill keeps what was done",
-        *([CANCEL_ASKED], [NEW, trade(30), CANCELED], S.CANCELED, 100, 30, 0, 20.0),
+        [CANCEL_ASKED],
+        [NEW, trade(30), CANCELED],
+        Then(S.CANCELED, 100, 30, 0, 20.0),
     ),
-    Life("canceled by nobody's request", [], [NEW, CANCELED], S.CANCELED, 100, 0, 0),
-    Life("a cancel is rejected", [CANCEL_ASKED], [NEW, CANCEL_REJECTED], S.NEW, 100, 0, 100),
+    Life("canceled by nobody's request", [], [NEW, CANCELED], Then(S.CANCELED, 100, 0, 0)),
+    Life("a cancel is rejected", [CANCEL_ASKED], [NEW, CANCEL_REJECTED], Then(S.NEW, 100, 0, 100)),
     Life(
         "filled while a cancel is pending",
-        *([CANCEL_ASKED], [NEW, trade(100)], S.PENDING_CANCEL, 100, 100, 0, 20.0),
+        [CANCEL_ASKED],
+        [NEW, trade(100)],
+        Then(S.PENDING_CANCEL, 100, 100, 0, 20.0),
     ),
     Life(
         "a cancel comes too late",
-        *([CANCEL_ASKED], [NEW, trade(100), CANCEL_REJECTED], S.FILLED, 100, 100, 0, 20.0),
+        [CANCEL_ASKED],
+        [NEW, trade(100), CANCEL_REJECTED],
+        Then(S.FILLED, 100, 100, 0, 20.0),
     ),
     Life(
         "a fill reported after the cancelation counts",
-        *([CANCEL_ASKED], [NEW, CANCELED, trade(30)], S.CANCELED, 100, 30, 0, 20.0),
+        [CANCEL_ASKED],
+        [NEW, CANCELED, trade(30)],
+        Then(S.CANCELED, 100, 30, 0, 20.0),
     ),
     Life(
         "a cancel refused by the customer-facing system pends nothing",
-        *([CANCEL_ASKED | {"reject_reason": "too early"}], [NEW], S.NEW, 100, 0, 100),
+        [CANCEL_ASKED | {"reject_reason": "too early"}],
+        [NEW],
+        Then(S.NEW, 100, 0, 100),
     ),
     # replace
-    Life("a replace is asked for", [REPLACE_ASKED], [NEW], S.PENDING_REPLACE, 100, 0, 100),
+    Life("a replace is asked for", [REPLACE_ASKED], [NEW], Then(S.PENDING_REPLACE, 100, 0, 100)),
     Life(
-        "replaced by less",
-        *([REPLACE_ASKED], [NEW, replaced(60)], S.NEW, 60, 0, 60, None, "B"),
+        "replaced by less", [REPLACE_ASKED], [NEW, replaced(60)], Then(S.NEW, 60, 0, 60, None, "B")
     ),
     Life(
         "replaced by more, at another price",
-        *([REPLACE_ASKED], [NEW, trade(30), replaced(160, 210_000)]),
-        *(S.PARTIALLY_FILLED, 160, 30, 130, 20.0, "B", 210_000),
+        [REPLACE_ASKED],
+        [NEW, trade(30), replaced(160, 210_000)],
+        Then(S.PARTIALLY_FILLED, 160, 30, 130, 20.0, "B", 210_000),
     ),
     Life(
         "replaced to what is filled",
-        *([REPLACE_ASKED], [NEW, trade(60), replaced(60)], S.FILLED, 60, 60, 0, 20.0, "B"),
+        [REPLACE_ASKED],
+        [NEW, trade(60), replaced(60)],
+        Then(S.FILLED, 60, 60, 0, 20.0, "B"),
     ),
     Life(
         "replaced to more after it was filled",
-        *([REPLACE_ASKED], [NEW, trade(100), replaced(160)]),
-        *(S.PARTIALLY_FILLED, 160, 100, 60, 20.0, "B"),
+        [REPLACE_ASKED],
+        [NEW, trade(100), replaced(160)],
+        Then(S.PARTIALLY_FILLED, 160, 100, 60, 20.0, "B"),
     ),
     Life(
         "of two replaces the one reported last is in force",
         [REPLACE_ASKED, change("replace", REPLACE_2, ID, cl_ord_id="C", order_qty=80)],
         [NEW, replaced(60), replaced(80, PRICE, REPLACE_2, "C")],
-        *(S.NEW, 80, 0, 80, None, "C"),
+        Then(S.NEW, 80, 0, 80, None, "C"),
     ),
     Life(
         "one of two replaces is pending still",
         [REPLACE_ASKED, change("replace", REPLACE_2, ID, cl_ord_id="C", order_qty=80)],
         [NEW, replaced(60)],
-        *(S.PENDING_REPLACE, 60, 0, 60, None, "B"),
+        Then(S.PENDING_REPLACE, 60, 0, 60, None, "B"),
     ),
     Life(
-        "a replace is rejected",
-        *([REPLACE_ASKED], [NEW, REPLACE_REJECTED], S.NEW, 100, 0, 100),
+        "a replace is rejected", [REPLACE_ASKED], [NEW, REPLACE_REJECTED], Then(S.NEW, 100, 0, 100)
     ),
     Life(
         "a pending cancel outranks a pending replace",
         [REPLACE_ASKED, CANCEL_ASKED],
-        *([NEW, trade(30)], S.PENDING_CANCEL, 100, 30, 70, 20.0),
+        [NEW, trade(30)],
+        Then(S.PENDING_CANCEL, 100, 30, 70, 20.0),
     ),
 ]
 
@@ -144,11 +164,11 @@ LIVES = [
 def test_the_life_of_one_order(life: Life) -> None:
     requests = frame("requests", [new(ID), *life.requests])
     reports = frame("executions", executions(ID, *life.reports))
-    assert answer(requests, reports) == life[3:]
+    assert answer(requests, reports) == life.then
 
 
 def answer(requests: pl.DataFrame, reports: pl.DataFrame) -> tuple[object, ...]:
-    """What the definition says of the one order that there is, as the end of a :class:`Life`."""
+    """What the definition says of the one order that there is, as a :class:`Then`."""
     names = ("ord_status", "order_qty", "cum_qty", "leaves_qty", "avg_px", "cl_ord_id", "price")
     (row,) = status.statuses(requests, reports).select(names).iter_rows()
     return row

@@ -64,7 +64,7 @@ def assert_as_defined(system: CustomerSystem) -> None:
     """What a system answers is, to the last bit, what the definitions say of its records."""
     requests, reports = (system.tables[n].frame for n in ("requests", "executions"))
     defined = status.statuses(requests, reports)
-    answered = system.statuses().cast(dict(defined.schema))
+    answered = system.statuses().cast(defined.schema)
     assert answered.equals(defined), (answered, defined)
     balances = positions.positions(system.tables["postings"].frame, reports)
     assert system.positions().drop("reserved").equals(balances), (system.positions(), balances)
@@ -261,7 +261,7 @@ KEYS = st.lists(st.tuples(st.sampled_from(["c1", "c2", "s1"]), st.integers(0, 20
 def test_a_slot_is_given_to_each_id_once_and_stays_its_own(
     runs: list[list[tuple[str, int]]],
 ) -> None:
-    given_out, known = Slots(), {}
+    given_out, known = Slots(), dict[int, int]()
     for run in runs:
         asked = [record_id(*key) for key in run]
         for record, slot in zip(asked, given_out.of(ids(asked)).tolist(), strict=True):
@@ -283,7 +283,7 @@ def test_a_slot_is_given_to_each_id_once_and_stays_its_own(
 def test_a_pair_is_given_one_slot_and_knows_the_cash_of_its_account(
     runs: list[list[tuple[str, str]]],
 ) -> None:
-    pairs, known = Pairs(), {}
+    pairs, known = Pairs(), dict[tuple[str, str], int]()
     for run in runs:
         columns = [pa.array([row[i] for row in run], pa.utf8()) for i in (0, 1)]
         for pair, slot in zip(run, pairs.of(*columns).tolist(), strict=True):

@@ -37,10 +37,11 @@ class Names:
         for batch in waiting:
             keys = _keys(batch["account"], batch["cl_ord_id"])
             ids = batch["order_id"].to_pylist()
-            if not self._order_ids.keys().isdisjoint(keys):
-                lowest = (min(i, self._order_ids.get(k, i)) for k, i in zip(keys, ids, strict=True))
-                ids = list(lowest)
-            self._order_ids.update(zip(keys, ids, strict=True))
+            named = dict(zip(keys, ids, strict=True))
+            if len(named) < len(keys) or not self._order_ids.keys().isdisjoint(named):
+                for key, order_id in zip(keys, ids, strict=True):
+                    named[key] = min(order_id, named[key], self._order_ids.get(key, order_id))
+            self._order_ids.update(named)
 
 
 def _keys(accounts: pa.StringArray, cl_ord_ids: pa.StringArray) -> list[str]:

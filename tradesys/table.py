@@ -1,6 +1,6 @@
 """A dataset as one system holds it: the union of the logs that have reached it, and its file."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from tradesys.readable import readable
 from tradesys.records import SCHEMAS, Origin, origin, split_id
 from tradesys.topology import WRITER, Holding
 
-Rows = Sequence[dict[str, object]]
+Rows = Sequence[Mapping[str, object]]
 
 
 class Table:

@@ -59,10 +59,13 @@ class Venue(ABC):
 
     def untaken(self, requests: pa.RecordBatch) -> pa.RecordBatch:
         """Those of the requests that were never sent before; they count as sent from now."""
-        ids = requests["record_id"].to_pylist()
-        fresh = [i not in self._taken for i in ids]
-        self._taken.update(ids)
+        fresh = [self._take(request_id) for request_id in requests["record_id"].to_pylist()]
         return requests if all(fresh) else requests.filter(pa.array(fresh, pa.bool_()))
+
+    def _take(self, request_id: int) -> bool:
+        fresh = request_id not in self._taken
+        self._taken.add(request_id)
+        return fresh
 
     def report(self, batch: pa.RecordBatch) -> None:
         """Append reports to the venue's own record; it is as durable as a system's."""

@@ -201,7 +201,7 @@ class View:
                 self._ask(targets[replaces], requests[replaces], asked)
 
     def _ask(self, targets: Ints, requests: Ints, rows: pa.RecordBatch) -> None:
-        """Note replaces that wait for an answer, and what the orders may use if they are granted."""
+        """Note replaces that wait for an answer, and what orders may use if they are granted."""
         orders = self._orders
         np.add.at(orders.pending_replace, targets, 1)
         orders.order_qty[requests] = rows["order_qty"].to_numpy()
@@ -360,7 +360,7 @@ class View:
         np.add.at(balances.reserved, np.where(buys, balances.cash_pair[pair], pair), change)
 
     def _reserve_asked(self, slots: Ints, buys: NDArray[np.bool_], reserved: Ints) -> None:
-        """Raise what orders reserve to what replaces that wait for an answer would have them use."""
+        """Raise what orders reserve to what they may use if a replace that waits is granted."""
         orders = self._orders
         for at, slot in enumerate(slots.tolist()):
             requests = self._asked.get(slot, ())

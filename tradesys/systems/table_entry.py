@@ -159,14 +159,14 @@ class _Targets:
             if columns[name].null_count:
                 stated = columns[name]
                 if len(held):
-                    of_held = self.system.view.in_force_of(self.held[held])[name]
-                    stated = pa.concat_arrays([stated, pa.array(of_held)])
+                    in_force = self.system.view.in_force_of(self.held[held])[name]
+                    stated = pa.concat_arrays([stated, pa.array(in_force)])
                 of_order = pc.if_else(is_cancel, stated.take(take), None)
                 columns[name] = pc.coalesce(columns[name], of_order)
         return columns
 
     def in_use(self, rows: NDArray[np.intp]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """What the orders that these rows change reserve already, and have filled; 0 for a new one."""
+        """What the orders that these rows change reserve already, and have filled."""
         held = self.held[rows]
         if not held.any():
             return np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)

@@ -1,0 +1,304 @@
+"""The checks over all systems: each finds what it is for, and no other raises a false alarm.
+
+Goal: an audit that is true means something, since for each check there is a network that it fails.
+Method: a network in order is tampered with in memory, in one place, so that one check is false; the
+others must stay true, but for those that a table names beside it because the one entails the other.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from tests.build import PRICE, filled, network, submit
+from tradesys.arrow import with_columns
+from tradesys.audit import CHECKS, Audit, Check
+from tradesys.log import Chunk, Log
+from tradesys.network import Network
+from tradesys.systems.system import System
+
+PLACED = "every record is where the topology says"
+SAME = "replicas hold what their origin wrote"
+GAPLESS = "no record twice, no gap"
+AUTHORITY = "nothing written by the wrong kind of system"
+DEFINITION = "answers agree with the definition"
+AGREEMENT = "equal records give equal answers"
+ANSWERED = "every accepted request is answered"
+OVER_FILL = "no order is filled beyond its quantity"
+VENUE = "executions agree with the venue's record"
+CLEARED = "each fill is cleared exactly once"
+CONSERVED = "cash and shares conserve"
+
+
+@pytest.fixture
+def desk() -> Network:
+    """A network in order: an order filled, one open, one canceled."""
+    made = network(customers=2, streets=2)
+    filled(made, order_qty=30)
+    submit(made["c2"], order_qty=50)
+    canceled = submit(made["c1"], order_qty=40)
+    made.run()
+    made["c1"].cancel(canceled)
+    made.run()
+    assert made.audit().verdict
+    return made
+
+
+# What tampering is done with.
+
+
+def log_of(system: System, dataset: str, writer: System) -> Log:
+    return system.tables[dataset].logs[writer.origin.code]
+
+
+def rewrite(log: Log, batch: pa.RecordBatch) -> None:
+    """Make a log hold this instead of what it holds."""
+    log._chunks = [Chunk(0, batch)]
+    log.count = batch.num_rows
+
+
+def everything(log: Log) -> pa.RecordBatch:
+    batch = log.since(0)
+    assert batch is not None
+    return batch
+
+
+def everywhere(desk: Network, dataset: str, writer: System) -> list[Log]:
+    """The log of one origin at each system that holds it."""
+    return [
+        system.tables[dataset].logs[writer.origin.code]
+        for system in desk
+        if dataset in system.tables and writer.origin.code in system.tables[dataset].logs
+    ]
+
+
+def changed(batch: pa.RecordBatch, column: str, row: int, value: object) -> pa.RecordBatch:
+    """The batch with one value changed."""
+    values = batch[column].to_pylist()
+    values[row] = value
+    return with_columns(batch, **{column: pa.array(values, batch[column].type)})
+
+
+def change_everywhere(
+    desk: Network, dataset: str, writer: System, column: str, row: int, value: object
+) -> None:
+    for log in everywhere(desk, dataset, writer):
+        rewrite(log, changed(everything(log), column, row, value))
+
+
+def view_again(desk: Network) -> None:
+    """Every system's answers follow from the records that it holds now."""
+    for system in desk:
+        system.view = type(system.view)()
+        for dataset, table in system.tables.items():
+            for log in table.logs.values():
+                system.view.apply(dataset, everything(log))
+
+
+# A mutant for each check.
+
+
+def hide_from_a_replica(desk: Network) -> None:
+    """A replica has lost its last record, and all counts say that nothing is on its way."""
+    log = log_of(desk["c2"], "requests", desk["c1"])
+    rewrite(log, everything(log).slice(0, log.count - 1))
+    view_again(desk)
+    quiet = desk.behind().with_columns(behind=pl.lit(0))
+    desk.behind = lambda: quiet  # type: ignore[method-assign]
+
+
+def change_a_replica(desk: Network) -> None:
+    """A replica holds another name of an order than its origin wrote."""
+    log = log_of(desk["firm"], "requests", desk["c1"])
+    rewrite(log, changed(everything(log), "cl_ord_id", 0, "forged"))
+
+
+def invent_at_a_replica(desk: Network) -> None:
+    """A replica holds records of a system that wrote none."""
+    source = desk["c1"].tables["requests"].logs.pop(desk["c1"].origin.code)
+    assert source.count
+    view_again(desk)
+
+
+def repeat_a_record(desk: Network) -> None:
+    """An id is given to two records, at the origin and so everywhere."""
+    writer = desk.firm
+    ids = everything(log_of(desk.firm, "accounts", writer))["record_id"].to_pylist()
+    change_everywhere(desk, "accounts", writer, "record_id", 1, ids[0])
+
+
+def write_as_the_wrong_kind(desk: Network) -> None:
+    """The firm holds an account of which a customer-facing system says that it wrote it."""
+    log = Log(desk["c1"].origin.code, desk.firm.tables["accounts"].schema)
+    ids = pa.array(np.array([desk["c1"].origin.code << 48], np.uint64))
+    log.append(
+        with_columns(everything(log_of(desk.firm, "accounts", desk.firm))[:1], record_id=ids)
+    )
+    desk.firm.tables["accounts"].logs[log.code] = log
+
+
+def answer_wrongly(desk: Network) -> None:
+    """Every view has forgotten a fill in the same way."""
+    for system in desk.customers:
+        system.statuses()
+        system.view._orders.cum_qty[:] = 0
+
+
+def reserve_differently(desk: Network) -> None:
+    """Two systems with equal records tell an account of different means."""
+    desk["c2"].positions()
+    desk["c2"].view._pairs.balances.reserved[:] += 1
+
+
+def lose_an_order(desk: Network) -> None:
+    """An order was acknowledged, and the message to the street side was dropped."""
+    submit(desk["c1"], order_qty=20)
+    desk["c1"].outgoing()
+    desk.run()
+
+
+def fill_beyond(desk: Network) -> None:
+    """The market, and so everybody, reports an order of 30 as one of 20."""
+    street = desk.systems[desk.street_for("ALFA")]
+    reports = everything(desk.venue.reports)
+    first = reports["order_id"][0].as_py()
+    for row, order_id in enumerate(reports["order_id"].to_pylist()):
+        if order_id == first:
+            reports = changed(reports, "order_qty", row, 20)
+            change_everywhere(desk, "executions", street, "order_qty", row, 20)
+    rewrite(desk.venue.reports, reports)
+    view_again(desk)
+
+
+def forge_a_price(desk: Network) -> None:
+    """The street-side systems, and so all others, have another price than the market."""
+    reports = everything(desk.venue.reports)
+    rows = [i for i, kind in enumerate(reports["exec_type"].to_pylist()) if kind == "trade"]
+    rewrite(desk.venue.reports, changed(reports, "last_px", rows[0], PRICE + 1))
+
+
+def clear_another_account(desk: Network) -> None:
+    """A fill is posted to an account that did not trade."""
+    change_everywhere(desk, "postings", desk.firm, "account", 12, "bob")
+    view_again(desk)
+
+
+def clear_twice(desk: Network) -> None:
+    """The four legs of a fill are posted again."""
+    legs = everything(log_of(desk.firm, "postings", desk.firm))
+    again = legs.slice(12, 4)
+    first = legs["record_id"][-1].as_py() + 1
+    ids = pa.array(np.arange(first, first + 4, dtype=np.uint64))
+    desk.firm.commit("postings", with_columns(again, record_id=ids))
+    desk.run()
+
+
+def lose_a_leg(desk: Network) -> None:
+    """An opening balance has no other leg in the firm's capital."""
+    change_everywhere(desk, "postings", desk.firm, "amount", 1, 0)
+
+
+def lose_a_clearing_leg(desk: Network) -> None:
+    """A fill takes from the clearing account what it does not give to the customer."""
+    change_everywhere(desk, "postings", desk.firm, "amount", 13, 7)
+
+
+MUTANTS: list[tuple[Callable[[Network], None], set[str]]] = [
+    (hide_from_a_replica, {PLACED}),
+    (change_a_replica, {SAME}),
+    (invent_at_a_replica, {SAME, PLACED}),
+    (repeat_a_record, {GAPLESS}),
+    (write_as_the_wrong_kind, {AUTHORITY}),
+    (answer_wrongly, {DEFINITION}),
+    (reserve_differently, {AGREEMENT}),
+    (lose_an_order, {ANSWERED}),
+    (fill_beyond, {OVER_FILL}),
+    (forge_a_price, {VENUE}),
+    (clear_another_account, {CLEARED}),
+    (clear_twice, {CLEARED}),
+    (lose_a_leg, {CONSERVED}),
+    (lose_a_clearing_leg, {CONSERVED}),
+]
+
+
+@pytest.mark.parametrize(("tamper", "expected"), MUTANTS, ids=lambda m: getattr(m, "__name__", ""))
+def test_what_is_wrong_is_found_by_the_check_that_is_for_it(
+    desk: Network, tamper: Callable[[Network], None], expected: set[str]
+) -> None:
+    tamper(desk)
+    audit = desk.audit()
+    assert {check.name for check in audit.checks if check.verdict is False} == expected
+    assert audit.verdict is False
+    assert not audit
+    assert all(check.found for check in audit.checks if check.name in expected)
+
+
+def test_each_check_has_a_mutant() -> None:
+    assert set().union(*(expected for _, expected in MUTANTS)) == set(CHECKS)
+
+
+# True, false and unknown.
+
+
+def test_an_audit_of_a_network_in_order_is_true_and_looked_at_something(desk: Network) -> None:
+    audit = desk.audit()
+    assert bool(audit)
+    assert [check.name for check in audit.checks] == list(CHECKS)
+    assert all(check.evaluated and not check.found for check in audit.checks)
+
+
+@pytest.mark.parametrize("names", [("c1", "c2"), ("firm",), ("s1",), ("c1",)], ids=str)
+def test_what_is_on_its_way_is_unknown_until_the_link_is_mended(
+    desk: Network, names: tuple[str, ...]
+) -> None:
+    desk.partition(*names)
+    filled(desk, order_qty=10)
+    audit = desk.audit()
+    assert audit.verdict is None
+    assert not bool(audit)
+    assert {check.verdict for check in audit.checks} == {True, None}
+    desk.heal()
+    desk.run()
+    assert desk.audit().verdict is True
+
+
+def test_what_is_false_stays_false_while_a_link_is_cut(desk: Network) -> None:
+    desk.partition("c1", "c2")
+    submit(desk["c1"], order_qty=10)
+    change_a_replica(desk)
+    desk.run()
+    assert desk.audit().verdict is False
+
+
+def test_an_order_that_waits_for_its_street_side_system_makes_the_audit_unknown(
+    desk: Network,
+) -> None:
+    desk.partition("c1", desk.street_for("ALFA"))
+    submit(desk["c1"], order_qty=10)
+    desk.run()
+    verdicts = {check.name: check.verdict for check in desk.audit().checks}
+    assert verdicts[ANSWERED] is None
+
+
+def test_the_verdict_is_false_if_any_is_else_unknown_if_any_is_else_true() -> None:
+    checks = {verdict: Check(str(verdict), verdict, 1) for verdict in (True, False, None)}
+    for verdicts, expected in (
+        ((True, True), True),
+        ((True, None), None),
+        ((None, False, True), False),
+        ((), True),
+    ):
+        assert Audit(tuple(checks[v] for v in verdicts)).verdict is expected
+
+
+def test_an_audit_is_shown_as_text_and_as_a_frame(desk: Network) -> None:
+    lose_a_leg(desk)
+    audit = desk.audit()
+    assert f"FALSE  {CONSERVED}" in str(audit)
+    assert str(audit).endswith("FALSE  the audit")
+    assert audit.frame.columns == ["check", "verdict", "evaluated", "found"]
+    (row,) = audit.frame.filter(~pl.col("verdict")).to_dicts()
+    assert row["check"] == CONSERVED
+    assert "USD" in row["found"]

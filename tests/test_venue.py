@@ -1,0 +1,305 @@
+"""The market outside: a book that survives its process, and a tape that waits for its orders.
+
+Goal: whatever stops and starts, the market reports each event once, and a tape's fill never before
+its time nor before its order.
+Method: a venue that stopped anywhere is held against one that never stopped; tapes of few events.
+"""
+
+import itertools
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.build import NOON, PRICE, Row, batch, change, network, new, record_id, state, submit
+from tradesys.clock import ManualClock
+from tradesys.records import REPORTS, split_id
+from tradesys.tapes import Tape
+from tradesys.venue import BookVenue, TapeVenue, Venue
+
+CLOCK = ManualClock(NOON)
+
+
+def reports(venue: Venue, since: int = 0) -> list[Row]:
+    """What a venue has reported from a position on."""
+    found = venue.poll(since)
+    rows: list[Row] = found.to_pylist() if found else []
+    return rows
+
+
+def events(venue: Venue, since: int = 0) -> list[tuple[Any, ...]]:
+    """Of each report: ``exec_type``, the order's sequence, ``last_qty``."""
+    rows = reports(venue, since)
+    return [(r["exec_type"], split_id(r["order_id"])[1], r["last_qty"]) for r in rows]
+
+
+def c1(sequence: int) -> int:
+    return record_id("c1", sequence)
+
+
+def send(venue: Venue, *rows: Row) -> None:
+    venue.send(batch("requests", rows))
+
+
+# Any venue.
+
+
+TERMS_OF_TAPE = {"cl_ord_id": pl.String, "last_qty": pl.Int64, "last_px": pl.Int64}
+
+
+def tape(*fills: tuple[int, int, str, int]) -> Tape:
+    """A tape of these fills: event, seconds after noon, ``cl_ord_id``, quantity."""
+    frame = pl.DataFrame(
+        {
+            "event": pl.Series([f[0] for f in fills], dtype=pl.UInt32),
+            "ts": pl.Series([NOON + f[1] * 10**9 for f in fills], dtype=pl.Int64).cast(
+                pl.Datetime("ns", "UTC")
+            ),
+            "cl_ord_id": pl.Series([f[2] for f in fills], dtype=pl.String),
+            "last_qty": pl.Series([f[3] for f in fills], dtype=pl.Int64),
+            "last_px": pl.Series([PRICE for _ in fills], dtype=pl.Int64),
+        }
+    )
+    return Tape(pl.DataFrame(), frame, events=10, ignored={}, symbols=("ALFA",))
+
+
+def book_venue(folder: Path | None = None) -> Venue:
+    return BookVenue(clock=CLOCK, folder=folder)
+
+
+def tape_venue(folder: Path | None = None) -> Venue:
+    return TapeVenue(tape((3, 3, "A", 30)), clock=CLOCK, folder=folder)
+
+
+@pytest.fixture(params=[book_venue, tape_venue])
+def venue(request: pytest.FixtureRequest) -> Iterator[Venue]:
+    made: Venue = request.param()
+    yield made
+    made.close()
+
+
+def test_a_request_sent_again_changes_nothing(venue: Venue) -> None:
+    order, cancel = new(c1(0)), change("cancel", c1(1), c1(0), cl_ord_id="B")
+    send(venue, order, cancel)
+    before = reports(venue)
+    assert [row["exec_type"] for row in before] == ["new", "canceled"]
+    for again in ([order], [cancel], [order, cancel], [cancel, order]):
+        send(venue, *again)
+    assert reports(venue) == before
+
+
+def test_a_request_twice_in_one_message_is_taken_once(venue: Venue) -> None:
+    send(venue, new(c1(0)), new(c1(0)))
+    assert events(venue) == [("new", 0, 0)]
+
+
+def test_reports_are_numbered_from_0_by_the_venue_itself(venue: Venue) -> None:
+    for i in range(3):
+        send(venue, new(c1(i), cl_ord_id=f"N{i}"))
+    assert [row["record_id"] for row in reports(venue)] == [record_id("v", i) for i in range(3)]
+    assert events(venue, since=2) == [("new", 2, 0)]
+    assert venue.poll(3) is None
+
+
+def test_a_report_repeats_the_terms_of_its_order(venue: Venue) -> None:
+    terms: Row = {"account": "bob", "symbol": "DLTA", "side": "sell", "time_in_force": "gtc"}
+    send(venue, new(c1(0), cl_ord_id="N", order_qty=70, **terms))
+    (row,) = reports(venue)
+    assert {name: row[name] for name in terms} == terms
+    assert (row["order_qty"], row["price"], row["request_id"]) == (70, PRICE, c1(0))
+
+
+@pytest.mark.parametrize("make", [book_venue, tape_venue])
+def test_a_venue_opened_again_has_its_reports_and_knows_what_it_was_sent(
+    tmp_path: Path, make: Any
+) -> None:
+    one = make(tmp_path)
+    send(one, new(c1(0)))
+    before = reports(one)
+    one.close()
+    again = make(tmp_path)
+    send(again, new(c1(0)))
+    assert reports(again) == before
+    send(again, new(c1(1), cl_ord_id="N"))
+    assert events(again, since=1) == [("new", 1, 0)]
+    again.close()
+
+
+def test_no_requests_bring_no_reports(venue: Venue) -> None:
+    venue.send(batch("requests", []))
+    assert venue.poll(0) is None
+
+
+# The order book.
+
+
+def test_a_fill_is_reported_to_both_orders_with_the_terms_of_each() -> None:
+    venue = book_venue()
+    send(venue, new(c1(0), side="sell", account="bob", cl_ord_id="S"), new(c1(1), order_qty=30))
+    assert events(venue) == [("new", 0, 0), ("new", 1, 0), ("trade", 0, 30), ("trade", 1, 30)]
+    sold, bought = reports(venue, since=2)
+    assert (sold["account"], sold["cl_ord_id"], sold["order_qty"]) == ("bob", "S", 100)
+    assert (bought["account"], bought["cl_ord_id"], bought["order_qty"]) == ("alice", "A", 30)
+
+
+def test_an_order_that_was_replaced_is_reported_by_its_later_name() -> None:
+    venue = book_venue()
+    renamed = change("replace", c1(1), c1(0), cl_ord_id="B", order_qty=60)
+    send(venue, new(c1(0)), renamed, new(c1(2), side="sell", account="bob", cl_ord_id="S"))
+    filled = reports(venue)[-2]
+    assert (filled["exec_type"], filled["cl_ord_id"], filled["request_id"]) == ("trade", "B", c1(1))
+    assert filled["order_qty"] == 60
+
+
+def test_symbols_do_not_meet() -> None:
+    venue = book_venue()
+    send(venue, new(c1(0), side="sell", symbol="ALFA"), new(c1(1), symbol="DLTA"))
+    assert [kind for kind, _, _ in events(venue)] == ["new", "new"]
+
+
+def random_requests(seed: int, count: int) -> list[Row]:
+    """Requests in two symbols over few prices, so that orders meet; some change what is closed."""
+    chance, rows = random.Random(seed), list[Row]()
+    for i in range(count):
+        orders = [row for row in rows if row["record_id"] == row["order_id"]]
+        kind = chance.choice(["new", "new", "cancel", "replace"]) if orders else "new"
+        terms: Row = {"cl_ord_id": f"N{i}", "order_qty": chance.randint(1, 9)}
+        terms["price"] = PRICE + chance.randint(-2, 2)
+        if kind == "new":
+            terms |= {n: chance.choice(v) for n, v in CHOICES.items()}
+            terms["price"] = None if terms["ord_type"] == "market" else terms["price"]
+            rows.append(new(c1(i), **terms))
+        else:
+            about = chance.choice(orders)
+            same = {n: about[n] for n in ("account", "symbol", "side", "ord_type")}
+            terms["price"] = None if about["ord_type"] == "market" else terms["price"]
+            rows.append(change(kind, c1(i), about["order_id"], **same | terms))
+    return rows
+
+
+CHOICES = {
+    "account": ["alice", "bob"],
+    "symbol": ["ALFA", "DLTA"],
+    "side": ["buy", "sell"],
+    "ord_type": ["limit", "limit", "limit", "market"],
+    "time_in_force": ["day", "gtc", "ioc", "fok"],
+}
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 2**16), st.integers(1, 60), st.data())
+def test_a_book_opened_again_goes_on_as_if_it_had_never_stopped(
+    seed: int, count: int, data: st.DataObject
+) -> None:
+    rows = random_requests(seed, count)
+    cuts = sorted(data.draw(st.sets(st.integers(0, count), max_size=4)) | {0, count})
+    whole = BookVenue(clock=CLOCK)
+    with TemporaryDirectory() as folder:
+        for start, stop in itertools.pairwise(cuts):
+            stopped = BookVenue(clock=CLOCK, folder=Path(folder))
+            for venue in (whole, stopped):
+                send(venue, *rows[start:stop])
+            assert reports(stopped) == reports(whole)
+            stopped.close()
+        again = BookVenue(clock=CLOCK, folder=Path(folder))
+        for symbol in ("ALFA", "DLTA"):
+            assert again.books[symbol].depth(99) == whole.books[symbol].depth(99)
+        again.close()
+
+
+# The tape.
+
+
+def test_a_fill_is_reported_when_its_time_has_come_and_not_before() -> None:
+    venue = TapeVenue(tape((3, 3, "A", 30), (5, 5, "A", 70)), clock=CLOCK)
+    send(venue, new(c1(0)))
+    seen = []
+    for event in range(8):
+        venue.advance(event)
+        seen.append([qty for kind, _, qty in events(venue) if kind == "trade"])
+    assert seen == [[]] * 4 + [[30]] * 2 + [[30, 70]] * 2
+
+
+def test_a_fill_whose_order_is_late_is_reported_when_the_order_arrives() -> None:
+    venue = TapeVenue(tape((3, 3, "A", 30), (5, 5, "B", 70)), clock=CLOCK)
+    venue.advance(9)
+    assert reports(venue) == []
+    send(venue, new(c1(0), cl_ord_id="B"))
+    assert events(venue) == [("new", 0, 0), ("trade", 0, 70)]
+    send(venue, new(c1(1), cl_ord_id="A"))
+    assert events(venue, since=2) == [("new", 1, 0), ("trade", 1, 30)]
+
+
+def test_a_fill_is_reported_once_however_often_the_tape_is_advanced_or_the_order_sent() -> None:
+    venue = TapeVenue(tape((3, 3, "A", 30)), clock=CLOCK)
+    for _ in range(2):
+        send(venue, new(c1(0)))
+        for _ in range(2):
+            venue.advance(4)
+            venue.poll(0)
+    assert events(venue) == [("new", 0, 0), ("trade", 0, 30)]
+
+
+def test_a_fill_carries_the_tapes_time_price_and_quantity_and_the_orders_terms() -> None:
+    venue = TapeVenue(tape((3, 3, "A", 30)), clock=CLOCK)
+    send(venue, new(c1(0), account="bob", side="sell"))
+    venue.advance(4)
+    found = venue.poll(1)
+    assert found is not None
+    assert found["ts"].cast(pa.int64()).to_pylist() == [NOON + 3 * 10**9]
+    (row,) = reports(venue, since=1)
+    assert (row["last_qty"], row["last_px"], row["account"], row["side"]) == (
+        30,
+        PRICE,
+        "bob",
+        "sell",
+    )
+
+
+def test_a_fill_after_a_replace_carries_the_later_name_and_terms() -> None:
+    venue = TapeVenue(tape((3, 3, "A", 30)), clock=CLOCK)
+    send(venue, new(c1(0)), change("replace", c1(1), c1(0), cl_ord_id="B", order_qty=60))
+    venue.advance(4)
+    (row,) = reports(venue, since=2)
+    assert (row["cl_ord_id"], row["request_id"], row["order_qty"]) == ("B", c1(1), 60)
+
+
+@given(st.lists(st.sampled_from(["send", "advance", "poll"]), max_size=12))
+def test_times_of_reports_never_go_back(actions: list[str]) -> None:
+    fills = [(i, i, f"N{i % 4}", 10) for i in range(6)]
+    venue = TapeVenue(tape(*fills), clock=CLOCK)
+    for i, action in enumerate(actions):
+        if action == "send":
+            send(venue, new(c1(i), cl_ord_id=f"N{i % 4}", ts=NOON + i * 10**9))
+        elif action == "advance":
+            venue.advance(i)
+        else:
+            venue.poll(0)
+    found = venue.reports.table()
+    times = found["ts"].cast(pa.int64()).to_pylist()
+    assert times == sorted(times)
+    assert found.schema == REPORTS
+
+
+def test_a_tape_in_a_network_fills_what_was_held_up_by_a_link() -> None:
+    def market(*, clock: Any, folder: Path | None) -> TapeVenue:
+        return TapeVenue(tape((3, 3, "A", 30)), clock=clock, folder=folder)
+
+    desk = network(venue=market)
+    assert isinstance(desk.venue, TapeVenue)
+    desk.partition("c1", "s1")
+    order = submit(desk["c1"], cl_ord_id="A")
+    desk.venue.advance(9)
+    desk.run()
+    assert state(desk["c1"], order) == ("pending_new", 100, 0, 100)
+    desk.heal()
+    desk.run()
+    assert state(desk["c1"], order) == ("partially_filled", 100, 30, 70)
+    assert desk.audit().verdict
