@@ -382,7 +382,7 @@ def test_a_file_without_events_is_refused(tmp_path: Path) -> None:
     [
         (NAME, b"\xff\xfe"),
         (NAME + ".gz", NEW.encode()),
-        (NAME + ".gz", gzip.compress(NEW.encode() * 100)[:-9]),
+        (NAME + ".gz", gzip.compress(NEW.encode() * 100, mtime=0)[:-9]),
         ("ALFA_message_10.parquet", b"PAR1"),
     ],
 )
