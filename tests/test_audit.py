@@ -26,6 +26,7 @@ AUTHORITY = "nothing written by the wrong kind of system"
 DEFINITION = "answers agree with the definition"
 AGREEMENT = "equal records give equal answers"
 ANSWERED = "every accepted request is answered"
+REFERRED = "every request that was answered is held"
 OVER_FILL = "no order is filled beyond its quantity"
 VENUE = "executions agree with the venue's record"
 CLEARED = "each fill is cleared exactly once"
@@ -159,6 +160,12 @@ def lose_an_order(desk: Network) -> None:
     desk.run()
 
 
+def lose_a_cancel(desk: Network) -> None:
+    """A cancel was answered, and the only system that held it lost its disk."""
+    for log in everywhere(desk, "requests", desk["c1"]):
+        rewrite(log, everything(log).slice(0, log.count - 1))
+
+
 def fill_beyond(desk: Network) -> None:
     """The market, and so everybody, reports an order of 30 as one of 20."""
     street = desk.systems[desk.street_for("ALFA")]
@@ -214,6 +221,7 @@ MUTANTS: list[tuple[Callable[[Network], None], set[str]]] = [
     (answer_wrongly, {DEFINITION}),
     (reserve_differently, {AGREEMENT}),
     (lose_an_order, {ANSWERED}),
+    (lose_a_cancel, {REFERRED}),
     (fill_beyond, {OVER_FILL}),
     (forge_a_price, {VENUE}),
     (clear_another_account, {CLEARED}),

@@ -245,7 +245,7 @@ def executed_in_files(root: Path, request: Order) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for number, street in enumerate(SYMBOLS, start=1):
         for record in in_file(root, street, AUTHORITATIVE, "executions"):
-            written_here = int(str(record["record_id"])) >> 48 == S << 14 | number << 6
+            written_here = int(str(record["record_id"])) >> 48 == S << 14 | number << 8
             if written_here and record["request_id"] == request.record_id:
                 found.setdefault(street, []).append(str(record["exec_type"]))
     return found

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from tests.build import run_of
 from tradesys.errors import DamagedError, StorageError
-from tradesys.log import LogFile
+from tradesys.logfile import LogFile
 from tradesys.records import POSTINGS, REQUESTS
 
 Received = list[tuple[int, pa.RecordBatch]]
@@ -79,7 +79,7 @@ def closed_file(path: Path) -> bytes:
 # What was appended is read back.
 
 
-@given(st.lists(st.tuples(st.integers(0, 10**19 - 1), st.integers(1, 40)), max_size=8))
+@given(st.lists(st.tuples(st.integers(0, 2**63 - 1), st.integers(1, 40)), max_size=8))
 def test_what_was_appended_is_read_back_with_its_time_and_the_same_head(
     appended: list[tuple[int, int]],
 ) -> None:
@@ -224,7 +224,8 @@ def test_what_a_crash_left_half_written_is_kept_beside_the_file(path: Path) -> N
     data = closed_file(path)
     path.write_bytes(data[: ENDS[2] + 50])
     assert read(path) == RECEIVED[:2]
-    assert path.with_suffix(".torn").read_bytes() == data[ENDS[2] : ENDS[2] + 50]
+    (aside,) = path.parent.glob("*.torn")
+    assert aside.read_bytes() == data[ENDS[2] : ENDS[2] + 50]
 
 
 def test_what_follows_a_torn_tail_is_appended_where_it_was_cut(path: Path) -> None:
@@ -236,20 +237,38 @@ def test_what_follows_a_torn_tail_is_appended_where_it_was_cut(path: Path) -> No
 @pytest.mark.parametrize(
     "foreign", [b"once upon a time, there was a file", b"ARROW1\0\0" * 500], ids=["text", "arrow"]
 )
-def test_a_foreign_file_is_refused_and_left_as_it_is(path: Path, foreign: bytes) -> None:
+def test_a_foreign_file_is_set_aside_as_it_is(path: Path, foreign: bytes) -> None:
     path.parent.mkdir(parents=True)
     path.write_bytes(foreign)
-    with pytest.raises(DamagedError) as raised:
-        LogFile(path, REQUESTS)
-    assert (raised.value.path, raised.value.offset) == (str(path), 0)
-    assert path.read_bytes() == foreign
+    file = LogFile(path, REQUESTS)
+    assert file.damage is not None
+    assert (file.damage.path, file.damage.offset, file.damage.torn) == (path, 0, False)
+    assert file.damage.aside.read_bytes() == foreign
+    assert list(file.stored()) == []
+    file.close()
 
 
-def test_a_file_of_another_dataset_is_refused_and_left_as_it_is(path: Path) -> None:
+def test_a_file_of_another_dataset_is_set_aside_as_it_is(path: Path) -> None:
     data = closed_file(path)
-    with pytest.raises(DamagedError, match="schema"):
-        LogFile(path, POSTINGS)
-    assert path.read_bytes() == data
+    file = LogFile(path, POSTINGS)
+    assert file.damage is not None
+    assert file.damage.aside.read_bytes() == data
+    file.close()
+
+
+def test_a_file_of_another_owner_is_taken_for_damaged(path: Path) -> None:
+    LogFile(path, REQUESTS, owner="c1/authoritative/requests").close()
+    file = LogFile(path, REQUESTS, owner="c2/authoritative/requests")
+    assert file.damage is not None
+    file.close()
+
+
+def test_a_file_of_a_later_version_is_refused_and_left_as_it_is(path: Path) -> None:
+    later = closed_file(path).replace(b"tradesys-format-2", b"tradesys-format-9")
+    path.write_bytes(later)
+    with pytest.raises(StorageError, match="format 9; this version reads up to format 2"):
+        LogFile(path, REQUESTS)
+    assert path.read_bytes() == later
 
 
 def test_a_folder_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:

@@ -13,7 +13,18 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from tests.build import contents, filled, network, record_id, run_of, state, submit
+from tests.build import (
+    PRICE,
+    batch,
+    contents,
+    executions,
+    filled,
+    network,
+    record_id,
+    run_of,
+    state,
+    submit,
+)
 from tradesys.errors import InvalidValue, NotYetReplicated, ReadOnlyError, SchemaError, StorageError
 from tradesys.network import Network
 from tradesys.records import SCHEMAS, parse_origin
@@ -229,6 +240,23 @@ def test_an_answer_says_on_which_records_it_rests(desk: Network) -> None:
     answer = desk["c2"].status(order)
     assert answer.system == "c2"
     assert answer.positions == {"requests": {"c1": 2}, "executions": {"s1": 4}}
+
+
+# Clearing.
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["at once", "one after the other"])
+def test_a_fill_that_two_street_side_systems_report_is_cleared_once(*, together: bool) -> None:
+    firm = network(streets=2).firm
+    postings = len(firm.tables["postings"])
+    fill = {"exec_type": "trade", "last_qty": 30, "last_px": PRICE}
+    cleared = 0
+    for system in ("s1", "s2"):
+        reports = executions(record_id("c1", 0), fill, system=system)
+        firm.receive("executions", batch("executions", reports))
+        cleared += 0 if together else firm.clear()
+    assert cleared + firm.clear() == 1
+    assert len(firm.tables["postings"]) == postings + 4
 
 
 # A disk that refuses.

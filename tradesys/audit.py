@@ -13,6 +13,7 @@ import polars as pl
 
 from tradesys import positions, status
 from tradesys.records import CURRENCY, format_id, origin
+from tradesys.replication import Link
 from tradesys.topology import WRITER, WRITES
 
 if TYPE_CHECKING:
@@ -84,36 +85,40 @@ def audit(network: "Network") -> Audit:
 
 
 def _placed(network: "Network") -> Finding:
-    """Every record that a system wrote is where the topology says, and is the same there."""
+    """Every record that a system wrote is where the topology says."""
     found, evaluated = [], 0
-    for link in network.links:
-        code = link.source.origin.code
-        for dataset in WRITES[link.route.writer]:
-            own = link.source.tables[dataset].logs.get(code)
-            other = link.target.tables[dataset].logs.get(code)
-            count, held = (log.count if log else 0 for log in (own, other))
-            evaluated += count
-            if held != count:
-                names = f"{link.target.name} holds", f"{dataset} of {link.source.name}"
-                found.append(f"{names[0]} {held} of {count} {names[1]}")
+    for link, dataset, code in _copies(network):
+        count = link.source.tables[dataset].count(code)
+        held = link.target.tables[dataset].count(code)
+        evaluated += count
+        if held != count:
+            holder = f"{link.target.name} holds {held:,} of {count:,}"
+            found.append(f"{holder} {dataset} of {origin(code)}")
     return evaluated, found, True
 
 
 def _same(network: "Network") -> Finding:
     """No replica holds a record that differs from its origin's, or that its origin never wrote."""
     found, evaluated = [], 0
-    for link in network.links:
-        code = link.source.origin.code
-        for dataset in WRITES[link.route.writer]:
-            other = link.target.tables[dataset].logs.get(code)
-            if other is None:
-                continue
-            own = link.source.tables[dataset].logs.get(code)
-            evaluated += other.count
-            mine = own.table().slice(0, other.count) if own else None
-            if mine is None or not mine.equals(other.table()):
-                found.append(f"{link.target.name}'s {dataset} of {link.source.name} differ")
+    for link, dataset, code in _copies(network):
+        other = link.target.tables[dataset].logs.get(code)
+        if other is None:
+            continue
+        own = link.source.tables[dataset].logs.get(code)
+        evaluated += other.count
+        mine = own.table().slice(0, other.count) if own else None
+        if mine is None or not mine.equals(other.table()):
+            found.append(f"{link.target.name}'s {dataset} of {origin(code)} differ")
     return evaluated, found, False
+
+
+def _copies(network: "Network") -> Iterator[tuple[Link, str, int]]:
+    """Each log that a link carries: of every incarnation of the source that either side knows."""
+    for link in network.links:
+        for dataset in WRITES[link.route.writer]:
+            known = {*link.source.tables[dataset].logs, *link.target.tables[dataset].logs}
+            for code in sorted(filter(link.source.wrote, known)):
+                yield link, dataset, code
 
 
 def _gapless(network: "Network") -> Finding:
@@ -238,10 +243,24 @@ def _answered(network: "Network") -> Finding:
     """Every accepted request was answered by a street-side system."""
     found, evaluated = [], 0
     for system in network.customers:
-        evaluated += system.tables["requests"].count(system.origin.code)
+        evaluated += sum(
+            system.tables["requests"].count(code) for code in system.own_codes("requests")
+        )
         for batch in system.unanswered():
             found += [f"{format_id(i)} has no answer" for i in batch["record_id"].to_pylist()]
     return evaluated, found, True
+
+
+def _referred(network: "Network") -> Finding:
+    """Every request that an execution answers is held: what is not was lost with its system."""
+    held: set[int] = set()
+    for system in network.customers:
+        held.update(system.tables["requests"].frame["record_id"])
+    names = ("request_id", "order_id")
+    executions = [s.tables["executions"].frame.select(names) for s in network.streets]
+    answered = pl.concat(executions).unique()
+    asked = {*answered["request_id"], *answered["order_id"]}
+    return len(asked), [f"{format_id(i)} is held by nobody" for i in sorted(asked - held)], True
 
 
 def _over_fills(network: "Network") -> Finding:
@@ -266,6 +285,7 @@ CHECKS: dict[str, Callable[["Network"], Finding]] = {
     "answers agree with the definition": _definition,
     "equal records give equal answers": _agreement,
     "every accepted request is answered": _answered,
+    "every request that was answered is held": _referred,
     "no order is filled beyond its quantity": _over_fills,
     "executions agree with the venue's record": _venue,
     "each fill is cleared exactly once": _cleared,

@@ -6,6 +6,7 @@ quiet.
 
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -21,11 +22,13 @@ from tradesys.audit import Audit, audit
 from tradesys.clock import Clock, wall_clock
 from tradesys.errors import InvalidValue, StorageError
 from tradesys.records import PRICE_SCALE, Kind, Origin, parse_origin
+from tradesys.recovery import Recovered, recover
 from tradesys.replication import Link, behind, links, replicate
 from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.firm import FirmSystem
 from tradesys.systems.street import StreetSystem
 from tradesys.systems.system import System
+from tradesys.topology import WRITES
 from tradesys.venue import BookVenue, Venue
 
 
@@ -66,8 +69,8 @@ class _Cuts:
 class Network:
     """Customer-facing systems ``c1…``, street-side systems ``s1…``, and ``firm``, in one process.
 
-    :param customers: how many customer-facing systems, 1 to 255.
-    :param streets: how many street-side systems, 1 to 255.
+    :param customers: how many customer-facing systems, 1 to 63.
+    :param streets: how many street-side systems, 1 to 63.
     :param firm: what the firm's books say at first.
     :param data: the folder that holds every system's files. An acknowledged order is then on disk.
         A folder that holds a network already is opened and goes on from there. None keeps all in
@@ -95,8 +98,8 @@ class Network:
         clock: Clock = wall_clock,
     ) -> None:
         for name, count in (("customers", customers), ("streets", streets)):
-            if not 1 <= count <= 255:
-                raise InvalidValue(name, count, "a number from 1 to 255")
+            if not 1 <= count <= 63:
+                raise InvalidValue(name, count, "a number from 1 to 63")
         self.data = Path(data) if data is not None else None
         self.clock = clock
         self._cuts = _Cuts()
@@ -154,6 +157,12 @@ class Network:
     def streets(self) -> list[StreetSystem]:
         """The street-side systems."""
         return [s for s in self if isinstance(s, StreetSystem)]
+
+    @property
+    def firm(self) -> FirmSystem:
+        """The firm-side system."""
+        (firm,) = (s for s in self if isinstance(s, FirmSystem))
+        return firm
 
     # ---- carrying
 
@@ -221,6 +230,26 @@ class Network:
             if one is not None and not (one in pair and (not others or pair & set(others)))
         }
 
+    def lose_disk(self, name: str) -> Recovered:
+        """Take a system's files away, all that it knows with them, and bring it back.
+
+        It comes back as a new incarnation, with what had reached those it can reach. What had
+        reached nobody is lost; the audit names what others knew of it.
+        """
+        system = self[name]
+        system.close()
+        if system.folder:
+            shutil.rmtree(system.folder)
+        for pair, batches in self._undelivered.items():
+            if name in pair:
+                batches.clear()
+        self._add(self._system(system.origin._replace(incarnation=0)))
+        self.systems[name].origin = system.origin
+        self.links = links(list(self.systems.values()))
+        (recovered,) = self._recover({name})
+        self.recovered.append(recovered)
+        return recovered
+
     def cut(self, one: str, other: str) -> bool:
         """Whether two systems cannot reach each other now."""
         return self._cuts.between(one, other)
@@ -270,28 +299,46 @@ class Network:
             _check_counts(self.data, customers, streets)
         clock, folder = self.clock, self.data
         self.venue = venue(clock=clock, folder=folder)
-        for number in range(1, customers + 1):
-            self._add(CustomerSystem(Origin(Kind.CUSTOMER, number), clock=clock, folder=folder))
-        for number in range(1, streets + 1):
-            self._add(self._street(number))
-        self.firm = FirmSystem(Origin(Kind.FIRM), clock=clock, folder=folder)
-        self._add(self.firm)
+        for kind, count in ((Kind.CUSTOMER, customers), (Kind.STREET, streets), (Kind.FIRM, 1)):
+            for number in range(1, count + 1):
+                self._add(self._system(Origin(kind, number)))
         self.links = links(list(self.systems.values()))
+        self.recovered = self._recover(self._lost())
         if not len(self.firm.tables["accounts"]):
             self._open_books(books)
 
     def _add(self, system: System) -> None:
         self.systems[system.name] = system
 
-    def _street(self, number: int) -> StreetSystem:
-        name = f"s{number}"
+    def _system(self, origin: Origin) -> System:
+        """A system of the kind that its origin says, with what its files hold."""
+        clock, folder, name = self.clock, self.data, origin.system
+        if origin.kind is Kind.CUSTOMER:
+            return CustomerSystem(origin, clock=clock, folder=folder)
+        if origin.kind is Kind.FIRM:
+            return FirmSystem(origin, clock=clock, folder=folder)
         return StreetSystem(
-            Origin(Kind.STREET, number),
-            clock=self.clock,
-            folder=self.data,
+            origin,
+            clock=clock,
+            folder=folder,
             venue=self.venue,
             owns=lambda symbol: self.street_for(symbol) == name,
         )
+
+    def _lost(self) -> set[str]:
+        """The systems whose own files are new, in a folder where others are not."""
+        own = {s.name: [file for d in WRITES[s.kind] if (file := s.tables[d].file)] for s in self}
+        new = {name for name, files in own.items() if any(file.is_new for file in files)}
+        return set() if len(new) == len(own) else new
+
+    def _recover(self, lost: set[str]) -> list[Recovered]:
+        """Bring back the systems that lost records; orders not answered are sent again."""
+        recovered = recover(list(self), lost, lambda one, other: not self.cut(one, other))
+        for each in recovered:
+            system = self.systems[each.system]
+            if isinstance(system, CustomerSystem):
+                system.send_again()
+        return recovered
 
     def _open_books(self, books: OpeningBooks) -> None:
         self.firm.list_instruments(

@@ -231,7 +231,7 @@ class Origin(NamedTuple):
     """A system *and its incarnation*: one writer of records.
 
     A system that lost its disk comes back as the next incarnation, so that no id is given twice.
-    ``number`` counts from 1 to 255 within a kind, ``incarnation`` from 0 to 63.
+    ``number`` counts from 1 to 63 within a kind, ``incarnation`` from 0 to 255.
     """
 
     kind: Kind
@@ -246,7 +246,7 @@ class Origin(NamedTuple):
     @property
     def code(self) -> int:
         """The 16-bit number in the high bits of every record id of this origin."""
-        return self.kind << 14 | self.number << 6 | self.incarnation
+        return self.kind << 14 | self.number << 8 | self.incarnation
 
     def __str__(self) -> str:
         return self.system + (f".{self.incarnation}" if self.incarnation else "")
@@ -254,7 +254,7 @@ class Origin(NamedTuple):
 
 def origin(code: int) -> Origin:
     """The origin that a 16-bit ``code`` stands for."""
-    return Origin(Kind(code >> 14), code >> 6 & 0xFF, code & 0x3F)
+    return Origin(Kind(code >> 14), code >> 8 & 0x3F, code & 0xFF)
 
 
 def parse_origin(text: str) -> Origin:
@@ -268,7 +268,7 @@ def parse_origin(text: str) -> Origin:
         kind = next(kind for kind, prefix in _PREFIX.items() if prefix == letters)
         found = Origin(kind, int(number or 1), int(incarnation or 0))
         # Only what an origin writes of itself names it: there is one text for each.
-        if found.number in range(1, 256) and found.incarnation < 64 and str(found) == text:
+        if 1 <= found.number < 64 and found.incarnation < 256 and str(found) == text:
             return found
     raise InvalidValue("system", text, "a name like c1, s2 or firm")
 

@@ -8,6 +8,7 @@ remember about a transfer that failed.
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from tradesys.framing import NO_HEAD
 from tradesys.systems.system import System
 from tradesys.topology import ROUTES, WRITES, Route
 
@@ -33,21 +34,38 @@ def links(systems: Sequence[System]) -> list[Link]:
 
 def behind(link: Link) -> int:
     """How many records the source wrote that the target does not hold."""
-    code = link.source.origin.code
     return sum(
         link.source.tables[dataset].count(code) - link.target.tables[dataset].count(code)
         for dataset in WRITES[link.route.writer]
+        for code in link.source.own_codes(dataset)
     )
 
 
 def replicate(link: Link) -> int:
-    """Bring the target up to what the source itself has written; gives how many records moved."""
+    """Bring the target up to what the source itself has written; gives how many records moved.
+
+    A source that has lost a disk is first given back what it had written before, as far as the
+    target holds it.
+    """
     source, target, route = link
-    code = source.origin.code
+    moved = _give_back(link) if source.origin.incarnation else 0
+    for dataset in WRITES[route.writer]:
+        table = source.tables[dataset]
+        for code in source.own_codes(dataset):
+            batch = table.logs[code].since(target.tables[dataset].count(code))
+            if batch is not None:
+                head = table.file.synced_head if table.file else NO_HEAD
+                moved += target.receive(dataset, batch, origin_head=head)
+    return moved
+
+
+def _give_back(link: Link) -> int:
+    """Give a source the records of its earlier incarnations that only the target holds."""
+    source, target, route = link
     moved = 0
     for dataset in WRITES[route.writer]:
-        log = source.tables[dataset].logs.get(code)
-        batch = log.since(target.tables[dataset].count(code)) if log else None
-        if batch is not None:
-            moved += target.receive(dataset, batch)
+        for code, log in sorted(target.tables[dataset].logs.items()):
+            if source.wrote(code) and code != source.origin.code:
+                batch = log.since(source.tables[dataset].count(code))
+                moved += source.receive(dataset, batch) if batch is not None else 0
     return moved

@@ -1,19 +1,26 @@
 """A dataset as one system holds it: the union of the logs that have reached it, and its file."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
 
+from tradesys.arrivals import Arrivals, arrival_of
 from tradesys.errors import ReadOnlyError
-from tradesys.log import Log, LogFile
+from tradesys.framing import NO_HEAD
+from tradesys.log import Log
+from tradesys.logfile import LogFile
 from tradesys.readable import readable
 from tradesys.records import SCHEMAS, Origin, origin, split_id
 from tradesys.topology import WRITER, Holding
 
 Rows = Sequence[Mapping[str, object]]
+
+
+_LOAD_ROWS = 4096
 
 
 class Table:
@@ -39,11 +46,11 @@ class Table:
         self.schema = SCHEMAS[dataset]
         self.logs: dict[int, Log] = {}
         self._write = write
-        self.file = (
-            LogFile(folder / owner.system / holding / f"{dataset}.arrows", self.schema)
-            if folder
-            else None
-        )
+        self.file: LogFile | None = None
+        if folder:
+            path = folder / owner.system / holding / f"{dataset}.arrows"
+            self.file = LogFile(path, self.schema, owner=f"{owner.system}/{holding}/{dataset}")
+        self.arrivals = self.file.arrivals if self.file else Arrivals()
 
     def __len__(self) -> int:
         return sum(log.count for log in self.logs.values())
@@ -94,18 +101,48 @@ class Table:
         """An empty log of the origin with this 16-bit code."""
         return Log(code, self.schema)
 
+    def load(self) -> Iterator[pa.RecordBatch]:
+        """Take in what the file held when it was opened; gives it, tiny batches put together."""
+        waiting: dict[int, list[pa.RecordBatch]] = {}
+        rows: Counter[int] = Counter()
+        for stored in self.file.stored() if self.file else ():
+            code, _ = split_id(stored.batch.column(0)[0].as_py())
+            waiting.setdefault(code, []).append(stored.batch)
+            rows[code] += stored.batch.num_rows
+            if rows[code] >= _LOAD_ROWS:
+                yield self._loaded(code, waiting.pop(code))
+                rows[code] = 0
+        for code, batches in waiting.items():
+            yield self._loaded(code, batches)
+
+    def _loaded(self, code: int, batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+        batch = batches[0] if len(batches) == 1 else pa.concat_batches(batches)
+        self.logs.setdefault(code, self.new_log(code)).append(batch)
+        return batch
+
+    def read(self, code: int, start: int, rows: int) -> pa.RecordBatch:
+        """So many records of an origin (its 16-bit code), from a position on."""
+        return self.logs[code].since(start, rows)
+
     def count(self, code: int) -> int:
         """How many records of the origin with this 16-bit code are held."""
         log = self.logs.get(code)
         return log.count if log else 0
 
     def apply(
-        self, batch: pa.RecordBatch, received_at: int, *, durable: bool = False
+        self,
+        batch: pa.RecordBatch,
+        received_at: int,
+        *,
+        durable: bool = False,
+        origin_head: bytes = NO_HEAD,
     ) -> pa.RecordBatch | None:
         """Take in a run of records of one origin; gives back what was new, None when nothing was.
 
         What is known is dropped; a gap is refused; so applying is safe to repeat. ``durable`` asks
-        that the records be on disk before anybody can see them.
+        that the records be on disk before anybody can see them. ``origin_head`` is the digest that
+        the origin's file had reached when they were fetched from it: kept, so that a history that
+        is rewritten later shows.
 
         :raises ReadOnlyError: the records' origin is of a kind that may not write this dataset.
         :raises GapError: records before these are missing.
@@ -125,7 +162,11 @@ class Table:
         if new is None:
             return None
         if self.file:
-            self.file.append(new, received_at, durable=durable)
+            self.file.append(new, received_at, durable=durable, origin_head=origin_head)
+        else:
+            self.arrivals.append(arrival_of(new, received_at))
         log.append(new)
         self.logs[code] = log
+        if self.file and self.file.is_full:
+            self.file.seal(self.read)
         return new

@@ -18,7 +18,9 @@ import pyarrow as pa
 from tradesys.arrow import batch_of, rows_of, with_columns
 from tradesys.book import OrderBook, Report
 from tradesys.clock import Clock
-from tradesys.log import Log, LogFile
+from tradesys.errors import DamagedError
+from tradesys.log import Log
+from tradesys.logfile import LogFile
 from tradesys.records import REPORTS, ExecType, Kind, Origin, RequestType, make_id
 from tradesys.tapes import Tape
 
@@ -38,7 +40,7 @@ class Venue(ABC):
         self.clock = clock
         self.origin = Origin(Kind.VENUE)
         self.reports = Log(self.origin.code, REPORTS)
-        self.file = LogFile(folder / "venue" / "reports.arrows", REPORTS) if folder else None
+        self.file = _file(folder) if folder else None
         self._taken: set[int] = set()
         for stored in self.file.stored() if self.file else ():
             self._taken.update(stored.batch["request_id"].to_pylist())
@@ -70,14 +72,21 @@ class Venue(ABC):
     def report(self, batch: pa.RecordBatch) -> None:
         """Append reports to the venue's own record; it is as durable as a system's."""
         if self.file:
-            self.file.append(batch, self.clock())
-            self.file.sync()
+            self.file.append(batch, self.clock(), durable=True)
         self.reports.append(batch)
 
     def next_ids(self, count: int) -> pa.UInt64Array:
         """The ids of the next reports."""
         first = make_id(self.origin.code, self.reports.count)
         return pa.array(np.arange(first, first + count, dtype=np.uint64))
+
+
+def _file(folder: Path) -> LogFile:
+    """The venue's own record. It is the market's: no peer can give back what it has lost."""
+    file = LogFile(folder / "venue" / "reports.arrows", REPORTS, owner="venue/reports")
+    if file.damage and not file.damage.torn:
+        raise DamagedError(str(file.damage.aside), file.damage.offset, file.damage.reason)
+    return file
 
 
 class BookVenue(Venue):

@@ -50,7 +50,7 @@ class CustomerSystem(Inquiries):
         super().__init__(origin, clock=clock, folder=folder)
         # Whatever was acknowledged before and not answered since is sent again: the street side
         # knows an order by its id, so sending twice is safe, and not sending is not.
-        self._outgoing = self.unanswered()
+        self.send_again()
 
     def applied(self, dataset: str, batch: pa.RecordBatch) -> None:
         """Keep the names of orders up to date."""
@@ -156,12 +156,17 @@ class CustomerSystem(Inquiries):
         waiting, self._outgoing = self._outgoing, []
         return waiting
 
+    def send_again(self) -> None:
+        """Put everything that was accepted and is not answered out to be sent."""
+        self._outgoing = self.unanswered()
+
     def unanswered(self) -> list[pa.RecordBatch]:
         """One's own accepted requests that no street-side system is known to have answered."""
-        log = self.tables["requests"].logs.get(self.origin.code)
-        batch = log.since(0) if log else None
-        if batch is None:
+        logs = self.tables["requests"].logs
+        batches = [b for code in self.own_codes("requests") for b in logs[code].batches()]
+        if not batches:
             return []
+        batch = pa.concat_batches(batches)
         answered = self.view.answered(batch["record_id"].to_numpy())
         waiting = batch.filter(pa.array(~answered))
         waiting = waiting.filter(waiting["reject_reason"].is_null())

@@ -12,10 +12,13 @@ import pyarrow as pa
 from tradesys.arrow import batch_of
 from tradesys.clock import Clock
 from tradesys.errors import InvalidValue, ReadOnlyError, SchemaError
+from tradesys.framing import NO_HEAD
+from tradesys.incarnation import read_incarnation, write_incarnation
 from tradesys.records import SCHEMAS, Kind, Origin, make_id
+from tradesys.records import origin as origin_of
 from tradesys.reference import Reference
 from tradesys.table import Rows, Table
-from tradesys.topology import WRITER, Holding, holdings
+from tradesys.topology import WRITER, WRITES, Holding, holdings
 from tradesys.views import View
 
 
@@ -56,6 +59,7 @@ class System:
         assert origin.kind is self.kind
         self.origin = origin
         self.name = origin.system
+        self.folder = folder / self.name if folder else None
         self.clock = clock
         self.view = View()
         self.reference = Reference()
@@ -66,6 +70,8 @@ class System:
         self.authoritative = Tables(self.name, Holding.AUTHORITATIVE, self.tables)
         self.read_only = Tables(self.name, Holding.READ_ONLY, self.tables)
         self._reopen()
+        codes = [code for dataset in WRITES[self.kind] for code in self.own_codes(dataset)]
+        self.origin = max([read_incarnation(self.folder) or origin, *map(origin_of, codes)])
 
     def __repr__(self) -> str:
         held = ", ".join(f"{len(table):,} {name}" for name, table in self.tables.items())
@@ -74,13 +80,8 @@ class System:
     def _reopen(self) -> None:
         """Take in what the files of an earlier run hold."""
         for dataset, table in self.tables.items():
-            if table.file is None:
-                continue
-            for stored in table.file.stored():
-                code = stored.batch.column(0)[0].as_py() >> 48
-                log = table.logs.setdefault(code, table.new_log(code))
-                log.append(stored.batch)
-                self.applied(dataset, stored.batch)
+            for batch in table.load():
+                self.applied(dataset, batch)
 
     # ---- writing one's own data
 
@@ -134,8 +135,24 @@ class System:
 
     # ---- replication
 
-    def receive(self, dataset: str, batch: pa.RecordBatch) -> int:
+    def wrote(self, code: int) -> bool:
+        """Whether the origin with this 16-bit code is this system, in any incarnation."""
+        return code >> 8 == self.origin.code >> 8
+
+    def renew(self, origin: Origin) -> None:
+        """Go on as this incarnation; whatever is written from now on is of this origin."""
+        if self.folder:
+            write_incarnation(self.folder, origin)
+        self.origin = origin
+
+    def own_codes(self, dataset: str) -> list[int]:
+        """The 16-bit codes of its incarnations that it holds records of, oldest first."""
+        return sorted(code for code in self.tables[dataset].logs if self.wrote(code))
+
+    def receive(self, dataset: str, batch: pa.RecordBatch, *, origin_head: bytes = NO_HEAD) -> int:
         """Take in records that another system wrote; gives how many were new.
+
+        :param origin_head: the digest that their origin's file had reached.
 
         :raises ReadOnlyError: they are of a kind that may not write this dataset, or this system
             does not hold it.
@@ -143,7 +160,7 @@ class System:
         """
         if dataset not in self.tables:
             raise ReadOnlyError(f"{self.name} does not hold {dataset}")
-        new = self.tables[dataset].apply(batch, self.clock())
+        new = self.tables[dataset].apply(batch, self.clock(), origin_head=origin_head)
         if new is None:
             return 0
         self.applied(dataset, new)
@@ -165,4 +182,4 @@ class System:
         """Close the files; what they hold is durable."""
         for table in self.tables.values():
             if table.file:
-                table.file.close()
+                table.file.close(table.read)

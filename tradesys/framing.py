@@ -1,0 +1,175 @@
+"""How record batches are framed in a file: standard Arrow messages that vouch for themselves.
+
+Each batch message carries, in its custom metadata, when it was received, its own length, and a
+BLAKE3 digest of everything before it and of itself. So bytes are verified before Arrow is asked to
+read them, and what is read back is what was written. Nothing here writes.
+"""
+
+import re
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pyarrow as pa
+from blake3 import blake3
+
+FORMAT = 2
+"""The version of the files that this package writes. It reads those before it too."""
+
+END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
+NO_HEAD = bytes(32)
+"""Stands where there is no digest: before the first segment, and where nobody's was seen."""
+
+_HEX = b"0" * 64
+_LENGTH = b"0" * 12
+_TIME_DIGITS = 19
+_VERSION = re.compile(rb"tradesys-format-(\d+)")
+
+
+class Message(NamedTuple):
+    """A verified batch message: where it stands, and what its metadata says.
+
+    ``received_at`` is in ns since 1970. ``head`` is the digest of the file up to and with this
+    message. ``origin_head`` is the digest that the records' origin had reached when they were
+    fetched from it; :data:`NO_HEAD` where the holder is the origin.
+    """
+
+    offset: int
+    raw: memoryview
+    received_at: int
+    head: bytes
+    origin_head: bytes
+
+    @property
+    def end(self) -> int:
+        """Where the next message stands."""
+        return self.offset + len(self.raw)
+
+
+class _Layout(NamedTuple):
+    """Where our metadata stands inside a batch message of a schema: the same for every batch."""
+
+    start: bytes
+    received_at: int
+    origin_head: int
+    length: int
+    head: int
+
+
+class Framing:
+    """Frames and verifies the batch messages of one schema."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self.schema = schema
+        self._plain = header(schema, {})
+        self._layout = self._find_layout()
+
+    def frame(
+        self, batch: pa.RecordBatch, received_at: int, head: bytes, origin_head: bytes = NO_HEAD
+    ) -> tuple[bytearray, bytes]:
+        """The message of a batch that follows ``head``, and the digest up to and with it."""
+        metadata = {
+            "received_at": b"%019d" % received_at,
+            "origin_head": origin_head.hex().encode(),
+            "length": _LENGTH,
+            "head": _HEX,
+        }
+        message = bytearray(memoryview(self._serialize(batch, metadata))[len(self._plain) :])
+        at = self._layout
+        message[at.length : at.length + len(_LENGTH)] = b"%012d" % len(message)
+        reached = blake3(head).update(message).digest()
+        message[at.head : at.head + len(_HEX)] = reached.hex().encode()
+        return message, reached
+
+    def verified(self, raw: memoryview, offset: int, head: bytes) -> Message | None:
+        """The message at ``offset``, if it is whole and follows from ``head``."""
+        at = self._layout
+        digits = bytes(raw[offset + at.length : offset + at.length + len(_LENGTH)])
+        if not digits.isdigit() or not at.head + len(_HEX) <= int(digits) <= len(raw) - offset:
+            return None
+        message = raw[offset : offset + int(digits)]
+        hasher = blake3(head).update(message[: at.head]).update(_HEX)
+        reached = hasher.update(message[at.head + len(_HEX) :]).digest()
+        if message[at.head : at.head + len(_HEX)] != reached.hex().encode():
+            return None
+        return Message(
+            offset=offset,
+            raw=message,
+            received_at=int(message[at.received_at : at.received_at + _TIME_DIGITS]),
+            head=reached,
+            origin_head=_unhex(message[at.origin_head : at.origin_head + len(_HEX)]),
+        )
+
+    def run(self, raw: memoryview, offset: int, head: bytes) -> Iterator[Message]:
+        """The messages from ``offset`` on, as far as each follows from the one before it."""
+        while message := self.verified(raw, offset, head):
+            yield message
+            offset, head = message.end, message.head
+
+    def salvage(self, raw: memoryview, offset: int) -> Iterator[Message]:
+        """Messages after a damaged place that are whole, each by the digest before it.
+
+        A message's digest rests on the digest that stands in the one before it. Where that one is
+        damaged elsewhere than in its digest, what follows can still be told from damage.
+        """
+        at, data = self._layout, bytes(raw[offset:])
+        place = 0 if data.startswith(at.start) else data.find(at.start, 1)
+        while place >= 0:
+            stated = data[place + at.head : place + at.head + len(_HEX)]
+            following = data.find(at.start, place + len(at.start))
+            if following < 0:
+                return
+            reached = following
+            for message in self.run(raw, offset + following, _unhex(stated)):
+                yield message
+                reached = message.end - offset
+            place = following if reached == following else data.find(at.start, reached)
+
+    def batch(self, message: Message) -> pa.RecordBatch:
+        """The records of a verified message; they share the file's memory."""
+        return pa.ipc.read_record_batch(pa.py_buffer(message.raw), self.schema)
+
+    def _serialize(self, batch: pa.RecordBatch, metadata: dict[str, bytes]) -> pa.Buffer:
+        sink = pa.BufferOutputStream()
+        writer = pa.ipc.new_stream(sink, self.schema)
+        writer.write_batch(batch, custom_metadata=metadata)
+        return sink.getvalue()
+
+    def _find_layout(self) -> _Layout:
+        """Frame a row with a value in each place that is found nowhere else."""
+        fields = [pa.field(field.name, field.type) for field in self.schema]
+        row = pa.array([(None,) * len(fields)], pa.struct(fields))
+        batch = pa.RecordBatch.from_arrays(row.flatten(), schema=self.schema)
+        values = {
+            "received_at": b"<" * _TIME_DIGITS,
+            "origin_head": b">" * len(_HEX),
+            "length": b"!" * len(_LENGTH),
+            "head": b"?" * len(_HEX),
+        }
+        message = self._serialize(batch, values).to_pybytes()[len(self._plain) :]
+        (size,) = struct.unpack_from("<i", message, 4)
+        assert all(message.count(value) == 1 for value in values.values())
+        places = {name: message.index(value) for name, value in values.items()}
+        assert max(places.values()) < 8 + size, "our metadata stands before the body"
+        return _Layout(start=message[:8], **places)
+
+
+def header(schema: pa.Schema, metadata: dict[str, str]) -> bytes:
+    """The schema message with which a file begins; ``metadata`` is the file's own."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, schema.with_metadata(metadata) if metadata else schema):
+        pass
+    return sink.getvalue().to_pybytes()[: -len(END_OF_STREAM)]
+
+
+def version_of(raw: memoryview) -> int | None:
+    """The format of the file that begins with these bytes; None if they do not say."""
+    found = _VERSION.search(bytes(raw[:65536]))
+    return int(found[1]) if found else None
+
+
+def _unhex(digits: memoryview | bytes) -> bytes:
+    try:
+        return bytes.fromhex(bytes(digits).decode("ascii"))
+    except ValueError:
+        return NO_HEAD
