@@ -21,6 +21,7 @@ from tradesys.errors import InvalidValue, TradesysError
 from tradesys.network import Network
 from tradesys.replay import Replayed, open_network, parse_partition, replay
 from tradesys.tapes import sample as sample_day
+from tradesys.verify import verify as verify_run
 
 app = typer.Typer(
     help="A broker's order handling, split into systems that keep working while others are down.",
@@ -125,6 +126,7 @@ def status(
     Example: tradesys status data/run1 c1-17 --at c2
     """
     with Network.open(data) as network:
+        _tell_recovered(network)
         names = [customer.name for customer in network.customers]
         if at is not None and at not in names:
             raise InvalidValue("at", at, f"one of {', '.join(names)}")
@@ -146,12 +148,42 @@ def audit(data: DataFolder, json_out: JsonOut = None) -> None:
     Example: tradesys audit data/run1
     """
     with Network.open(data) as network:
+        _tell_recovered(network)
         result = network.audit()
     checks = {c.name: {"verdict": c.verdict, "found": c.found} for c in result.checks}
     _print_json(json_out, {"verdict": result.verdict, "checks": checks})
     if json_out != "-":
         _print_audit(result)
     raise typer.Exit(_exit_code(result))
+
+
+@app.command()
+def verify(
+    data: DataFolder,
+    against: Annotated[
+        Path | None, typer.Option(help="Another copy of the same run, to hold it against.")
+    ] = None,
+    json_out: JsonOut = None,
+) -> None:
+    """Read every file of a run, and say what is not as it was written. Exit 0 only if all is.
+
+    Nothing is changed; opening a damaged run is what repairs it.
+
+    Example: tradesys verify data/run1 --against backup/run1
+    """
+    for folder in (data, *([against] if against else [])):
+        if not folder.is_dir():
+            raise InvalidValue("data", str(folder), "a folder that a run has written")
+    result = verify_run(data, against)
+    findings = [finding._asdict() for finding in result.findings]
+    counts = {"files": result.files, "records": result.records}
+    _print_json(json_out, {"verdict": not findings, **counts, "findings": findings})
+    if json_out != "-":
+        for finding in result.findings:
+            out.print(f"[red]{finding.file}[/red] at byte {finding.offset:,}: {finding.what}")
+        word = "[red]not as written[/red]" if findings else "[green]as written[/green]"
+        out.print(f"{result.files:,} files with {result.records:,} records: {word}")
+    raise typer.Exit(1 if findings else 0)
 
 
 @app.command()
@@ -200,6 +232,24 @@ def _tell(desk: Network) -> None:
     desk["c2"].cancel(buy)
     ask("alice cancels the rest at c2")
     out.print(table)
+
+
+def _tell_recovered(network: Network) -> None:
+    """Say on stderr what opening the files had to mend."""
+    for each in network.recovered:
+        for damage in each.damage:
+            kind = "an unfinished write" if damage.torn else "damage"
+            where = f"{damage.path} at byte {damage.offset:,}"
+            console.print(
+                f"[yellow]{each.system}:[/yellow] {kind} in {where}, kept in {damage.aside}"
+            )
+        console.print(
+            f"[yellow]{each.system}:[/yellow] {each.restored:,} records given back by peers"
+        )
+        for text in each.missing:
+            console.print(f"[red]{each.system}:[/red] held by nobody: {text}")
+        if each.incarnation:
+            console.print(f"[yellow]{each.system}:[/yellow] goes on as {each.incarnation}")
 
 
 def _print_replayed(result: Replayed, data: Path | None) -> None:
