@@ -20,6 +20,7 @@ from tradesys.audit import Audit
 from tradesys.errors import InvalidValue, TradesysError
 from tradesys.network import Network
 from tradesys.replay import Replayed, open_network, parse_partition, replay
+from tradesys.systems.inquiries import Inquiries
 from tradesys.tapes import sample as sample_day
 from tradesys.verify import verify as verify_run
 
@@ -119,18 +120,23 @@ def status(
     data: DataFolder,
     order: Annotated[str, typer.Argument(help="An order's id, like c1-17.")],
     at: Annotated[str | None, typer.Option(help="The customer-facing system to ask.")] = None,
+    as_of: Annotated[
+        str | None, typer.Option(help="A time: what could it have answered then?")
+    ] = None,
     json_out: JsonOut = None,
 ) -> None:
     """The status of an order, aggregated from the records of the system that is asked.
 
-    Example: tradesys status data/run1 c1-17 --at c2
+    Example: tradesys status data/run1 c1-17 --at c2 --as-of 2024-06-03T14:00:00Z
     """
     with Network.open(data) as network:
         _tell_recovered(network)
         names = [customer.name for customer in network.customers]
         if at is not None and at not in names:
             raise InvalidValue("at", at, f"one of {', '.join(names)}")
-        answers = [network[name].status(order) for name in ([at] if at else names)]
+        asked = network.as_of(as_of) if as_of else network.systems
+        systems = [asked[name] for name in ([at] if at else names)]
+        answers = [s.status(order) for s in systems if isinstance(s, Inquiries)]
     if json_out is not None:
         fields = ("system", "cl_ord_id", "account", "symbol", "side", "ord_type", "price")
         numbers = ("ord_status", "order_qty", "cum_qty", "leaves_qty", "avg_px", "positions")

@@ -21,6 +21,7 @@ from blake3 import blake3
 from tradesys.audit import Audit, audit
 from tradesys.clock import Clock, wall_clock
 from tradesys.errors import InvalidValue, StorageError
+from tradesys.history import Past, Time, difference
 from tradesys.records import PRICE_SCALE, Kind, Origin, parse_origin
 from tradesys.recovery import Recovered, recover
 from tradesys.replication import Link, behind, links, replicate
@@ -274,6 +275,20 @@ class Network:
     def summary(self) -> dict[str, dict[str, int]]:
         """How many records of each dataset each system holds."""
         return {s.name: {name: len(table) for name, table in s.tables.items()} for s in self}
+
+    def as_of(self, time: Time) -> Past:
+        """The systems with what each had received by a time: ``desk.as_of(t)["c2"].status(order)``.
+
+        :param time: text like ``"2024-06-03T13:30:00Z"``, a datetime with a zone, or ns since 1970.
+        """
+        return Past(self.systems, time)
+
+    def why_differ(self, one: str, other: str) -> pl.DataFrame:
+        """The exact records that one of two systems holds and the other lacks.
+
+        :returns: ``dataset, record_id, ts, held_by, lacking``.
+        """
+        return difference(self[one], self[other])
 
     def audit(self) -> Audit:
         """Check everything that must hold over all systems (:mod:`tradesys.audit`)."""

@@ -1,0 +1,104 @@
+"""What a system could have answered at a time, and what one system knows that another does not."""
+
+import datetime as dt
+from collections.abc import Iterator, Mapping
+
+import polars as pl
+
+from tradesys.errors import InvalidValue
+from tradesys.systems.customer import CustomerSystem
+from tradesys.systems.firm import FirmSystem
+from tradesys.systems.inquiries import Inquiries
+from tradesys.systems.system import System
+
+Time = int | str | dt.datetime
+"""A time: ns since 1970, text like ``"2024-06-03T13:30:00.5Z"``, or a datetime with a zone."""
+
+
+def to_ns(time: Time) -> int:
+    """A time in ns since 1970, UTC. Text without a zone is UTC.
+
+    :raises InvalidValue: the text is no time, or the datetime has no zone.
+    """
+    if isinstance(time, int):
+        return time
+    if isinstance(time, str):
+        try:
+            parsed = dt.datetime.fromisoformat(time)
+        except ValueError:
+            raise InvalidValue("as_of", time, "a time like 2024-06-03T13:30:00Z") from None
+        time = parsed if parsed.tzinfo else parsed.replace(tzinfo=dt.UTC)
+    if time.tzinfo is None:
+        raise InvalidValue("as_of", time, "a time with a zone")
+    since = time - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+    return (since.days * 86_400 + since.seconds) * 1_000_000_000 + since.microseconds * 1_000
+
+
+class Past(Mapping[str, Inquiries]):
+    """The systems that answer inquiries, each with what it had received by a time."""
+
+    def __init__(self, systems: Mapping[str, System], time: Time) -> None:
+        self.time_ns = to_ns(time)
+        self._systems = {n: s for n, s in systems.items() if isinstance(s, Inquiries)}
+        self._known: dict[str, Inquiries] = {}
+
+    def __getitem__(self, name: str) -> Inquiries:
+        if name not in self._systems:
+            raise InvalidValue("system", name, f"one of {', '.join(self._systems)}")
+        if name not in self._known:
+            self._known[name] = _at(self._systems[name], self.time_ns)
+        return self._known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._systems)
+
+    def __len__(self) -> int:
+        return len(self._systems)
+
+
+def _at(system: Inquiries, time_ns: int) -> Inquiries:
+    """A system with the prefix of its data that it had received by a time; it shares the memory."""
+    kind = CustomerSystem if isinstance(system, CustomerSystem) else FirmSystem
+    past = kind(system.origin, clock=lambda: time_ns, folder=None)
+    for dataset, table in system.tables.items():
+        for code, count in table.arrivals.known_at(time_ns).items():
+            past.receive(dataset, table.read(code, 0, count))
+    return past
+
+
+def difference(one: System, other: System) -> pl.DataFrame:
+    """The records that one of two systems holds and the other lacks, of datasets that both hold.
+
+    :returns: ``dataset``, ``record_id`` (uint64), ``ts``, ``held_by``, ``lacking``, by dataset and
+        record; empty when both know the same.
+    """
+    parts = [_NOTHING]
+    for dataset in one.tables.keys() & other.tables.keys():
+        mine, theirs = one.tables[dataset], other.tables[dataset]
+        for code in mine.logs.keys() | theirs.logs.keys():
+            counts = mine.count(code), theirs.count(code)
+            if counts[0] == counts[1]:
+                continue
+            ahead, behind = (one, other) if counts[0] > counts[1] else (other, one)
+            more = ahead.tables[dataset].read(code, min(counts), max(counts) - min(counts))
+            parts.append(
+                pl.DataFrame(more.select(["record_id", "ts"])).select(
+                    pl.lit(dataset).alias("dataset"),
+                    "record_id",
+                    "ts",
+                    pl.lit(ahead.name).alias("held_by"),
+                    pl.lit(behind.name).alias("lacking"),
+                )
+            )
+    return pl.concat(parts).sort("dataset", "record_id")
+
+
+_NOTHING = pl.DataFrame(
+    schema={
+        "dataset": pl.String,
+        "record_id": pl.UInt64,
+        "ts": pl.Datetime("ns", "UTC"),
+        "held_by": pl.String,
+        "lacking": pl.String,
+    }
+)
