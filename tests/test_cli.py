@@ -1,11 +1,15 @@
 """Goal: the command line says what happened, in words or as one JSON object, and by exit status."""
 
+import datetime as dt
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tradesys.network import Network
 
 ROOT = Path(__file__).parent.parent
 SAMPLE = ROOT / "data" / "sample"
@@ -91,3 +95,29 @@ def test_an_error_is_one_line_and_exit_status_2(
     assert done.returncode == 2
     assert said in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
+
+
+def test_the_exit_status_is_1_where_the_audit_is_false(run: Path, tmp_path: Path) -> None:
+    forged = tmp_path / "forged"
+    shutil.copytree(run, forged)
+    with Network.open(forged) as desk:
+        leg = {"account": "A001", "asset": "USD", "amount": 5}
+        desk.firm.record("postings", [leg | {"settle_date": dt.date(2024, 6, 3)}])
+    done = tradesys("audit", forged)
+    assert done.returncode == 1
+    assert "USD sums to 5" in done.stdout
+
+
+def test_the_demo_deletes_nothing_that_is_not_its_own(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    done = tradesys("demo", "--data", tmp_path)
+    assert done.returncode == 2
+    assert (tmp_path / "thesis.txt").exists()
+
+
+def test_a_run_that_cannot_be_told_is_not_begun(tmp_path: Path) -> None:
+    data = tmp_path / "run"
+    assert tradesys("replay", SAMPLE, "--data", data, "--batch", 0).returncode == 2
+    json_file = tmp_path / "no" / "x.json"
+    assert tradesys("replay", SAMPLE, "--data", data, "--json", json_file).returncode == 2
+    assert not data.exists()

@@ -5,6 +5,9 @@ Method: a crash is a copy of the files of a network that was never closed; then 
 opens the copy.
 """
 
+import contextlib
+import errno
+import os
 import shutil
 import subprocess
 import sys
@@ -256,3 +259,29 @@ def test_a_system_that_lost_records_of_its_own_gives_no_id_again(
         submit(again["c1"], order_qty=10)
         again.run()
         assert again.audit().verdict
+
+
+# What the disk refuses on the way is not lost.
+
+
+@pytest.mark.parametrize("refused", [1, 2, 3])
+def test_a_fill_that_the_disk_refused_is_recorded_once_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: int
+) -> None:
+    with network(customers=2, data=tmp_path) as desk:
+        order = submit(desk["c1"], order_qty=20)
+        submit(desk["c2"], account="bob", side="sell", order_qty=20)
+        calls = iter(range(1, 100))
+        sync = os.fdatasync
+
+        def fails_once(fd: int) -> None:
+            if next(calls) == refused:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            sync(fd)
+
+        monkeypatch.setattr(os, "fdatasync", fails_once)
+        with contextlib.suppress(StorageError):
+            desk.run()
+        desk.run()
+        assert desk.audit().verdict is True, str(desk.audit())
+        assert desk["c2"].status(order).ord_status == "filled"

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -69,6 +70,10 @@ def replay_command(
     Example: tradesys replay data/sample --data data/run1 --partition c1:0.33-0.66
     """
     partitions = [parse_partition(text) for text in partition or ()]
+    if batch < 1:
+        raise InvalidValue("batch", batch, "a number of events above 0")
+    if json_out not in (None, "-") and not Path(str(json_out)).parent.is_dir():
+        raise InvalidValue("json", json_out, "a file in a folder that exists")
     day = tapes.read(tape, format=format, date=date)
     with (
         open_network(day, customers=customers, streets=streets, data=data) as network,
@@ -86,8 +91,9 @@ def demo(
     data: Annotated[Path, typer.Option(help="Where the run's files go.")] = Path("data/demo"),
 ) -> None:
     """One order's story, then a whole generated day with one system cut off in the middle of it."""
-    if data.exists():
-        shutil.rmtree(data)
+    if data.exists() and {p.name for p in data.iterdir()} - {"one-order", "sample-day"}:
+        raise InvalidValue("data", str(data), "a folder that is new, or an earlier demo's")
+    shutil.rmtree(data, ignore_errors=True)
     story = data / "one-order"
     with Network(customers=3, streets=2, data=story) as desk:
         _tell(desk)
@@ -212,7 +218,8 @@ def main() -> None:
     try:
         app()
     except TradesysError as error:
-        console.print(f"[red]error:[/red] {error} [dim]({error.outcome})[/dim]", highlight=False)
+        said = f"[red]error:[/red] {escape(str(error))} [dim]({error.outcome})[/dim]"
+        console.print(said, highlight=False, soft_wrap=True)
         sys.exit(2)
 
 

@@ -42,6 +42,7 @@ class Venue(ABC):
         self.reports = Log(self.origin.code, REPORTS)
         self.file = _file(folder) if folder else None
         self._taken: set[int] = set()
+        self._unwritten: list[pa.RecordBatch] = []
         for stored in self.file.stored() if self.file else ():
             self._taken.update(stored.batch["request_id"].to_pylist())
             self.reports.append(stored.batch)
@@ -52,6 +53,7 @@ class Venue(ABC):
 
     def poll(self, position: int) -> pa.RecordBatch | None:
         """The reports from ``position`` on; None when there are none."""
+        self._write()
         return self.reports.since(position)
 
     def close(self) -> None:
@@ -71,13 +73,24 @@ class Venue(ABC):
 
     def report(self, batch: pa.RecordBatch) -> None:
         """Append reports to the venue's own record; it is as durable as a system's."""
-        if self.file:
-            self.file.append(batch, self.clock(), durable=True)
-        self.reports.append(batch)
+        self._unwritten.append(batch)
+        self._write()
+
+    def _write(self) -> None:
+        """Write what was reported; what the disk refuses has happened, and waits for the next."""
+        while self._unwritten:
+            if self.file:
+                self.file.append(self._unwritten[0], self.clock(), durable=True)
+            self.reports.append(self._unwritten.pop(0))
+
+    def next_id(self) -> int:
+        """The id of the next report."""
+        waiting = sum(batch.num_rows for batch in self._unwritten)
+        return make_id(self.origin.code, self.reports.count + waiting)
 
     def next_ids(self, count: int) -> pa.UInt64Array:
         """The ids of the next reports."""
-        first = make_id(self.origin.code, self.reports.count)
+        first = self.next_id()
         return pa.array(np.arange(first, first + count, dtype=np.uint64))
 
 
@@ -109,7 +122,7 @@ class BookVenue(Venue):
     def send(self, requests: pa.RecordBatch) -> None:
         """Match the requests, one by one."""
         rows: list[tuple[object, ...]] = []
-        now, first = self.clock(), make_id(self.origin.code, self.reports.count)
+        now, first = self.clock(), self.next_id()
         for request in rows_of(self.untaken(requests)):
             for report in self._match(request):
                 rows.append((first + len(rows), now, *self._row(report, request)))

@@ -58,10 +58,10 @@ class StreetSystem(System):
         if reports is None:
             return 0
         mine = self._mine(reports)
+        if mine.num_rows:
+            self.commit("executions", self._executions(mine))
+        # Only now: what the disk refused is polled again.
         self._polled += reports.num_rows
-        if not mine.num_rows:
-            return 0
-        self.commit("executions", self._executions(mine))
         return mine.num_rows
 
     def _mine(self, reports: pa.RecordBatch) -> pa.RecordBatch:
