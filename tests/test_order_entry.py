@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
 from tests.build import (
@@ -375,3 +376,14 @@ def test_a_name_known_only_from_a_cancel_is_no_name_for_a_new_order() -> None:
     desk.run()
     with pytest.raises(InvalidValue, match="cl_ord_id"):
         submit(desk["c1"], cl_ord_id="B")
+
+
+def test_a_market_buy_that_no_price_can_value_is_refused_one_by_one_and_in_a_table() -> None:
+    desk = network()
+    terms: dict[str, Any] = {"account": "alice", "symbol": "ALFA", "side": "buy", "order_qty": 10}
+    order = desk["c1"].submit(**terms)
+    rows = [terms | {"ord_type": "market", "price": None}]
+    rows.append(terms | {"ord_type": "limit", "price": 200_000})
+    verdicts = desk["c1"].submit_many(pl.DataFrame(rows))
+    assert order.reject_reason == "no last price to value a market order at"
+    assert verdicts["reject_reason"].to_list() == [order.reject_reason, None]

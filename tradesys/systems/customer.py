@@ -220,6 +220,8 @@ class CustomerSystem(Inquiries):
             free = self.view.available(terms.account, terms.symbol) + already
             return entry.NO_SHARES if qty > free else None
         price = terms.price or self.view.last_px(terms.symbol)
+        if not price:
+            return entry.NO_PRICE
         free = self.view.available(terms.account, CURRENCY) + already
         return entry.NO_CASH if qty * price > free else None
 

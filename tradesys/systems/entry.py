@@ -84,6 +84,7 @@ ACCEPTABLE = (
 
 NO_CASH = "not enough cash"
 NO_SHARES = "not enough shares"
+NO_PRICE = "no last price to value a market order at"
 
 
 def check(terms: SimpleNamespace) -> str | None:

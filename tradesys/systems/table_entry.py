@@ -277,6 +277,11 @@ def _apply_means(
     qty = np.maximum(qty.to_numpy() - cum_qty, 0)
     each = np.where(buys, _prices(system, symbol, price), 1)
     spends = view.spends(account, symbol, buys)
+    unpriced = each == 0
+    if unpriced.any():
+        verdicts.reasons |= dict.fromkeys(rows[unpriced].tolist(), entry.NO_PRICE)
+        valued = (rows, qty, each, reserved, spends, buys)
+        rows, qty, each, reserved, spends, buys = (column[~unpriced] for column in valued)
     used, inverse = np.unique(spends, return_inverse=True)
     left = view.free(used)
     # Floats do not overflow; they only choose, with a margin, which rows are walked exactly.
