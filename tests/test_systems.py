@@ -318,3 +318,11 @@ def refuse_in_clear(desk: Network, monkeypatch: pytest.MonkeyPatch, call: str) -
     monkeypatch.setattr(desk.firm, "clear", failing)
     with pytest.raises(StorageError):
         desk.step()
+
+
+@pytest.mark.parametrize(("name", "dataset"), [("c1", "requests"), ("s1", "executions")])
+def test_nobody_writes_requests_or_executions_past_the_rules(name: str, dataset: str) -> None:
+    system = network().systems[name]
+    with pytest.raises(InvalidValue, match=f"{dataset} come from"):
+        system.authoritative[dataset].append([{}])
+    assert len(system.authoritative[dataset]) == 0

@@ -21,6 +21,11 @@ from tradesys.table import Rows, Table
 from tradesys.topology import WRITER, WRITES, Holding, holdings
 from tradesys.views import View
 
+_WRITTEN_OTHERWISE = {
+    "requests": "one that is written as it is; requests come from submit, cancel and replace",
+    "executions": "one that is written as it is; executions come from the market",
+}
+
 
 class Tables(Mapping[str, Table]):
     """The tables of a system that are authoritative, or those that are read-only, by dataset."""
@@ -89,9 +94,12 @@ class System:
         """Write records of one's own from dictionaries without ``record_id`` and ``ts``.
 
         :raises ReadOnlyError: another kind of system writes this dataset.
+        :raises InvalidValue: requests come from order entry, executions from the market only.
         :raises SchemaError: a key is missing, unknown, or holds the wrong type.
         """
         self.check_writer(dataset)
+        if self.kind is not Kind.FIRM:
+            raise InvalidValue("dataset", dataset, _WRITTEN_OTHERWISE[dataset])
         fields = list(SCHEMAS[dataset])[2:]
         names = [field.name for field in fields]
         for row in rows:
