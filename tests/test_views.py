@@ -25,12 +25,13 @@ from tests.lives import (
     unanswered,
     worlds,
 )
-from tradesys import positions, slots, status, views
+from tradesys import pairs, positions, slots, status, views
 from tradesys.clock import ManualClock
+from tradesys.pairs import Pairs
 from tradesys.records import Kind, Origin
 from tradesys.slots import Columns, Slots, first_of_each
 from tradesys.systems.customer import CustomerSystem
-from tradesys.views import Pairs, View
+from tradesys.views import View
 
 ID = record_id("c1", 0)
 SEEDS = st.integers(0, 2**16)
@@ -39,7 +40,7 @@ SEEDS = st.integers(0, 2**16)
 @pytest.fixture(params=[1, 32, 10**9], ids=["as_large", "as_is", "as_small"])
 def small(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """Where batches begin to count as large: always, as in the package, or never."""
-    for module in (views, slots):
+    for module in (views, pairs, slots):
         monkeypatch.setattr(module, "_SMALL", request.param)
     yield request.param
     monkeypatch.undo()
