@@ -264,9 +264,9 @@ def test_a_file_of_another_owner_is_taken_for_damaged(path: Path) -> None:
 
 
 def test_a_file_of_a_later_version_is_refused_and_left_as_it_is(path: Path) -> None:
-    later = closed_file(path).replace(b"tradesys-format-2", b"tradesys-format-9")
+    later = closed_file(path).replace(b"tradesys-format-3", b"tradesys-format-9")
     path.write_bytes(later)
-    with pytest.raises(StorageError, match="format 9; this version reads up to format 2"):
+    with pytest.raises(StorageError, match="format 9; this version reads up to format 3"):
         LogFile(path, REQUESTS)
     assert path.read_bytes() == later
 

@@ -208,8 +208,8 @@ def test_a_network_that_could_not_be_opened_leaves_its_folder_free(desk: Network
     folder = closed(desk)
     file = folder / "c1" / "authoritative" / "requests.arrows"
     data = file.read_bytes()
-    file.write_bytes(data.replace(b"tradesys-format-2", b"tradesys-format-3"))
-    with pytest.raises(StorageError, match="format 3"):
+    file.write_bytes(data.replace(b"tradesys-format-3", b"tradesys-format-9"))
+    with pytest.raises(StorageError, match="format 9"):
         reopened(folder)
     file.write_bytes(data)
     with reopened(folder) as again:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pyarrow as pa
 from blake3 import blake3
 
-FORMAT = 2
+FORMAT = 3
 """The version of the files that this package writes. It reads those before it too."""
 
 END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"

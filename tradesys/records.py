@@ -117,13 +117,14 @@ def _schema(*fields: tuple[str, pa.DataType] | tuple[str, pa.DataType, bool]) ->
 # The terms of an order, as requests, execution reports and venue reports all repeat them.
 _TERMS: tuple[tuple[str, pa.DataType] | tuple[str, pa.DataType, bool], ...] = (
     ("order_id", pa.uint64()),
-    ("cl_ord_id", pa.utf8()),
+    ("cl_ord_id", pa.utf8(), True),
     ("orig_cl_ord_id", pa.utf8(), True),
     ("account", pa.utf8()),
     ("symbol", pa.utf8()),
     ("side", pa.utf8()),
     ("ord_type", pa.utf8()),
     ("time_in_force", pa.utf8()),
+    ("expire_time", pa.timestamp("ns", "UTC"), True),
     ("order_qty", pa.int64()),
     ("price", pa.int64(), True),
 )
@@ -131,7 +132,9 @@ _TERMS: tuple[tuple[str, pa.DataType] | tuple[str, pa.DataType, bool], ...] = (
 REQUESTS = _schema(("request_type", pa.utf8()), *_TERMS, ("reject_reason", pa.utf8(), True))
 """A new order, a cancel or a replace, as a customer-facing system received it (claims 15, 21).
 
-``order_id`` is the ``record_id`` of the NEW request that the record is about. A request that the
+``order_id`` is the ``record_id`` of the NEW request that the record is about; ``cl_ord_id`` is the
+customer's own name for the request, null where none was given. ``expire_time`` (FIX tag 126) is of
+a GTD order. A request that the
 system refused carries its ``reject_reason`` and is never sent to a street-side system.
 """
 

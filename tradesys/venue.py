@@ -158,7 +158,7 @@ class BookVenue(Venue):
         return (
             *(report.exec_type, None, report.request_id, report.order_id),
             *(about[n] for n in names),
-            *(about["time_in_force"], qty, report.price),
+            *(about["time_in_force"], about["expire_time"], qty, report.price),
             *(report.last_qty, report.last_px, report.text),
         )
 
@@ -242,7 +242,7 @@ class TapeVenue(Venue):
 
 _TERMS = (
     *("record_id", "order_id", "cl_ord_id", "orig_cl_ord_id", "account", "symbol", "side"),
-    *("ord_type", "time_in_force", "order_qty", "price"),
+    *("ord_type", "time_in_force", "expire_time", "order_qty", "price"),
 )
 
 

@@ -240,7 +240,7 @@ class CustomerSystem(Inquiries):
         row = (
             *(record_id, self.clock(), request_type, order_id, cl_ord_id, orig_cl_ord_id),
             *(terms.account, terms.symbol, terms.side, terms.ord_type, terms.time_in_force),
-            *(terms.order_qty, terms.price or None, reason),
+            *(None, terms.order_qty, terms.price or None, reason),
         )
         batch = batch_of(REQUESTS, [row])
         self.commit("requests", batch)

@@ -370,6 +370,7 @@ def _batch(
         "order_id": pa.array(order_ids),
         "cl_ord_id": names,
         "ts": columns["ts"].fill_null(now),
+        "expire_time": pa.nulls(len(names), now.type),
         "reject_reason": verdicts.text(verdicts.reasons),
         "price": price,
     }
