@@ -56,7 +56,7 @@ def log_of(system: System, dataset: str, writer: System) -> Log:
 
 def rewrite(log: Log, batch: pa.RecordBatch) -> None:
     """Make a log hold this instead of what it holds."""
-    log._chunks = [Chunk(0, batch)]
+    log._settled, log._rows = [Chunk(0, batch)], []
     log.count = batch.num_rows
 
 
@@ -92,10 +92,9 @@ def change_everywhere(
 def view_again(desk: Network) -> None:
     """Every system's answers follow from the records that it holds now."""
     for system in desk:
-        system.view = type(system.view)()
-        for dataset, table in system.tables.items():
-            for log in table.logs.values():
-                system.view.apply(dataset, everything(log))
+        system._view = type(system._view)()
+        system._known.clear()
+        system.catch_up()
 
 
 # A mutant for each check.

@@ -157,7 +157,7 @@ def test_a_later_record_of_an_account_or_a_symbol_supersedes(desk: Network) -> N
     desk.firm.record("accounts", [ACCOUNT, ACCOUNT | {"account_status": "closed"}])
     desk.firm.list_instruments(["ALFA"], tick_size=1, lot_size=7)
     desk.run()
-    assert desk["c1"].reference.accounts["carol"] == "closed"
+    assert submit(desk["c1"], account="carol", order_qty=7).reject_reason == "account closed"
     assert submit(desk["c1"], order_qty=7, price=200_001).reject_reason is None
 
 

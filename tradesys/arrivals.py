@@ -53,19 +53,31 @@ class Arrivals:
 
     def __init__(self) -> None:
         self.count = 0
-        self._columns = Columns(received_at=np.int64, code=np.uint16, start=np.int64, rows=np.int64)
+        self._table = Columns(received_at=np.int64, code=np.uint16, start=np.int64, rows=np.int64)
         self._heads = bytearray()
         self._origin_heads = bytearray()
+        self._noted: list[Arrival] = []
 
     def append(self, arrival: Arrival) -> None:
-        """Note a run."""
-        at, columns = self.count, self._columns
+        """Note a run. It goes into the columns, with others, when somebody reads them."""
+        self._noted.append(arrival)
         self.count += 1
-        columns.reserve(self.count)
-        columns.received_at[at], columns.code[at] = arrival.received_at, arrival.code
-        columns.start[at], columns.rows[at] = arrival.start, arrival.rows
-        self._heads += arrival.head
-        self._origin_heads += arrival.origin_head
+
+    @property
+    def _columns(self) -> Columns:
+        self._settle()
+        return self._table
+
+    def _settle(self) -> None:
+        if self._noted:
+            noted, self._noted = self._noted, []
+            numbers = np.array([arrival[:4] for arrival in noted], np.int64)
+            columns, at = self._table, slice(self.count - len(noted), self.count)
+            columns.reserve(self.count)
+            for column, name in enumerate(("received_at", "code", "start", "rows")):
+                getattr(columns, name)[at] = numbers[:, column]
+            self._heads += b"".join([arrival.head for arrival in noted])
+            self._origin_heads += b"".join([arrival.origin_head for arrival in noted])
 
     def __iter__(self) -> Iterator[Arrival]:
         return (self[index] for index in range(self.count))
@@ -103,6 +115,7 @@ class Arrivals:
 
     def heads(self) -> bytes:
         """The digests that the holder's file has reached, run by run, 32 bytes each."""
+        self._settle()
         return bytes(self._heads)
 
     def batch(self, start: int) -> pa.RecordBatch:

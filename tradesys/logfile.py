@@ -11,15 +11,17 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import RLock
 from typing import NamedTuple
 
 import pyarrow as pa
 from blake3 import blake3
 
 from tradesys import arrivals, segments
-from tradesys.arrivals import Arrivals, arrival_of
+from tradesys.arrivals import Arrival, Arrivals, arrival_of
 from tradesys.errors import StorageError
 from tradesys.framing import END_OF_STREAM, NO_HEAD, Framing
+from tradesys.log import Row
 from tradesys.records import split_id
 from tradesys.segments import Reading, arrivals_path, sealed_path
 
@@ -31,6 +33,7 @@ COMPACT_ROWS = 100_000
 
 _TINY_RUNS = 10_000  # a segment of so many runs is compacted when the file is closed
 _ZEROS = bytes(256 * 1024)
+_MOST_AHEAD = 2 * 1024 * 1024
 _ARRIVALS = Framing(arrivals.SCHEMA)
 
 ReadRun = Callable[[int, int, int], pa.RecordBatch]
@@ -90,6 +93,7 @@ class LogFile:
         self._position = self._zeroed = 0
         self._head = self.synced_head = NO_HEAD
         self._fd = -1
+        self._lock = RLock()  # one's own rows and those of others may come at the same time
         self._read: list[Reading] = []
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -130,7 +134,20 @@ class LogFile:
         :param origin_head: the digest that the records' origin had reached when they were fetched.
         :raises StorageError: the disk refused; the file is as it was before.
         """
-        message, head = self._framing.frame(batch, received_at, self._head, origin_head)
+        with self._lock:
+            message, head = self._framing.frame(batch, received_at, self._head, origin_head)
+            self._append(message, head, durable=durable)
+            self.arrivals.append(arrival_of(batch, received_at, head, origin_head))
+
+    def append_row(self, row: Row, received_at: int) -> None:
+        """As :meth:`append`, one row of one's own; it is durable on return."""
+        with self._lock:
+            message, head = self._framing.frame_row(row, received_at, self._head)
+            self._append(message, head, durable=True)
+            code, start = split_id(row[0])
+            self.arrivals.append(Arrival(received_at, code, start, 1, head))
+
+    def _append(self, message: bytearray, head: bytes, *, durable: bool) -> None:
         try:
             self._write(message)
             if durable:
@@ -144,21 +161,25 @@ class LogFile:
         self._head = head
         if durable:
             self.synced_head = head
-        self.arrivals.append(arrival_of(batch, received_at, head, origin_head))
 
     def sync(self) -> None:
         """Make everything appended so far durable (``fdatasync``)."""
-        try:
-            os.fdatasync(self._fd)
-        except OSError as error:
-            raise storage_error(self.path, error) from error
-        self.synced_head = self._head
+        with self._lock:
+            try:
+                os.fdatasync(self._fd)
+            except OSError as error:
+                raise storage_error(self.path, error) from error
+            self.synced_head = self._head
 
     def seal(self, read: ReadRun) -> None:
         """Seal the segment that is written to, compact it, and begin the next.
 
         A crash at any point leaves what the next opening finishes.
         """
+        with self._lock:
+            self._seal(read)
+
+    def _seal(self, read: ReadRun) -> None:
         self._finish()
         sealed = sealed_path(self.path, self._sealed + 1)
         try:
@@ -195,14 +216,23 @@ class LogFile:
         try:
             # Blocks of zeros ahead: a later fdatasync then has no new file size to write. A zero
             # length reads as end-of-stream, so the file is a whole Arrow stream at any moment.
-            # Where there is no room for them, there may still be room for the data.
-            with suppress(OSError):
-                while self._zeroed < end:
-                    self._zeroed += os.pwrite(self._fd, _ZEROS, max(self._zeroed, self._position))
+            if self._zeroed < end:
+                self._write_zeros(end)
             if os.pwrite(self._fd, data, self._position) != len(data):
                 raise StorageError(f"{self.path}: the disk took only part of {len(data):,} bytes")
         except OSError as error:
             raise storage_error(self.path, error) from error
+
+    def _write_zeros(self, end: int) -> None:
+        """Write zeros ahead, up to ``end`` and beyond: the more, the larger the file already is.
+
+        Where there is no room for them, there may still be room for the data.
+        """
+        with suppress(OSError):
+            while self._zeroed < end + self._position // 4:
+                self._zeroed += os.pwrite(self._fd, _ZEROS, max(self._zeroed, self._position))
+                if self._zeroed - end > _MOST_AHEAD:
+                    return
 
     # ---- opening
 

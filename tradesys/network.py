@@ -19,9 +19,9 @@ import pyarrow.compute as pc
 from blake3 import blake3
 
 from tradesys.audit import Audit, audit
-from tradesys.clock import Clock, wall_clock
+from tradesys.clock import Clock, Time, wall_clock
 from tradesys.errors import InvalidValue, StorageError
-from tradesys.history import Past, Time, difference
+from tradesys.history import Past, difference
 from tradesys.records import PRICE_SCALE, Kind, Origin, parse_origin
 from tradesys.recovery import Recovered, recover
 from tradesys.replication import Link, behind, links, replicate

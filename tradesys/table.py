@@ -1,17 +1,18 @@
 """A dataset as one system holds it: the union of the logs that have reached it, and its file."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
 
-from tradesys.arrivals import Arrivals, arrival_of
+from tradesys.arrivals import Arrival, Arrivals, arrival_of
+from tradesys.arrow import batch_of
 from tradesys.errors import ReadOnlyError
 from tradesys.framing import NO_HEAD
-from tradesys.log import Log
+from tradesys.log import Log, Row
 from tradesys.logfile import LogFile
 from tradesys.readable import readable
 from tradesys.records import SCHEMAS, Origin, origin, split_id
@@ -101,8 +102,8 @@ class Table:
         """An empty log of the origin with this 16-bit code."""
         return Log(code, self.schema)
 
-    def load(self) -> Iterator[pa.RecordBatch]:
-        """Take in what the file held when it was opened; gives it, tiny batches put together."""
+    def load(self) -> None:
+        """Take in what the file held when it was opened, tiny batches put together."""
         waiting: dict[int, list[pa.RecordBatch]] = {}
         rows: Counter[int] = Counter()
         for stored in self.file.stored() if self.file else ():
@@ -110,15 +111,14 @@ class Table:
             waiting.setdefault(code, []).append(stored.batch)
             rows[code] += stored.batch.num_rows
             if rows[code] >= _LOAD_ROWS:
-                yield self._loaded(code, waiting.pop(code))
+                self._load(code, waiting.pop(code))
                 rows[code] = 0
         for code, batches in waiting.items():
-            yield self._loaded(code, batches)
+            self._load(code, batches)
 
-    def _loaded(self, code: int, batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    def _load(self, code: int, batches: list[pa.RecordBatch]) -> None:
         batch = batches[0] if len(batches) == 1 else pa.concat_batches(batches)
         self.logs.setdefault(code, self.new_log(code)).append(batch)
-        return batch
 
     def read(self, code: int, start: int, rows: int) -> pa.RecordBatch:
         """So many records of an origin (its 16-bit code), from a position on."""
@@ -128,6 +128,25 @@ class Table:
         """How many records of the origin with this 16-bit code are held."""
         log = self.logs.get(code)
         return log.count if log else 0
+
+    def write_rows(self, rows: list[Row], received_at: int) -> None:
+        """Write rows of one's own to the file; durable on return, but not part of the table yet."""
+        code, start = split_id(rows[0][0])
+        if not self.file:
+            self.arrivals.append(Arrival(received_at, code, start, len(rows)))
+        elif len(rows) == 1:
+            self.file.append_row(rows[0], received_at)
+        else:
+            self.file.append(batch_of(self.schema, rows), received_at, durable=True)
+
+    def take_rows(self, rows: list[Row]) -> None:
+        """Make rows that are written part of the table."""
+        code, start = split_id(rows[0][0])
+        log = self.logs.get(code) or self.new_log(code)
+        assert start == log.count, "one's own records follow on"
+        log.append_rows(rows)
+        self.logs[code] = log
+        self._seal_if_full()
 
     def apply(
         self,
@@ -167,6 +186,9 @@ class Table:
             self.arrivals.append(arrival_of(new, received_at))
         log.append(new)
         self.logs[code] = log
+        self._seal_if_full()
+        return new
+
+    def _seal_if_full(self) -> None:
         if self.file and self.file.is_full:
             self.file.seal(self.read)
-        return new

@@ -85,6 +85,7 @@ class FirmSystem(Inquiries):
         Four legs a fill: shares and cash of the account, and their opposites of the clearing
         account, so that each fill sums to zero in each asset.
         """
+        self.catch_up()
         if not self._fills:
             return 0
         batch = pa.concat_batches(self._fills)

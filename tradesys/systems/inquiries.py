@@ -1,6 +1,7 @@
 """Answering inquiries: a system aggregates its own records, and asks nobody (claims 16, 20, 27)."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import polars as pl
 
@@ -42,13 +43,14 @@ class Inquiries(System):
         names = pl.concat(
             [requests, executions.rename({"request_id": "record_id"})], rechunk=False
         ).unique("record_id", keep="first")
-        return frame.join(
-            names,
-            left_on="request_in_force",
-            right_on="record_id",
-            how="left",
-            maintain_order="left",
-        ).select(COLUMNS)
+        for request, name in (("request_in_force", "cl_ord_id"), ("order_id", "first_name")):
+            named = names.select(
+                pl.col("record_id").alias(request), pl.col("cl_ord_id").alias(name)
+            )
+            frame = frame.join(named, on=request, how="left", maintain_order="left")
+        return frame.with_columns(pl.coalesce("cl_ord_id", "first_name").alias("cl_ord_id")).select(
+            COLUMNS
+        )
 
     def orders(self, account: str | None = None, *, open_only: bool = False) -> pl.DataFrame:
         """The orders of an account (or of all), as :meth:`statuses`."""
@@ -76,7 +78,7 @@ class Inquiries(System):
         account, symbol, side, ord_type, _ = self.view.terms(order_id)
         return Answer(
             order_id=order_id,
-            cl_ord_id=self._cl_ord_id(state.request_in_force),
+            cl_ord_id=self._name(state.request_in_force) or self._name(order_id),
             account=account,
             symbol=symbol,
             side=side,
@@ -91,11 +93,17 @@ class Inquiries(System):
             positions={n: self.tables[n].positions for n in ("requests", "executions")},
         )
 
-    def _cl_ord_id(self, record_id: int) -> str:
-        if self.tables["requests"].has(record_id):
-            return str(self.tables["requests"].rows([record_id])[0]["cl_ord_id"])
-        executions = self.tables["executions"].frame.filter(pl.col("request_id") == record_id)
-        return str(executions["cl_ord_id"][0])
+    def _name(self, request_id: int) -> str | None:
+        """The customer's own name for a request, if it has one."""
+        name: str | None = self.stated(request_id).get("cl_ord_id")
+        return name
+
+    def stated(self, request_id: int) -> dict[str, Any]:
+        """The terms that a request stated, from its record or one that repeats them; or nothing."""
+        if self.tables["requests"].has(request_id):
+            return self.tables["requests"].rows([request_id])[0]
+        executions = self.tables["executions"].frame.filter(pl.col("request_id") == request_id)
+        return executions.row(0, named=True) if len(executions) else {}
 
     def _require(self, name: str, count: int) -> None:
         held = self.tables["requests"].positions.get(name, 0)

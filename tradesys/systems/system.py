@@ -4,8 +4,10 @@ A system has no thread, reads no clock and draws nothing at random: the time is 
 whoever runs it (a network in one process, a simulation, a server) carries its records to others.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from threading import RLock
 
 import pyarrow as pa
 
@@ -66,15 +68,20 @@ class System:
         self.name = origin.system
         self.folder = folder / self.name if folder else None
         self.clock = clock
-        self.view = View()
-        self.reference = Reference()
+        self.lock = RLock()
+        self._view = View()
+        self._reference = Reference()
+        self._known: Counter[tuple[str, int]] = Counter()
+        # Whether records have come since the last question, and whether only one's own rows have.
+        self.news, self.own_news = True, False
         self.tables = {
             dataset: Table(origin, dataset, holding, folder=folder, write=self.record)
             for dataset, holding in holdings(self.kind).items()
         }
         self.authoritative = Tables(self.name, Holding.AUTHORITATIVE, self.tables)
         self.read_only = Tables(self.name, Holding.READ_ONLY, self.tables)
-        self._reopen()
+        for table in self.tables.values():
+            table.load()
         codes = [code for dataset in WRITES[self.kind] for code in self.own_codes(dataset)]
         self.origin = max([read_incarnation(self.folder) or origin, *map(origin_of, codes)])
 
@@ -82,11 +89,37 @@ class System:
         held = ", ".join(f"{len(table):,} {name}" for name, table in self.tables.items())
         return f"<{self.name}: {held}>"
 
-    def _reopen(self) -> None:
-        """Take in what the files of an earlier run hold."""
-        for dataset, table in self.tables.items():
-            for batch in table.load():
-                self.applied(dataset, batch)
+    # ---- what follows from the records
+
+    @property
+    def view(self) -> View:
+        """Orders and balances, from all that is held now."""
+        if self.news or self.own_news:
+            self.catch_up()
+        return self._view
+
+    @property
+    def reference(self) -> Reference:
+        """Accounts and instruments, from all that is held now."""
+        if self.news:
+            self.catch_up()
+        return self._reference
+
+    def catch_up(self) -> None:
+        """Take in what has become part of the tables since the last question, by position."""
+        with self.lock:
+            self.news = False
+            for dataset, table in self.tables.items():
+                for code, log in table.logs.items():
+                    for batch in log.batches(self._known[dataset, code]):
+                        self.applied(dataset, batch)
+                    self._known[dataset, code] = log.count
+
+    def applied(self, dataset: str, batch: pa.RecordBatch) -> None:
+        """Called once with each run of records, in no particular order, before a question."""
+        self._view.apply(dataset, batch)
+        if dataset in ("accounts", "instruments"):
+            self._reference.apply(dataset, batch)
 
     # ---- writing one's own data
 
@@ -124,8 +157,9 @@ class System:
         :raises StorageError: the disk refused; nothing was acknowledged.
         """
         self.check_writer(dataset)
-        self.tables[dataset].apply(batch, self.clock(), durable=True)
-        self.applied(dataset, batch)
+        with self.lock:
+            self.tables[dataset].apply(batch, self.clock(), durable=True)
+            self.news = True
 
     def check_writer(self, dataset: str) -> None:
         """Refuse a write to data that another kind of system writes."""
@@ -168,17 +202,10 @@ class System:
         """
         if dataset not in self.tables:
             raise ReadOnlyError(f"{self.name} does not hold {dataset}")
-        new = self.tables[dataset].apply(batch, self.clock(), origin_head=origin_head)
-        if new is None:
-            return 0
-        self.applied(dataset, new)
-        return new.num_rows
-
-    def applied(self, dataset: str, batch: pa.RecordBatch) -> None:
-        """Called with each run of records once, when it has become part of a table."""
-        self.view.apply(dataset, batch)
-        if dataset in ("accounts", "instruments"):
-            self.reference.apply(dataset, batch)
+        with self.lock:
+            new = self.tables[dataset].apply(batch, self.clock(), origin_head=origin_head)
+            self.news = self.news or new is not None
+        return new.num_rows if new is not None else 0
 
     def sync(self) -> None:
         """Make everything held durable, replicas included."""

@@ -1,0 +1,96 @@
+"""What a request asks for: as it is given, as it is recorded, and what it uses of a balance."""
+
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from tradesys.clock import to_ns
+from tradesys.errors import InvalidValue
+from tradesys.log import Row
+from tradesys.records import OrdType, TimeInForce, to_price
+from tradesys.systems import rules
+
+Price = int | str | Decimal
+"""A price: an int in 1/10,000 of the currency, or text or a Decimal in the currency."""
+
+
+class Terms(NamedTuple):
+    """What a request asks for: ``expire_time`` in ns, ``price`` in 1/10,000; 0 for none."""
+
+    account: str
+    symbol: str
+    side: str
+    ord_type: str
+    time_in_force: str
+    expire_time: int
+    order_qty: int
+    price: int
+
+
+class Use(NamedTuple):
+    """What an accepted order of one's own may use of a balance."""
+
+    order_id: int
+    account: str
+    asset: str
+    amount: int
+    is_market_buy: bool
+
+
+def terms_of(row: Row) -> Terms:
+    """The terms of a request, given as the values of its record."""
+    expire_time, order_qty, price = row[11:14]
+    return Terms._make((*row[6:11], expire_time or 0, order_qty, price or 0))
+
+
+def terms_given(given: dict[str, Any]) -> Terms:
+    """The terms of a new order as given, in the types of a record.
+
+    :raises InvalidValue: one is of a type that no record holds.
+    """
+    price = given["price"]
+    ord_type = given.get("ord_type") or (OrdType.MARKET if price is None else OrdType.LIMIT)
+    account, symbol, side = given["account"], given["symbol"], given["side"]
+    time_in_force = given.get("time_in_force") or TimeInForce.DAY
+    for verdict, value in (
+        (rules.NO_ACCOUNT, account),
+        (rules.NO_SYMBOL, symbol),
+        (rules.NO_SIDE, side),
+        (rules.NO_ORD_TYPE, ord_type),
+        (rules.NO_TIME_IN_FORCE, time_in_force),
+    ):
+        if not isinstance(value, str):
+            field, expected = rules.ERRORS[verdict]
+            raise InvalidValue(field, value, expected)
+    expires = given.get("expire_time")
+    return Terms(
+        *(account, symbol, side, ord_type, time_in_force),
+        0 if expires is None else to_ns(expires, "expire_time"),
+        whole("order_qty", given["order_qty"]),
+        0 if price is None else units(price),
+    )
+
+
+def whole(field: str, value: object) -> int:
+    """A whole number that a record can hold."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise InvalidValue(field, value, "a whole number of shares, of 64 bits")
+    number = int(value.__index__())
+    if not -(1 << 63) < number < 1 << 63:
+        raise InvalidValue(field, value, "a whole number of shares, of 64 bits")
+    return number
+
+
+def units(price: object) -> int:
+    """A price in 1/10,000 that a record can hold."""
+    number = to_price(price)
+    if not -(1 << 63) < number < 1 << 63:
+        raise InvalidValue("price", price, "a number of 1/10,000, of 64 bits")
+    return number
+
+
+def name_given(given: dict[str, Any]) -> str | None:
+    """The customer's own name for a request; one without letters is none."""
+    name = given.get("cl_ord_id")
+    if name is not None and not isinstance(name, str):
+        raise InvalidValue("cl_ord_id", name, "text")
+    return name or None
