@@ -343,6 +343,7 @@ class CustomerSystem(Inquiries):
             )
             self.tables["requests"].write_rows([row], self.clock())
             self._take([row])
+            self.news = True  # what an order may use has changed, and only the view counts it
         return Order(order_id, record_id, name, reason)
 
     def _in_force(self, order_id: int) -> tuple[Terms, int]:

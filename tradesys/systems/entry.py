@@ -288,22 +288,28 @@ class Sheet:
 
     def answer(self, record_ids: Ids, order_ids: Ids) -> pl.DataFrame:
         """The verdicts, for the caller."""
-        verdicts = self.verdicts
-        unrecorded = None if self.recorded.all() else ~self.recorded
-        nameless = None if unrecorded is None else unrecorded & (verdicts != rules.REPEATED)
-        columns = {
-            "accepted": pa.array(verdicts == rules.ACCEPTED),
-            "order_id": pa.array(order_ids, mask=nameless),
-            "record_id": pa.array(record_ids, mask=unrecorded),
-            "reject_reason": self._reasons(),
-            "error": pa.nulls(self.count, _TEXT),
-        }
-        if unrecorded is not None:
-            errors: list[str | None] = [None] * self.count
-            for row in np.flatnonzero(unrecorded).tolist():
-                errors[row] = self._explain(row)
-            columns["error"] = pa.array(errors, _TEXT)
-        return pl.DataFrame(pa.table(columns))
+        verdicts, recorded = self.verdicts, self.recorded
+        frame = pl.DataFrame(
+            {
+                "accepted": verdicts == rules.ACCEPTED,
+                "order_id": order_ids,
+                "record_id": record_ids,
+                "reject_reason": pl.Series([None], dtype=pl.String).new_from_index(0, self.count),
+                "error": pl.Series([None], dtype=pl.String).new_from_index(0, self.count),
+            }
+        )
+        if recorded.all() and verdicts.max(initial=0) == rules.ACCEPTED:
+            return frame
+        errors = {i: self._explain(i) for i in np.flatnonzero(~recorded).tolist()}
+        held, named = pl.Series(recorded), pl.Series(recorded | (verdicts == rules.REPEATED))
+        return frame.with_columns(
+            pl.when(named).then("order_id").alias("order_id"),
+            pl.when(held).then("record_id").alias("record_id"),
+            pl.Series(
+                "reject_reason", [rules.REASONS.get(v) for v in verdicts.tolist()], pl.String
+            ),
+            pl.Series("error", [errors.get(i) for i in range(self.count)], pl.String),
+        )
 
     def _explain(self, row: int) -> str:
         verdict = int(self.verdicts[row])
