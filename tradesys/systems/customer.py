@@ -117,17 +117,26 @@ class CustomerSystem(Inquiries):
         :raises InvalidValue: a field holds what no rule allows; nothing was written.
         :raises StorageError: the disk refused; nothing was acknowledged.
         """
-        given = dict(locals())
-        order, group = self._stage(given)
+        given = {
+            "account": account,
+            "symbol": symbol,
+            "side": side,
+            "order_qty": order_qty,
+            "price": price,
+            "ord_type": ord_type,
+            "time_in_force": time_in_force,
+            "expire_time": expire_time,
+        }
+        order, group = self._stage(given, cl_ord_id)
         self._group.commit(group)
         return order
 
-    async def submit_async(self, **terms: Any) -> Order:
+    async def submit_async(self, *, cl_ord_id: str | None = None, **given: Any) -> Order:
         """As :meth:`submit`, for tasks of an event loop: those that are ready share an fdatasync.
 
         >>> orders = await asyncio.gather(*(c1.submit_async(**terms) for terms in many))
         """
-        order, group = self._stage({"price": None, **terms})
+        order, group = self._stage(given, cl_ord_id)
         await self._group.committed(group)
         return order
 
@@ -233,9 +242,9 @@ class CustomerSystem(Inquiries):
             left[pairs == self.view.pair(account, asset)] -= amount
         return left
 
-    def _stage(self, given: dict[str, Any]) -> tuple[Order, Group]:
+    def _stage(self, given: dict[str, Any], cl_ord_id: str | None) -> tuple[Order, Group]:
         """Decide a new order, and put it among the rows that are written next."""
-        terms, name = terms_given(given), name_given(given)
+        terms, name = terms_given(**given), name_given(cl_ord_id)
         with self.lock:
             if self.news:
                 self.catch_up()
@@ -310,7 +319,7 @@ class CustomerSystem(Inquiries):
         given = {"order_qty": order_qty, "price": price, "cl_ord_id": cl_ord_id}
         qty = rules.UNSTATED if order_qty is None else whole("order_qty", order_qty)
         limit = rules.UNSTATED if price is None else units(price)
-        name = name_given(given)
+        name = name_given(cl_ord_id)
         with self._group.alone():
             order_id = id_of(order)
             if name is not None and (repeated := self._repeat_change(kind, order_id, given)):

@@ -78,10 +78,15 @@ class GroupCommit:
     def alone(self) -> Iterator[None]:
         """Nothing is pending, and nobody else writes, until this ends."""
         with self._turn:
-            if self._open.rows:
-                self._write_open()
-            with self._lock:
+            self._lock.acquire()
+            try:
+                while self._open.rows:
+                    self._lock.release()
+                    self._write_open()
+                    self._lock.acquire()
                 yield
+            finally:
+                self._lock.release()
 
     def _commit_for(self, group: Group) -> None:
         with self._turn:

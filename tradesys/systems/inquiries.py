@@ -24,22 +24,24 @@ class Inquiries(System):
         :raises NotYetReplicated: the records asked for are not here yet.
         :raises InvalidValue: there is no such order.
         """
-        for name, count in (at_least or {}).items():
-            self._require(name, count)
         order_id = id_of(order)
-        state = self.view.order(order_id)
-        if state is None:
-            raise self._unknown(order, order_id)
-        return self._answer(order_id, state)
+        with self.lock:
+            for name, count in (at_least or {}).items():
+                self._require(name, count)
+            state = self.view.order(order_id)
+            if state is None:
+                raise self._unknown(order, order_id)
+            return self._answer(order_id, state)
 
     def statuses(self) -> pl.DataFrame:
         """The status of every order known here, by ``order_id``.
 
         :returns: the columns of :data:`tradesys.status.COLUMNS`.
         """
-        frame = self.view.statuses()
-        requests = self.tables["requests"].frame.select("record_id", "cl_ord_id")
-        executions = self.tables["executions"].frame.select("request_id", "cl_ord_id")
+        with self.lock:
+            frame = self.view.statuses()
+            requests = self.tables["requests"].frame.select("record_id", "cl_ord_id")
+            executions = self.tables["executions"].frame.select("request_id", "cl_ord_id")
         names = pl.concat(
             [requests, executions.rename({"request_id": "record_id"})], rechunk=False
         ).unique("record_id", keep="first")
@@ -66,7 +68,8 @@ class Inquiries(System):
         :returns: ``account, asset, booked, uncleared, amount, reserved``: int64, in shares or, for
             cash, in 1/10,000 of the currency. ``reserved`` is what open orders may still use.
         """
-        frame = self.view.positions()
+        with self.lock:
+            frame = self.view.positions()
         if account is not None:
             self._known_account(account)
             frame = frame.filter(pl.col("account") == account)

@@ -117,7 +117,7 @@ def decide(
     for i in range(count):
         verdict, order = _order(rows, i, names)
         if verdict == ACCEPTED and rows[i, KIND] != CANCEL:
-            verdict = _error(rows[i], accounts, instruments)
+            verdict = _error(rows, i, accounts, instruments)
         if verdict == ACCEPTED:
             orders[i] = order
             if rows[i, NAME] >= 0:
@@ -133,59 +133,61 @@ def decide(
 @compiled
 def _order(rows: Ints, i: int, names: Ints) -> tuple[int, int]:
     """The row of the order that row ``i`` is about: its own, if it is a new one."""
-    row = rows[i]
-    if row[KIND] < 0:
+    if rows[i, KIND] < 0:
         return NO_KIND, -1
-    if row[NAME] >= 0 and names[row[NAME]] != FREE:
+    if rows[i, NAME] >= 0 and names[rows[i, NAME]] != FREE:
         return REPEATED, -1
-    if row[KIND] == NEW:
-        row[EXPIRE_TIME : PRICE + 1][row[EXPIRE_TIME : PRICE + 1] == UNSTATED] = 0
+    if rows[i, KIND] == NEW:
+        for column in range(EXPIRE_TIME, PRICE + 1):
+            if rows[i, column] == UNSTATED:
+                rows[i, column] = 0
         return ACCEPTED, i
-    order = names[row[ORIG_NAME]] if row[ORIG_NAME] >= 0 else row[ORDER]
-    if order < 0 or (row[ACCOUNT] != UNSTATED and row[ACCOUNT] != rows[order, ACCOUNT]):
+    order = names[rows[i, ORIG_NAME]] if rows[i, ORIG_NAME] >= 0 else rows[i, ORDER]
+    if order < 0 or (rows[i, ACCOUNT] != UNSTATED and rows[i, ACCOUNT] != rows[order, ACCOUNT]):
         return NO_ORDER, -1
     if not rows[order, OPEN]:
         return NOT_OPEN, -1
-    _keep(row, rows[order])
+    _keep(rows, i, order)
     return ACCEPTED, order
 
 
 @compiled
-def _keep(change: Ints, order: Ints) -> None:
+def _keep(rows: Ints, i: int, order: int) -> None:
     """Give a change what it keeps of its order."""
-    change[ACCOUNT : EXPIRE_TIME + 1] = order[ACCOUNT : EXPIRE_TIME + 1]
-    change[BALANCE] = order[BALANCE]
+    for column in range(ACCOUNT, EXPIRE_TIME + 1):
+        rows[i, column] = rows[order, column]
+    rows[i, BALANCE] = rows[order, BALANCE]
     for column in (ORDER_QTY, PRICE):
-        if change[column] == UNSTATED:
-            change[column] = order[column]
+        if rows[i, column] == UNSTATED:
+            rows[i, column] = rows[order, column]
 
 
 @compiled
-def _error(row: Ints, accounts: Ints, instruments: Ints) -> int:  # noqa: C901, PLR0911 - a rule a line
+def _error(rows: Ints, i: int, accounts: Ints, instruments: Ints) -> int:  # noqa: C901, PLR0911 - a rule a line
     """The first rule that the terms of a new order, or of a replace, break."""
-    if row[SIDE] < 0:
+    if rows[i, SIDE] < 0:
         return NO_SIDE
-    if row[ORD_TYPE] < 0:
+    if rows[i, ORD_TYPE] < 0:
         return NO_ORD_TYPE
-    if row[TIME_IN_FORCE] < 0:
+    if rows[i, TIME_IN_FORCE] < 0:
         return NO_TIME_IN_FORCE
-    if row[ACCOUNT] < 0 or not accounts[row[ACCOUNT]]:
+    if rows[i, ACCOUNT] < 0 or not accounts[rows[i, ACCOUNT]]:
         return NO_ACCOUNT
-    if row[SYMBOL] < 0:
+    if rows[i, SYMBOL] < 0:
         return NO_SYMBOL
-    if row[TIME_IN_FORCE] == GTD and row[EXPIRE_TIME] <= 0:
+    if rows[i, TIME_IN_FORCE] == GTD and rows[i, EXPIRE_TIME] <= 0:
         return NO_EXPIRE_TIME
-    if row[TIME_IN_FORCE] != GTD and row[EXPIRE_TIME] != 0:
+    if rows[i, TIME_IN_FORCE] != GTD and rows[i, EXPIRE_TIME] != 0:
         return NO_GTD
-    if row[ORDER_QTY] <= 0:
+    if rows[i, ORDER_QTY] <= 0:
         return NO_QTY
-    if row[ORDER_QTY] % instruments[row[SYMBOL], LOT_SIZE] != 0:
+    if rows[i, ORDER_QTY] % instruments[rows[i, SYMBOL], LOT_SIZE] != 0:
         return NO_LOTS
-    if row[ORD_TYPE] == LIMIT and row[PRICE] <= 0:
+    if rows[i, ORD_TYPE] == LIMIT and rows[i, PRICE] <= 0:
         return NO_LIMIT
-    if row[ORD_TYPE] == MARKET and row[PRICE] != 0:
+    if rows[i, ORD_TYPE] == MARKET and rows[i, PRICE] != 0:
         return A_LIMIT
-    if row[PRICE] % instruments[row[SYMBOL], TICK_SIZE] != 0:
+    if rows[i, PRICE] % instruments[rows[i, SYMBOL], TICK_SIZE] != 0:
         return NO_TICKS
     return ACCEPTED
 
@@ -196,22 +198,21 @@ def _reason(rows: Ints, i: int, order: int, left: Ints, accounts: Ints, instrume
 
     A replace needs what it asks for beyond what its order may use already.
     """
-    row = rows[i]
-    if accounts[row[ACCOUNT]] == CLOSED:
+    if accounts[rows[i, ACCOUNT]] == CLOSED:
         return ACCOUNT_CLOSED
-    if instruments[row[SYMBOL], SECURITY_STATUS] == HALTED:
+    if instruments[rows[i, SYMBOL], SECURITY_STATUS] == HALTED:
         return SYMBOL_HALTED
-    qty, each = max(row[ORDER_QTY] - rows[order, CUM_QTY], 0), 1
-    if row[SIDE] == BUY:
-        each = row[PRICE] or instruments[row[SYMBOL], LAST_PX]
+    qty, each = max(rows[i, ORDER_QTY] - rows[order, CUM_QTY], 0), 1
+    if rows[i, SIDE] == BUY:
+        each = rows[i, PRICE] or instruments[rows[i, SYMBOL], LAST_PX]
         if not each:
             return NO_PRICE
         if qty > np.iinfo(np.int64).max // each:
             return NO_CASH
     more = qty * each - rows[order, RESERVED]
-    if more > left[row[BALANCE]]:
-        return NO_CASH if row[SIDE] == BUY else NO_SHARES
+    if more > left[rows[i, BALANCE]]:
+        return NO_CASH if rows[i, SIDE] == BUY else NO_SHARES
     if more > 0:
-        left[row[BALANCE]] -= more
+        left[rows[i, BALANCE]] -= more
         rows[order, RESERVED] += more
     return ACCEPTED

@@ -68,7 +68,7 @@ class System:
         self.name = origin.system
         self.folder = folder / self.name if folder else None
         self.clock = clock
-        self.lock = RLock()
+        self.lock = RLock()  # many threads may ask, and many may enter orders
         self._view = View()
         self._reference = Reference()
         self._known: Counter[tuple[str, int]] = Counter()

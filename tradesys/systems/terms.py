@@ -42,31 +42,45 @@ def terms_of(row: Row) -> Terms:
     return Terms._make((*row[6:11], expire_time or 0, order_qty, price or 0))
 
 
-def terms_given(given: dict[str, Any]) -> Terms:
+_OF_TEXTS = (
+    rules.NO_ACCOUNT,
+    rules.NO_SYMBOL,
+    rules.NO_SIDE,
+    rules.NO_ORD_TYPE,
+    rules.NO_TIME_IN_FORCE,
+)
+"""What is wrong where one of an order's texts is none."""
+
+
+def terms_given(
+    *,
+    account: object,
+    symbol: object,
+    side: object,
+    order_qty: object,
+    price: object = None,
+    ord_type: object = None,
+    time_in_force: object = TimeInForce.DAY,
+    expire_time: Any = None,
+) -> Terms:
     """The terms of a new order as given, in the types of a record.
 
     :raises InvalidValue: one is of a type that no record holds.
     """
-    price = given["price"]
-    ord_type = given.get("ord_type") or (OrdType.MARKET if price is None else OrdType.LIMIT)
-    account, symbol, side = given["account"], given["symbol"], given["side"]
-    time_in_force = given.get("time_in_force") or TimeInForce.DAY
-    for verdict, value in (
-        (rules.NO_ACCOUNT, account),
-        (rules.NO_SYMBOL, symbol),
-        (rules.NO_SIDE, side),
-        (rules.NO_ORD_TYPE, ord_type),
-        (rules.NO_TIME_IN_FORCE, time_in_force),
-    ):
-        if not isinstance(value, str):
+    if ord_type is None:
+        ord_type = OrdType.MARKET if price is None else OrdType.LIMIT
+    texts = account, symbol, side, ord_type, time_in_force
+    for verdict, text in zip(_OF_TEXTS, texts, strict=True):
+        if not isinstance(text, str):
             field, expected = rules.ERRORS[verdict]
-            raise InvalidValue(field, value, expected)
-    expires = given.get("expire_time")
-    return Terms(
-        *(account, symbol, side, ord_type, time_in_force),
-        0 if expires is None else to_ns(expires, "expire_time"),
-        whole("order_qty", given["order_qty"]),
-        0 if price is None else units(price),
+            raise InvalidValue(field, text, expected)
+    return Terms._make(
+        (
+            *texts,
+            0 if expire_time is None else to_ns(expire_time, "expire_time"),
+            whole("order_qty", order_qty),
+            0 if price is None else units(price),
+        )
     )
 
 
@@ -88,9 +102,8 @@ def units(price: object) -> int:
     return number
 
 
-def name_given(given: dict[str, Any]) -> str | None:
+def name_given(cl_ord_id: object) -> str | None:
     """The customer's own name for a request; one without letters is none."""
-    name = given.get("cl_ord_id")
-    if name is not None and not isinstance(name, str):
-        raise InvalidValue("cl_ord_id", name, "text")
-    return name or None
+    if cl_ord_id is not None and not isinstance(cl_ord_id, str):
+        raise InvalidValue("cl_ord_id", cl_ord_id, "text")
+    return cl_ord_id or None
