@@ -10,12 +10,13 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
+from tradesys.charter import OpeningBooks
 from tradesys.clock import Clock, ManualClock
-from tradesys.network import Network, OpeningBooks, VenueFactory
+from tradesys.network import Network
 from tradesys.orders import Order
 from tradesys.records import PRICE_SCALE, SCHEMAS, Kind, Origin, make_id
 from tradesys.systems.customer import CustomerSystem
-from tradesys.venue import BookVenue
+from tradesys.venue import BookVenue, VenueFactory
 
 Row = dict[str, Any]
 """A record, or part of one, by column."""

@@ -106,8 +106,7 @@ def hide_from_a_replica(desk: Network) -> None:
     log = log_of(desk["c2"], "requests", desk["c1"])
     rewrite(log, everything(log).slice(0, log.count - 1))
     view_again(desk)
-    quiet = desk.behind().with_columns(behind=pl.lit(0))
-    desk.behind = lambda: quiet  # type: ignore[method-assign]
+    desk.is_at_rest = lambda: True  # type: ignore[method-assign]
 
 
 def change_a_replica(desk: Network) -> None:
@@ -156,7 +155,7 @@ def reserve_differently(desk: Network) -> None:
 def lose_an_order(desk: Network) -> None:
     """An order was acknowledged, and the message to the street side was dropped."""
     submit(desk["c1"], order_qty=20)
-    desk["c1"].outgoing()
+    desk["c1"].outbox.clear()
     desk.run()
 
 

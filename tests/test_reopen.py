@@ -188,7 +188,8 @@ def test_a_folder_is_opened_with_the_counts_it_was_made_with(desk: Network) -> N
         with pytest.raises(InvalidValue) as raised:
             network(*counts, data=folder)
         assert raised.value.field == "data"
-        assert "(2, 2)" in raised.value.expected
+        assert f"{counts[0]} customer-facing and {counts[1]} street-side" in raised.value.expected
+        assert "it holds 2 customer-facing and 2 street-side" in raised.value.expected
     assert contents(folder) == before
     network(2, 2, data=folder).close()
 

@@ -17,9 +17,10 @@ import pyarrow as pa
 
 from tradesys import tapes
 from tradesys.audit import Audit
+from tradesys.charter import OpeningBooks
 from tradesys.clock import ManualClock
 from tradesys.errors import InvalidValue
-from tradesys.network import Network, OpeningBooks
+from tradesys.network import Network
 from tradesys.records import PRICE_SCALE
 from tradesys.tapes import Tape
 from tradesys.venue import TapeVenue

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from tradesys.charter import OpeningBooks
 from tradesys.clock import ManualClock
 from tradesys.errors import InvalidValue
-from tradesys.network import Network, OpeningBooks
+from tradesys.network import Network
 
 START_NS = 1_717_421_400_000_000_000
 """The first moment of a session: 3 June 2024, 09:30 in New York."""

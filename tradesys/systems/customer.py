@@ -16,6 +16,7 @@ import pyarrow as pa
 from tradesys.arrow import batch_of
 from tradesys.clock import Clock
 from tradesys.errors import InvalidValue
+from tradesys.framing import NO_HEAD
 from tradesys.names import Names
 from tradesys.orders import Answer, Order, OrderLike
 from tradesys.records import (
@@ -28,11 +29,13 @@ from tradesys.records import (
     Side,
     TimeInForce,
     format_id,
+    split_id,
     to_price,
 )
 from tradesys.reference import UNKNOWN
 from tradesys.systems import entry
 from tradesys.systems.inquiries import Inquiries
+from tradesys.systems.outbox import Outbox
 from tradesys.systems.table_entry import decide
 
 Price = int | str | Decimal
@@ -46,7 +49,7 @@ class CustomerSystem(Inquiries):
 
     def __init__(self, origin: Origin, *, clock: Clock, folder: Path | None) -> None:
         self.names = Names()
-        self._outgoing: list[pa.RecordBatch] = []
+        self.outbox = Outbox()
         super().__init__(origin, clock=clock, folder=folder)
         # Whatever was acknowledged before and not answered since is sent again: the street side
         # knows an order by its id, so sending twice is safe, and not sending is not.
@@ -152,13 +155,21 @@ class CustomerSystem(Inquiries):
     # ---- what goes to the street side
 
     def outgoing(self) -> list[pa.RecordBatch]:
-        """Accepted requests that are not sent yet, oldest first; they are the caller's from now."""
-        waiting, self._outgoing = self._outgoing, []
-        return waiting
+        """Accepted requests that no street-side system has taken yet."""
+        return self.outbox.batches()
 
     def send_again(self) -> None:
-        """Put everything that was accepted and is not answered out to be sent."""
-        self._outgoing = self.unanswered()
+        """Put everything that was accepted and is not answered out to be sent, and no more."""
+        self.outbox.clear()
+        for batch in self.unanswered():
+            self.outbox.put(batch)
+
+    def receive(self, dataset: str, batch: pa.RecordBatch, *, origin_head: bytes = NO_HEAD) -> int:
+        """Take in records; what is given back of one's own was perhaps never sent."""
+        new = super().receive(dataset, batch, origin_head=origin_head)
+        if new and dataset == "requests" and self.wrote(split_id(batch["record_id"][0].as_py())[0]):
+            self.send_again()
+        return new
 
     def unanswered(self) -> list[pa.RecordBatch]:
         """One's own accepted requests that no street-side system is known to have answered."""
@@ -177,7 +188,7 @@ class CustomerSystem(Inquiries):
         if reasons.null_count < len(reasons):
             batch = batch.filter(reasons.is_null())
         if batch.num_rows:
-            self._outgoing.append(batch)
+            self.outbox.put(batch)
 
     # ---- inside
 
