@@ -1,12 +1,12 @@
 """What a data folder is: ``network.arrows`` says it, written before any system's files are.
 
-How many systems of each kind there are, what kind of market is outside, and the books that the firm
-opens with: stored once, when a network is made, as an Arrow stream of one row. What it says is
-there is there, or is lost: nothing is guessed from the folders that happen to be found.
+How many systems of each kind there are, what kind of market is outside, and the books that the
+firm opens with: stored once, when a network is made, as an Arrow stream of one row that vouches for
+itself as all files do. What it says is there is there, or is lost: nothing is guessed from the
+folders that happen to be found.
 """
 
 import fcntl
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -15,9 +15,10 @@ from pathlib import Path
 import pyarrow as pa
 from blake3 import blake3
 
-from tradesys import given
-from tradesys.errors import InvalidValue, StorageError
-from tradesys.logfile import sync_file
+from tradesys import given, segments
+from tradesys.errors import DamagedError, InvalidValue, StorageError
+from tradesys.framing import END_OF_STREAM, NO_HEAD, Framing
+from tradesys.logfile import storage_error, sync_file
 from tradesys.records import PRICE_SCALE, Kind, Origin
 
 FILE = "network.arrows"
@@ -82,36 +83,34 @@ class Charter:
 
 _SCHEMA = pa.schema(
     [
-        ("customers", pa.uint8()),
-        ("streets", pa.uint8()),
+        ("customers", pa.int64()),
+        ("streets", pa.int64()),
         ("venue", pa.utf8()),
+        ("is_made", pa.bool_()),
         ("accounts", pa.list_(pa.utf8())),
         ("symbols", pa.list_(pa.utf8())),
         *((name, pa.int64()) for name in ("cash", "shares", "tick_size", "lot_size")),
-        ("is_made", pa.bool_()),
-        ("digest", pa.utf8()),  # BLAKE3 of the other columns
     ]
 )
+_OWNER = "network"
 
 
 def read_charter(data: Path) -> Charter | None:
     """What a folder says it is; None where there is no network.
 
-    :raises StorageError: the file is there and does not say.
+    :raises DamagedError: the file is there and is not as it was written.
     """
     path = data / FILE
     if not path.exists():
         return None
-    try:
-        (row,) = pa.ipc.open_stream(pa.py_buffer(path.read_bytes())).read_all().to_pylist()
-        if row.pop("digest") != _digest(row):
-            raise StorageError(f"{path}: damaged: it is not as it was written; restore it")
-        of_network = {name: row.pop(name) for name in ("customers", "streets", "venue", "is_made")}
-        return Charter(**of_network, books=OpeningBooks(**row))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, StorageError):
-            raise
-        raise StorageError(f"{path}: does not say what network this is: {error}") from error
+    framing = Framing(_SCHEMA)
+    reading = segments.read(path, framing, _OWNER, NO_HEAD)
+    if reading.problem or len(reading.messages) != 1:
+        problem = reading.problem or "it is cut short"
+        raise DamagedError(str(path), reading.end, f"{problem}; put it back from a copy of the run")
+    (row,) = framing.batch(reading.messages[0]).to_pylist()
+    of_network = {name: row.pop(name) for name in ("customers", "streets", "venue", "is_made")}
+    return Charter(**of_network, books=OpeningBooks(**row))
 
 
 def write_charter(data: Path, charter: Charter) -> None:
@@ -121,21 +120,18 @@ def write_charter(data: Path, charter: Charter) -> None:
     """
     row = asdict(charter)
     row |= row.pop("books")
-    row |= {name: list(row[name]) for name in ("accounts", "symbols")}
+    batch = pa.RecordBatch.from_pylist([row], _SCHEMA)
+    start = segments.plain_header(_SCHEMA, _OWNER, NO_HEAD)
+    message, _ = Framing(_SCHEMA).frame(batch, 0, blake3(start).digest())
     path = data / FILE
     written = path.with_suffix(".new")
     try:
-        with written.open("wb") as file, pa.ipc.new_stream(file, _SCHEMA) as stream:
-            stream.write_table(pa.Table.from_pylist([row | {"digest": _digest(row)}], _SCHEMA))
+        written.write_bytes(start + message + END_OF_STREAM)
         sync_file(written)
         written.rename(path)
         sync_file(data)
     except OSError as error:
-        raise StorageError(f"{path}: {error.strerror or error}") from error
-
-
-def _digest(row: dict[str, object]) -> str:
-    return blake3(json.dumps(row, sort_keys=True).encode()).hexdigest()
+        raise storage_error(path, error) from error
 
 
 def settle(data: Path, asked: Charter) -> Charter:
