@@ -69,6 +69,23 @@ def test_a_system_cannot_write_what_another_kind_of_system_writes(
     assert trace(desk) == before
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_user_is_handed_of_a_system_reads_and_writes_by_append_alone(
+    desk: Network, name: str
+) -> None:
+    system = desk.systems[name]
+    for dataset in (*system.authoritative.values(), *system.read_only.values()):
+        public = {each for each in dir(dataset) if not each.startswith("_")}
+        assert public - {"append"} == {"arrow", "frame", "has", "positions", "rows", "schema"}
+    for dataset in system.read_only.values():
+        before = trace(desk)
+        frame, rows = dataset.frame, dataset.arrow.to_pylist()
+        dataset.arrow.append_column("more", pa.nulls(len(dataset)))
+        frame.clear()
+        rows.clear()
+        assert trace(desk) == before
+
+
 # Every dataset a system holds, with a batch of every origin that may not write it.
 ARRIVING = [
     (name, dataset, origin)

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 
 import polars as pl
 
+from tradesys import given
 from tradesys.errors import InvalidValue
 from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.firm import FirmSystem
@@ -15,22 +16,24 @@ Time = int | str | dt.datetime
 """A time: ns since 1970, text like ``"2024-06-03T13:30:00.5Z"``, or a datetime with a zone."""
 
 
-def to_ns(time: Time) -> int:
+def to_ns(time: object) -> int:
     """A time in ns since 1970, UTC. Text without a zone is UTC.
 
-    :raises InvalidValue: the text is no time, or the datetime has no zone.
+    :raises InvalidValue: the text is no time, the datetime has no zone, or it is something else.
     """
-    if isinstance(time, int):
-        return time
+    expected = "a time: text like 2024-06-03T13:30:00Z, a datetime with a zone, or ns since 1970"
+    if hasattr(type(time), "__index__"):
+        return given.whole("as_of", time, 0, of="ns since 1970")
+    moment: object = time
     if isinstance(time, str):
         try:
-            parsed = dt.datetime.fromisoformat(time)
+            moment = dt.datetime.fromisoformat(time)
         except ValueError:
-            raise InvalidValue("as_of", time, "a time like 2024-06-03T13:30:00Z") from None
-        time = parsed if parsed.tzinfo else parsed.replace(tzinfo=dt.UTC)
-    if time.tzinfo is None:
-        raise InvalidValue("as_of", time, "a time with a zone")
-    since = time - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+            raise InvalidValue("as_of", time, expected) from None
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+    if not isinstance(moment, dt.datetime) or moment.tzinfo is None:
+        raise InvalidValue("as_of", time, expected)
+    since = moment - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
     return (since.days * 86_400 + since.seconds) * 1_000_000_000 + since.microseconds * 1_000
 
 
@@ -42,8 +45,8 @@ class Past(Mapping[str, Inquiries]):
         self._systems = {n: s for n, s in systems.items() if isinstance(s, Inquiries)}
         self._known: dict[str, Inquiries] = {}
 
-    def __getitem__(self, name: str) -> Inquiries:
-        if name not in self._systems:
+    def __getitem__(self, name: object) -> Inquiries:
+        if not isinstance(name, str) or name not in self._systems:
             raise InvalidValue("system", name, f"one of {', '.join(self._systems)}")
         if name not in self._known:
             self._known[name] = _at(self._systems[name], self.time_ns)

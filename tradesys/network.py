@@ -199,15 +199,23 @@ class Network:
     # ---- faults
 
     def partition(self, one: str, *others: str) -> None:
-        """Cut one system off from others (from all, when none is named), both ways."""
+        """Cut one system off from others (from all, when none is named), both ways.
+
+        :raises InvalidValue: there is no such system.
+        """
         for name in (one, *others):
             self[name]
+        if one in others:
+            raise InvalidValue("system", one, f"systems other than {one} itself to cut it off from")
         rest = others or tuple(name for name in self.systems if name != one)
         self._cuts.pairs |= {frozenset((one, other)) for other in rest}
 
     def heal(self, one: str | None = None, *others: str) -> None:
-        """Mend the links between these systems; every link, when none is named."""
-        for name in (one, *others) if one is not None else ():
+        """Mend the links between these systems; every link, when none is named.
+
+        :raises InvalidValue: there is no such system.
+        """
+        for name in (one, *others) if one is not None or others else ():
             self[name]
         self._cuts.pairs = {
             pair
@@ -270,6 +278,7 @@ class Network:
         """The systems with what each had received by a time: ``desk.as_of(t)["c2"].status(order)``.
 
         :param time: text like ``"2024-06-03T13:30:00Z"``, a datetime with a zone, or ns since 1970.
+        :raises InvalidValue: it is none of these.
         """
         return Past(self.systems, time)
 

@@ -4,13 +4,14 @@ A system has no thread, reads no clock and draws nothing at random: the time is 
 whoever runs it (a network in one process, a simulation, a server) carries its records to others.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 
 from tradesys.arrow import batch_of
 from tradesys.clock import Clock
+from tradesys.dataset import Dataset
 from tradesys.errors import InvalidValue, ReadOnlyError, SchemaError
 from tradesys.framing import NO_HEAD
 from tradesys.incarnation import read_incarnation, write_incarnation
@@ -27,32 +28,32 @@ _WRITTEN_OTHERWISE = {
 }
 
 
-class Tables(Mapping[str, Table]):
-    """The tables of a system that are authoritative, or those that are read-only, by dataset."""
+class Datasets(Mapping[str, Dataset]):
+    """The datasets of a system that are authoritative, or those that are read-only, by name."""
 
-    def __init__(self, owner: str, holding: Holding, tables: dict[str, Table]) -> None:
+    def __init__(self, owner: str, holding: Holding, datasets: dict[str, Dataset]) -> None:
         self._owner = owner
         self._holding = holding
-        self._tables = {n: t for n, t in tables.items() if t.holding is holding}
+        self._datasets = datasets
 
-    def __getitem__(self, dataset: str) -> Table:
-        if dataset not in self._tables:
-            names = ", ".join(self._tables)
+    def __getitem__(self, dataset: str) -> Dataset:
+        if dataset not in self:
+            names = ", ".join(self._datasets)
             expected = f"one that {self._owner} holds as {self._holding}: {names}"
             raise InvalidValue("dataset", dataset, expected)
-        return self._tables[dataset]
+        return self._datasets[dataset]
 
     def __contains__(self, dataset: object) -> bool:
-        return dataset in self._tables
+        return isinstance(dataset, str) and dataset in self._datasets
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._tables)
+        return iter(self._datasets)
 
     def __len__(self) -> int:
-        return len(self._tables)
+        return len(self._datasets)
 
     def __repr__(self) -> str:
-        return f"{list(self._tables.values())}"
+        return f"{list(self._datasets.values())}"
 
 
 class System:
@@ -69,11 +70,11 @@ class System:
         self.view = View()
         self.reference = Reference()
         self.tables = {
-            dataset: Table(origin, dataset, holding, folder=folder, write=self.record)
+            dataset: Table(origin, dataset, holding, folder=folder)
             for dataset, holding in holdings(self.kind).items()
         }
-        self.authoritative = Tables(self.name, Holding.AUTHORITATIVE, self.tables)
-        self.read_only = Tables(self.name, Holding.READ_ONLY, self.tables)
+        self.authoritative = self._shown(Holding.AUTHORITATIVE)
+        self.read_only = self._shown(Holding.READ_ONLY)
         self._reopen()
         codes = [code for dataset in WRITES[self.kind] for code in self.own_codes(dataset)]
         self.origin = max([read_incarnation(self.folder) or origin, *map(origin_of, codes)])
@@ -81,6 +82,11 @@ class System:
     def __repr__(self) -> str:
         held = ", ".join(f"{len(table):,} {name}" for name, table in self.tables.items())
         return f"<{self.name}: {held}>"
+
+    def _shown(self, holding: Holding) -> Datasets:
+        tables = {n: t for n, t in self.tables.items() if t.holding is holding}
+        shown = {n: Dataset(table, self.record) for n, table in tables.items()}
+        return Datasets(self.name, holding, shown)
 
     def _reopen(self) -> None:
         """Take in what the files of an earlier run hold."""
@@ -102,9 +108,13 @@ class System:
             raise InvalidValue("dataset", dataset, _WRITTEN_OTHERWISE[dataset])
         fields = list(SCHEMAS[dataset])[2:]
         names = [field.name for field in fields]
+        if isinstance(rows, Mapping | str) or not isinstance(rows, Sequence):
+            raise InvalidValue("rows", rows, f"a list of dictionaries with {', '.join(names)}")
         for row in rows:
+            if not isinstance(row, Mapping):
+                raise InvalidValue("rows", row, f"dictionaries with {', '.join(names)}")
             if unknown := row.keys() - set(names):
-                raise SchemaError(f"{dataset}: unknown {sorted(unknown)}; expected {names}")
+                raise SchemaError(f"{dataset}: unknown {[*unknown]}; expected {names}")
             missing = [f.name for f in fields if not f.nullable and row.get(f.name) is None]
             if missing:
                 raise SchemaError(f"{dataset}: missing {missing}")
@@ -127,9 +137,9 @@ class System:
         self.tables[dataset].apply(batch, self.clock(), durable=True)
         self.applied(dataset, batch)
 
-    def check_writer(self, dataset: str) -> None:
+    def check_writer(self, dataset: object) -> None:
         """Refuse a write to data that another kind of system writes."""
-        if dataset not in WRITER:
+        if not isinstance(dataset, str) or dataset not in WRITER:
             raise InvalidValue("dataset", dataset, f"one of {', '.join(WRITER)}")
         if WRITER[dataset] is not self.kind:
             raise ReadOnlyError(
