@@ -219,6 +219,6 @@ def test_a_market_of_ones_own_is_handed_in_again(tmp_path: Path) -> None:
         return TapeVenue(tape(), **options)
 
     network(data=tmp_path, venue=market).close()
-    with pytest.raises(InvalidValue, match="of kind market"):
+    with pytest.raises(InvalidValue, match="the market of this folder: market"):
         reopened(tmp_path)
     reopened(tmp_path, venue=market).close()

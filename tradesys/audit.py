@@ -80,16 +80,16 @@ class Finding(NamedTuple):
     waiting: list[str]
 
 
-def audit(network: "Network", progress: Callable[[int, int], None] | None = None) -> Audit:
+def audit(network: "Network", progress: Callable[[int], None] | None = None) -> Audit:
     """Run every check.
 
-    :param progress: called with how many checks are done, of how many.
+    :param progress: called with how many of :data:`CHECKS` are done.
     """
     at_rest = network.is_at_rest()
     checks: list[Check] = []
     for name, check in CHECKS.items():
         if progress:
-            progress(len(checks), len(CHECKS))
+            progress(len(checks))
         evaluated, wrong, waiting = check(network)
         found = (*wrong, *waiting)
         unsure = None if waiting and not at_rest else not found

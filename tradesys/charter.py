@@ -164,6 +164,8 @@ def lock(data: Path) -> int:
 
     :raises StorageError: another process has it, or the disk refused.
     """
+    if data.exists() and not data.is_dir():
+        raise InvalidValue("data", str(data), "a folder, or a path where there is nothing yet")
     try:
         data.mkdir(parents=True, exist_ok=True)
         fd = os.open(data, os.O_RDONLY)

@@ -289,10 +289,10 @@ class Network:
         """
         return difference(self[one], self[other])
 
-    def audit(self, progress: Callable[[int, int], None] | None = None) -> Audit:
+    def audit(self, progress: Callable[[int], None] | None = None) -> Audit:
         """Check everything that must hold over all systems (:mod:`tradesys.audit`).
 
-        :param progress: called with how many checks are done, of how many.
+        :param progress: called with how many checks are done.
         """
         return audit(self, progress)
 

@@ -14,7 +14,7 @@ from tradesys.framing import NO_HEAD
 from tradesys.log import Log
 from tradesys.logfile import LogFile
 from tradesys.records import SCHEMAS, Origin, origin, split_id
-from tradesys.topology import WRITER, Holding
+from tradesys.topology import CALLED, WRITER, Holding
 
 Rows = Sequence[Mapping[str, object]]
 
@@ -141,7 +141,7 @@ class Table:
             if origin(code).kind is not WRITER[self.dataset]:
                 raise ReadOnlyError(
                     f"{self.owner.system} refused {self.dataset} records of {origin(code)}: "
-                    f"only {WRITER[self.dataset].name.lower()} systems write them"
+                    f"only {CALLED[WRITER[self.dataset]]} may write them"
                 )
             log = self.new_log(code)
         new = log.check(batch)

@@ -339,4 +339,4 @@ def venue_of(kind: str) -> VenueFactory:
     for known in (BookVenue, TapeVenue):
         if known.kind == kind:
             return known
-    raise InvalidValue("venue", None, f"what makes the market of this folder, of kind {kind}")
+    raise InvalidValue("venue", None, f"what makes the market of this folder: {kind}")

@@ -19,13 +19,24 @@ from tradesys.records import SCHEMAS, Kind, Origin, make_id
 from tradesys.records import origin as origin_of
 from tradesys.reference import Reference
 from tradesys.table import Rows, Table
-from tradesys.topology import WRITER, WRITES, Holding, holdings
+from tradesys.topology import CALLED, WRITER, WRITES, Holding, holdings
 from tradesys.views import View
 
 _WRITTEN_OTHERWISE = {
     "requests": "one that is written as it is; requests come from submit, cancel and replace",
     "executions": "one that is written as it is; executions come from the market",
 }
+
+
+def _misfit(fields: list[pa.Field], rows: Rows) -> str:
+    """The first value that is not of its column's type."""
+    for field in fields:
+        for row in rows:
+            try:
+                pa.array([row.get(field.name)], field.type)
+            except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+                return f"{field.name}={row[field.name]!r}: expected {field.type}"
+    raise AssertionError("each value fits, and all together do not")
 
 
 class Datasets(Mapping[str, Dataset]):
@@ -117,13 +128,13 @@ class System:
                 raise SchemaError(f"{dataset}: unknown {[*unknown]}; expected {names}")
             missing = [f.name for f in fields if not f.nullable and row.get(f.name) is None]
             if missing:
-                raise SchemaError(f"{dataset}: missing {missing}")
+                raise SchemaError(f"{dataset}: missing {missing}; expected a value in each")
         first, now = self.next_id(dataset), self.clock()
         tuples = [(first + i, now, *(r.get(n) for n in names)) for i, r in enumerate(rows)]
         try:
             batch = batch_of(SCHEMAS[dataset], tuples)
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
-            raise SchemaError(f"{dataset}: {error}; expected {SCHEMAS[dataset]}") from error
+            raise SchemaError(f"{dataset}: {_misfit(fields, rows)}") from error
         self.commit(dataset, batch)
         return batch
 
@@ -144,7 +155,7 @@ class System:
         if WRITER[dataset] is not self.kind:
             raise ReadOnlyError(
                 f"{self.name} may not write {dataset}: it is read-only there, "
-                f"written by {WRITER[dataset].name.lower()} systems only"
+                f"only {CALLED[WRITER[dataset]]} may"
             )
 
     def next_id(self, dataset: str) -> int:
