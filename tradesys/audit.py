@@ -120,7 +120,8 @@ def _same(network: "Network") -> Finding:
         shared = min(own.count(code), other.count(code))
         if shared and not own.logs[code].table()[:shared].equals(other.logs[code].table()[:shared]):
             mine, theirs = (pl.DataFrame(t.read(code, 0, shared)) for t in (own, other))
-            wrong.append(f"{target.name} and {source.name}: {_first_difference(theirs, mine)}")
+            record, how = _first_difference(theirs, mine)
+            wrong.append(f"{target.name} holds {record} otherwise than {source.name}: {how}")
         if other.count(code) > shared:
             records = _span(code, shared, other.count(code))
             waiting.append(f"{target.name} holds {dataset} {records}, {source.name} does not")
@@ -171,11 +172,11 @@ def _definition(network: "Network") -> Finding:
         requests, executions = system.tables["requests"].frame, system.tables["executions"].frame
         answered, defined = system.statuses(), status.statuses(requests, executions)
         evaluated += len(defined)
-        found += _differences(system, "answers, not as defined", answered, defined)
+        found += _differences(system, "defined", answered, defined)
         holdings = positions.positions(system.tables["postings"].frame, executions)
         answered = system.positions().drop("reserved")
         evaluated += len(holdings)
-        found += _differences(system, "answers, not as defined", answered, holdings)
+        found += _differences(system, "defined", answered, holdings)
     return Finding(evaluated, found, [])
 
 
@@ -191,7 +192,7 @@ def _agreement(network: "Network") -> Finding:
     answers = first.statuses(), first.positions()
     for other in others:
         for mine, theirs in zip(answers, (other.statuses(), other.positions()), strict=True):
-            found += _differences(other, f"answers, not as {first.name}", theirs, mine)
+            found += _differences(other, first.name, theirs, mine)
     return Finding(len(others) * len(answers[0]), found, [])
 
 
@@ -242,8 +243,9 @@ def _cleared(network: "Network") -> Finding:
     ]
     wrong += [
         f"{format_id(fill)} is cleared more than once: {_ids(records)}"
-        for fill, records in again.group_by("exec_id", maintain_order=True)
+        for fill, records in again.group_by(legs, maintain_order=True)
         .agg("record_id")
+        .unique("exec_id", keep="first", maintain_order=True)["exec_id", "record_id"]
         .iter_rows()
     ]
     unknown = amiss.filter(~known)["exec_id"].unique(maintain_order=True)
@@ -333,23 +335,23 @@ def _ids(records: Sequence[int] | pl.Series) -> str:
     return ", ".join(texts) + (f" and {more:,} more" if more else "")
 
 
-def _first_difference(one: pl.DataFrame, other: pl.DataFrame) -> str:
+def _first_difference(one: pl.DataFrame, other: pl.DataFrame) -> tuple[str, str]:
     """The first record in which two frames of the same records differ, and how."""
     differs = pl.any_horizontal(pl.col(name).ne_missing(other[name]) for name in one.columns).alias(
         "differs"
     )
     at = int(one.select(differs)["differs"].arg_true()[0])
     record = format_id(other["record_id"][at])
-    return f"{record} {_how(one.row(at, named=True), other.row(at, named=True))}"
+    return record, _how(one.row(at, named=True), other.row(at, named=True))
 
 
 def _how(one: dict[str, object], other: dict[str, object]) -> str:
     """In which columns two rows differ."""
-    return ", ".join(f"{n} {v!r} and {other[n]!r}" for n, v in one.items() if v != other[n])
+    return ", ".join(f"{n} {v!r}, not {other[n]!r}" for n, v in one.items() if v != other[n])
 
 
 def _differences(
-    system: "CustomerSystem", what: str, answered: pl.DataFrame, due: pl.DataFrame
+    system: "CustomerSystem", than: str, answered: pl.DataFrame, due: pl.DataFrame
 ) -> Iterator[str]:
     """The first order, or balance, that is answered otherwise than is due, by which records."""
     answered = answered.cast(due.schema)
@@ -370,7 +372,8 @@ def _differences(
     else:
         name, datasets = f"{key['asset']} of {key['account']}", ["postings"]
     frames = [system.tables[dataset].frame.filter(about)["record_id"] for dataset in datasets]
-    yield f"{system.name} {what}: {name} {how}; by {_ids(pl.concat(frames))}"
+    records = _ids(pl.concat(frames))
+    yield f"{system.name} answers for {name} otherwise than {than}: {how}; by {records}"
 
 
 CHECKS: dict[str, Callable[["Network"], Finding]] = {
