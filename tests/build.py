@@ -3,12 +3,14 @@
 Time stands still unless a test moves it, so that whatever a test does twice comes out the same.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
+import pytest
 
 from tradesys.charter import OpeningBooks
 from tradesys.clock import Clock, ManualClock
@@ -80,6 +82,30 @@ def contents(folder: Path) -> dict[str, bytes]:
     """Every file under a folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+class Stop(BaseException):
+    """The process is killed here."""
+
+
+def stopped(act: Callable[[], object], after: int, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Act in a process that is killed at its next durable write after so many; whether it was."""
+    calls = iter(range(after))
+    with monkeypatch.context() as patch:
+        for name in ("fsync", "fdatasync"):
+            real = getattr(os, name)
+
+            def stop(fd: int, real: Callable[[int], None] = real) -> None:
+                if next(calls, None) is None:
+                    raise Stop
+                real(fd)
+
+            patch.setattr(os, name, stop)
+        try:
+            act()
+        except Stop:
+            return True
+    return False
 
 
 # Records written by hand.

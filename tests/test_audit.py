@@ -309,7 +309,7 @@ def test_work_that_is_not_done_yet_leaves_the_audit_unknown(desk: Network) -> No
 
     submit(desk["c1"], order_qty=10)
     assert verdicts() == {True, None}, "accepted, and not sent"
-    batch = desk["c1"].outgoing()[0]
+    batch = desk["c1"].outbox.batches()[0]
     desk.venue.send(batch)
     assert verdicts() == {True, None}, "executed, and not recorded"
     desk._send()

@@ -7,9 +7,7 @@ of systems taken away; every byte of the charter changed.
 """
 
 import itertools
-import os
 import shutil
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from tests.build import BOOKS, NOON, PRICE, contents, filled, network, state, submit
+from tests.build import BOOKS, NOON, PRICE, contents, filled, network, state, stopped, submit
 from tests.test_venue import tape
 from tradesys.charter import FILE, Charter, read_charter
 from tradesys.clock import ManualClock
@@ -47,35 +45,12 @@ def test_a_folder_says_in_a_standard_stream_of_one_row_what_it_holds(folder: Pat
     assert (row["accounts"], row["cash"]) == (["alice", "bob"], BOOKS.cash)
 
 
-class PowerCut(BaseException):
-    """The machine stops here."""
-
-
-def make_and_stop(folder: Path, after: int, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Make a network on a machine that stops; whether it did before the network was made."""
-    calls = iter(range(after))
-    with monkeypatch.context() as patch:
-        for name in ("fsync", "fdatasync"):
-            real = getattr(os, name)
-
-            def stop(fd: int, real: Any = real) -> None:
-                if next(calls, None) is None:
-                    raise PowerCut
-                real(fd)
-
-            patch.setattr(os, name, stop)
-        with suppress(PowerCut):
-            network(data=folder)
-            return False
-    return True
-
-
 def test_a_network_whose_making_was_cut_short_is_completed_when_it_is_opened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for after in itertools.count():
         run = tmp_path / str(after)
-        if not make_and_stop(run, after, monkeypatch):
+        if not stopped(partial(network, data=run), after, monkeypatch):
             break
         if read_charter(run) is None:
             with pytest.raises(InvalidValue, match="a folder with the files of a network"):

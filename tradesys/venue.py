@@ -204,31 +204,27 @@ class TapeVenue(Venue):
         self._named: dict[str, int] = {}
         self._terms: dict[int, tuple[pa.RecordBatch, int]] = {}
         self._filled = set(fills["cl_ord_id"].to_list())
-        self._reported: Counter[str] = Counter()
-        if self._filled:
-            self._restore()
+        self._reported: Counter[int] = Counter()
+        for reports in self.reports.batches() if self._filled else ():
+            self._restore(reports)
 
-    def _restore(self) -> None:
+    def _restore(self, reports: pa.RecordBatch) -> None:
         """Learn what an earlier run was sent, and count the fills that it has reported."""
-        for reports in self.reports.batches():
-            kinds = reports["exec_type"].to_pylist()
-            request_types = pa.array([_ACCEPTED.get(kind) for kind in kinds], pa.utf8())
-            columns = [reports["request_id"], request_types, *(reports[n] for n in _TERMS[1:])]
-            names = ["record_id", "request_type", *_TERMS[1:]]
-            self._learn(pa.RecordBatch.from_arrays(columns, names))
-        orders = {order_id: name for name, order_id in self._named.items()}
-        for reports in self.reports.batches():
-            fills = reports.filter(pc.equal(reports["exec_type"], ExecType.TRADE.value))
-            filled = (orders.get(order_id, "") for order_id in fills["order_id"].to_pylist())
-            self._reported.update(filled)
+        kinds = reports["exec_type"].to_pylist()
+        request_types = pa.array([_ACCEPTED.get(kind) for kind in kinds], pa.utf8())
+        columns = [reports["request_id"], request_types, *(reports[n] for n in _TERMS[1:])]
+        names = ["record_id", "request_type", *_TERMS[1:]]
+        self._learn(pa.RecordBatch.from_arrays(columns, names))
+        fills = reports.filter(pc.equal(reports["exec_type"], ExecType.TRADE.value))
+        self._reported.update(fills["order_id"].to_pylist())
 
     def advance(self, event: int) -> None:
         """Let the tape's events before number ``event`` have happened."""
         until = int(np.searchsorted(self._events, event))
         for fill in range(self._due, until):
             name = self._fills[fill][0]
-            if self._reported[name]:
-                self._reported[name] -= 1
+            if self._reported[order_id := self._named.get(name, 0)]:
+                self._reported[order_id] -= 1
                 continue
             (self._ready if name in self._named else self._awaited[name]).append(fill)
         self._due = until

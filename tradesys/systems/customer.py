@@ -49,7 +49,8 @@ class CustomerSystem(Inquiries):
 
     def __init__(self, origin: Origin, *, clock: Clock, folder: Path | None) -> None:
         self.names = Names()
-        self.outbox = Outbox()
+        self._outgoing: list[pa.RecordBatch] = []
+        self._outbox = Outbox()
         super().__init__(origin, clock=clock, folder=folder)
         # Whatever was acknowledged before and not answered since is sent again: the street side
         # knows an order by its id, so sending twice is safe, and not sending is not.
@@ -154,15 +155,22 @@ class CustomerSystem(Inquiries):
 
     # ---- what goes to the street side
 
+    @property
+    def outbox(self) -> Outbox:
+        """What was accepted and no street-side system has taken."""
+        for batch in self.outgoing():
+            self._outbox.put(batch)
+        return self._outbox
+
     def outgoing(self) -> list[pa.RecordBatch]:
-        """Accepted requests that no street-side system has taken yet."""
-        return self.outbox.batches()
+        """Requests accepted since this was asked last, oldest first; for the outbox."""
+        waiting, self._outgoing = self._outgoing, []
+        return waiting
 
     def send_again(self) -> None:
         """Put everything that was accepted and is not answered out to be sent, and no more."""
-        self.outbox.clear()
-        for batch in self.unanswered():
-            self.outbox.put(batch)
+        self._outbox.clear()
+        self._outgoing = self.unanswered()
 
     def receive(self, dataset: str, batch: pa.RecordBatch, *, origin_head: bytes = NO_HEAD) -> int:
         """Take in records; what is given back of one's own was perhaps never sent."""
@@ -188,7 +196,7 @@ class CustomerSystem(Inquiries):
         if reasons.null_count < len(reasons):
             batch = batch.filter(reasons.is_null())
         if batch.num_rows:
-            self.outbox.put(batch)
+            self._outgoing.append(batch)
 
     # ---- inside
 
