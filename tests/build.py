@@ -89,16 +89,16 @@ class Stop(BaseException):
 
 
 def stopped(act: Callable[[], object], after: int, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Act in a process that is killed at its next durable write after so many; whether it was."""
+    """Act in a process that is killed after so many writes and syncs; whether it was."""
     calls = iter(range(after))
     with monkeypatch.context() as patch:
-        for name in ("fsync", "fdatasync"):
+        for name in ("pwrite", "fsync", "fdatasync"):
             real = getattr(os, name)
 
-            def stop(fd: int, real: Callable[[int], None] = real) -> None:
+            def stop(*args: Any, real: Any = real) -> Any:
                 if next(calls, None) is None:
                     raise Stop
-                real(fd)
+                return real(*args)
 
             patch.setattr(os, name, stop)
         try:
