@@ -82,6 +82,13 @@ def test_a_system_whose_folder_is_missing_has_lost_its_disk(folder: Path, name: 
         assert desk.audit().verdict is True
 
 
+def test_the_record_of_the_market_is_missed(folder: Path) -> None:
+    shutil.rmtree(folder / "venue")
+    (found,) = verify(folder).findings
+    assert found.file == "venue/reports.arrows"
+    assert "missing" in found.what
+
+
 def test_the_audit_names_what_was_lost_with_a_folder(folder: Path) -> None:
     with reopened(folder) as desk:
         desk.partition("c1", "c2", "firm")

@@ -100,9 +100,10 @@ def demo(
         _tell(desk)
     with tempfile.TemporaryDirectory() as spare:
         folder = SAMPLE if SAMPLE.is_dir() else Path(spare)
-        if folder != SAMPLE:
-            sample_day.generate(folder)
-        day = tapes.read(folder)
+        with _progress("reading the day"):
+            if folder != SAMPLE:
+                sample_day.generate(folder)
+            day = tapes.read(folder)
     out.print(
         f"\n[bold]A day[/bold] of {day.events:,} generated events in {', '.join(day.symbols)}; "
         "c1 is cut off from everybody for the middle third."

@@ -99,6 +99,8 @@ def _missing(folder: Path) -> Iterator[Finding]:
         return
     if charter is None:
         yield Finding(FILE, 0, "the file is missing")
+    if not (folder / "venue" / "reports.arrows").exists():
+        yield Finding("venue/reports.arrows", 0, "the file is missing: the market's own record")
     for system in charter.origins if charter else ():
         for dataset, holding in holdings(system.kind).items():
             path = folder / system.system / holding / f"{dataset}.arrows"
