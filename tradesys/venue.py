@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from tradesys.arrow import batch_of, rows_of, with_columns
 from tradesys.book import OrderBook, Report
@@ -71,6 +72,11 @@ class Venue(ABC):
         """Those of the requests that were never sent before; they count as sent from now."""
         fresh = [self._take(request_id) for request_id in requests["record_id"].to_pylist()]
         return requests if all(fresh) else requests.filter(pa.array(fresh, pa.bool_()))
+
+    def has_taken(self, request_ids: pa.UInt64Array) -> NDArray[np.bool_]:
+        """Which of these requests it was sent before."""
+        taken = self._taken
+        return np.array([i in taken for i in request_ids.to_pylist()], np.bool_)
 
     def _take(self, request_id: int) -> bool:
         fresh = request_id not in self._taken

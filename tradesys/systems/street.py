@@ -77,8 +77,8 @@ class StreetSystem(System):
     def _ready(self, requests: pa.RecordBatch) -> NDArray[np.bool_]:
         """Which requests can be worked: a change of an order waits until the order has come.
 
-        A change may overtake its order, where it comes by another customer-facing system. It has
-        come when it has been answered, or stands before the change. What waits may be lost with
+        A change may overtake its order, where it comes by another customer-facing system. The order
+        has come when the venue has it, or it stands before the change. What waits may be lost with
         the process: whoever sent it sends again what is not answered.
         """
         is_new = pc.equal(requests["request_type"], RequestType.NEW.value)
@@ -90,7 +90,7 @@ class StreetSystem(System):
             row = pa.array(entered).take(place)
             ready[changes] = pc.less(row, pa.array(changes)).fill_null(False)  # noqa: FBT003
             late = np.flatnonzero(~ready)
-            ready[late] = self.view.answered(orders.to_numpy()[late])
+            ready[late] = self.venue.has_taken(orders.take(pa.array(late)))
         return ready
 
     def _mine(self, reports: pa.RecordBatch) -> pa.RecordBatch:
