@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.build import contents, filled, network
@@ -19,14 +20,26 @@ from tradesys.replay import Partition, open_network, parse_partition, replay
 from tradesys.scenario import session
 
 SAMPLE = Path(__file__).parent.parent / "data" / "sample"
-NONSENSE: tuple[Any, ...] = (None, {}, {"a": 1}, True, [], ["c1", []], 2.5, object(), b"c1", "")
+NONSENSE: tuple[Any, ...] = (
+    None,
+    {},
+    {"a": 1},
+    True,
+    [],
+    ["c1", []],
+    2.5,
+    object(),
+    b"c1",
+    "",
+    np.array([1, 2]),
+)
 
 Call = Callable[[Any, Any], object]
 
 
 def some(value: Any) -> Any:
     """The value; something else of no use where it is nothing, which would be allowed."""
-    return value or 0
+    return value if isinstance(value, np.ndarray) or value else 0
 
 
 CALLS: dict[str, tuple[str, Call]] = {

@@ -5,6 +5,7 @@ acknowledged that is not durable, and nothing half-done stays behind.
 Method: every pair of a kind of system and a dataset; a disk that refuses once.
 """
 
+import datetime as dt
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -136,6 +137,35 @@ def test_a_dataset_that_does_not_exist_cannot_be_written(desk: Network, name: st
 
 
 ACCOUNT: dict[str, Any] = {"account": "carol", "name": "Carol", "account_status": "active"}
+
+
+LEG: dict[str, Any] = {"account": "bob", "asset": "USD", "amount": 5, "settle_date": dt.date.max}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"amount": 2.5},
+        {"amount": 2.0},
+        {"amount": True},
+        {"amount": "5"},
+        {"amount": 1 << 63},
+        {"settle_date": 1},
+        {"settle_date": "2024-06-03"},
+        {"settle_date": dt.datetime(2024, 6, 3, tzinfo=dt.UTC)},
+        {"account": b"bob"},
+        {"account": "\ud800"},
+        {"exec_id": -1},
+    ],
+    ids=str,
+)
+def test_a_value_is_never_cut_to_fit_a_record(desk: Network, wrong: dict[str, Any]) -> None:
+    before = trace(desk)
+    (name,) = wrong
+    with pytest.raises(SchemaError, match=f"postings: {name}=.*: expected"):
+        desk.firm.record("postings", [LEG, LEG | wrong])
+    assert trace(desk) == before
+    assert desk.firm.record("postings", [LEG]).num_rows == 1
 
 
 @pytest.mark.parametrize(

@@ -175,5 +175,5 @@ def lock(data: Path) -> int:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(fd)
-        raise StorageError(f"{data}: in use by another process") from error
+        raise StorageError(f"{data}: in use by another process, or by this one") from error
     return fd

@@ -4,10 +4,11 @@ A value of another type than was asked for is told with its field, itself and wh
 as a value is that no rule allows.
 """
 
+import operator
 import os
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import SupportsIndex, TypeVar
 
 from tradesys.errors import InvalidValue
 
@@ -21,20 +22,31 @@ def whole(field: str, value: object, least: int, most: int = _INT64 - 1, *, of: 
     :param of: what is counted or in which unit, for the message.
     :raises InvalidValue: it is anything else.
     """
-    index = getattr(type(value), "__index__", None)
-    if (
-        index is None
-        or isinstance(value, bool)
-        or not least <= (number := int(index(value))) <= most
-    ):
-        above = f"from {least} to {most}" if most < _INT64 - 1 else f"of at least {least}"
-        raise InvalidValue(field, value, f"a whole number{of and f' of {of},'} {above}")
-    return number
+    number = number_of(value)
+    if number is not None and least <= number <= most:
+        return number
+    bounds = f"from {least} to {most}" if most < _INT64 - 1 else f"of at least {least}"
+    raise InvalidValue(field, value, f"a whole number{of and f' of {of},'} {bounds}")
+
+
+def number_of(value: object) -> int | None:
+    """The whole number that a value is; None where it is anything else, as a bool is."""
+    if not isinstance(value, SupportsIndex) or isinstance(value, bool):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:  # an array has an index only if it is of one number
+        return None
 
 
 def text(field: str, value: object, expected: str = "text") -> str:
-    """Text that is not empty."""
-    return a(str, field, value, expected, bool)
+    """Text that is not empty, and that a file can hold."""
+    return a(str, field, value, expected, lambda found: bool(found) and is_text(found))
+
+
+def is_text(value: object) -> bool:
+    """Whether it is text that a file can hold: no half of a surrogate pair."""
+    return isinstance(value, str) and value == value.encode(errors="replace").decode()
 
 
 def texts(field: str, value: object, of: str) -> tuple[str, ...]:

@@ -4,11 +4,13 @@ A system has no thread, reads no clock and draws nothing at random: the time is 
 whoever runs it (a network in one process, a simulation, a server) carries its records to others.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import datetime as dt
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pyarrow as pa
 
+from tradesys import given
 from tradesys.arrow import batch_of
 from tradesys.clock import Clock
 from tradesys.dataset import Dataset
@@ -23,20 +25,41 @@ from tradesys.topology import CALLED, WRITER, WRITES, Holding, holdings
 from tradesys.views import View
 
 _WRITTEN_OTHERWISE = {
-    "requests": "one that is written as it is; requests come from submit, cancel and replace",
-    "executions": "one that is written as it is; executions come from the market",
+    "requests": "one that the firm writes; requests come from submit, cancel and replace",
+    "executions": "one that the firm writes; executions come from the market",
 }
 
 
-def _misfit(fields: list[pa.Field], rows: Rows) -> str:
-    """The first value that is not of its column's type."""
-    for field in fields:
-        for row in rows:
-            try:
-                pa.array([row.get(field.name)], field.type)
-            except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-                return f"{field.name}={row[field.name]!r}: expected {field.type}"
-    raise AssertionError("each value fits, and all together do not")
+def _values(dataset: str, rows: object) -> list[tuple[object, ...]]:
+    """The values of rows in the order of the columns, ``record_id`` and ``ts`` not among them."""
+    fields = list(SCHEMAS[dataset])[2:]
+    names = [field.name for field in fields]
+    if not isinstance(rows, list | tuple):
+        raise InvalidValue("rows", rows, f"a list of dictionaries with {', '.join(names)}")
+    for row in rows:
+        if not isinstance(row, Mapping):
+            raise InvalidValue("rows", row, f"dictionaries with {', '.join(names)}")
+        if unknown := [name for name in row if name not in names]:
+            raise SchemaError(f"{dataset}: unknown {unknown}; expected {names}")
+        missing = [f.name for f in fields if not f.nullable and row.get(f.name) is None]
+        if missing:
+            raise SchemaError(f"{dataset}: missing {missing}; expected a value in each")
+        for field in fields:
+            value = row.get(field.name)
+            if value is not None and not _fits(value, field.type):
+                raise SchemaError(f"{dataset}: {field.name}={value!r}: expected {field.type}")
+    return [tuple(row.get(name) for name in names) for row in rows]
+
+
+def _fits(value: object, kind: pa.DataType) -> bool:
+    """Whether a value is of a column's type as it stands: nothing is cut to fit."""
+    if pa.types.is_integer(kind):
+        low, high = (-(1 << 63), 1 << 63) if pa.types.is_signed_integer(kind) else (0, 1 << 64)
+        number = given.number_of(value)
+        return number is not None and low <= number < high
+    if pa.types.is_date(kind):
+        return isinstance(value, dt.date) and not isinstance(value, dt.datetime)
+    return given.is_text(value)
 
 
 class Datasets(Mapping[str, Dataset]):
@@ -117,24 +140,10 @@ class System:
         self.check_writer(dataset)
         if self.kind is not Kind.FIRM:
             raise InvalidValue("dataset", dataset, _WRITTEN_OTHERWISE[dataset])
-        fields = list(SCHEMAS[dataset])[2:]
-        names = [field.name for field in fields]
-        if isinstance(rows, Mapping | str) or not isinstance(rows, Sequence):
-            raise InvalidValue("rows", rows, f"a list of dictionaries with {', '.join(names)}")
-        for row in rows:
-            if not isinstance(row, Mapping):
-                raise InvalidValue("rows", row, f"dictionaries with {', '.join(names)}")
-            if unknown := row.keys() - set(names):
-                raise SchemaError(f"{dataset}: unknown {[*unknown]}; expected {names}")
-            missing = [f.name for f in fields if not f.nullable and row.get(f.name) is None]
-            if missing:
-                raise SchemaError(f"{dataset}: missing {missing}; expected a value in each")
+        values = _values(dataset, rows)
         first, now = self.next_id(dataset), self.clock()
-        tuples = [(first + i, now, *(r.get(n) for n in names)) for i, r in enumerate(rows)]
-        try:
-            batch = batch_of(SCHEMAS[dataset], tuples)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
-            raise SchemaError(f"{dataset}: {_misfit(fields, rows)}") from error
+        tuples = [(first + i, now, *each) for i, each in enumerate(values)]
+        batch = batch_of(SCHEMAS[dataset], tuples)
         self.commit(dataset, batch)
         return batch
 
