@@ -7,7 +7,6 @@ quiet.
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Self, overload
@@ -40,17 +39,6 @@ from tradesys.topology import WRITES
 from tradesys.venue import BookVenue, VenueFactory, kind_of, venue_of
 
 
-@dataclass
-class _Cuts:
-    """Which pairs of systems cannot reach each other."""
-
-    pairs: set[frozenset[str]] = field(default_factory=set)
-
-    def between(self, one: str, other: str) -> bool:
-        """Whether these two cannot."""
-        return frozenset((one, other)) in self.pairs
-
-
 class Network:
     """Customer-facing systems ``c1…``, street-side systems ``s1…``, and ``firm``, in one process.
 
@@ -58,10 +46,14 @@ class Network:
     :param streets: how many street-side systems, 1 to 63.
     :param firm: what the firm's books say at first.
     :param data: the folder that holds every system's files. An acknowledged order is then on disk.
-        A folder that holds a network already is opened and goes on from there. None keeps all in
-        memory, for experiments: what is acknowledged is lost with the process.
+        A folder that holds such a network already is opened and goes on from there, with the books
+        that it has. None keeps all in memory, for experiments: what is acknowledged is lost with
+        the process.
     :param venue: makes the market outside, by default one with an order book for each symbol.
     :param clock: gives the time in ns since 1970; by default the wall clock.
+    :raises InvalidValue: an argument is of the wrong type or out of its range, or the folder holds
+        another network.
+    :raises StorageError: the disk refused, or the folder is in use.
 
     >>> desk = Network(customers=3, streets=2)
     >>> order = desk["c1"].submit(account="alice", symbol="ALFA", side="buy", order_qty=100,
@@ -90,7 +82,7 @@ class Network:
         self.clock = clock
         self.charter = Charter(customers, streets, kind_of(venue), books)
         self.data = None if data is None else given.folder("data", data)
-        self._cuts = _Cuts()
+        self._cuts: set[frozenset[str]] = set()
         self._streets = tuple(o.system for o in self.charter.origins if o.kind is Kind.STREET)
         self.street_for = cache(self._rendezvous)
         self.systems: dict[str, System] = {}
@@ -208,7 +200,7 @@ class Network:
         if one in others:
             raise InvalidValue("system", one, f"systems other than {one} itself to cut it off from")
         rest = others or tuple(name for name in self.systems if name != one)
-        self._cuts.pairs |= {frozenset((one, other)) for other in rest}
+        self._cuts |= {frozenset((one, other)) for other in rest}
 
     def heal(self, one: str | None = None, *others: str) -> None:
         """Mend the links between these systems; every link, when none is named.
@@ -217,9 +209,9 @@ class Network:
         """
         for name in (one, *others) if one is not None or others else ():
             self[name]
-        self._cuts.pairs = {
+        self._cuts = {
             pair
-            for pair in self._cuts.pairs
+            for pair in self._cuts
             if one is not None and not (one in pair and (not others or pair & set(others)))
         }
 
@@ -242,10 +234,10 @@ class Network:
 
     def cut(self, one: str, other: str) -> bool:
         """Whether two systems cannot reach each other now."""
-        return self._cuts.between(one, other)
+        return frozenset((one, other)) in self._cuts
 
     def _reach(self, link: Link) -> bool:
-        return not self._cuts.between(link.source.name, link.target.name)
+        return not self.cut(link.source.name, link.target.name)
 
     # ---- looking
 
