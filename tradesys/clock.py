@@ -4,6 +4,7 @@ import datetime as dt
 import time
 from collections.abc import Callable
 
+from tradesys import given
 from tradesys.errors import InvalidValue
 
 Clock = Callable[[], int]
@@ -31,21 +32,23 @@ Time = int | str | dt.datetime
 """A time: ns since 1970, text like ``"2024-06-03T13:30:00.5Z"``, or a datetime with a zone."""
 
 
-def to_ns(time: Time, field: str = "time") -> int:
+def to_ns(time: object, field: str = "time") -> int:
     """A time in ns since 1970, UTC. Text without a zone is UTC.
 
     :param field: what the time is, for the error.
-    :raises InvalidValue: the text is no time, or the datetime has no zone.
+    :raises InvalidValue: the text is no time, the datetime has no zone, or it is something else.
     """
-    if isinstance(time, int) and not isinstance(time, bool):
-        return time
+    expected = "a time: text like 2024-06-03T13:30:00Z, a datetime with a zone, or ns since 1970"
+    if hasattr(type(time), "__index__"):
+        return given.whole(field, time, 0, of="ns since 1970")
+    moment: object = time
     if isinstance(time, str):
         try:
-            parsed = dt.datetime.fromisoformat(time)
+            moment = dt.datetime.fromisoformat(time)
         except ValueError:
-            raise InvalidValue(field, time, "a time like 2024-06-03T13:30:00Z") from None
-        time = parsed if parsed.tzinfo else parsed.replace(tzinfo=dt.UTC)
-    if not isinstance(time, dt.datetime) or time.tzinfo is None:
-        raise InvalidValue(field, time, "a time with a zone, like 2024-06-03T13:30:00Z")
-    since = time - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+            raise InvalidValue(field, time, expected) from None
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+    if not isinstance(moment, dt.datetime) or moment.tzinfo is None:
+        raise InvalidValue(field, time, expected)
+    since = moment - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
     return (since.days * 86_400 + since.seconds) * 1_000_000_000 + since.microseconds * 1_000

@@ -20,8 +20,8 @@ class Past(Mapping[str, Inquiries]):
         self._systems = {n: s for n, s in systems.items() if isinstance(s, Inquiries)}
         self._known: dict[str, Inquiries] = {}
 
-    def __getitem__(self, name: str) -> Inquiries:
-        if name not in self._systems:
+    def __getitem__(self, name: object) -> Inquiries:
+        if not isinstance(name, str) or name not in self._systems:
             raise InvalidValue("system", name, f"one of {', '.join(self._systems)}")
         if name not in self._known:
             self._known[name] = _at(self._systems[name], self.time_ns)

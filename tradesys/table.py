@@ -1,7 +1,7 @@
 """A dataset as one system holds it: the union of the logs that have reached it, and its file."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,8 @@ from tradesys.errors import ReadOnlyError
 from tradesys.framing import NO_HEAD
 from tradesys.log import Log, Row
 from tradesys.logfile import LogFile
-from tradesys.readable import readable
 from tradesys.records import SCHEMAS, Origin, origin, split_id
-from tradesys.topology import WRITER, Holding
+from tradesys.topology import CALLED, WRITER, Holding
 
 Rows = Sequence[Mapping[str, object]]
 
@@ -29,7 +28,8 @@ class Table:
 
     Reading: ``arrow`` and ``frame`` give every record held, by origin and sequence, so that two
     systems with equal ``positions`` have equal tables whatever the order of arrival. Writing:
-    ``append`` is for the system's own authoritative data only; ``apply`` is for replication.
+    ``apply``, for the system itself and for replication; users are handed a
+    :class:`~tradesys.dataset.Dataset`.
     """
 
     def __init__(
@@ -39,14 +39,12 @@ class Table:
         holding: Holding,
         *,
         folder: Path | None,
-        write: Callable[[str, Rows], pa.RecordBatch],
     ) -> None:
         self.owner = owner
         self.dataset = dataset
         self.holding = holding
         self.schema = SCHEMAS[dataset]
         self.logs: dict[int, Log] = {}
-        self._write = write
         self.file: LogFile | None = None
         if folder:
             path = folder / owner.system / holding / f"{dataset}.arrows"
@@ -58,11 +56,6 @@ class Table:
 
     def __repr__(self) -> str:
         return f"<{self.owner.system} {self.holding} {self.dataset}: {len(self):,} records>"
-
-    def _repr_html_(self) -> str:
-        return f"<b>{self!r}</b>".replace("<b><", "<b>").replace("></b>", "</b>") + (
-            readable(self.frame)._repr_html_()
-        )
 
     @property
     def positions(self) -> dict[str, int]:
@@ -90,13 +83,6 @@ class Table:
         """The records with these ids, as dictionaries, in the order asked for."""
         parts = [split_id(record_id) for record_id in record_ids]
         return [self.logs[code].row(sequence) for code, sequence in parts]
-
-    def append(self, rows: Rows) -> pa.RecordBatch:
-        """Write records of one's own; ``record_id`` and ``ts`` are given by the system.
-
-        :raises ReadOnlyError: another kind of system writes this dataset.
-        """
-        return self._write(self.dataset, rows)
 
     def new_log(self, code: int) -> Log:
         """An empty log of the origin with this 16-bit code."""
@@ -174,7 +160,7 @@ class Table:
             if origin(code).kind is not WRITER[self.dataset]:
                 raise ReadOnlyError(
                     f"{self.owner.system} refused {self.dataset} records of {origin(code)}: "
-                    f"only {WRITER[self.dataset].name.lower()} systems write them"
+                    f"only {CALLED[WRITER[self.dataset]]} may write them"
                 )
             log = self.new_log(code)
         new = log.check(batch)

@@ -13,8 +13,10 @@ from typing import NamedTuple
 
 from tradesys import segments
 from tradesys.arrivals import Arrivals, arrival_of
+from tradesys.charter import FILE, read_charter
+from tradesys.errors import DamagedError
 from tradesys.framing import NO_HEAD, Framing
-from tradesys.records import REPORTS, SCHEMAS, format_id, make_id, origin, parse_origin
+from tradesys.records import REPORTS, SCHEMAS, format_id, make_id, origin
 from tradesys.segments import Reading, sealed_path
 from tradesys.topology import holdings
 
@@ -89,10 +91,19 @@ def _books(folder: Path) -> Iterator[Book]:
 
 
 def _missing(folder: Path) -> Iterator[Finding]:
-    """Files that a system of this run should have."""
-    for system in sorted(p for p in folder.iterdir() if (p / "authoritative").is_dir()):
-        for dataset, holding in holdings(parse_origin(system.name).kind).items():
-            path = system / holding / f"{dataset}.arrows"
+    """Files that the systems of this run should have."""
+    try:
+        charter = read_charter(folder)
+    except DamagedError as error:
+        yield Finding(FILE, error.offset, error.reason)
+        return
+    if charter is None:
+        yield Finding(FILE, 0, "the file is missing")
+    if not (folder / "venue" / "reports.arrows").exists():
+        yield Finding("venue/reports.arrows", 0, "the file is missing: the market's own record")
+    for system in charter.origins if charter else ():
+        for dataset, holding in holdings(system.kind).items():
+            path = folder / system.system / holding / f"{dataset}.arrows"
             if not path.exists():
                 yield Finding(str(path.relative_to(folder)), 0, "the file is missing")
             elif not path.stat().st_size:

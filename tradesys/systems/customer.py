@@ -34,15 +34,16 @@ from tradesys.systems import rules
 from tradesys.systems.entry import Sheet, columns_of
 from tradesys.systems.group import Group, GroupCommit
 from tradesys.systems.inquiries import Inquiries
+from tradesys.systems.outbox import Outbox
 from tradesys.systems.terms import (
     Price,
     Terms,
     Use,
     name_given,
+    shares,
     terms_given,
     terms_of,
     units,
-    whole,
 )
 
 _NO_NAMES = np.zeros(0, np.int64)
@@ -55,6 +56,7 @@ class CustomerSystem(Inquiries):
 
     def __init__(self, origin: Origin, *, clock: Clock, folder: Path | None) -> None:
         self._names = Names()
+        self._outbox = Outbox()
         super().__init__(origin, clock=clock, folder=folder)
         requests = self.tables["requests"]
         self._group = GroupCommit(
@@ -196,8 +198,15 @@ class CustomerSystem(Inquiries):
 
     # ---- what goes to the street side
 
+    @property
+    def outbox(self) -> Outbox:
+        """What was accepted and no street-side system has taken."""
+        for batch in self.outgoing():
+            self._outbox.put(batch)
+        return self._outbox
+
     def outgoing(self) -> list[pa.RecordBatch]:
-        """Accepted requests that are not sent yet, oldest first; they are the caller's from now."""
+        """Requests accepted since this was asked last, oldest first; for the outbox."""
         with self.lock:
             logs = self.tables["requests"].logs
             codes = self.own_codes("requests")
@@ -214,7 +223,8 @@ class CustomerSystem(Inquiries):
         return [batch for batch in accepted if batch.num_rows]
 
     def send_again(self) -> None:
-        """Put everything that was accepted and is not answered out to be sent."""
+        """Put everything that was accepted and is not answered out to be sent, and no more."""
+        self._outbox.clear()
         self._send_again = True
 
     def unanswered(self) -> list[pa.RecordBatch]:
@@ -317,7 +327,7 @@ class CustomerSystem(Inquiries):
         cl_ord_id: str | None,
     ) -> Order:
         given = {"order_qty": order_qty, "price": price, "cl_ord_id": cl_ord_id}
-        qty = rules.UNSTATED if order_qty is None else whole("order_qty", order_qty)
+        qty = rules.UNSTATED if order_qty is None else shares(order_qty)
         limit = rules.UNSTATED if price is None else units(price)
         name = name_given(cl_ord_id)
         with self._group.alone():

@@ -3,6 +3,7 @@
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+from tradesys import given
 from tradesys.clock import to_ns
 from tradesys.errors import InvalidValue
 from tradesys.log import Row
@@ -71,39 +72,37 @@ def terms_given(
         ord_type = OrdType.MARKET if price is None else OrdType.LIMIT
     texts = account, symbol, side, ord_type, time_in_force
     for verdict, text in zip(_OF_TEXTS, texts, strict=True):
-        if not isinstance(text, str):
+        if not given.is_text(text):
             field, expected = rules.ERRORS[verdict]
             raise InvalidValue(field, text, expected)
     return Terms._make(
         (
             *texts,
             0 if expire_time is None else to_ns(expire_time, "expire_time"),
-            whole("order_qty", order_qty),
+            shares(order_qty),
             0 if price is None else units(price),
         )
     )
 
 
-def whole(field: str, value: object) -> int:
-    """A whole number that a record can hold."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise InvalidValue(field, value, "a whole number of shares, of 64 bits")
-    number = int(value.__index__())
-    if not -(1 << 63) < number < 1 << 63:
-        raise InvalidValue(field, value, "a whole number of shares, of 64 bits")
+def shares(order_qty: object) -> int:
+    """A quantity that a record can hold."""
+    number = given.number_of(order_qty)
+    if number is None or not rules.UNSTATED < number < 1 << 63:
+        raise InvalidValue("order_qty", order_qty, "a whole number of shares, of 64 bits")
     return number
 
 
 def units(price: object) -> int:
     """A price in 1/10,000 that a record can hold."""
     number = to_price(price)
-    if not -(1 << 63) < number < 1 << 63:
+    if not rules.UNSTATED < number < 1 << 63:
         raise InvalidValue("price", price, "a number of 1/10,000, of 64 bits")
     return number
 
 
 def name_given(cl_ord_id: object) -> str | None:
     """The customer's own name for a request; one without letters is none."""
-    if cl_ord_id is not None and not isinstance(cl_ord_id, str):
-        raise InvalidValue("cl_ord_id", cl_ord_id, "text")
-    return cl_ord_id or None
+    if cl_ord_id is None or cl_ord_id == "":
+        return None
+    return given.text("cl_ord_id", cl_ord_id)
