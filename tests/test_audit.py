@@ -92,7 +92,7 @@ def change_everywhere(
 def view_again(desk: Network) -> None:
     """Every system's answers follow from the records that it holds now."""
     for system in desk:
-        system.view = type(system.view)()
+        system._view = type(system.view)()
         for dataset, table in system.tables.items():
             for log in table.logs.values():
                 system.view.apply(dataset, everything(log))

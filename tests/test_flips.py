@@ -35,7 +35,7 @@ def held_after(folder: Path, data: bytes) -> tuple[list[pa.RecordBatch], bool]:
         left.unlink()
     path.write_bytes(data)
     file = LogFile(path, REQUESTS)
-    held = [stored.batch for stored in file.stored()]
+    held = file.stored()
     known = file.damage is not None
     file.close()
     return held, known

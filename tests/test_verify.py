@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.build import network, submit
+from tests.build import history, network, submit
 from tradesys.logfile import LogFile
 from tradesys.network import Network
 from tradesys.records import REQUESTS
@@ -72,11 +72,11 @@ def test_a_file_that_is_not_there_is_named(
 def rewrite(path: Path) -> None:
     """Write a history anew, consistently: every digest is right, but a quantity is another."""
     file = LogFile(path, REQUESTS, owner="c1/authoritative/requests")
-    history = [(stored.received_at, stored.batch) for stored in file.stored()]
+    written = history(file)
     file.close()
     path.unlink()
     forged = LogFile(path, REQUESTS, owner="c1/authoritative/requests")
-    for received_at, batch in history:
+    for received_at, batch in written:
         rows = batch.to_pylist()
         rows[0]["order_qty"] += 900
         forged.append(type(batch).from_pylist(rows, schema=REQUESTS), received_at)

@@ -341,10 +341,11 @@ class Network:
         )
 
     def _lost(self) -> set[str]:
-        """The systems whose own files are new, in a folder where others are not."""
+        """The systems whose own files are new where others are not, or that forgot who they are."""
         own = {s.name: [file for d in WRITES[s.kind] if (file := s.tables[d].file)] for s in self}
         new = {name for name, files in own.items() if any(file.is_new for file in files)}
-        return set() if len(new) == len(own) else new
+        forgot = {s.name for s in self if s.forgot}
+        return forgot if len(new) == len(own) else new | forgot
 
     def _recover(self, lost: set[str]) -> list[Recovered]:
         """Bring back the systems that lost records; orders not answered are sent again."""

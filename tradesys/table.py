@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
@@ -90,6 +91,16 @@ class Table:
         parts = [split_id(record_id) for record_id in record_ids]
         return [self.logs[code].row(sequence) for code, sequence in parts]
 
+    def of_order(self, order_id: int) -> pl.DataFrame:
+        """The records of one order, found by looking through all."""
+        found = []
+        for log in self.logs.values():
+            for batch in log.batches():
+                rows = np.flatnonzero(batch["order_id"].to_numpy() == order_id)
+                if len(rows):
+                    found.append(batch.take(pa.array(rows)))
+        return pl.DataFrame(pa.Table.from_batches(found, self.schema))
+
     def append(self, rows: Rows) -> pa.RecordBatch:
         """Write records of one's own; ``record_id`` and ``ts`` are given by the system.
 
@@ -105,10 +116,10 @@ class Table:
         """Take in what the file held when it was opened; gives it, tiny batches put together."""
         waiting: dict[int, list[pa.RecordBatch]] = {}
         rows: Counter[int] = Counter()
-        for stored in self.file.stored() if self.file else ():
-            code, _ = split_id(stored.batch.column(0)[0].as_py())
-            waiting.setdefault(code, []).append(stored.batch)
-            rows[code] += stored.batch.num_rows
+        for batch in self.file.stored() if self.file else ():
+            code, _ = split_id(batch.column(0)[0].as_py())
+            waiting.setdefault(code, []).append(batch)
+            rows[code] += batch.num_rows
             if rows[code] >= _LOAD_ROWS:
                 yield self._loaded(code, waiting.pop(code))
                 rows[code] = 0
@@ -167,6 +178,6 @@ class Table:
             self.arrivals.append(arrival_of(new, received_at))
         log.append(new)
         self.logs[code] = log
-        if self.file and self.file.is_full:
-            self.file.seal(self.read)
+        if self.file:
+            self.file.seal_if_full(self.read)
         return new

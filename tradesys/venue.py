@@ -8,6 +8,7 @@ peer: give me what follows what I know.
 
 from abc import ABC, abstractmethod
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +43,10 @@ class Venue(ABC):
         self.reports = Log(self.origin.code, REPORTS)
         self.file = _file(folder) if folder else None
         self._taken: set[int] = set()
+        self._forgot = True
         self._unwritten: list[pa.RecordBatch] = []
-        for stored in self.file.stored() if self.file else ():
-            self._taken.update(stored.batch["request_id"].to_pylist())
-            self.reports.append(stored.batch)
+        for batch in self.file.stored() if self.file else ():
+            self.reports.append(batch)
 
     @abstractmethod
     def send(self, requests: pa.RecordBatch) -> None:
@@ -63,6 +64,7 @@ class Venue(ABC):
 
     def untaken(self, requests: pa.RecordBatch) -> pa.RecordBatch:
         """Those of the requests that were never sent before; they count as sent from now."""
+        self._remember()
         fresh = [self._take(request_id) for request_id in requests["record_id"].to_pylist()]
         return requests if all(fresh) else requests.filter(pa.array(fresh, pa.bool_()))
 
@@ -70,6 +72,16 @@ class Venue(ABC):
         fresh = request_id not in self._taken
         self._taken.add(request_id)
         return fresh
+
+    def _remember(self) -> None:
+        """Know again what was reported before this process began; opening alone reads nothing."""
+        if self._forgot:
+            self._forgot = False
+            for batch in self.reports.batches():
+                self._restore(batch)
+
+    def _restore(self, reports: pa.RecordBatch) -> None:
+        self._taken.update(reports["request_id"].to_pylist())
 
     def report(self, batch: pa.RecordBatch) -> None:
         """Append reports to the venue's own record; it is as durable as a system's."""
@@ -107,17 +119,22 @@ class BookVenue(Venue):
 
     def __init__(self, name: str = "XSIM", *, clock: Clock, folder: Path | None = None) -> None:
         super().__init__(name, clock=clock, folder=folder)
-        self.books: defaultdict[str, OrderBook] = defaultdict(OrderBook)
+        self._books: defaultdict[str, OrderBook] = defaultdict(OrderBook)
         self._orders: dict[int, dict[str, Any]] = {}
-        self._restore()
 
-    def _restore(self) -> None:
+    @property
+    def books(self) -> Mapping[str, OrderBook]:
+        """The order book of each symbol."""
+        self._remember()
+        return self._books
+
+    def _restore(self, reports: pa.RecordBatch) -> None:
         """Matching is deterministic: the accepted requests again give the books again."""
-        for batch in self.reports.batches():
-            for report in rows_of(batch):
-                if request_type := _ACCEPTED.get(report["exec_type"]):
-                    answered = {"request_type": request_type, "record_id": report["request_id"]}
-                    self._match(report | answered)
+        super()._restore(reports)
+        for report in rows_of(reports):
+            if request_type := _ACCEPTED.get(report["exec_type"]):
+                answered = {"request_type": request_type, "record_id": report["request_id"]}
+                self._match(report | answered)
 
     def send(self, requests: pa.RecordBatch) -> None:
         """Match the requests, one by one."""
@@ -130,7 +147,7 @@ class BookVenue(Venue):
             self.report(batch_of(REPORTS, rows))
 
     def _match(self, request: dict[str, Any]) -> list[Report]:
-        book = self.books[str(request["symbol"])]
+        book = self._books[str(request["symbol"])]
         record_id, order_id = request["record_id"], request["order_id"]
         qty, price = request["order_qty"], request["price"]
         match request["request_type"]:

@@ -11,13 +11,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from tradesys import segments
-from tradesys.arrivals import Arrivals, arrival_of
-from tradesys.framing import NO_HEAD, Framing
+from tradesys.arrivals import Arrivals, arrival_of, runs
+from tradesys.framing import NO_HEAD
+from tradesys.incarnation import stated
 from tradesys.records import REPORTS, SCHEMAS, format_id, make_id, origin, parse_origin
 from tradesys.segments import Reading, sealed_path
 from tradesys.topology import holdings
 
+_HEAD = pa.binary(32)
 _DIGEST = re.compile(rb"[0-9a-f]{64}")
 
 
@@ -35,7 +40,7 @@ class Book(NamedTuple):
     path: Path
     owner: str
     readings: list[Reading]
-    arrivals: Arrivals
+    arrivals: pa.Table
 
 
 class Verified(NamedTuple):
@@ -60,7 +65,7 @@ def verify(folder: Path, against: Path | None = None) -> Verified:
         for owner in sorted(books.keys() & copies.keys()):
             findings += _differs(folder, books[owner], copies[owner])
     files = sum(len(book.readings) for book in books.values())
-    records = sum(r.rows for book in books.values() for r in book.arrivals)
+    records = sum(pc.sum(book.arrivals["rows"]).as_py() or 0 for book in books.values())
     return Verified(files, records, findings)
 
 
@@ -72,24 +77,30 @@ def _books(folder: Path) -> Iterator[Book]:
         if schema is None:
             continue
         owner = str(path.relative_to(folder).with_suffix(""))
-        framing, arrivals = Framing(schema), Arrivals()
         readings, previous, number = [], NO_HEAD, 1
         while (sealed := sealed_path(path, number)).exists():
-            readings.append(segments.read(sealed, framing, owner, previous))
+            if segments.follows(path, schema, owner, previous):
+                break  # it was being made of the file that is written to when a crash came
+            readings.append(segments.read(sealed, schema, owner, previous))
             previous, number = readings[-1].head, number + 1
-        readings.append(segments.read(path, framing, owner, previous))
-        for reading in readings:
-            if reading.arrivals is not None:
-                arrivals.extend(reading.arrivals)
-                continue
-            for m in reading.messages:
-                batch = framing.batch(m)
-                arrivals.append(arrival_of(batch, m.received_at, m.head, m.origin_head))
-        yield Book(path, owner, readings, arrivals)
+        readings.append(segments.read(path, schema, owner, previous))
+        yield Book(path, owner, readings, _arrived(readings))
+
+
+def _arrived(readings: list[Reading]) -> pa.Table:
+    """What arrived, segment after segment, as :data:`tradesys.arrivals.SCHEMA`."""
+    arrived = Arrivals()
+    for reading in readings:
+        if reading.arrivals is not None:
+            arrived.extend(reading.arrivals)
+            continue
+        for m, batch in zip(reading.messages, reading.batches(), strict=True):
+            arrived.append(arrival_of(batch, m.received_at, m.head, m.origin_head))
+    return arrived.table()
 
 
 def _missing(folder: Path) -> Iterator[Finding]:
-    """Files that a system of this run should have."""
+    """Files that a system of this run should have, and what its incarnation's file does not say."""
     for system in sorted(p for p in folder.iterdir() if (p / "authoritative").is_dir()):
         for dataset, holding in holdings(parse_origin(system.name).kind).items():
             path = system / holding / f"{dataset}.arrows"
@@ -97,13 +108,17 @@ def _missing(folder: Path) -> Iterator[Finding]:
                 yield Finding(str(path.relative_to(folder)), 0, "the file is missing")
             elif not path.stat().st_size:
                 yield Finding(str(path.relative_to(folder)), 0, "the file is empty")
+        path = system / "incarnation.arrows"
+        if path.exists() and stated(path, parse_origin(system.name)) is None:
+            what = "it does not say which incarnation this is"
+            yield Finding(str(path.relative_to(folder)), 0, what)
 
 
 def _damage(folder: Path, book: Book) -> Iterator[Finding]:
     """What does not verify in a file, and which records stand after it."""
-    held = book.arrivals.known_at(2**63 - 1)
     after = ", ".join(
-        f"{origin(code)} from {format_id(make_id(code, count))} on" for code, count in held.items()
+        f"{origin(code)} from {format_id(make_id(code, count))} on"
+        for code, (_, count) in runs(book.arrivals).items()
     )
     for reading in book.readings:
         if reading.problem:
@@ -114,46 +129,43 @@ def _damage(folder: Path, book: Book) -> Iterator[Finding]:
 
 def _rewritten(folder: Path, books: dict[str, Book]) -> Iterator[Finding]:
     """Histories that are not the ones that peers have seen."""
-    heads = {
-        owner: {arrival.head for arrival in book.arrivals} | _set_aside(book.path)
-        for owner, book in books.items()
-    }
     for book in books.values():
         system, _, dataset = book.owner.split("/") if book.owner.count("/") == 2 else ("", "", "")
-        told: set[str] = set()
-        for arrival in book.arrivals:
-            source = origin(arrival.code)
-            owner = f"{source.system}/authoritative/{dataset}"
-            seen = arrival.origin_head
-            if seen == NO_HEAD or owner not in heads or seen in heads[owner] or owner in told:
+        for code in runs(book.arrivals):
+            written = books.get(f"{origin(code).system}/authoritative/{dataset}")
+            if written is None or written is book:
                 continue
-            told.add(owner)
-            record = format_id(make_id(arrival.code, arrival.start))
-            name = str(books[owner].path.relative_to(folder))
-            what = f"{system} saw another history of it when it fetched {record}: it was rewritten"
-            yield Finding(name, 0, what)
+            arrived = book.arrivals.filter(pc.equal(book.arrivals["code"], code))
+            been = pa.concat_arrays([_heads(written), _set_aside(written.path)])
+            amiss = arrived.filter(pc.invert(pc.is_in(arrived["origin_head"], been)))
+            if amiss.num_rows:
+                record = format_id(make_id(code, amiss["start"][0].as_py()))
+                name = str(written.path.relative_to(folder))
+                what = f"{system} saw another history of it when it fetched {record}: "
+                yield Finding(name, 0, f"{what}it was rewritten or cut")
 
 
-def _set_aside(path: Path) -> set[bytes]:
+def _heads(book: Book) -> pa.FixedSizeBinaryArray:
+    """The digests that a file has been at; to have seen none is to have seen nothing amiss."""
+    return pa.concat_arrays([pa.array([NO_HEAD], _HEAD), *book.arrivals["head"].chunks])
+
+
+def _set_aside(path: Path) -> pa.FixedSizeBinaryArray:
     """The digests that stand in files set aside as damaged: a repaired file was at those too."""
-    found = set()
-    for aside in path.parent.glob(f"{path.name}.*"):
-        for digits in _DIGEST.findall(aside.read_bytes()):
-            found.add(bytes.fromhex(digits.decode()))
-    return found
+    asides = path.parent.glob(f"{path.name}.*")
+    found = (digits for aside in asides for digits in _DIGEST.findall(aside.read_bytes()))
+    return pa.array([bytes.fromhex(digits.decode()) for digits in found], _HEAD)
 
 
 def _differs(folder: Path, book: Book, copy: Book) -> Iterator[Finding]:
     """Where two histories of one file part."""
-    mine, theirs = book.arrivals.heads(), copy.arrivals.heads()
-    shared = min(len(mine), len(theirs))
-    if mine[:shared] == theirs[:shared]:
+    shared = min(len(book.arrivals), len(copy.arrivals))
+    mine, theirs = (b.arrivals["head"].slice(0, shared) for b in (book, copy))
+    at = pc.index(pc.not_equal(mine, theirs), value=True).as_py()
+    if at < 0:
         return
-    at = next(i for i in range(0, shared, 32) if mine[i : i + 32] != theirs[i : i + 32]) // 32
-    arrival = book.arrivals[at]
-    record = format_id(make_id(arrival.code, arrival.start))
+    row = {name: book.arrivals[name][at].as_py() for name in ("code", "start", "head")}
+    record = format_id(make_id(row["code"], row["start"]))
     name = str(book.path.relative_to(folder))
-    offset = next(
-        (m.offset for r in book.readings for m in r.messages if m.head == arrival.head), 0
-    )
+    offset = next((m.offset for r in book.readings for m in r.messages if m.head == row["head"]), 0)
     yield Finding(name, offset, f"another history than {copy.path} from {record} on")

@@ -47,6 +47,7 @@ class CustomerSystem(Inquiries):
     def __init__(self, origin: Origin, *, clock: Clock, folder: Path | None) -> None:
         self.names = Names()
         self._outgoing: list[pa.RecordBatch] = []
+        self._sends_again = False
         super().__init__(origin, clock=clock, folder=folder)
         # Whatever was acknowledged before and not answered since is sent again: the street side
         # knows an order by its id, so sending twice is safe, and not sending is not.
@@ -153,24 +154,25 @@ class CustomerSystem(Inquiries):
 
     def outgoing(self) -> list[pa.RecordBatch]:
         """Accepted requests that are not sent yet, oldest first; they are the caller's from now."""
+        if self._sends_again:
+            self._outgoing, self._sends_again = self.unanswered(), False
         waiting, self._outgoing = self._outgoing, []
         return waiting
 
     def send_again(self) -> None:
-        """Put everything that was accepted and is not answered out to be sent."""
-        self._outgoing = self.unanswered()
+        """Have everything that was accepted and is not answered sent at the next occasion."""
+        self._sends_again = True
 
     def unanswered(self) -> list[pa.RecordBatch]:
         """One's own accepted requests that no street-side system is known to have answered."""
         logs = self.tables["requests"].logs
-        batches = [b for code in self.own_codes("requests") for b in logs[code].batches()]
-        if not batches:
-            return []
-        batch = pa.concat_batches(batches)
-        answered = self.view.answered(batch["record_id"].to_numpy())
-        waiting = batch.filter(pa.array(~answered))
-        waiting = waiting.filter(waiting["reject_reason"].is_null())
-        return [waiting] if waiting.num_rows else []
+        waiting = []
+        for batch in (b for code in self.own_codes("requests") for b in logs[code].batches()):
+            waits = ~self.view.answered(batch["record_id"].to_numpy())
+            waits &= batch["reject_reason"].is_null().to_numpy(zero_copy_only=False)
+            if waits.any():
+                waiting.append(batch.filter(pa.array(waits)))
+        return waiting
 
     def _send(self, batch: pa.RecordBatch) -> None:
         reasons = batch["reject_reason"]

@@ -29,16 +29,14 @@ class FirmSystem(Inquiries):
     kind = Kind.FIRM
 
     def __init__(self, origin: Origin, *, clock: Clock, folder: Path | None) -> None:
-        self._fills: list[pa.RecordBatch] = []
+        self._uncleared: list[pa.RecordBatch] = []
         super().__init__(origin, clock=clock, folder=folder)
 
     def applied(self, dataset: str, batch: pa.RecordBatch) -> None:
-        """Keep the fills that are to be cleared."""
+        """Keep the executions whose fills are to be cleared."""
         super().applied(dataset, batch)
         if dataset == "executions":
-            is_fill = pc.equal(batch["exec_type"], ExecType.TRADE.value)
-            if is_fill.true_count:
-                self._fills.append(batch.filter(is_fill))
+            self._uncleared.append(batch)
 
     def open_accounts(
         self, accounts: Sequence[str], *, cash: int, shares: dict[str, int] | None = None
@@ -85,9 +83,12 @@ class FirmSystem(Inquiries):
         Four legs a fill: shares and cash of the account, and their opposites of the clearing
         account, so that each fill sums to zero in each asset.
         """
-        if not self._fills:
+        fills = [b.filter(pc.equal(b["exec_type"], ExecType.TRADE)) for b in self._uncleared]
+        fills = [batch for batch in fills if batch.num_rows]
+        if not fills:
+            self._uncleared = []
             return 0
-        batch = pa.concat_batches(self._fills)
+        batch = pa.concat_batches(fills)
         exec_ids = batch["exec_id"].to_numpy()
         fresh = ~self.view.posted(exec_ids)
         fresh &= first_of_each(exec_ids.astype(np.int64))
@@ -95,7 +96,7 @@ class FirmSystem(Inquiries):
             batch = batch.filter(pa.array(fresh))
         if batch.num_rows:
             self.commit("postings", self._legs(batch))
-        self._fills = []
+        self._uncleared = []
         return batch.num_rows
 
     def trial_balance(self) -> pl.DataFrame:

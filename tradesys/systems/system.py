@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from tradesys.arrow import batch_of
 from tradesys.clock import Clock
-from tradesys.errors import InvalidValue, ReadOnlyError, SchemaError
+from tradesys.errors import DamagedError, InvalidValue, ReadOnlyError, SchemaError
 from tradesys.framing import NO_HEAD
 from tradesys.incarnation import read_incarnation, write_incarnation
 from tradesys.records import SCHEMAS, Kind, Origin, make_id
@@ -66,7 +66,8 @@ class System:
         self.name = origin.system
         self.folder = folder / self.name if folder else None
         self.clock = clock
-        self.view = View()
+        self._view = View()
+        self._unviewed: list[tuple[str, pa.RecordBatch]] | None = []
         self.reference = Reference()
         self.tables = {
             dataset: Table(origin, dataset, holding, folder=folder, write=self.record)
@@ -76,17 +77,35 @@ class System:
         self.read_only = Tables(self.name, Holding.READ_ONLY, self.tables)
         self._reopen()
         codes = [code for dataset in WRITES[self.kind] for code in self.own_codes(dataset)]
-        self.origin = max([read_incarnation(self.folder) or origin, *map(origin_of, codes)])
+        self.forgot = False
+        try:
+            known = read_incarnation(self.folder, origin) or origin
+        except DamagedError:
+            known, self.forgot = origin, True
+        self.origin = max([known, *map(origin_of, codes)])
 
     def __repr__(self) -> str:
         held = ", ".join(f"{len(table):,} {name}" for name, table in self.tables.items())
         return f"<{self.name}: {held}>"
 
     def _reopen(self) -> None:
-        """Take in what the files of an earlier run hold."""
+        """Take in what the files of an earlier run hold; the view gets it when it is asked."""
         for dataset, table in self.tables.items():
             for batch in table.load():
                 self.applied(dataset, batch)
+
+    @property
+    def view(self) -> View:
+        """The answers kept up to date. What was there before the first question waits for it."""
+        waiting, self._unviewed = self._unviewed, None
+        for dataset, batch in waiting or ():
+            self._view.apply(dataset, batch)
+        return self._view
+
+    @property
+    def unviewed(self) -> int:
+        """How many records wait for the first question that is asked of the view."""
+        return sum(batch.num_rows for _, batch in self._unviewed or ())
 
     # ---- writing one's own data
 
@@ -176,7 +195,10 @@ class System:
 
     def applied(self, dataset: str, batch: pa.RecordBatch) -> None:
         """Called with each run of records once, when it has become part of a table."""
-        self.view.apply(dataset, batch)
+        if self._unviewed is None:
+            self._view.apply(dataset, batch)
+        else:
+            self._unviewed.append((dataset, batch))
         if dataset in ("accounts", "instruments"):
             self.reference.apply(dataset, batch)
 

@@ -1,0 +1,43 @@
+"""What the disk is asked for: whole files put in place, and its refusals as errors of ours."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tradesys.errors import StorageError
+
+
+def in_making(path: Path) -> Path:
+    """The name that a file has until it is whole."""
+    return path.with_suffix(".new")
+
+
+def put_in_place(*paths: Path) -> None:
+    """Give files of one folder that are whole their own names; durable on return."""
+    for path in paths:
+        in_making(path).rename(path)
+    fd = os.open(paths[0].parent, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def name_aside(path: Path, word: str) -> Path:
+    """A name beside the file that is not taken yet."""
+    number = 1
+    while (aside := path.with_name(f"{path.name}.{number}.{word}")).exists():
+        number += 1
+    return aside
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Whatever the disk refuses is an error of ours, which names the file."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror or error}") from error
