@@ -7,6 +7,7 @@ file is set aside, and ``damage`` says so.
 """
 
 import os
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ SEGMENT_RUNS = 16_384
 """A segment of so many runs is sealed too: they are what takes time when it is opened."""
 
 _TINY_RUNS = 1_000  # a segment of so many is sealed when the file is closed
+_TOGETHER_ROWS = 4096
 _ZEROS = bytes(256 * 1024)
 
 
@@ -237,12 +239,19 @@ class LogFile:
         return True
 
     def _take(self, reading: Reading) -> None:
-        """Count what was read of a plain segment as held."""
+        """Count what was read of a plain segment as held, tiny batches put together."""
+        waiting: dict[int, list[pa.RecordBatch]] = {}
+        rows: Counter[int] = Counter()
         for message, batch in zip(reading.messages, reading.batches(), strict=True):
-            heads = message.head, message.origin_head
-            self.arrivals.append(arrival_of(batch, message.received_at, *heads))
-            self._held.append(batch)
+            arrival = arrival_of(batch, message.received_at, message.head, message.origin_head)
+            self.arrivals.append(arrival)
+            waiting.setdefault(arrival.code, []).append(batch)
+            rows[arrival.code] += batch.num_rows
+            if rows[arrival.code] >= _TOGETHER_ROWS:
+                del rows[arrival.code]
+                self._held.append(_together(waiting.pop(arrival.code)))
             self._reached = message.head
+        self._held += map(_together, waiting.values())
 
     def _begin(self, previous: bytes) -> None:
         """Make the segment that is written to; on return its name is durable too."""
@@ -269,10 +278,12 @@ class LogFile:
     def _resume(self, reading: Reading) -> None:
         """Go on writing after what was read."""
         self._fd = os.open(self.path, os.O_RDWR)
-        os.ftruncate(self._fd, reading.end)
         self._position = self._zeroed = reading.end
         self._head = reading.head
-        self.sync()
+        self.synced_head = self._reached
+        if not reading.closed:
+            os.ftruncate(self._fd, reading.end)
+            self.sync()
 
     def _start_over(self, reading: Reading) -> None:
         """Set damaged files aside; what is whole of them is kept, in a new file or to be fitted in.
@@ -342,3 +353,8 @@ class LogFile:
             return whole[code].slice(start - first, rows)
 
         self._seal(read)
+
+
+def _together(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    """The batches as one; one alone stays in its file."""
+    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)

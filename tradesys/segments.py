@@ -43,6 +43,11 @@ class Reading(NamedTuple):
         return map(self.framing.batch, self.messages)
 
     @property
+    def closed(self) -> bool:
+        """Whether it ends as it does after an orderly close: all of it is durable."""
+        return bytes(self.raw[self.end :]) == END_OF_STREAM
+
+    @property
     def may_be_torn(self) -> bool:
         """Whether what did not verify can be the unfinished end of a last write."""
         return self.problem == _UNVERIFIED

@@ -1,6 +1,5 @@
 """A dataset as one system holds it: the union of the logs that have reached it, and its file."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,6 @@ from tradesys.records import SCHEMAS, Origin, origin, split_id
 from tradesys.topology import WRITER, Holding
 
 Rows = Sequence[Mapping[str, object]]
-
-
-_LOAD_ROWS = 4096
 
 
 class Table:
@@ -113,23 +109,11 @@ class Table:
         return Log(code, self.schema)
 
     def load(self) -> Iterator[pa.RecordBatch]:
-        """Take in what the file held when it was opened; gives it, tiny batches put together."""
-        waiting: dict[int, list[pa.RecordBatch]] = {}
-        rows: Counter[int] = Counter()
+        """Take in what the file held when it was opened; gives it, batch by batch."""
         for batch in self.file.stored() if self.file else ():
             code, _ = split_id(batch.column(0)[0].as_py())
-            waiting.setdefault(code, []).append(batch)
-            rows[code] += batch.num_rows
-            if rows[code] >= _LOAD_ROWS:
-                yield self._loaded(code, waiting.pop(code))
-                rows[code] = 0
-        for code, batches in waiting.items():
-            yield self._loaded(code, batches)
-
-    def _loaded(self, code: int, batches: list[pa.RecordBatch]) -> pa.RecordBatch:
-        batch = batches[0] if len(batches) == 1 else pa.concat_batches(batches)
-        self.logs.setdefault(code, self.new_log(code)).append(batch)
-        return batch
+            self.logs.setdefault(code, self.new_log(code)).append(batch)
+            yield batch
 
     def read(self, code: int, start: int, rows: int) -> pa.RecordBatch:
         """So many records of an origin (its 16-bit code), from a position on."""

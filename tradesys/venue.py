@@ -60,7 +60,7 @@ class Venue(ABC):
     def close(self) -> None:
         """Close the venue's own record."""
         if self.file:
-            self.file.close()
+            self.file.close(self._read)
 
     def untaken(self, requests: pa.RecordBatch) -> pa.RecordBatch:
         """Those of the requests that were never sent before; they count as sent from now."""
@@ -94,6 +94,12 @@ class Venue(ABC):
             if self.file:
                 self.file.append(self._unwritten[0], self.clock(), durable=True)
             self.reports.append(self._unwritten.pop(0))
+            if self.file:
+                self.file.seal_if_full(self._read)
+
+    def _read(self, code: int, start: int, rows: int) -> pa.RecordBatch:
+        assert code == self.origin.code
+        return self.reports.since(start, rows)
 
     def next_id(self) -> int:
         """The id of the next report."""
