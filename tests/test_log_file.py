@@ -101,7 +101,7 @@ def test_what_was_appended_is_read_back_with_its_time_and_the_same_head(
 def test_what_is_read_back_is_handed_out_once(path: Path) -> None:
     write(path, RECEIVED).close()
     file = LogFile(path, REQUESTS)
-    assert len(file.stored()) == len(RECEIVED)
+    assert sum(batch.num_rows for batch in file.stored()) == 45
     assert file.stored() == []
     file.close()
 
