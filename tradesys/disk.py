@@ -13,11 +13,23 @@ def in_making(path: Path) -> Path:
     return path.with_suffix(".new")
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those that it is in, where they are missing; durable on return."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        _sync_names(path.parent)
+
+
 def put_in_place(*paths: Path) -> None:
     """Give files of one folder that are whole their own names; durable on return."""
     for path in paths:
         in_making(path).rename(path)
-    fd = os.open(paths[0].parent, os.O_RDONLY)
+    _sync_names(paths[0].parent)
+
+
+def _sync_names(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(fd)
     finally:

@@ -18,7 +18,7 @@ from blake3 import blake3
 from tradesys import segments
 from tradesys.arrivals import Arrivals, arrival_of
 from tradesys.compaction import ReadRun, compact
-from tradesys.disk import disk_errors, in_making, name_aside, put_in_place
+from tradesys.disk import disk_errors, in_making, make_folder, name_aside, put_in_place
 from tradesys.errors import Outcome, StorageError
 from tradesys.formats import FORMAT
 from tradesys.framing import END_OF_STREAM, NO_HEAD
@@ -85,7 +85,7 @@ class LogFile:
         self._fd = -1
         self._held: list[pa.RecordBatch] = []
         with disk_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             self._open()
 
     @property

@@ -8,6 +8,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,7 @@ from blake3 import blake3
 
 from tradesys.audit import Audit, audit
 from tradesys.clock import Clock, wall_clock
+from tradesys.disk import make_folder
 from tradesys.errors import InvalidValue, StorageError
 from tradesys.history import Past, Time, difference
 from tradesys.records import PRICE_SCALE, Kind, Origin, parse_origin
@@ -112,7 +114,8 @@ class Network:
         try:
             self._make(customers, streets, firm or OpeningBooks(), venue)
         except BaseException:
-            self._unlock()
+            with suppress(StorageError):
+                self.close()
             raise
 
     @classmethod
@@ -296,10 +299,12 @@ class Network:
 
     def close(self) -> None:
         """Make everything durable and close the files."""
-        for system in self:
-            system.close()
-        self.venue.close()
-        self._unlock()
+        with ExitStack() as stack:
+            stack.callback(self._unlock)
+            if hasattr(self, "venue"):
+                stack.callback(self.venue.close)
+            for system in self:
+                stack.callback(system.close)
 
     def _unlock(self) -> None:
         if self._lock is not None:
@@ -319,8 +324,7 @@ class Network:
                 self._add(self._system(Origin(kind, number)))
         self.links = links(list(self.systems.values()))
         self.recovered = self._recover(self._lost())
-        if not len(self.firm.tables["accounts"]):
-            self._open_books(books)
+        self._open_books(books)
 
     def _add(self, system: System) -> None:
         self.systems[system.name] = system
@@ -342,6 +346,8 @@ class Network:
 
     def _lost(self) -> set[str]:
         """The systems whose own files are new where others are not, or that forgot who they are."""
+        if not any(len(table) for s in self for table in s.tables.values()):
+            return set()  # its making was not finished, and nothing was acknowledged
         own = {s.name: [file for d in WRITES[s.kind] if (file := s.tables[d].file)] for s in self}
         new = {name for name, files in own.items() if any(file.is_new for file in files)}
         forgot = {s.name for s in self if s.forgot}
@@ -357,20 +363,24 @@ class Network:
         return recovered
 
     def _open_books(self, books: OpeningBooks) -> None:
-        self.firm.list_instruments(
-            books.symbols, tick_size=books.tick_size, lot_size=books.lot_size
-        )
-        shares = dict.fromkeys(books.symbols, books.shares)
-        self.firm.open_accounts(books.accounts, cash=books.cash, shares=shares)
-        for link in self.links:
-            if link.source is self.firm:
-                replicate(link)
+        """Open the firm's books where they are not; a crash may have come in between."""
+        held = self.firm.tables
+        if not len(held["instruments"]):
+            self.firm.list_instruments(
+                books.symbols, tick_size=books.tick_size, lot_size=books.lot_size
+            )
+        if not len(held["postings"]):
+            shares = dict.fromkeys(books.symbols, books.shares)
+            self.firm.open_accounts(books.accounts, cash=books.cash, shares=shares)
+            for link in self.links:
+                if link.source is self.firm:
+                    replicate(link)
 
 
 def _lock(data: Path) -> int:
     """Take the folder for this process alone."""
     try:
-        data.mkdir(parents=True, exist_ok=True)
+        make_folder(data)
         fd = os.open(data, os.O_RDONLY)
     except OSError as error:
         raise StorageError(f"{data}: {error.strerror}") from error
@@ -394,7 +404,8 @@ def _counts(data: Path) -> tuple[int, int]:
 
 def _check_counts(data: Path, customers: int, streets: int) -> None:
     found = _counts(data)
-    if found not in ((0, 0), (customers, streets)):
+    unfinished = not (data / "firm").exists() and found[0] <= customers and found[1] <= streets
+    if found not in ((0, 0), (customers, streets)) and not unfinished:
         raise InvalidValue(
             "data", str(data), f"a folder of {customers} and {streets} systems, not of {found}"
         )

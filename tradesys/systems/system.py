@@ -5,6 +5,7 @@ whoever runs it (a network in one process, a simulation, a server) carries its r
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import pyarrow as pa
@@ -210,6 +211,7 @@ class System:
 
     def close(self) -> None:
         """Close the files; what they hold is durable."""
-        for table in self.tables.values():
-            if table.file:
-                table.file.close(table.read)
+        with ExitStack() as stack:
+            for table in self.tables.values():
+                if table.file:
+                    stack.callback(table.file.close, table.read)
