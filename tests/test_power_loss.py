@@ -150,7 +150,7 @@ def check(disk: Disk, failure: Failure, folder: Path) -> list[str]:
 def test_what_is_durable_when_the_power_fails_is_all_that_was_acknowledged(
     disk: Disk, hasty: None, tmp_path: Path
 ) -> None:
-    assert len(disk.failures) > 100
+    assert len(disk.failures) > 60
     for number, failure in enumerate(disk.failures):
         folder = failure.left(disk.root, tmp_path / str(number), None)
         assert check(disk, failure, folder) == []

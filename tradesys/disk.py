@@ -44,6 +44,13 @@ def name_aside(path: Path, word: str) -> Path:
     return aside
 
 
+def write_all(fd: int, data: bytes | bytearray, at: int) -> None:
+    """Write all of the data at a place; a disk that takes only part says why for the rest."""
+    done = 0
+    while done < len(data):
+        done += os.pwrite(fd, memoryview(data)[done:] if done else data, at + done)
+
+
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
     """Whatever the disk refuses is an error of ours, which names the file."""

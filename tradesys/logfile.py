@@ -18,7 +18,7 @@ from blake3 import blake3
 from tradesys import segments
 from tradesys.arrivals import Arrivals, arrival_of
 from tradesys.compaction import ReadRun, compact
-from tradesys.disk import disk_errors, in_making, make_folder, name_aside, put_in_place
+from tradesys.disk import disk_errors, in_making, make_folder, name_aside, put_in_place, write_all
 from tradesys.errors import Outcome, StorageError
 from tradesys.formats import FORMAT
 from tradesys.framing import END_OF_STREAM, NO_HEAD
@@ -179,8 +179,7 @@ class LogFile:
             with suppress(OSError):
                 while self._zeroed < end:
                     self._zeroed += os.pwrite(self._fd, _ZEROS, max(self._zeroed, self._position))
-            if os.pwrite(self._fd, data, self._position) != len(data):
-                raise StorageError(f"{self.path}: the disk took only part of {len(data):,} bytes")
+            write_all(self._fd, data, self._position)
 
     def _take_back(self, size: int) -> bool:
         """Make sure that what was written is no record when the file is opened again."""
@@ -259,8 +258,7 @@ class LogFile:
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC
         fd = os.open(in_making(self.path), flags, 0o644)
         try:
-            if os.pwrite(fd, start, 0) != len(start):
-                raise StorageError(f"{self.path}: the disk took only part of {len(start):,} bytes")
+            write_all(fd, start, 0)
             ahead = 0
             with suppress(OSError):
                 ahead = os.pwrite(fd, _ZEROS, len(start))
