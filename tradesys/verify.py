@@ -1,12 +1,12 @@
 """Reading every file of a run, and saying what in it is not as it was written. Nothing is changed.
 
 Three things are looked at. Each file vouches for itself: its digests form a chain. Peers vouch for
-each other: a replica keeps the digest that the origin's file had reached when it fetched, and that
-digest must be one the file has been at. And a copy kept elsewhere vouches for the past: the shorter
-of two histories of a file must be the beginning of the longer.
+each other: a replica holds the origin's records, and keeps the digest that the origin's file had
+reached when it fetched, which must be one the file has been at. And a copy kept elsewhere vouches
+for the past: the shorter of two histories of a file must be the beginning of the longer.
 """
 
-import re
+from bisect import bisect_left
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -18,12 +18,20 @@ from tradesys import segments
 from tradesys.arrivals import Arrivals, arrival_of, runs
 from tradesys.framing import NO_HEAD
 from tradesys.incarnation import stated
-from tradesys.records import REPORTS, SCHEMAS, format_id, make_id, origin, parse_origin
+from tradesys.records import (
+    REPORTS,
+    SCHEMAS,
+    Origin,
+    format_id,
+    make_id,
+    origin,
+    parse_origin,
+    split_id,
+)
 from tradesys.segments import Reading, sealed_path
 from tradesys.topology import holdings
 
 _HEAD = pa.binary(32)
-_DIGEST = re.compile(rb"[0-9a-f]{64}")
 
 
 class Finding(NamedTuple):
@@ -42,6 +50,22 @@ class Book(NamedTuple):
     readings: list[Reading]
     arrivals: pa.Table
 
+    @property
+    def system(self) -> str:
+        """Whose it is."""
+        return self.owner.split("/", maxsplit=1)[0]
+
+    @property
+    def dataset(self) -> str:
+        """What it holds."""
+        return self.path.stem
+
+    def records(self, code: int) -> pa.Table:
+        """The records of an origin, in sequence."""
+        each = (batch for reading in self.readings for batch in reading.batches())
+        mine = [b for b in each if split_id(b.column(0)[0].as_py())[0] == code]
+        return pa.Table.from_batches(mine, self.readings[0].framing.today)
+
 
 class Verified(NamedTuple):
     """What was looked at, and what was found."""
@@ -59,7 +83,7 @@ def verify(folder: Path, against: Path | None = None) -> Verified:
     """
     books = {book.owner: book for book in _books(folder)}
     findings = [*_missing(folder), *(f for book in books.values() for f in _damage(folder, book))]
-    findings += _rewritten(folder, books)
+    findings += [*_rewritten(folder, books), *_copies(folder, books)]
     if against is not None:
         copies = {book.owner: book for book in _books(against)}
         for owner in sorted(books.keys() & copies.keys()):
@@ -108,10 +132,9 @@ def _missing(folder: Path) -> Iterator[Finding]:
                 yield Finding(str(path.relative_to(folder)), 0, "the file is missing")
             elif not path.stat().st_size:
                 yield Finding(str(path.relative_to(folder)), 0, "the file is empty")
-        path = system / "incarnation.arrows"
-        if path.exists() and stated(path, parse_origin(system.name)) is None:
+        if _incarnation(folder, parse_origin(system.name)) is None:
             what = "it does not say which incarnation this is"
-            yield Finding(str(path.relative_to(folder)), 0, what)
+            yield Finding(f"{system.name}/incarnation.arrows", 0, what)
 
 
 def _damage(folder: Path, book: Book) -> Iterator[Finding]:
@@ -128,33 +151,53 @@ def _damage(folder: Path, book: Book) -> Iterator[Finding]:
 
 
 def _rewritten(folder: Path, books: dict[str, Book]) -> Iterator[Finding]:
-    """Histories that are not the ones that peers have seen."""
+    """Histories that are not the ones that peers have seen.
+
+    A system that lost records goes on as a new incarnation, in a file that has not been where the
+    earlier ones were; what these wrote is held against its copies (:func:`_copies`).
+    """
+    for book, code, written in _replicas(books):
+        now = _incarnation(folder, origin(code))
+        if now is None or now > origin(code):
+            continue
+        arrived = book.arrivals.filter(pc.equal(book.arrivals["code"], code))
+        been = pa.concat_arrays([pa.array([NO_HEAD], _HEAD), *written.arrivals["head"].chunks])
+        amiss = arrived.filter(pc.invert(pc.is_in(arrived["origin_head"], been)))
+        if amiss.num_rows:
+            record = format_id(make_id(code, amiss["start"][0].as_py()))
+            name = str(written.path.relative_to(folder))
+            what = f"{book.system} saw another history of it when it fetched {record}: "
+            yield Finding(name, 0, f"{what}it was rewritten or cut")
+
+
+def _copies(folder: Path, books: dict[str, Book]) -> Iterator[Finding]:
+    """Records that are others at a replica than at the system that wrote them."""
+    for book, code, written in _replicas(books):
+        mine, theirs = book.records(code), written.records(code)
+        count = min(len(mine), len(theirs))
+        if mine.slice(0, count).equals(theirs.slice(0, count)):
+            continue
+        at = bisect_left(
+            range(count), 1, key=lambda n: mine.slice(0, n + 1) != theirs.slice(0, n + 1)
+        )
+        record = format_id(make_id(code, at))
+        what = f"another {record} than in {written.path.relative_to(folder)}"
+        yield Finding(str(book.path.relative_to(folder)), 0, what)
+
+
+def _replicas(books: dict[str, Book]) -> Iterator[tuple[Book, int, Book]]:
+    """Each book that holds records of an origin, and the book of that origin itself."""
     for book in books.values():
-        system, _, dataset = book.owner.split("/") if book.owner.count("/") == 2 else ("", "", "")
         for code in runs(book.arrivals):
-            written = books.get(f"{origin(code).system}/authoritative/{dataset}")
-            if written is None or written is book:
-                continue
-            arrived = book.arrivals.filter(pc.equal(book.arrivals["code"], code))
-            been = pa.concat_arrays([_heads(written), _set_aside(written.path)])
-            amiss = arrived.filter(pc.invert(pc.is_in(arrived["origin_head"], been)))
-            if amiss.num_rows:
-                record = format_id(make_id(code, amiss["start"][0].as_py()))
-                name = str(written.path.relative_to(folder))
-                what = f"{system} saw another history of it when it fetched {record}: "
-                yield Finding(name, 0, f"{what}it was rewritten or cut")
+            written = books.get(f"{origin(code).system}/authoritative/{book.dataset}")
+            if written is not None and written is not book:
+                yield book, code, written
 
 
-def _heads(book: Book) -> pa.FixedSizeBinaryArray:
-    """The digests that a file has been at; to have seen none is to have seen nothing amiss."""
-    return pa.concat_arrays([pa.array([NO_HEAD], _HEAD), *book.arrivals["head"].chunks])
-
-
-def _set_aside(path: Path) -> pa.FixedSizeBinaryArray:
-    """The digests that stand in files set aside as damaged: a repaired file was at those too."""
-    asides = path.parent.glob(f"{path.name}.*")
-    found = (digits for aside in asides for digits in _DIGEST.findall(aside.read_bytes()))
-    return pa.array([bytes.fromhex(digits.decode()) for digits in found], _HEAD)
+def _incarnation(folder: Path, first: Origin) -> Origin | None:
+    """Which incarnation a system says that it is; None if its file does not say."""
+    path = folder / first.system / "incarnation.arrows"
+    return stated(path, first) if path.exists() else first._replace(incarnation=0)
 
 
 def _differs(folder: Path, book: Book, copy: Book) -> Iterator[Finding]:
