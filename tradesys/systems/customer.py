@@ -16,6 +16,7 @@ import pyarrow as pa
 from tradesys.arrow import batch_of
 from tradesys.clock import Clock
 from tradesys.errors import InvalidValue
+from tradesys.framing import NO_HEAD
 from tradesys.names import Names
 from tradesys.orders import Answer, Order, OrderLike
 from tradesys.records import (
@@ -28,6 +29,7 @@ from tradesys.records import (
     Side,
     TimeInForce,
     format_id,
+    split_id,
     to_price,
 )
 from tradesys.reference import UNKNOWN
@@ -58,6 +60,13 @@ class CustomerSystem(Inquiries):
         super().applied(dataset, batch)
         if dataset == "requests":
             self.names.apply(batch)
+
+    def receive(self, dataset: str, batch: pa.RecordBatch, *, origin_head: bytes = NO_HEAD) -> int:
+        """As any system; what comes back of its own after a loss and has no answer is sent again."""
+        new = super().receive(dataset, batch, origin_head=origin_head)
+        if new and dataset == "requests" and self.wrote(split_id(batch["record_id"][0].as_py())[0]):
+            self.send_again()
+        return new
 
     # ---- taking orders
 
