@@ -14,9 +14,10 @@ import pytest
 
 from tradesys.charter import OpeningBooks
 from tradesys.clock import Clock, ManualClock
+from tradesys.logfile import LogFile
 from tradesys.network import Network
 from tradesys.orders import Order
-from tradesys.records import PRICE_SCALE, SCHEMAS, Kind, Origin, make_id
+from tradesys.records import PRICE_SCALE, SCHEMAS, Kind, Origin, make_id, split_id
 from tradesys.systems.customer import CustomerSystem
 from tradesys.venue import BookVenue, VenueFactory
 
@@ -106,6 +107,15 @@ def stopped(act: Callable[[], object], after: int, monkeypatch: pytest.MonkeyPat
         except Stop:
             return True
     return False
+
+
+def history(file: LogFile) -> list[tuple[int, pa.RecordBatch]]:
+    """What an opened file held, as it was received: times and batches."""
+    logs: dict[int, list[pa.RecordBatch]] = {}
+    for held in file.stored():
+        logs.setdefault(split_id(held["record_id"][0].as_py())[0], []).append(held)
+    whole = {code: pa.concat_batches(batches) for code, batches in logs.items()}
+    return [(a.received_at, whole[a.code].slice(a.start, a.rows)) for a in file.arrivals]
 
 
 # Records written by hand.

@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from tests.build import run_of
+from tests.build import history, run_of
 from tradesys.logfile import LogFile
 from tradesys.records import REQUESTS
 
@@ -35,7 +35,7 @@ def held_after(folder: Path, data: bytes) -> tuple[list[pa.RecordBatch], bool]:
         left.unlink()
     path.write_bytes(data)
     file = LogFile(path, REQUESTS)
-    held = [stored.batch for stored in file.stored()]
+    held = [batch for _, batch in history(file)]
     known = file.damage is not None
     file.close()
     return held, known

@@ -109,12 +109,12 @@ def test_unknown_terms_are_refused_as_python_does(desk: Network) -> None:
 def test_a_disk_that_refuses_refuses_the_whole_group_and_leaves_no_trace(
     desk: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(_fd: int) -> None:
+    def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     c1 = desk["c1"]
     with monkeypatch.context() as patched:
-        patched.setattr(os, "fdatasync", full)
+        patched.setattr(os, "pwrite", full)
         refused = together(c1, {"cl_ord_id": "A", "order_qty": 400}, {"cl_ord_id": "B"})
         assert [type(r) for r in refused] == [StorageError, StorageError]
         assert {r.outcome for r in refused} == {Outcome.DID_NOT_HAPPEN}  # type: ignore[union-attr]

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.build import network, submit
+from tests.build import history, network, submit
+from tradesys import incarnation, logfile, segments
+from tradesys.framing import END_OF_STREAM, NO_HEAD
 from tradesys.logfile import LogFile
 from tradesys.network import Network
-from tradesys.records import REQUESTS
+from tradesys.records import REQUESTS, parse_origin
 from tradesys.verify import Verified, verify
 
 
@@ -69,26 +71,135 @@ def test_a_file_that_is_not_there_is_named(
     assert ("s1/authoritative/executions.arrows", f"the file is {said}") in told(verify(run))
 
 
-def rewrite(path: Path) -> None:
-    """Write a history anew, consistently: every digest is right, but a quantity is another."""
-    file = LogFile(path, REQUESTS, owner="c1/authoritative/requests")
-    history = [(stored.received_at, stored.batch) for stored in file.stored()]
+def rewrite(path: Path, first: int = 0) -> None:
+    """Write a history anew, consistently: every digest is right, but quantities are others."""
+    owner = str(Path(*path.parts[-3:]).with_suffix(""))
+    file = LogFile(path, REQUESTS, owner=owner)
+    written = history(file)
+    heads = [arrival.origin_head for arrival in file.arrivals]
     file.close()
     path.unlink()
-    forged = LogFile(path, REQUESTS, owner="c1/authoritative/requests")
-    for received_at, batch in history:
+    forged = LogFile(path, REQUESTS, owner=owner)
+    for n, (received_at, batch) in enumerate(written):
         rows = batch.to_pylist()
-        rows[0]["order_qty"] += 900
-        forged.append(type(batch).from_pylist(rows, schema=REQUESTS), received_at)
+        rows[0]["order_qty"] += 900 if n >= first else 0
+        again = type(batch).from_pylist(rows, schema=REQUESTS)
+        forged.append(again, received_at, origin_head=heads[n])
     forged.close()
 
 
-def test_a_history_rewritten_consistently_is_not_the_one_that_peers_saw(run: Path) -> None:
-    rewrite(run / "c1" / "authoritative" / "requests.arrows")
+def cut(path: Path, messages: int) -> None:
+    """Let a file end earlier: so many messages less, and otherwise as if it had been closed."""
+    owner = str(Path(*path.parts[-3:]).with_suffix(""))
+    reading = segments.read(path, REQUESTS, owner, NO_HEAD)
+    end = reading.messages[-messages].offset
+    path.write_bytes(path.read_bytes()[:end] + END_OF_STREAM)
+
+
+C1 = Path("c1/authoritative/requests.arrows")
+
+
+@pytest.mark.parametrize("first", range(3))
+def test_a_history_rewritten_consistently_is_not_the_one_that_peers_saw(
+    run: Path, first: int
+) -> None:
+    rewrite(run / C1, first)
     findings = told(verify(run))
-    assert {file for file, _ in findings} == {"c1/authoritative/requests.arrows"}
-    assert all("saw another history" in what for _, what in findings)
+    assert str(C1) in {file for file, _ in findings}
     assert any(what.startswith("c2 saw") for _, what in findings)
+
+
+def test_a_replica_cut_between_two_records_only_lacks_what_it_fetches_again(run: Path) -> None:
+    cut(run / C1, 1)
+    assert verify(run).findings == []
+    with Network.open(run) as desk:
+        assert not desk.recovered
+        assert desk.audit().verdict is None
+        desk.run()
+        assert desk.audit().verdict is True
+
+
+@pytest.mark.parametrize("messages", [2, 3, 4])
+def test_a_history_cut_between_two_records_is_not_the_one_that_peers_saw(
+    run: Path, tmp_path: Path, messages: int
+) -> None:
+    copy = Path(shutil.copytree(run, tmp_path / "copy"))
+    cut(run / C1, messages)
+    assert {file for file, _ in told(verify(run))} == {str(C1)}
+    # The shorter is the beginning of the longer, so another copy alone would not tell.
+    assert told(verify(run, against=copy)) == told(verify(run))
+    with Network.open(run) as desk:
+        (recovered,) = desk.recovered
+        assert (recovered.system, recovered.incarnation) == ("c1", "c1.1")
+        submit(desk["c1"])
+        desk.run()
+        assert desk.audit().verdict is True
+
+
+@pytest.mark.parametrize("system", ["c2", "firm"])
+def test_a_replica_rewritten_consistently_differs_from_its_origin_and_from_a_copy(
+    run: Path, tmp_path: Path, system: str
+) -> None:
+    copy = Path(shutil.copytree(run, tmp_path / "copy"))
+    (path,) = (run / system).rglob("requests.arrows")
+    rewrite(path)
+    name = str(path.relative_to(run))
+    assert (name, f"another c1-0 than in {C1}") in told(verify(run))
+    told_against = [what for file, what in told(verify(run, against=copy)) if file == name]
+    assert any("another history than" in what for what in told_against)
+    with Network.open(run) as desk:
+        assert desk.audit().verdict is False
+
+
+def test_what_peers_saw_is_kept_when_their_files_are_sealed(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logfile, "_TINY_RUNS", 1)
+    with Network.open(run) as desk:
+        submit(desk["c1"])
+        desk.run()
+    assert (run / "c2" / "authoritative" / "requests.000001.arrows").exists()
+    assert verify(run).findings == []
+    copy = Path(shutil.copytree(run, tmp_path / "copy"))
+    for path in (run / C1).parent.glob("requests.*"):
+        path.unlink()
+    shutil.copy(copy / "c1" / "authoritative" / "requests.000001.arrows", run / C1)
+    assert verify(run).findings
+    assert verify(run, against=copy).findings
+
+
+def test_an_incarnation_that_is_not_as_written_is_named_and_never_gone_by(run: Path) -> None:
+    with Network.open(run) as desk:
+        desk.lose_disk("c1")
+        desk.run()
+    path = run / "c1" / "incarnation.arrows"
+    data = path.read_bytes()
+    for byte in range(0, len(data), 7):
+        changed = bytearray(data)
+        changed[byte] ^= 1 << byte % 8
+        path.write_bytes(changed)
+        assert ("c1/incarnation.arrows", "it does not say which incarnation this is") in told(
+            verify(run)
+        )
+    with Network.open(run) as desk:
+        (recovered,) = desk.recovered
+        assert recovered.incarnation in ("c1.1", "c1.2")
+        order = submit(desk["c1"])
+        assert str(order).startswith(recovered.incarnation)
+        desk.run()
+        assert desk.audit().verdict is True
+    assert verify(run).findings == []
+
+
+def test_an_incarnation_noted_before_format_3_is_gone_on_with(run: Path) -> None:
+    with Network.open(run) as desk:
+        desk.lose_disk("c1")
+    path = run / "c1" / "incarnation.arrows"
+    path.write_bytes(incarnation._stream(parse_origin("c1.1"), incarnation._SCHEMA.remove(1)))
+    assert verify(run).findings == []
+    with Network.open(run) as desk:
+        assert not desk.recovered
+        assert str(submit(desk["c1"])) == "c1.1-0"
 
 
 def test_a_history_rewritten_everywhere_is_not_that_of_a_copy(run: Path, tmp_path: Path) -> None:

@@ -16,9 +16,9 @@ import pyarrow as pa
 from blake3 import blake3
 
 from tradesys import given, segments
+from tradesys.disk import disk_errors, make_folder, write_whole
 from tradesys.errors import DamagedError, InvalidValue, StorageError
-from tradesys.framing import END_OF_STREAM, NO_HEAD, Framing
-from tradesys.logfile import storage_error, sync_file
+from tradesys.framing import END_OF_STREAM, NO_HEAD
 from tradesys.records import PRICE_SCALE, Kind, Origin
 
 FILE = "network.arrows"
@@ -103,12 +103,11 @@ def read_charter(data: Path) -> Charter | None:
     path = data / FILE
     if not path.exists():
         return None
-    framing = Framing(_SCHEMA)
-    reading = segments.read(path, framing, _OWNER, NO_HEAD)
+    reading = segments.read(path, _SCHEMA, _OWNER, NO_HEAD)
     if reading.problem or len(reading.messages) != 1:
         problem = reading.problem or "it is cut short"
         raise DamagedError(str(path), reading.end, f"{problem}; put it back from a copy of the run")
-    (row,) = framing.batch(reading.messages[0]).to_pylist()
+    (row,) = next(reading.batches()).to_pylist()
     of_network = {name: row.pop(name) for name in ("customers", "streets", "venue", "is_made")}
     return Charter(**of_network, books=OpeningBooks(**row))
 
@@ -121,17 +120,10 @@ def write_charter(data: Path, charter: Charter) -> None:
     row = asdict(charter)
     row |= row.pop("books")
     batch = pa.RecordBatch.from_pylist([row], _SCHEMA)
-    start = segments.plain_header(_SCHEMA, _OWNER, NO_HEAD)
-    message, _ = Framing(_SCHEMA).frame(batch, 0, blake3(start).digest())
-    path = data / FILE
-    written = path.with_suffix(".new")
-    try:
-        written.write_bytes(start + message + END_OF_STREAM)
-        sync_file(written)
-        written.rename(path)
-        sync_file(data)
-    except OSError as error:
-        raise storage_error(path, error) from error
+    framing = segments.framing_of(_SCHEMA)
+    start = segments.segment_header(framing, _OWNER, NO_HEAD, segments.PLAIN)
+    message, _ = framing.frame(batch, 0, blake3(start).digest())
+    write_whole(data / FILE, start + message + END_OF_STREAM)
 
 
 def settle(data: Path, asked: Charter) -> Charter:
@@ -166,11 +158,9 @@ def lock(data: Path) -> int:
     """
     if data.exists() and not data.is_dir():
         raise InvalidValue("data", str(data), "a folder, or a path where there is nothing yet")
-    try:
-        data.mkdir(parents=True, exist_ok=True)
+    with disk_errors(data):
+        make_folder(data)
         fd = os.open(data, os.O_RDONLY)
-    except OSError as error:
-        raise StorageError(f"{data}: {error.strerror}") from error
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

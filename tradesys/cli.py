@@ -19,6 +19,7 @@ from rich.table import Table
 from tradesys import tapes
 from tradesys.audit import CHECKS, Audit
 from tradesys.errors import InvalidValue, TradesysError
+from tradesys.export import export, longest
 from tradesys.network import Network
 from tradesys.replay import Replayed, open_network, parse_partition, replay
 from tradesys.systems.inquiries import Inquiries
@@ -213,6 +214,29 @@ def verify(
         word = "[red]not as written[/red]" if findings else "[green]as written[/green]"
         out.print(f"{result.files:,} files with {result.records:,} records: {word}")
     raise typer.Exit(1 if findings else 0)
+
+
+@app.command("export")
+def export_command(
+    data: DataFolder,
+    parquet: Annotated[Path, typer.Option(help="A new folder for the Parquet files.")],
+    at: Annotated[
+        str | None, typer.Option(help="Only what this system holds; all that any holds without.")
+    ] = None,
+) -> None:
+    """Write every record of a run once, as Parquet in hive partitions by day and by who wrote it.
+
+    Example: tradesys export data/run1 --parquet exported && duckdb -c "select symbol, sum(last_qty)
+    from read_parquet('exported/executions/**/*.parquet', hive_partitioning=true) group by symbol"
+    """
+    with Network.open(data) as network:
+        _tell_recovered(network)
+        systems = [network[at]] if at is not None else list(network)
+        total = sum(log.count for _, log in longest(systems))
+        with _progress("exporting", total) as advance:
+            result = export(systems, parquet, progress=advance)
+    listed = ", ".join(f"{n:,} {dataset}" for dataset, n in result.records.items())
+    out.print(f"{result.files:,} files in {parquet}: {listed}", soft_wrap=True)
 
 
 @app.command()

@@ -14,9 +14,7 @@ import pyarrow as pa
 from blake3 import blake3
 
 from tradesys.arrow import batch_of
-
-FORMAT = 3
-"""The version of the files that this package writes. It reads those before it too."""
+from tradesys.formats import FORMAT, schema_in, upcast
 
 END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 NO_HEAD = bytes(32)
@@ -25,6 +23,7 @@ NO_HEAD = bytes(32)
 _HEX = b"0" * 64
 _LENGTH = b"0" * 12
 _TIME_DIGITS = 19
+_LARGE = 1 << 20  # bytes of a message that are worth several threads
 _VERSION = re.compile(rb"tradesys-format-(\d+)")
 
 
@@ -70,11 +69,17 @@ _MOST_TEMPLATES = 10_000
 
 
 class Framing:
-    """Frames and verifies the batch messages of one schema."""
+    """Frames and verifies the batch messages of one schema.
 
-    def __init__(self, schema: pa.Schema) -> None:
-        self.schema = schema
-        self._plain = header(schema, {})
+    :param today: the schema as it is today.
+    :param version: the format of the file; its schema may have been another then.
+    """
+
+    def __init__(self, today: pa.Schema, version: int = FORMAT) -> None:
+        self.today = today
+        self.version = version
+        self.schema = schema_in(version, today)
+        self._plain = header(self.schema, {})
         self._layout = self._find_layout()
         self._templates: dict[_Shape, _RowTemplate] = {}
 
@@ -156,7 +161,8 @@ class Framing:
         if not digits.isdigit() or not at.head + len(_HEX) <= int(digits) <= len(raw) - offset:
             return None
         message = raw[offset : offset + int(digits)]
-        hasher = blake3(head).update(message[: at.head]).update(_HEX)
+        threads = blake3.AUTO if len(message) > _LARGE else 1
+        hasher = blake3(head, max_threads=threads).update(message[: at.head]).update(_HEX)
         reached = hasher.update(message[at.head + len(_HEX) :]).digest()
         if message[at.head : at.head + len(_HEX)] != reached.hex().encode():
             return None
@@ -194,8 +200,9 @@ class Framing:
             place = following if reached == following else data.find(at.start, reached)
 
     def batch(self, message: Message) -> pa.RecordBatch:
-        """The records of a verified message; they share the file's memory."""
-        return pa.ipc.read_record_batch(pa.py_buffer(message.raw), self.schema)
+        """The records of a verified message, as today's; they share the file's memory."""
+        batch = pa.ipc.read_record_batch(pa.py_buffer(message.raw), self.schema)
+        return batch if self.schema is self.today else upcast(batch, self.today)
 
     def _serialize(self, batch: pa.RecordBatch, metadata: dict[str, bytes]) -> pa.Buffer:
         sink = pa.BufferOutputStream()

@@ -3,35 +3,64 @@
 from pathlib import Path
 
 import pyarrow as pa
+from blake3 import blake3
 
-from tradesys.errors import StorageError
-from tradesys.logfile import sync_file
-from tradesys.records import Origin, parse_origin
+from tradesys.disk import disk_errors, name_aside, write_whole
+from tradesys.errors import DamagedError
+from tradesys.records import Origin
 
-_SCHEMA = pa.schema([pa.field("origin", pa.utf8(), nullable=False)])
+_SCHEMA = pa.schema(
+    [
+        pa.field("origin", pa.utf8(), nullable=False),
+        pa.field("digest", pa.binary(32), nullable=False),
+    ]
+)
+_INCARNATIONS = 256
 
 
-def read_incarnation(folder: Path | None) -> Origin | None:
-    """The origin that a system last went on as; None if it has only ever been its first.
+def read_incarnation(folder: Path | None, first: Origin) -> Origin | None:
+    """The origin that a system last went on as; None if it has only ever been its ``first``.
 
-    :raises StorageError: the file is there and does not say.
+    :raises DamagedError: the file says anything else, and was set aside: the system cannot know,
+        and must go on as an incarnation that it has never been.
     """
-    path = folder / "incarnation.arrows" if folder else None
+    path = _path(folder) if folder else None
     if path is None or not path.exists():
         return None
-    try:
-        rows = pa.ipc.open_stream(pa.py_buffer(path.read_bytes())).read_all()
-        return parse_origin(rows["origin"][0].as_py())
-    except (OSError, ValueError, KeyError, IndexError, AttributeError) as error:
-        raise StorageError(f"{path}: does not say which incarnation this is: {error}") from error
+    with disk_errors(path):
+        found = stated(path, first)
+        if found is None:
+            path.rename(name_aside(path, "damaged"))
+            raise DamagedError(str(path), 0, "it does not say which incarnation this is")
+    return found
+
+
+def stated(path: Path, first: Origin) -> Origin | None:
+    """The incarnation of a system that a file states; None if it states none."""
+    found = path.read_bytes()
+    for number in range(_INCARNATIONS):
+        origin = first._replace(incarnation=number)
+        if found in (_stream(origin), _stream(origin, _SCHEMA.remove(1))):
+            return origin
+    return None
 
 
 def write_incarnation(folder: Path, now: Origin) -> None:
-    """Note the origin that a system goes on as; durable on return."""
-    path = folder / "incarnation.arrows"
-    written = path.with_suffix(".new")
-    with written.open("wb") as file, pa.ipc.new_stream(file, _SCHEMA) as stream:
-        stream.write_table(pa.table({"origin": [str(now)]}, schema=_SCHEMA))
-    sync_file(written)
-    written.rename(path)
-    sync_file(folder)
+    """Note the origin that a system goes on as; durable on return.
+
+    :raises StorageError: the disk refused.
+    """
+    write_whole(_path(folder), _stream(now))
+
+
+def _path(folder: Path) -> Path:
+    return folder / "incarnation.arrows"
+
+
+def _stream(origin: Origin, schema: pa.Schema = _SCHEMA) -> bytes:
+    """The file of an origin, byte for byte; before format 3 there was no digest in it."""
+    columns = {"origin": [str(origin)], "digest": [blake3(str(origin).encode()).digest()]}
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, schema) as stream:
+        stream.write_table(pa.table({n: columns[n] for n in schema.names}, schema=schema))
+    return sink.getvalue().to_pybytes()

@@ -1,26 +1,28 @@
 """A dataset's records at one system, on disk: segments of Arrow streams that any reader opens.
 
-``requests.arrows`` is written to; when it is full it is sealed as ``requests.000001.arrows``, and
-rewritten in large batches, which open fast and cost no memory until they are read. Everything is
+``requests.arrows`` is written to; when it is full its records are rewritten in large batches as
+``requests.000001.arrows``, which opens fast and costs no memory until it is read. Everything is
 verified when it is opened. What does not verify is never handed out: a torn end is cut, a damaged
 file is set aside, and ``damage`` says so.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
-from typing import NamedTuple
 
 import pyarrow as pa
 from blake3 import blake3
 
-from tradesys import arrivals, segments
+from tradesys import segments
 from tradesys.arrivals import Arrival, Arrivals, arrival_of
-from tradesys.errors import StorageError
-from tradesys.framing import END_OF_STREAM, NO_HEAD, Framing
+from tradesys.compaction import ReadRun, compact
+from tradesys.disk import disk_errors, in_making, make_folder, name_aside, put_in_place, write_all
+from tradesys.errors import Outcome, StorageError
+from tradesys.formats import FORMAT
+from tradesys.framing import END_OF_STREAM, NO_HEAD
 from tradesys.log import Row
 from tradesys.records import split_id
 from tradesys.segments import Reading, arrivals_path, sealed_path
@@ -28,23 +30,13 @@ from tradesys.segments import Reading, arrivals_path, sealed_path
 SEGMENT_BYTES = 256 * 1024 * 1024
 """A segment that has reached this size is sealed."""
 
-COMPACT_ROWS = 100_000
-"""How many rows a batch of a compacted segment has at most."""
+SEGMENT_RUNS = 16_384
+"""A segment of so many runs is sealed too: they are what takes time when it is opened."""
 
-_TINY_RUNS = 10_000  # a segment of so many runs is compacted when the file is closed
+_TINY_RUNS = 1_000  # a segment of so many is sealed when the file is closed
+_TOGETHER_ROWS = 4096
 _ZEROS = bytes(256 * 1024)
 _MOST_AHEAD = 2 * 1024 * 1024
-_ARRIVALS = Framing(arrivals.SCHEMA)
-
-ReadRun = Callable[[int, int, int], pa.RecordBatch]
-"""Gives records of an origin: its 16-bit code, the position of the first, how many."""
-
-
-class Stored(NamedTuple):
-    """A batch as it was read back, and when its holder received it (ns since 1970)."""
-
-    received_at: int
-    batch: pa.RecordBatch
 
 
 @dataclass(frozen=True)
@@ -82,44 +74,36 @@ class LogFile:
         self.schema = schema
         self.arrivals = Arrivals()
         self.damage: Damage | None = None
-        self.salvaged: list[Stored] = []
+        self.salvaged: list[pa.RecordBatch] = []
         self.is_new = False
         self._owner = owner
-        self._segment_bytes = segment_bytes
-        self._framing = Framing(schema)
+        self._segment_bytes = self._full_bytes = segment_bytes
+        self._full_runs = SEGMENT_RUNS
+        self._framing = segments.framing_of(schema)
         self._sealed = 0
         self._arrived_before = 0
         self._previous = NO_HEAD
         self._position = self._zeroed = 0
-        self._head = self.synced_head = NO_HEAD
+        self._head = self._reached = self.synced_head = NO_HEAD
         self._fd = -1
         self._lock = RLock()  # one's own rows and those of others may come at the same time
-        self._read: list[Reading] = []
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+        self._held: list[pa.RecordBatch] = []
+        with disk_errors(path):
+            make_folder(path.parent)
             self._open()
-        except OSError as error:
-            raise storage_error(path, error) from error
 
     @property
     def head(self) -> bytes:
         """The digest of the last message: it stands for the whole file before it."""
         return self._head
 
-    @property
-    def is_full(self) -> bool:
-        """Whether the segment that is written to should be sealed."""
-        return self._position >= self._segment_bytes
+    def stored(self) -> list[pa.RecordBatch]:
+        """What the file held when it was opened, verified, in sequence for each origin.
 
-    def stored(self) -> Iterator[Stored]:
-        """What the file held when it was opened, verified, in the order it was received.
-
-        Records of a compacted segment come by origin.
+        What is sealed stays in its files until it is read. It is handed out once.
         """
-        readings, self._read = self._read, []
-        for reading in readings:
-            for message in reading.messages:
-                yield Stored(message.received_at, self._framing.batch(message))
+        held, self._held = self._held, []
+        return held
 
     def append(
         self,
@@ -148,80 +132,78 @@ class LogFile:
             self.arrivals.append(Arrival(received_at, code, start, 1, head))
 
     def _append(self, message: bytearray, head: bytes, *, durable: bool) -> None:
+        written = False
         try:
             self._write(message)
+            written = True
             if durable:
                 self.sync()
-        except StorageError:
-            # What may have been written of it must be no record when the file is opened again.
-            with suppress(OSError):
-                os.pwrite(self._fd, bytes(len(message)), self._position)
+        except StorageError as error:
+            if not self._take_back(len(message)) and written:
+                error.outcome = Outcome.MIGHT_HAVE
             raise
         self._position += len(message)
-        self._head = head
+        self._head = self._reached = head
         if durable:
             self.synced_head = head
 
     def sync(self) -> None:
         """Make everything appended so far durable (``fdatasync``)."""
-        with self._lock:
-            try:
-                os.fdatasync(self._fd)
-            except OSError as error:
-                raise storage_error(self.path, error) from error
-            self.synced_head = self._head
+        with self._lock, disk_errors(self.path):
+            os.fdatasync(self._fd)
+            self.synced_head = self._reached
 
-    def seal(self, read: ReadRun) -> None:
-        """Seal the segment that is written to, compact it, and begin the next.
+    def seal_if_full(self, read: ReadRun) -> None:
+        """Seal the segment that is written to if it is full, compact it, and begin the next.
 
-        A crash at any point leaves what the next opening finishes.
+        A disk that has no room for that is no failure: what was appended is there, and the segment
+        goes on.
         """
         with self._lock:
-            self._seal(read)
-
-    def _seal(self, read: ReadRun) -> None:
-        self._finish()
-        sealed = sealed_path(self.path, self._sealed + 1)
-        try:
-            self.path.rename(sealed)
-            sync_file(self.path.parent)
-            self._compact(sealed, read)
-            self._begin()
-        except OSError as error:
-            raise storage_error(self.path, error) from error
+            runs = self.arrivals.count - self._arrived_before
+            if runs and (self._position >= self._full_bytes or runs >= self._full_runs):
+                self._full_bytes = self._position + self._segment_bytes
+                self._full_runs = runs + SEGMENT_RUNS
+                with suppress(StorageError):
+                    self._seal(read)
 
     def close(self, read: ReadRun | None = None) -> None:
         """End the stream, give back the space held ahead, make it durable and close the file.
 
-        :param read: where records can be had, a segment of very many runs is compacted.
+        :param read: where records can be had, a segment of very many runs is sealed.
         """
         if self._fd < 0:
             return
         if read and self.arrivals.count - self._arrived_before >= _TINY_RUNS:
-            self.seal(read)
-        self._finish()
-
-    def _finish(self) -> None:
-        try:
-            os.pwrite(self._fd, END_OF_STREAM, self._position)
-            os.ftruncate(self._fd, self._position + len(END_OF_STREAM))
-            self.sync()
-            os.close(self._fd)
-        except OSError as error:
-            raise storage_error(self.path, error) from error
-        self._fd = -1
+            with suppress(StorageError):
+                self._seal(read)
+        fd, self._fd = self._fd, -1
+        with disk_errors(self.path):
+            try:
+                os.ftruncate(fd, self._position)
+                with suppress(OSError):  # a stream may end without saying so
+                    os.pwrite(fd, END_OF_STREAM, self._position)
+                os.fdatasync(fd)
+            finally:
+                os.close(fd)
 
     def _write(self, data: bytes | bytearray) -> None:
         end = self._position + len(data)
-        try:
+        with disk_errors(self.path):
             # Blocks of zeros ahead: a later fdatasync then has no new file size to write. A zero
             # length reads as end-of-stream, so the file is a whole Arrow stream at any moment.
             if self._zeroed < end:
                 self._write_zeros(end)
-            if os.pwrite(self._fd, data, self._position) != len(data):
-                raise StorageError(f"{self.path}: the disk took only part of {len(data):,} bytes")
-        except OSError as error:
-            raise storage_error(self.path, error) from error
+            write_all(self._fd, data, self._position)
+
+    def _take_back(self, size: int) -> bool:
+        """Make sure that what was written is no record when the file is opened again."""
+        try:
+            os.pwrite(self._fd, bytes(size), self._position)
+            os.fdatasync(self._fd)
+        except OSError:
+            return False
+        return True
 
     def _write_zeros(self, end: int) -> None:
         """Write zeros ahead, up to ``end`` and beyond: the more, the larger the file already is.
@@ -238,72 +220,94 @@ class LogFile:
 
     def _open(self) -> None:
         """Read all segments back; go on after the last, or after what is whole before damage."""
+        for left in self.path.parent.glob(f"{self.path.stem}*.new"):
+            left.unlink()
         while (sealed := sealed_path(self.path, self._sealed + 1)).exists():
-            reading = segments.read(sealed, self._framing, self._owner, self._previous)
-            if reading.problem:
+            if segments.follows(self.path, self.schema, self._owner, self._previous):
+                # A crash came before the file that it was made from gave way to the next.
+                sealed.unlink()
+                break
+            reading = segments.read(sealed, self.schema, self._owner, self._previous)
+            if reading.problem or reading.arrivals is None:
                 self._start_over(reading)
                 return
-            self._take(reading)
-            if reading.arrivals is None:
-                # A crash came between sealing it and compacting it.
-                self._compact(sealed, self._reader_of(reading))
-            else:
-                self._previous = reading.head
-                self._sealed += 1
-                self._arrived_before = self.arrivals.count
+            self._held += reading.batches()
+            self.arrivals.extend(reading.arrivals)
+            self._reached = reading.arrivals["head"][-1].as_py()
+            self._sealed_until(reading.head)
         if not self.path.exists():
             self.is_new = not self._sealed
-            self._begin()
+            self._begin(self._previous)
             return
-        reading = segments.read(self.path, self._framing, self._owner, self._previous)
+        reading = segments.read(self.path, self.schema, self._owner, self._previous)
         if reading.problem and not self._is_torn(reading):
             self._start_over(reading)
             return
+        if not reading.end:
+            self.is_new = not self._sealed
+            self._begin(self._previous)
+            return
         self._take(reading)
-        if reading.end:
+        if reading.framing.version == FORMAT:
             self._resume(reading)
         else:
-            self.is_new = not self._sealed
-            self._begin()
+            self._modernize(reading)
 
     def _is_torn(self, reading: Reading) -> bool:
         """Whether the file only ends in an unfinished write; its bytes are then kept aside."""
-        rest = segments.salvage(self.path, self._framing, reading.end)
+        rest = segments.salvage(self.path, self.schema, reading.end)
         if not reading.may_be_torn or next(rest, None) is not None:
             return False
-        aside = _aside(self.path, "torn")
+        aside = name_aside(self.path, "torn")
         aside.write_bytes(reading.raw[reading.end :])
         self.damage = Damage(self.path, reading.end, str(reading.problem), torn=True, aside=aside)
         return True
 
     def _take(self, reading: Reading) -> None:
-        """Count what was read as held."""
-        self._read.append(reading)
-        if reading.arrivals is not None:
-            self.arrivals.extend(reading.arrivals)
-            return
-        for message in reading.messages:
-            batch = self._framing.batch(message)
-            heads = message.head, message.origin_head
-            self.arrivals.append(arrival_of(batch, message.received_at, *heads))
+        """Count what was read of a plain segment as held, tiny batches put together."""
+        waiting: dict[int, list[pa.RecordBatch]] = {}
+        rows: Counter[int] = Counter()
+        for message, batch in zip(reading.messages, reading.batches(), strict=True):
+            arrival = arrival_of(batch, message.received_at, message.head, message.origin_head)
+            self.arrivals.append(arrival)
+            waiting.setdefault(arrival.code, []).append(batch)
+            rows[arrival.code] += batch.num_rows
+            if rows[arrival.code] >= _TOGETHER_ROWS:
+                del rows[arrival.code]
+                self._held.append(_together(waiting.pop(arrival.code)))
+            self._reached = message.head
+        self._held += map(_together, waiting.values())
 
-    def _begin(self) -> None:
+    def _begin(self, previous: bytes) -> None:
         """Make the segment that is written to; on return its name is durable too."""
-        start = segments.plain_header(self.schema, self._owner, self._previous)
-        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
-        self._position = self._zeroed = 0
-        self._write(start)
-        self._position = len(start)
+        start = segments.segment_header(self._framing, self._owner, previous, segments.PLAIN)
+        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC
+        fd = os.open(in_making(self.path), flags, 0o644)
+        try:
+            write_all(fd, start, 0)
+            ahead = 0
+            with suppress(OSError):
+                ahead = os.pwrite(fd, _ZEROS, len(start))
+            os.fdatasync(fd)
+            put_in_place(self.path)
+        except OSError:
+            os.close(fd)
+            raise
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = fd
+        self._position, self._zeroed = len(start), len(start) + ahead
         self._head = blake3(start).digest()
-        self.sync()
-        sync_file(self.path.parent)
 
     def _resume(self, reading: Reading) -> None:
         """Go on writing after what was read."""
         self._fd = os.open(self.path, os.O_RDWR)
-        os.ftruncate(self._fd, reading.end)
         self._position = self._zeroed = reading.end
-        self._head = self.synced_head = reading.head
+        self._head = reading.head
+        self.synced_head = self._reached
+        if not reading.closed:
+            os.ftruncate(self._fd, reading.end)
+            self.sync()
 
     def _start_over(self, reading: Reading) -> None:
         """Set damaged files aside; what is whole of them is kept, in a new file or to be fitted in.
@@ -319,97 +323,62 @@ class LogFile:
             files.append(self.path)
         for file in filter(Path.exists, files):
             offset = reading.end if file == reading.path else 0
-            for message in segments.salvage(file, self._framing, offset):
-                self.salvaged.append(Stored(message.received_at, self._framing.batch(message)))
-            aside = _aside(file, "damaged")
+            self.salvaged += segments.salvage(file, self.schema, offset)
+            aside = name_aside(file, "damaged")
             file.rename(aside)
             if self.damage is None:
                 reason = str(reading.problem)
                 self.damage = Damage(file, reading.end, reason, torn=False, aside=aside)
-        self._begin()
-        for m in reading.messages:
-            self.append(self._framing.batch(m), m.received_at, origin_head=m.origin_head)
+        self._begin(self._previous)
+        for message, batch in zip(reading.messages, reading.batches(), strict=True):
+            self.append(batch, message.received_at, origin_head=message.origin_head)
+            self._held.append(batch)
         self.sync()
-        kept = segments.read(self.path, self._framing, self._owner, self._previous)
-        self._read.append(kept)
 
-    # ---- compacting
+    # ---- sealing
 
-    def _compact(self, sealed: Path, read: ReadRun) -> None:
-        """Rewrite the last sealed segment in large batches, with its arrivals beside it.
+    def _seal(self, read: ReadRun) -> None:
+        """Rewrite the segment that is written to, and begin the next.
 
-        The new files take their place one after the other, the segment last: until then the
-        segment that was sealed is there, and says all that it said.
+        The new files take their place when all are whole, the next segment last: until then the
+        one that was written to is there, says all that it said, and can be appended to.
         """
-        runs = self.arrivals.runs(self._arrived_before)
-        received_at = self.arrivals[self.arrivals.count - 1].received_at if runs else 0
-        start = segments.compacted_header(self.schema, self._owner, self._previous)
-        batches = (
-            read(code, at, min(COMPACT_ROWS, first + rows - at))
-            for code, (first, rows) in runs.items()
-            for at in range(first, first + rows, COMPACT_ROWS)
-        )
-        written = sealed.with_suffix(".new")
-        head = _write_stream(written, start, self._framing, batches, received_at)
-        start = segments.arrivals_header(self._owner, self._previous, head)
-        of_arrivals = arrivals_path(sealed)
-        beside = of_arrivals.with_suffix(".new")
-        each = [self.arrivals.batch(self._arrived_before)] if runs else []
-        self._previous = _write_stream(beside, start, _ARRIVALS, iter(each), received_at)
-        beside.rename(of_arrivals)
-        written.rename(sealed)
-        sync_file(self.path.parent)
+        sealed = sealed_path(self.path, self._sealed + 1)
+        arrived = self.arrivals.table(self._arrived_before)
+        with disk_errors(self.path):
+            try:
+                head = compact(sealed, self.schema, self._owner, self._previous, arrived, read)
+                put_in_place(arrivals_path(sealed), sealed)
+                self._begin(head)
+            except OSError:
+                for left in (arrivals_path(sealed), sealed, self.path):
+                    in_making(left).unlink(missing_ok=True)
+                raise
+        self._sealed_until(head)
+
+    def _sealed_until(self, head: bytes) -> None:
         self._sealed += 1
+        self._previous = head
         self._arrived_before = self.arrivals.count
+        self._full_bytes, self._full_runs = self._segment_bytes, SEGMENT_RUNS
 
-    def _reader_of(self, reading: Reading) -> ReadRun:
-        """Reads the runs of a plain segment from its own messages."""
+    def _modernize(self, reading: Reading) -> None:
+        """Seal a segment of an earlier format: what is written from now on is of today's."""
+        if not reading.messages:
+            self._begin(self._previous)
+            return
         found: dict[int, list[pa.RecordBatch]] = {}
-        first: dict[int, int] = {}
-        for message in reading.messages:
-            batch = self._framing.batch(message)
-            code, start = split_id(batch.column(0)[0].as_py())
-            found.setdefault(code, []).append(batch)
-            first.setdefault(code, start)
+        for batch in reading.batches():
+            found.setdefault(split_id(batch.column(0)[0].as_py())[0], []).append(batch)
         whole = {code: pa.concat_batches(batches) for code, batches in found.items()}
-        return lambda code, start, rows: whole[code].slice(start - first[code], rows)
+
+        def read(code: int, start: int, rows: int) -> pa.RecordBatch:
+            _, first = split_id(whole[code].column(0)[0].as_py())
+            return whole[code].slice(start - first, rows)
+
+        self._seal(read)
 
 
-def _write_stream(
-    path: Path, start: bytes, framing: Framing, batches: Iterator[pa.RecordBatch], received_at: int
-) -> bytes:
-    """Write a whole file, durable on return; gives the digest that it ends with."""
-    head = blake3(start).digest()
-    with path.open("wb") as file:
-        file.write(start)
-        for batch in batches:
-            message, head = framing.frame(batch, received_at, head)
-            file.write(message)
-        file.write(END_OF_STREAM)
-        file.flush()
-        os.fsync(file.fileno())
-    return head
-
-
-def _aside(path: Path, word: str) -> Path:
-    """A name beside the file that is not taken yet."""
-    number = 1
-    while (aside := path.with_name(f"{path.name}.{number}.{word}")).exists():
-        number += 1
-    return aside
-
-
-def sync_file(path: Path) -> None:
-    """Make a file durable, or the names in a folder."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def storage_error(path: Path, error: OSError) -> StorageError:
-    """The error of the disk as one of ours; one of ours stays as it is."""
-    if isinstance(error, StorageError):
-        return error
-    return StorageError(f"{path}: {error.strerror or error}")
+def _together(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    """The batches as one; one alone stays in its file."""
+    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)

@@ -7,6 +7,7 @@ quiet.
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from functools import cache
 from pathlib import Path
 from typing import Self, overload
@@ -26,7 +27,7 @@ from tradesys.charter import (
     settle,
 )
 from tradesys.clock import Clock, Time, wall_clock
-from tradesys.errors import InvalidValue
+from tradesys.errors import InvalidValue, StorageError
 from tradesys.history import Past, difference
 from tradesys.records import Kind, Origin
 from tradesys.recovery import Recovered, recover
@@ -90,7 +91,8 @@ class Network:
         try:
             self._make(venue)
         except BaseException:
-            self._unlock()
+            with suppress(StorageError):
+                self.close()
             raise
 
     @classmethod
@@ -290,10 +292,12 @@ class Network:
 
     def close(self) -> None:
         """Make everything durable and close the files."""
-        for system in self:
-            system.close()
-        self.venue.close()
-        self._unlock()
+        with ExitStack() as stack:
+            stack.callback(self._unlock)
+            if hasattr(self, "venue"):
+                stack.callback(self.venue.close)
+            for system in self:
+                stack.callback(system.close)
 
     def _unlock(self) -> None:
         if self._lock is not None:
@@ -340,10 +344,12 @@ class Network:
         )
 
     def _lost(self) -> set[str]:
-        """The systems whose own files are new, in a folder where they had been made."""
+        """The systems whose files are new where they had been made, or that forgot who they are."""
+        if not self.charter.is_made:
+            return set()  # nothing was acknowledged yet
         own = {s.name: [file for d in WRITES[s.kind] if (file := s.tables[d].file)] for s in self}
         new = {name for name, files in own.items() if any(file.is_new for file in files)}
-        return new if self.charter.is_made else set()
+        return new | {s.name for s in self if s.forgot}
 
     def _recover(self, lost: set[str]) -> list[Recovered]:
         """Bring back the systems that lost records; orders not answered are sent again."""

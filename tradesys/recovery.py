@@ -105,11 +105,11 @@ def _fit_in(system: System, table: Table) -> tuple[int, list[str]]:
     assert table.file
     fitted = 0
     gaps: dict[int, int] = {}
-    for stored in table.file.salvaged:
+    for batch in table.file.salvaged:
         try:
-            fitted += system.receive(table.dataset, stored.batch)
+            fitted += system.receive(table.dataset, batch)
         except GapError:
-            code, start = split_id(stored.batch.column(0)[0].as_py())
+            code, start = split_id(batch.column(0)[0].as_py())
             gaps.setdefault(code, start)
     table.file.salvaged = []
     return fitted, [

@@ -6,6 +6,7 @@ Each segment's header names the digest that the one before it ended with, so all
 """
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,25 +15,37 @@ from blake3 import blake3
 
 from tradesys import arrivals
 from tradesys.errors import StorageError
-from tradesys.framing import END_OF_STREAM, FORMAT, NO_HEAD, Framing, Message, header, version_of
+from tradesys.formats import FORMAT, OLDEST
+from tradesys.framing import END_OF_STREAM, NO_HEAD, Framing, Message, header, version_of
 
-_ARRIVALS = Framing(arrivals.SCHEMA)
+PLAIN, COMPACTED = "plain", "compacted"
 
 
 class Reading(NamedTuple):
     """What was read of one segment: its verified messages, and what did not verify.
 
     ``end`` is where the verified messages end, ``head`` the digest there (of the arrivals' file for
-    a compacted segment: it stands for both). ``problem`` is None if all is well.
+    a compacted segment: it stands for both). ``problem`` is None if all is well. ``arrivals`` is
+    None for a plain segment, whose messages say themselves when they arrived.
     """
 
     path: Path
     raw: memoryview
+    framing: Framing
     messages: list[Message]
     end: int
     head: bytes
     problem: str | None
     arrivals: pa.RecordBatch | None = None
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The records, one batch a message."""
+        return map(self.framing.batch, self.messages)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it ends as it does after an orderly close: all of it is durable."""
+        return bytes(self.raw[self.end :]) == END_OF_STREAM
 
     @property
     def may_be_torn(self) -> bool:
@@ -41,6 +54,12 @@ class Reading(NamedTuple):
 
 
 _UNVERIFIED = "what follows does not verify"
+
+
+@cache
+def framing_of(schema: pa.Schema, version: int = FORMAT) -> Framing:
+    """How batches of a schema of today are framed in a format."""
+    return Framing(schema, version)
 
 
 def sealed_path(path: Path, number: int) -> Path:
@@ -53,89 +72,112 @@ def arrivals_path(sealed: Path) -> Path:
     return sealed.with_name(f"{sealed.stem}.arrivals.arrows")
 
 
-def plain_header(schema: pa.Schema, owner: str, previous: bytes) -> bytes:
-    """How a plain segment begins that follows the digest ``previous``."""
-    return header(schema, _facts(owner, previous, "plain"))
+def segment_header(framing: Framing, owner: str, previous: bytes, kind: str) -> bytes:
+    """How a plain or compacted segment begins that follows the digest ``previous``."""
+    return header(framing.schema, _facts(framing, owner, previous, kind))
 
 
-def compacted_header(schema: pa.Schema, owner: str, previous: bytes) -> bytes:
-    """How a compacted segment begins that follows the digest ``previous``."""
-    return header(schema, _facts(owner, previous, "compacted"))
-
-
-def arrivals_header(owner: str, previous: bytes, segment_head: bytes) -> bytes:
+def arrivals_header(framing: Framing, owner: str, previous: bytes, segment_head: bytes) -> bytes:
     """How the arrivals' file of a compacted segment begins, which ends with ``segment_head``."""
-    facts = _facts(owner, previous, "arrivals") | {"segment_head": segment_head.hex()}
-    return header(arrivals.SCHEMA, facts)
+    facts = _facts(framing, owner, previous, "arrivals") | {"segment_head": segment_head.hex()}
+    return header(framing.schema, facts)
 
 
-def _facts(owner: str, previous: bytes, kind: str) -> dict[str, str]:
+def _facts(framing: Framing, owner: str, previous: bytes, kind: str) -> dict[str, str]:
     return {
-        "format": f"tradesys-format-{FORMAT}",
+        "format": f"tradesys-format-{framing.version}",
         "owner": owner,
         "segment": kind,
         "previous": previous.hex(),
     }
 
 
-def read(path: Path, framing: Framing, owner: str, previous: bytes) -> Reading:
-    """Read a segment that follows the digest ``previous``.
+def follows(path: Path, schema: pa.Schema, owner: str, previous: bytes) -> bool:
+    """Whether the file is a plain segment that follows the digest ``previous``."""
+    framings = _framings(schema)
+    starts = [segment_header(framing, owner, previous, PLAIN) for framing in framings]
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        found = file.read(max(map(len, starts)))
+    return any(found.startswith(start) for start in starts)
+
+
+def read(path: Path, schema: pa.Schema, owner: str, previous: bytes) -> Reading:
+    """Read a segment that follows the digest ``previous``; of whatever format, as today's schema.
 
     :raises StorageError: it cannot be read, or a later version of this package wrote it.
     """
     raw = _map(path)
-    for begins in (plain_header, compacted_header):
-        start = begins(framing.schema, owner, previous)
-        if bytes(raw[: len(start)]) != start:
-            continue
-        messages = list(framing.run(raw, len(start), blake3(start).digest()))
-        end = messages[-1].end if messages else len(start)
-        head = messages[-1].head if messages else blake3(start).digest()
-        rest = bytes(raw[end:])
-        clean = not any(rest.removeprefix(END_OF_STREAM))
-        reading = Reading(path, raw, messages, end, head, None if clean else _UNVERIFIED)
-        if begins is plain_header or not clean:
-            return reading
-        return _with_arrivals(reading, owner, previous)
-    version = version_of(raw)
-    if version is not None and version > FORMAT:
-        raise StorageError(f"{path}: format {version}; this version reads up to format {FORMAT}")
-    start = plain_header(framing.schema, owner, previous)
-    if start.startswith(bytes(raw).rstrip(b"\0")):
-        # A crash while the file was made leaves part of the header, or zeros only.
-        return Reading(path, raw, [], 0, blake3(start).digest(), None)
-    return Reading(path, raw, [], 0, NO_HEAD, "it does not begin as this file of this system does")
+    for framing in _framings(schema):
+        for kind in (PLAIN, COMPACTED):
+            start = segment_header(framing, owner, previous, kind)
+            if bytes(raw[: len(start)]) == start:
+                reading = _read(path, raw, framing, start)
+                whole = kind == PLAIN or reading.problem
+                return reading if whole else _with_arrivals(reading, owner, previous)
+    framing = _framing_in(raw, schema, path)
+    for each in _framings(schema):
+        start = segment_header(each, owner, previous, PLAIN)
+        if start.startswith(bytes(raw).rstrip(b"\0")):
+            # A crash while the file was made leaves part of the header, or zeros only.
+            return Reading(path, raw, framing, [], 0, blake3(start).digest(), None)
+    problem = "it does not begin as this file of this system does"
+    return Reading(path, raw, framing, [], 0, NO_HEAD, problem)
 
 
-def _with_arrivals(reading: Reading, owner: str, previous: bytes) -> Reading:
+def _read(path: Path, raw: memoryview, framing: Framing, start: bytes) -> Reading:
+    head = blake3(start).digest()
+    messages = list(framing.run(raw, len(start), head))
+    end = messages[-1].end if messages else len(start)
+    head = messages[-1].head if messages else head
+    clean = not bytes(raw[end:]).removeprefix(END_OF_STREAM).strip(b"\0")
+    return Reading(path, raw, framing, messages, end, head, None if clean else _UNVERIFIED)
+
+
+def _with_arrivals(segment: Reading, owner: str, previous: bytes) -> Reading:
     """A compacted segment, with the arrivals of its records."""
-    path = arrivals_path(reading.path)
-    start = arrivals_header(owner, previous, reading.head)
+    path = arrivals_path(segment.path)
+    framing = framing_of(arrivals.SCHEMA, segment.framing.version)
+    start = arrivals_header(framing, owner, previous, segment.head)
     raw = _map(path) if path.is_file() else memoryview(b"")
     if bytes(raw[: len(start)]) != start:
-        return reading._replace(problem=f"{path.name} does not hold the arrivals of this segment")
-    messages = list(_ARRIVALS.run(raw, len(start), blake3(start).digest()))
-    if not messages or bytes(raw[messages[-1].end :]) != END_OF_STREAM:
-        return reading._replace(problem=f"the arrivals in {path.name} do not verify")
-    batches = [_ARRIVALS.batch(message) for message in messages]
-    return reading._replace(head=messages[-1].head, arrivals=pa.concat_batches(batches))
+        return segment._replace(problem=f"{path.name} does not hold the arrivals of this segment")
+    reading = _read(path, raw, framing, start)
+    if reading.problem or not reading.messages:
+        return segment._replace(problem=f"the arrivals in {path.name} do not verify")
+    (batch,) = reading.batches()
+    return segment._replace(head=reading.head, arrivals=batch)
 
 
-def salvage(path: Path, framing: Framing, offset: int) -> Iterator[Message]:
-    """The messages of a damaged file from ``offset`` on that still vouch for themselves."""
+def salvage(path: Path, schema: pa.Schema, offset: int) -> Iterator[pa.RecordBatch]:
+    """Records in a damaged file from ``offset`` on whose messages still vouch for themselves."""
     raw = _map(path)
+    framing = _framing_in(raw, schema, path)
     size = int.from_bytes(raw[4:8], "little") + 8 if len(raw) > 8 else len(raw)
     if offset < size <= len(raw):
         found = list(framing.run(raw, size, blake3(raw[:size]).digest()))
-        yield from found
+        yield from map(framing.batch, found)
         offset = found[-1].end if found else size
-    yield from framing.salvage(raw, offset)
+    yield from map(framing.batch, framing.salvage(raw, offset))
+
+
+def _framings(schema: pa.Schema) -> list[Framing]:
+    return [framing_of(schema, version) for version in range(FORMAT, OLDEST - 1, -1)]
+
+
+def _framing_in(raw: memoryview, schema: pa.Schema, path: Path) -> Framing:
+    """The framing of the format that a file says it has; today's if it does not say."""
+    version = version_of(raw) or FORMAT
+    if version > FORMAT:
+        raise StorageError(f"{path}: format {version}; this version reads up to format {FORMAT}")
+    return framing_of(schema, max(version, OLDEST))
 
 
 def _map(path: Path) -> memoryview:
-    if not path.stat().st_size:
-        return memoryview(b"")
     try:
+        if not path.stat().st_size:
+            return memoryview(b"")
         return memoryview(pa.memory_map(str(path)).read_buffer())
     except OSError as error:
         raise StorageError(f"{path}: {error.strerror or error}") from error

@@ -1,10 +1,10 @@
 """A dataset as one system holds it: the union of the logs that have reached it, and its file."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
@@ -18,9 +18,6 @@ from tradesys.records import SCHEMAS, Origin, origin, split_id
 from tradesys.topology import CALLED, WRITER, Holding
 
 Rows = Sequence[Mapping[str, object]]
-
-
-_LOAD_ROWS = 4096
 
 
 class Table:
@@ -84,27 +81,25 @@ class Table:
         parts = [split_id(record_id) for record_id in record_ids]
         return [self.logs[code].row(sequence) for code, sequence in parts]
 
+    def of_order(self, order_id: int) -> pl.DataFrame:
+        """The records of one order, found by looking through all."""
+        found = []
+        for log in self.logs.values():
+            for batch in log.batches():
+                rows = np.flatnonzero(batch["order_id"].to_numpy() == order_id)
+                if len(rows):
+                    found.append(batch.take(pa.array(rows)))
+        return pl.DataFrame(pa.Table.from_batches(found, self.schema))
+
     def new_log(self, code: int) -> Log:
         """An empty log of the origin with this 16-bit code."""
         return Log(code, self.schema)
 
     def load(self) -> None:
-        """Take in what the file held when it was opened, tiny batches put together."""
-        waiting: dict[int, list[pa.RecordBatch]] = {}
-        rows: Counter[int] = Counter()
-        for stored in self.file.stored() if self.file else ():
-            code, _ = split_id(stored.batch.column(0)[0].as_py())
-            waiting.setdefault(code, []).append(stored.batch)
-            rows[code] += stored.batch.num_rows
-            if rows[code] >= _LOAD_ROWS:
-                self._load(code, waiting.pop(code))
-                rows[code] = 0
-        for code, batches in waiting.items():
-            self._load(code, batches)
-
-    def _load(self, code: int, batches: list[pa.RecordBatch]) -> None:
-        batch = batches[0] if len(batches) == 1 else pa.concat_batches(batches)
-        self.logs.setdefault(code, self.new_log(code)).append(batch)
+        """Take in what the file held when it was opened."""
+        for batch in self.file.stored() if self.file else ():
+            code, _ = split_id(batch.column(0)[0].as_py())
+            self.logs.setdefault(code, self.new_log(code)).append(batch)
 
     def read(self, code: int, start: int, rows: int) -> pa.RecordBatch:
         """So many records of an origin (its 16-bit code), from a position on."""
@@ -176,5 +171,5 @@ class Table:
         return new
 
     def _seal_if_full(self) -> None:
-        if self.file and self.file.is_full:
-            self.file.seal(self.read)
+        if self.file:
+            self.file.seal_if_full(self.read)

@@ -8,6 +8,7 @@ peer: give me what follows what I know.
 
 from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -49,10 +50,10 @@ class Venue(ABC):
         self.reports = Log(self.origin.code, REPORTS)
         self.file = _file(folder) if folder else None
         self._taken: set[int] = set()
+        self._forgot = True
         self._unwritten: list[pa.RecordBatch] = []
-        for stored in self.file.stored() if self.file else ():
-            self._taken.update(stored.batch["request_id"].to_pylist())
-            self.reports.append(stored.batch)
+        for batch in self.file.stored() if self.file else ():
+            self.reports.append(batch)
 
     @abstractmethod
     def send(self, requests: pa.RecordBatch) -> None:
@@ -66,15 +67,17 @@ class Venue(ABC):
     def close(self) -> None:
         """Close the venue's own record."""
         if self.file:
-            self.file.close()
+            self.file.close(self._read)
 
     def untaken(self, requests: pa.RecordBatch) -> pa.RecordBatch:
         """Those of the requests that were never sent before; they count as sent from now."""
+        self._remember()
         fresh = [self._take(request_id) for request_id in requests["record_id"].to_pylist()]
         return requests if all(fresh) else requests.filter(pa.array(fresh, pa.bool_()))
 
     def has_taken(self, request_ids: pa.UInt64Array) -> NDArray[np.bool_]:
         """Which of these requests it was sent before."""
+        self._remember()
         taken = self._taken
         return np.array([i in taken for i in request_ids.to_pylist()], np.bool_)
 
@@ -82,6 +85,16 @@ class Venue(ABC):
         fresh = request_id not in self._taken
         self._taken.add(request_id)
         return fresh
+
+    def _remember(self) -> None:
+        """Know again what was reported before this process began; opening alone reads nothing."""
+        if self._forgot:
+            self._forgot = False
+            for batch in self.reports.batches():
+                self._restore(batch)
+
+    def _restore(self, reports: pa.RecordBatch) -> None:
+        self._taken.update(reports["request_id"].to_pylist())
 
     def report(self, batch: pa.RecordBatch) -> None:
         """Append reports to the venue's own record; it is as durable as a system's."""
@@ -94,6 +107,12 @@ class Venue(ABC):
             if self.file:
                 self.file.append(self._unwritten[0], self.clock(), durable=True)
             self.reports.append(self._unwritten.pop(0))
+            if self.file:
+                self.file.seal_if_full(self._read)
+
+    def _read(self, code: int, start: int, rows: int) -> pa.RecordBatch:
+        assert code == self.origin.code
+        return self.reports.since(start, rows)
 
     @property
     def reported(self) -> int:
@@ -125,17 +144,22 @@ class BookVenue(Venue):
 
     def __init__(self, name: str = "XSIM", *, clock: Clock, folder: Path | None = None) -> None:
         super().__init__(name, clock=clock, folder=folder)
-        self.books: defaultdict[str, OrderBook] = defaultdict(OrderBook)
+        self._books: defaultdict[str, OrderBook] = defaultdict(OrderBook)
         self._orders: dict[int, dict[str, Any]] = {}
-        self._restore()
 
-    def _restore(self) -> None:
+    @property
+    def books(self) -> Mapping[str, OrderBook]:
+        """The order book of each symbol."""
+        self._remember()
+        return self._books
+
+    def _restore(self, reports: pa.RecordBatch) -> None:
         """Matching is deterministic: the accepted requests again give the books again."""
-        for batch in self.reports.batches():
-            for report in rows_of(batch):
-                if request_type := _ACCEPTED.get(report["exec_type"]):
-                    answered = {"request_type": request_type, "record_id": report["request_id"]}
-                    self._match(report | answered)
+        super()._restore(reports)
+        for report in rows_of(reports):
+            if request_type := _ACCEPTED.get(report["exec_type"]):
+                answered = {"request_type": request_type, "record_id": report["request_id"]}
+                self._match(report | answered)
 
     def send(self, requests: pa.RecordBatch) -> None:
         """Match the requests, one by one."""
@@ -148,7 +172,7 @@ class BookVenue(Venue):
             self.report(batch_of(REPORTS, rows))
 
     def _match(self, request: dict[str, Any]) -> list[Report]:
-        book = self.books[str(request["symbol"])]
+        book = self._books[str(request["symbol"])]
         record_id, order_id = request["record_id"], request["order_id"]
         qty, price = request["order_qty"], request["price"]
         match request["request_type"]:
@@ -211,11 +235,10 @@ class TapeVenue(Venue):
         self._terms: dict[int, tuple[pa.RecordBatch, int]] = {}
         self._filled = set(fills["cl_ord_id"].to_list())
         self._reported: Counter[int] = Counter()
-        for reports in self.reports.batches() if self._filled else ():
-            self._restore(reports)
 
     def _restore(self, reports: pa.RecordBatch) -> None:
         """Learn what an earlier run was sent, and count the fills that it has reported."""
+        super()._restore(reports)
         kinds = reports["exec_type"].to_pylist()
         request_types = pa.array([_ACCEPTED.get(kind) for kind in kinds], pa.utf8())
         columns = [reports["request_id"], request_types, *(reports[n] for n in _TERMS[1:])]
@@ -226,6 +249,7 @@ class TapeVenue(Venue):
 
     def advance(self, event: int) -> None:
         """Let the tape's events before number ``event`` have happened."""
+        self._remember()
         until = int(np.searchsorted(self._events, event))
         for fill in range(self._due, until):
             name = self._fills[fill][0]

@@ -1,26 +1,38 @@
 """Reading every file of a run, and saying what in it is not as it was written. Nothing is changed.
 
 Three things are looked at. Each file vouches for itself: its digests form a chain. Peers vouch for
-each other: a replica keeps the digest that the origin's file had reached when it fetched, and that
-digest must be one the file has been at. And a copy kept elsewhere vouches for the past: the shorter
-of two histories of a file must be the beginning of the longer.
+each other: a replica holds the origin's records, and keeps the digest that the origin's file had
+reached when it fetched, which must be one the file has been at. And a copy kept elsewhere vouches
+for the past: the shorter of two histories of a file must be the beginning of the longer.
 """
 
-import re
+from bisect import bisect_left
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from tradesys import segments
-from tradesys.arrivals import Arrivals, arrival_of
+from tradesys.arrivals import Arrivals, arrival_of, runs
 from tradesys.charter import FILE, read_charter
 from tradesys.errors import DamagedError
-from tradesys.framing import NO_HEAD, Framing
-from tradesys.records import REPORTS, SCHEMAS, format_id, make_id, origin
+from tradesys.framing import NO_HEAD
+from tradesys.incarnation import stated
+from tradesys.records import (
+    REPORTS,
+    SCHEMAS,
+    Origin,
+    format_id,
+    make_id,
+    origin,
+    split_id,
+)
 from tradesys.segments import Reading, sealed_path
 from tradesys.topology import holdings
 
-_DIGEST = re.compile(rb"[0-9a-f]{64}")
+_HEAD = pa.binary(32)
 
 
 class Finding(NamedTuple):
@@ -37,7 +49,23 @@ class Book(NamedTuple):
     path: Path
     owner: str
     readings: list[Reading]
-    arrivals: Arrivals
+    arrivals: pa.Table
+
+    @property
+    def system(self) -> str:
+        """Whose it is."""
+        return self.owner.split("/", maxsplit=1)[0]
+
+    @property
+    def dataset(self) -> str:
+        """What it holds."""
+        return self.path.stem
+
+    def records(self, code: int) -> pa.Table:
+        """The records of an origin, in sequence."""
+        each = (batch for reading in self.readings for batch in reading.batches())
+        mine = [b for b in each if split_id(b.column(0)[0].as_py())[0] == code]
+        return pa.Table.from_batches(mine, self.readings[0].framing.today)
 
 
 class Verified(NamedTuple):
@@ -56,13 +84,13 @@ def verify(folder: Path, against: Path | None = None) -> Verified:
     """
     books = {book.owner: book for book in _books(folder)}
     findings = [*_missing(folder), *(f for book in books.values() for f in _damage(folder, book))]
-    findings += _rewritten(folder, books)
+    findings += [*_rewritten(folder, books), *_copies(folder, books)]
     if against is not None:
         copies = {book.owner: book for book in _books(against)}
         for owner in sorted(books.keys() & copies.keys()):
             findings += _differs(folder, books[owner], copies[owner])
     files = sum(len(book.readings) for book in books.values())
-    records = sum(r.rows for book in books.values() for r in book.arrivals)
+    records = sum(pc.sum(book.arrivals["rows"]).as_py() or 0 for book in books.values())
     return Verified(files, records, findings)
 
 
@@ -74,20 +102,26 @@ def _books(folder: Path) -> Iterator[Book]:
         if schema is None:
             continue
         owner = str(path.relative_to(folder).with_suffix(""))
-        framing, arrivals = Framing(schema), Arrivals()
         readings, previous, number = [], NO_HEAD, 1
         while (sealed := sealed_path(path, number)).exists():
-            readings.append(segments.read(sealed, framing, owner, previous))
+            if segments.follows(path, schema, owner, previous):
+                break  # it was being made of the file that is written to when a crash came
+            readings.append(segments.read(sealed, schema, owner, previous))
             previous, number = readings[-1].head, number + 1
-        readings.append(segments.read(path, framing, owner, previous))
-        for reading in readings:
-            if reading.arrivals is not None:
-                arrivals.extend(reading.arrivals)
-                continue
-            for m in reading.messages:
-                batch = framing.batch(m)
-                arrivals.append(arrival_of(batch, m.received_at, m.head, m.origin_head))
-        yield Book(path, owner, readings, arrivals)
+        readings.append(segments.read(path, schema, owner, previous))
+        yield Book(path, owner, readings, _arrived(readings))
+
+
+def _arrived(readings: list[Reading]) -> pa.Table:
+    """What arrived, segment after segment, as :data:`tradesys.arrivals.SCHEMA`."""
+    arrived = Arrivals()
+    for reading in readings:
+        if reading.arrivals is not None:
+            arrived.extend(reading.arrivals)
+            continue
+        for m, batch in zip(reading.messages, reading.batches(), strict=True):
+            arrived.append(arrival_of(batch, m.received_at, m.head, m.origin_head))
+    return arrived.table()
 
 
 def _missing(folder: Path) -> Iterator[Finding]:
@@ -108,13 +142,16 @@ def _missing(folder: Path) -> Iterator[Finding]:
                 yield Finding(str(path.relative_to(folder)), 0, "the file is missing")
             elif not path.stat().st_size:
                 yield Finding(str(path.relative_to(folder)), 0, "the file is empty")
+        if _incarnation(folder, system) is None:
+            what = "it does not say which incarnation this is"
+            yield Finding(f"{system.system}/incarnation.arrows", 0, what)
 
 
 def _damage(folder: Path, book: Book) -> Iterator[Finding]:
     """What does not verify in a file, and which records stand after it."""
-    held = book.arrivals.known_at(2**63 - 1)
     after = ", ".join(
-        f"{origin(code)} from {format_id(make_id(code, count))} on" for code, count in held.items()
+        f"{origin(code)} from {format_id(make_id(code, count))} on"
+        for code, (_, count) in runs(book.arrivals).items()
     )
     for reading in book.readings:
         if reading.problem:
@@ -124,47 +161,64 @@ def _damage(folder: Path, book: Book) -> Iterator[Finding]:
 
 
 def _rewritten(folder: Path, books: dict[str, Book]) -> Iterator[Finding]:
-    """Histories that are not the ones that peers have seen."""
-    heads = {
-        owner: {arrival.head for arrival in book.arrivals} | _set_aside(book.path)
-        for owner, book in books.items()
-    }
+    """Histories that are not the ones that peers have seen.
+
+    A system that lost records goes on as a new incarnation, in a file that has not been where the
+    earlier ones were; what these wrote is held against its copies (:func:`_copies`).
+    """
+    for book, code, written in _replicas(books):
+        now = _incarnation(folder, origin(code))
+        if now is None or now > origin(code):
+            continue
+        arrived = book.arrivals.filter(pc.equal(book.arrivals["code"], code))
+        been = pa.concat_arrays([pa.array([NO_HEAD], _HEAD), *written.arrivals["head"].chunks])
+        amiss = arrived.filter(pc.invert(pc.is_in(arrived["origin_head"], been)))
+        if amiss.num_rows:
+            record = format_id(make_id(code, amiss["start"][0].as_py()))
+            name = str(written.path.relative_to(folder))
+            what = f"{book.system} saw another history of it when it fetched {record}: "
+            yield Finding(name, 0, f"{what}it was rewritten or cut")
+
+
+def _copies(folder: Path, books: dict[str, Book]) -> Iterator[Finding]:
+    """Records that are others at a replica than at the system that wrote them."""
+    for book, code, written in _replicas(books):
+        mine, theirs = book.records(code), written.records(code)
+        count = min(len(mine), len(theirs))
+        if mine.slice(0, count).equals(theirs.slice(0, count)):
+            continue
+        at = bisect_left(
+            range(count), 1, key=lambda n: mine.slice(0, n + 1) != theirs.slice(0, n + 1)
+        )
+        record = format_id(make_id(code, at))
+        what = f"another {record} than in {written.path.relative_to(folder)}"
+        yield Finding(str(book.path.relative_to(folder)), 0, what)
+
+
+def _replicas(books: dict[str, Book]) -> Iterator[tuple[Book, int, Book]]:
+    """Each book that holds records of an origin, and the book of that origin itself."""
     for book in books.values():
-        system, _, dataset = book.owner.split("/") if book.owner.count("/") == 2 else ("", "", "")
-        told: set[str] = set()
-        for arrival in book.arrivals:
-            source = origin(arrival.code)
-            owner = f"{source.system}/authoritative/{dataset}"
-            seen = arrival.origin_head
-            if seen == NO_HEAD or owner not in heads or seen in heads[owner] or owner in told:
-                continue
-            told.add(owner)
-            record = format_id(make_id(arrival.code, arrival.start))
-            name = str(books[owner].path.relative_to(folder))
-            what = f"{system} saw another history of it when it fetched {record}: it was rewritten"
-            yield Finding(name, 0, what)
+        for code in runs(book.arrivals):
+            written = books.get(f"{origin(code).system}/authoritative/{book.dataset}")
+            if written is not None and written is not book:
+                yield book, code, written
 
 
-def _set_aside(path: Path) -> set[bytes]:
-    """The digests that stand in files set aside as damaged: a repaired file was at those too."""
-    found = set()
-    for aside in path.parent.glob(f"{path.name}.*"):
-        for digits in _DIGEST.findall(aside.read_bytes()):
-            found.add(bytes.fromhex(digits.decode()))
-    return found
+def _incarnation(folder: Path, first: Origin) -> Origin | None:
+    """Which incarnation a system says that it is; None if its file does not say."""
+    path = folder / first.system / "incarnation.arrows"
+    return stated(path, first) if path.exists() else first._replace(incarnation=0)
 
 
 def _differs(folder: Path, book: Book, copy: Book) -> Iterator[Finding]:
     """Where two histories of one file part."""
-    mine, theirs = book.arrivals.heads(), copy.arrivals.heads()
-    shared = min(len(mine), len(theirs))
-    if mine[:shared] == theirs[:shared]:
+    shared = min(len(book.arrivals), len(copy.arrivals))
+    mine, theirs = (b.arrivals["head"].slice(0, shared) for b in (book, copy))
+    at = pc.index(pc.not_equal(mine, theirs), value=True).as_py()
+    if at < 0:
         return
-    at = next(i for i in range(0, shared, 32) if mine[i : i + 32] != theirs[i : i + 32]) // 32
-    arrival = book.arrivals[at]
-    record = format_id(make_id(arrival.code, arrival.start))
+    row = {name: book.arrivals[name][at].as_py() for name in ("code", "start", "head")}
+    record = format_id(make_id(row["code"], row["start"]))
     name = str(book.path.relative_to(folder))
-    offset = next(
-        (m.offset for r in book.readings for m in r.messages if m.head == arrival.head), 0
-    )
+    offset = next((m.offset for r in book.readings for m in r.messages if m.head == row["head"]), 0)
     yield Finding(name, offset, f"another history than {copy.path} from {record} on")

@@ -230,14 +230,13 @@ class CustomerSystem(Inquiries):
     def unanswered(self) -> list[pa.RecordBatch]:
         """One's own accepted requests that no street-side system is known to have answered."""
         logs = self.tables["requests"].logs
-        batches = [b for code in self.own_codes("requests") for b in logs[code].batches()]
-        if not batches:
-            return []
-        batch = pa.concat_batches(batches)
-        answered = self.view.answered(batch["record_id"].to_numpy())
-        waiting = batch.filter(pa.array(~answered))
-        waiting = waiting.filter(_accepted(waiting))
-        return [waiting] if waiting.num_rows else []
+        waiting = []
+        for batch in (b for code in self.own_codes("requests") for b in logs[code].batches()):
+            waits = ~self.view.answered(batch["record_id"].to_numpy())
+            waits &= batch["reject_reason"].is_null().to_numpy(zero_copy_only=False)
+            if waits.any():
+                waiting.append(batch.filter(pa.array(waits)))
+        return waiting
 
     # ---- inside
 

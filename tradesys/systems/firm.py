@@ -32,16 +32,14 @@ class FirmSystem(Inquiries):
     kind = Kind.FIRM
 
     def __init__(self, origin: Origin, *, clock: Clock, folder: Path | None) -> None:
-        self._fills: list[pa.RecordBatch] = []
+        self._unseen: list[pa.RecordBatch] = []
         super().__init__(origin, clock=clock, folder=folder)
 
     def applied(self, dataset: str, batch: pa.RecordBatch) -> None:
-        """Keep the fills that are to be cleared."""
+        """Keep the executions whose fills are to be cleared."""
         super().applied(dataset, batch)
         if dataset == "executions":
-            is_fill = pc.equal(batch["exec_type"], ExecType.TRADE.value)
-            if is_fill.true_count:
-                self._fills.append(batch.filter(is_fill))
+            self._unseen.append(batch)
 
     @property
     def has_work(self) -> bool:
@@ -136,15 +134,21 @@ class FirmSystem(Inquiries):
     def _uncleared(self) -> pa.RecordBatch | None:
         """The fills that have come and are not posted, each event once."""
         self.catch_up()
-        if not self._fills:
+        fills = [b.filter(pc.equal(b["exec_type"], ExecType.TRADE.value)) for b in self._unseen]
+        fills = [batch for batch in fills if batch.num_rows]
+        self._unseen = []
+        if not fills:
             return None
-        batch = pa.concat_batches(self._fills)
+        batch = pa.concat_batches(fills)
         exec_ids = batch["exec_id"].to_numpy()
         fresh = ~self.view.posted(exec_ids)
         fresh &= first_of_each(exec_ids.astype(np.int64))
-        fills = batch if fresh.all() else batch.filter(pa.array(fresh))
-        self._fills = [fills] if fills.num_rows else []
-        return fills if fills.num_rows else None
+        if not fresh.all():
+            batch = batch.filter(pa.array(fresh))
+        if not batch.num_rows:
+            return None
+        self._unseen = [batch]
+        return batch
 
     def trial_balance(self) -> pl.DataFrame:
         """What all postings sum to, per asset: ``asset, amount``; zero everywhere, or wrong."""

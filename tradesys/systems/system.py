@@ -7,6 +7,7 @@ whoever runs it (a network in one process, a simulation, a server) carries its r
 import datetime as dt
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from threading import RLock
 
@@ -16,7 +17,7 @@ from tradesys import given
 from tradesys.arrow import batch_of
 from tradesys.clock import Clock
 from tradesys.dataset import Dataset
-from tradesys.errors import InvalidValue, ReadOnlyError, SchemaError
+from tradesys.errors import DamagedError, InvalidValue, ReadOnlyError, SchemaError
 from tradesys.framing import NO_HEAD
 from tradesys.incarnation import read_incarnation, write_incarnation
 from tradesys.records import SCHEMAS, Kind, Origin, make_id
@@ -118,7 +119,12 @@ class System:
         for table in self.tables.values():
             table.load()
         codes = [code for dataset in WRITES[self.kind] for code in self.own_codes(dataset)]
-        self.origin = max([read_incarnation(self.folder) or origin, *map(origin_of, codes)])
+        self.forgot = False
+        try:
+            known = read_incarnation(self.folder, origin) or origin
+        except DamagedError:
+            known, self.forgot = origin, True
+        self.origin = max([known, *map(origin_of, codes)])
 
     def __repr__(self) -> str:
         held = ", ".join(f"{len(table):,} {name}" for name, table in self.tables.items())
@@ -145,6 +151,11 @@ class System:
             self.catch_up()
         return self._reference
 
+    @property
+    def unviewed(self) -> int:
+        """How many records have come since the last question that the view was asked."""
+        return sum(map(len, self.tables.values())) - self._known.total()
+
     def catch_up(self) -> None:
         """Take in what has become part of the tables since the last question, by position."""
         with self.lock:
@@ -157,9 +168,10 @@ class System:
 
     def applied(self, dataset: str, batch: pa.RecordBatch) -> None:
         """Called once with each run of records, in no particular order, before a question."""
-        self._view.apply(dataset, batch)
         if dataset in ("accounts", "instruments"):
             self._reference.apply(dataset, batch)
+        else:
+            self._view.apply(dataset, batch)
 
     # ---- writing one's own data
 
@@ -245,6 +257,7 @@ class System:
 
     def close(self) -> None:
         """Close the files; what they hold is durable."""
-        for table in self.tables.values():
-            if table.file:
-                table.file.close(table.read)
+        with ExitStack() as stack:
+            for table in self.tables.values():
+                if table.file:
+                    stack.callback(table.file.close, table.read)

@@ -1,0 +1,167 @@
+"""Goal: a system whose disk is lost has again all that reached anybody, and gives no id twice.
+
+Method: a system writes, and each of its peers has fetched another prefix of that when the disk is
+lost: under the running network, or while it is closed. What nobody can reach at first comes later.
+"""
+
+import itertools
+import shutil
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pytest
+
+from tests.build import NOON, TERMS, network, submit
+from tradesys.clock import ManualClock
+from tradesys.network import Network
+from tradesys.records import format_id
+from tradesys.replication import replicate
+from tradesys.systems.outbox import _by_street
+from tradesys.topology import WRITES
+from tradesys.verify import verify
+
+PEERS = {"c1": ("c2", "c3", "firm"), "s1": ("s2", "c1", "firm"), "firm": ("c1", "s1", "s2")}
+WRITTEN = 6
+
+
+def carry(desk: Network, source: str, target: str) -> None:
+    """Let one system fetch what another has written."""
+    (link,) = (k for k in desk.links if (k.source.name, k.target.name) == (source, target))
+    replicate(link)
+
+
+def write(desk: Network, name: str, number: int) -> None:
+    """Have a system write a record or some of its own, unknown to all others."""
+    match name:
+        case "c1":
+            submit(desk["c1"], order_qty=10 * (number + 1))
+        case "s1":
+            desk["c2"].submit(**TERMS | {"order_qty": 10 * (number + 1), "symbol": symbol(desk)})
+            desk._send()
+            desk.systems["s1"].work()  # type: ignore[attr-defined]
+        case _:
+            desk.firm.open_accounts([f"new-{number}"], cash=10)
+
+
+def symbol(desk: Network) -> str:
+    """A symbol that is the business of s1."""
+    return next(s for s in ("ALFA", "DLTA") if desk.street_for(s) == "s1")
+
+
+def spread(desk: Network, name: str, prefixes: tuple[int, ...]) -> None:
+    """Write, while each peer fetches another prefix."""
+    for number in range(WRITTEN):
+        write(desk, name, number)
+        for peer, prefix in zip(PEERS[name], prefixes, strict=True):
+            if number < prefix:
+                carry(desk, name, peer)
+
+
+def records(desk: Network, name: str) -> dict[str, list[int]]:
+    """The ids of what a system has written, by dataset, as it holds them."""
+    system = desk.systems[name]
+    return {
+        dataset: [
+            record_id
+            for code in system.own_codes(dataset)
+            for batch in system.tables[dataset].logs[code].batches()
+            for record_id in batch["record_id"].to_pylist()
+        ]
+        for dataset in WRITES[system.kind]
+    }
+
+
+def lose(desk: Network, name: str, *, closed: bool) -> Network:
+    """The disk of a system is lost, and the system is there again."""
+    if not closed:
+        desk.lose_disk(name)
+        return desk
+    assert desk.data is not None
+    desk.close()
+    shutil.rmtree(desk.data / name)
+    return Network.open(desk.data, clock=ManualClock(NOON))
+
+
+@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("prefixes", list(itertools.permutations((1, 3, 6))))
+@pytest.mark.parametrize("closed", [False, True], ids=["running", "closed"])
+def test_the_longest_prefix_that_any_peer_holds_is_given_back_and_no_id_is_given_again(
+    tmp_path: Path, name: str, prefixes: tuple[int, ...], *, closed: bool
+) -> None:
+    desk = network(3, 2, data=tmp_path / "run")
+    spread(desk, name, prefixes)
+    before = records(desk, name)
+    desk = lose(desk, name, closed=closed)
+    assert records(desk, name) == before, "one peer held all of it"
+    assert str(desk.systems[name].origin) == f"{name}.1"
+    for number in range(3):
+        write(desk, name, WRITTEN + number)
+    after = records(desk, name)
+    for dataset, ids in after.items():
+        assert ids[: len(before[dataset])] == before[dataset]
+        assert len(set(ids)) == len(ids)
+        new = ids[len(before[dataset]) :]
+        assert all(format_id(i).startswith(f"{name}.1-") for i in new)
+    desk.run()
+    assert desk.audit().verdict is True, str(desk.audit())
+    desk.close()
+    assert verify(tmp_path / "run").findings == []
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_what_only_a_peer_that_is_cut_off_holds_comes_back_when_it_is_reached(
+    tmp_path: Path, name: str
+) -> None:
+    with network(3, 2, data=tmp_path / "run") as desk:
+        spread(desk, name, (2, 6, 1))
+        before = records(desk, name)
+        desk.partition(name, PEERS[name][1])
+        recovered = desk.lose_disk(name)
+        assert recovered.restored > 0
+        assert records(desk, name) != before
+        write(desk, name, WRITTEN)
+        desk.heal()
+        desk.run()
+        for dataset, ids in records(desk, name).items():
+            assert set(before[dataset]) <= set(ids)
+            assert len(set(ids)) == len(ids)
+        assert desk.audit().verdict is True, str(desk.audit())
+
+
+def test_what_reached_nobody_is_lost_and_the_audit_names_what_was_executed_of_it(
+    tmp_path: Path,
+) -> None:
+    with network(3, 2, data=tmp_path / "run") as desk:
+        orders = [submit(desk["c1"], order_qty=10) for _ in range(4)]
+        carry(desk, "c1", "c3")
+        lost = submit(desk["c1"], order_qty=20)
+        unsent = submit(desk["c1"], order_qty=30)
+        for batch in desk["c1"].outgoing():
+            sent = batch.filter(pc.not_equal(batch["order_id"], unsent.order_id))
+            for street, part in _by_street(sent, desk.street_for):
+                desk.systems[street].accept(part)  # type: ignore[attr-defined]
+        desk.lose_disk("c1")
+        desk.run()
+        held = desk["c1"].tables["requests"].frame["order_id"].to_list()
+        assert held == [order.order_id for order in orders]
+        audit = desk.audit()
+        assert audit.verdict is False
+        (check,) = (c for c in audit.checks if c.verdict is False)
+        assert check.name == "every request that was answered is held"
+        assert check.found == (f"{lost} is held by nobody, and s1-4 answers it",)
+
+
+def test_a_disk_that_is_lost_again_makes_another_incarnation(tmp_path: Path) -> None:
+    with network(2, 2, data=tmp_path / "run") as desk:
+        given = []
+        for lost in range(4):
+            order = submit(desk["c1"], order_qty=10)
+            given.append(order.order_id)
+            assert str(order).startswith(f"c1.{lost}-" if lost else "c1-")
+            desk.run()
+            desk.lose_disk("c1")
+        desk.run()
+        assert desk["c2"].tables["requests"].frame["order_id"].to_list() == given
+        assert desk.audit().verdict is True
+    with Network.open(tmp_path / "run") as again:
+        assert str(again["c1"].origin) == "c1.4"

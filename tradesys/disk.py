@@ -1,0 +1,77 @@
+"""What the disk is asked for: whole files put in place, and its refusals as errors of ours."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tradesys.errors import StorageError
+
+
+def in_making(path: Path) -> Path:
+    """The name that a file has until it is whole."""
+    return path.with_suffix(".new")
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those that it is in, where they are missing; durable on return."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        _sync_names(path.parent)
+
+
+def put_in_place(*paths: Path) -> None:
+    """Give files of one folder that are whole their own names; durable on return."""
+    for path in paths:
+        in_making(path).rename(path)
+    _sync_names(paths[0].parent)
+
+
+def _sync_names(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a small file as a whole: durable on return, and the old one or the new at any moment.
+
+    :raises StorageError: the disk refused.
+    """
+    with disk_errors(path):
+        fd = os.open(in_making(path), os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+        try:
+            write_all(fd, data, 0)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        put_in_place(path)
+
+
+def name_aside(path: Path, word: str) -> Path:
+    """A name beside the file that is not taken yet."""
+    number = 1
+    while (aside := path.with_name(f"{path.name}.{number}.{word}")).exists():
+        number += 1
+    return aside
+
+
+def write_all(fd: int, data: bytes | bytearray, at: int) -> None:
+    """Write all of the data at a place; a disk that takes only part says why for the rest."""
+    done = 0
+    while done < len(data):
+        done += os.pwrite(fd, memoryview(data)[done:] if done else data, at + done)
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Whatever the disk refuses is an error of ours, which names the file."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror or error}") from error
