@@ -15,7 +15,8 @@ Row = tuple[Any, ...]
 """The values of a record, in the order of its schema."""
 
 _MERGE_FACTOR = 16
-_NEVER_MERGED = 3  # level of a chunk of 4,096 rows: enough for every reader
+_TINY = 2  # a chunk below this level, of 256 rows, is merged as it comes
+_SMALL = 3  # a chunk below this one, of 4,096 rows, is merged when somebody reads everything
 
 
 class Chunk:
@@ -42,8 +43,9 @@ class Chunk:
 class Log:
     """The records of one origin in one dataset, in memory, in sequence, with no gap.
 
-    Tiny batches are merged geometrically into chunks of 4,096 rows or more, since a thousand
-    batches of one row cost a reader what a thousand big ones do. Chunks are shared, never changed.
+    Tiny batches are merged geometrically, since a thousand batches of one row cost a reader what a
+    thousand big ones do: up to 256 rows at once, up to 4,096 when everything is read. Chunks are
+    shared, never changed.
     """
 
     def __init__(self, code: int, schema: pa.Schema) -> None:
@@ -101,21 +103,28 @@ class Log:
 
     def _take(self, batch: pa.RecordBatch, start: int) -> None:
         self._settled.append(Chunk(start, batch))
-        self._merge()
+        newest = self._settled[-1].level()
+        while newest < _TINY and self._merge(newest):
+            newest = self._settled[-1].level()
 
-    def _merge(self) -> None:
+    def _merge(self, level: int) -> bool:
+        """Make one chunk of the last ones up to a level, if they are many; whether they were."""
         chunks = self._settled
-        while True:
-            newest = chunks[-1].level()
-            if newest >= _NEVER_MERGED:
-                return
-            first = len(chunks)
-            while first and chunks[first - 1].level() <= newest:
-                first -= 1
-            if len(chunks) - first < _MERGE_FACTOR:
-                return
-            merged = pa.concat_batches([chunk.batch for chunk in chunks[first:]])
-            chunks[first:] = [Chunk(chunks[first].start, merged)]
+        first = len(chunks)
+        while first and chunks[first - 1].level() <= level:
+            first -= 1
+        if len(chunks) - first < _MERGE_FACTOR:
+            return False
+        merged = pa.concat_batches([chunk.batch for chunk in chunks[first:]])
+        chunks[first:] = [Chunk(chunks[first].start, merged)]
+        return True
+
+    def _all(self) -> list[Chunk]:
+        """The records as batches, for somebody who reads everything."""
+        chunks = self._chunks
+        with self._settling:
+            self._merge(_SMALL - 1)
+        return chunks
 
     def since(self, position: int, rows: int | None = None) -> pa.RecordBatch | None:
         """The records from ``position`` on (so many of them), as one batch; None without any."""
@@ -147,7 +156,8 @@ class Log:
         """The records from ``position`` on, as the batches they are held in; no copy is made."""
         if position >= self.count:
             return []
-        first, *rest = self._chunks[self._chunk_of(position) :]
+        chunks = self._chunks if position else self._all()
+        first, *rest = chunks[self._chunk_of(position) :]
         return [first.batch.slice(position - first.start), *(chunk.batch for chunk in rest)]
 
     def table(self) -> pa.Table:
@@ -156,7 +166,7 @@ class Log:
 
     def frames(self) -> list[pl.DataFrame]:
         """The records, as one polars frame for each batch they are held in."""
-        return [chunk.frame() for chunk in self._chunks]
+        return [chunk.frame() for chunk in self._all()]
 
 
 def _is_run(ids: pa.UInt64Array) -> bool:

@@ -37,6 +37,7 @@ _TINY_RUNS = 1_000  # a segment of so many is sealed when the file is closed
 _TOGETHER_ROWS = 4096
 _ZEROS = bytes(256 * 1024)
 _MOST_AHEAD = 2 * 1024 * 1024
+_SMALL = 256 * 1024
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,8 @@ class LogFile:
         with disk_errors(self.path):
             # Blocks of zeros ahead: a later fdatasync then has no new file size to write. A zero
             # length reads as end-of-stream, so the file is a whole Arrow stream at any moment.
-            if self._zeroed < end:
+            # They pay for small messages only: large ones are written once.
+            if self._zeroed < end and len(data) <= _SMALL:
                 self._write_zeros(end)
             write_all(self._fd, data, self._position)
 
@@ -211,10 +213,10 @@ class LogFile:
         Where there is no room for them, there may still be room for the data.
         """
         with suppress(OSError):
-            while self._zeroed < end + self._position // 4:
-                self._zeroed += os.pwrite(self._fd, _ZEROS, max(self._zeroed, self._position))
-                if self._zeroed - end > _MOST_AHEAD:
-                    return
+            self._zeroed = max(self._zeroed, self._position)
+            ahead = min(max(self._position // 4, len(_ZEROS)), _MOST_AHEAD)
+            while self._zeroed < end + ahead:
+                self._zeroed += os.pwrite(self._fd, _ZEROS, self._zeroed)
 
     # ---- opening
 
