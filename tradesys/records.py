@@ -211,6 +211,8 @@ def to_price(value: object) -> int:
     :raises InvalidValue: it is neither, or finer than 1/10,000. A float is refused: it cannot say
         50.10.
     """
+    if type(value) is int:
+        return value
     if isinstance(value, str | Decimal):
         try:
             decimal = Decimal(value)
