@@ -62,7 +62,7 @@ class CustomerSystem(Inquiries):
             self.names.apply(batch)
 
     def receive(self, dataset: str, batch: pa.RecordBatch, *, origin_head: bytes = NO_HEAD) -> int:
-        """As any system; what comes back of its own after a loss and has no answer is sent again."""
+        """As any system; what of its own comes back after a loss, and has no answer, is sent."""
         new = super().receive(dataset, batch, origin_head=origin_head)
         if new and dataset == "requests" and self.wrote(split_id(batch["record_id"][0].as_py())[0]):
             self.send_again()
