@@ -19,7 +19,7 @@ from tradesys import segments
 from tradesys.arrivals import Arrivals, arrival_of
 from tradesys.compaction import ReadRun, compact
 from tradesys.disk import disk_errors, in_making, make_folder, name_aside, put_in_place, write_all
-from tradesys.errors import Outcome, StorageError
+from tradesys.errors import DamagedError, Outcome, StorageError
 from tradesys.formats import FORMAT
 from tradesys.framing import END_OF_STREAM, NO_HEAD
 from tradesys.records import split_id
@@ -60,12 +60,20 @@ class LogFile:
     """
 
     def __init__(
-        self, path: Path, schema: pa.Schema, *, owner: str = "", segment_bytes: int = SEGMENT_BYTES
+        self,
+        path: Path,
+        schema: pa.Schema,
+        *,
+        owner: str = "",
+        segment_bytes: int = SEGMENT_BYTES,
+        mends: bool = True,
     ) -> None:
         """Open or create the file; what it held is then given by :meth:`stored`.
 
         :param owner: whose file it is; the file of another is taken for damaged.
+        :param mends: whether a damaged file is set aside and begun anew.
         :raises StorageError: the disk refused, or a later version wrote the file.
+        :raises DamagedError: it is damaged and not to be mended; it stays as it is.
         """
         self.path = path
         self.schema = schema
@@ -74,6 +82,7 @@ class LogFile:
         self.salvaged: list[pa.RecordBatch] = []
         self.is_new = False
         self._owner = owner
+        self._mends = mends
         self._segment_bytes = self._full_bytes = segment_bytes
         self._full_runs = SEGMENT_RUNS
         self._framing = segments.framing_of(schema)
@@ -289,6 +298,8 @@ class LogFile:
         Records before the damage stay. Those after it are ``salvaged``: they fit in again once
         what is missing between has been fetched from a peer.
         """
+        if not self._mends:
+            raise DamagedError(str(reading.path), reading.end, str(reading.problem))
         files, number = [reading.path], self._sealed + 2
         if reading.path != self.path:
             while (later := sealed_path(self.path, number)).exists():
