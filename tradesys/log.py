@@ -1,6 +1,7 @@
 """An append-only log in memory: the records of one origin in one dataset, in sequence, no gap."""
 
 from bisect import bisect_right
+from collections.abc import Iterator
 from typing import Any
 
 import polars as pl
@@ -119,6 +120,13 @@ class Log:
     def batches(self) -> list[pa.RecordBatch]:
         """The records, as the batches they are held in."""
         return [chunk.batch for chunk in self._chunks]
+
+    def first(self, count: int) -> Iterator[pa.RecordBatch]:
+        """The first so many records, as the batches they are held in; no copy is made."""
+        for chunk in self._chunks:
+            if chunk.start >= count:
+                return
+            yield chunk.batch.slice(0, count - chunk.start)
 
     def table(self) -> pa.Table:
         """All records, as an Arrow table; no copy is made."""
