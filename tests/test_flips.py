@@ -36,6 +36,7 @@ def held_after(folder: Path, data: bytes) -> tuple[list[pa.RecordBatch], bool]:
         left.unlink()
     path.write_bytes(data)
     file = LogFile(path, REQUESTS)
+    file.settle()
     held = [batch for _, batch in history(file)]
     known = file.damage is not None
     file.close()

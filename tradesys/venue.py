@@ -114,7 +114,9 @@ class Venue(ABC):
 def _file(folder: Path) -> LogFile:
     """The venue's own record. It is the market's: no peer can give back what it has lost."""
     path = folder / "venue" / "reports.arrows"
-    return LogFile(path, REPORTS, owner="venue/reports", mends=False)
+    file = LogFile(path, REPORTS, owner="venue/reports", mends=False)
+    file.settle()
+    return file
 
 
 class BookVenue(Venue):
