@@ -3,20 +3,23 @@
 Time stands still unless a test moves it, so that whatever a test does twice comes out the same.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
+import pytest
 
+from tradesys.charter import OpeningBooks
 from tradesys.clock import Clock, ManualClock
 from tradesys.logfile import LogFile
-from tradesys.network import Network, OpeningBooks, VenueFactory
+from tradesys.network import Network
 from tradesys.orders import Order
 from tradesys.records import PRICE_SCALE, SCHEMAS, Kind, Origin, make_id, split_id
 from tradesys.systems.customer import CustomerSystem
-from tradesys.venue import BookVenue
+from tradesys.venue import BookVenue, VenueFactory
 
 Row = dict[str, Any]
 """A record, or part of one, by column."""
@@ -80,6 +83,30 @@ def contents(folder: Path) -> dict[str, bytes]:
     """Every file under a folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+class Stop(BaseException):
+    """The process is killed here."""
+
+
+def stopped(act: Callable[[], object], after: int, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Act in a process that is killed after so many writes and syncs; whether it was."""
+    calls = iter(range(after))
+    with monkeypatch.context() as patch:
+        for name in ("pwrite", "fsync", "fdatasync"):
+            real = getattr(os, name)
+
+            def stop(*args: Any, real: Any = real) -> Any:
+                if next(calls, None) is None:
+                    raise Stop
+                return real(*args)
+
+            patch.setattr(os, name, stop)
+        try:
+            act()
+        except Stop:
+            return True
+    return False
 
 
 def history(file: LogFile) -> list[tuple[int, pa.RecordBatch]]:

@@ -1,7 +1,10 @@
 """Goal: the command line says what happened, in words or as one JSON object, and by exit status."""
 
+import contextlib
 import datetime as dt
 import json
+import os
+import pty
 import shutil
 import subprocess
 import sys
@@ -9,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.build import filled, network, submit
 from tradesys.network import Network
 
 ROOT = Path(__file__).parent.parent
@@ -61,7 +65,59 @@ def test_status_is_answered_at_the_system_that_is_asked(run: Path) -> None:
 def test_audit_reads_the_files(run: Path) -> None:
     done = tradesys("audit", run, "--json", "-")
     assert done.returncode == 0
+    assert done.stderr == ""
     assert json.loads(done.stdout)["verdict"] is True
+
+
+def test_what_a_crash_left_under_way_is_unknown_until_the_folder_is_run(tmp_path: Path) -> None:
+    with network(2, 2, data=tmp_path / "run") as desk:
+        filled(desk)
+        submit(desk["c1"])
+        desk.step()
+        submit(desk["c2"], account="bob", side="sell", order_qty=50)
+        desk.venue.send(desk["c2"].outbox.batches()[0])
+        shutil.copytree(tmp_path / "run", tmp_path / "crashed")
+    crashed = tmp_path / "crashed"
+    for _ in range(2):
+        done = tradesys("audit", crashed, "--json", "-")
+        assert done.returncode == 1
+        verdicts = {c["verdict"] for c in json.loads(done.stdout)["checks"].values()}
+        assert verdicts == {True, None}, "an audit changes nothing"
+    done = tradesys("run", crashed, "--json", "-")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["verdict"] is True
+    assert told["moved"] > 0
+    assert tradesys("audit", crashed).returncode == 0
+    assert "0 records moved" in tradesys("run", crashed).stdout
+
+
+@pytest.mark.parametrize("command", ["audit", "run", "status", "verify", "sample", "replay"])
+def test_a_bar_is_shown_to_a_person_only_and_goes_away(
+    run: Path, tmp_path: Path, command: str
+) -> None:
+    args = {"status": (run, "c1-0"), "sample": (tmp_path / "day",), "replay": (SAMPLE,)}
+    line = [command, *map(str, args.get(command, (run,)))]
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tradesys", *line],
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        cwd=ROOT,
+        env=os.environ | {"TERM": "xterm", "COLUMNS": "100"},
+    )
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # the end of a terminal that nobody holds any more
+        while part := os.read(ours, 65536):
+            shown += part
+    os.close(ours)
+    told, _ = process.communicate()
+    assert process.returncode == 0
+    assert told
+    assert b"\x1b" not in told
+    assert b"ing" in shown, "opening, auditing, reading, generating, replaying"
+    assert shown.rstrip().endswith(b"\x1b[2K"), "the line is cleared at the end"
 
 
 def test_demo_ends_well(tmp_path: Path) -> None:
@@ -83,6 +139,15 @@ def test_sample_writes_a_day(tmp_path: Path) -> None:
         (("status", "{run}", "order"), "expected an id like c1-17"),
         (("status", "{run}", "c1-0", "--at", "c9"), "expected one of c1, c2, c3"),
         (("audit", "{run}/c1"), "expected a folder with the files of a network"),
+        (("run", "{run}/c1"), "expected a folder with the files of a network"),
+        (("audit", "{run}", "--json", "{run}/c1"), "{run}/c1: Is a directory"),
+        (("sample", "{run}/network.arrows"), "{run}/network.arrows: File exists"),
+        (
+            ("replay", "data/sample", "--data", "{run}/network.arrows"),
+            "expected a folder, or a path",
+        ),
+        (("replay", "data/sample", "--customers", "0"), "from 1 to 63"),
+        (("replay", "data/sample", "--partition", "c9:0.1-0.2"), "expected one of c1, c2, c3"),
         (("replay", "{run}"), "message"),
         (("replay", "data/sample", "--format", "tea-leaves"), "expected one of lobster"),
         (("replay", "data/sample", "--data", "{run}"), "empty or not there"),
@@ -93,7 +158,7 @@ def test_an_error_is_one_line_and_exit_status_2(
 ) -> None:
     done = tradesys(*(a.format(run=run) for a in args))
     assert done.returncode == 2
-    assert said in " ".join(done.stderr.split())
+    assert said.format(run=run) in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
 
 

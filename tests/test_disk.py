@@ -17,9 +17,10 @@ import polars as pl
 import pytest
 
 from tests.build import NOON, TERMS, contents, filled, network, submit
+from tradesys.charter import OpeningBooks
 from tradesys.clock import ManualClock
 from tradesys.errors import Outcome, StorageError
-from tradesys.network import Network, OpeningBooks
+from tradesys.network import Network
 from tradesys.systems.customer import CustomerSystem
 from tradesys.verify import verify
 

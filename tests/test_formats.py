@@ -14,8 +14,10 @@ import pytest
 
 from tests.build import contents, filled, network, run_of, submit
 from tradesys import formats, logfile, segments
+from tradesys.arrow import batch_of
 from tradesys.errors import StorageError
 from tradesys.framing import Framing
+from tradesys.log import Row
 from tradesys.logfile import LogFile
 from tradesys.network import Network
 from tradesys.records import EXECUTIONS, REPORTS, REQUESTS, SCHEMAS
@@ -30,6 +32,9 @@ class Format2(Framing):
 
     def frame(self, batch: pa.RecordBatch, *rest: Any) -> tuple[bytearray, bytes]:
         return super().frame(downcast(batch, self.schema), *rest)
+
+    def frame_row(self, row: Row, *rest: Any) -> tuple[bytearray, bytes]:
+        return self.frame(batch_of(self.today, [row]), *rest)
 
 
 def downcast(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.build import network, submit
 from tradesys import InvalidValue, ManualClock, NotYetReplicated
-from tradesys.history import to_ns
+from tradesys.clock import to_ns
 from tradesys.network import Network
 from tradesys.records import format_id
 
@@ -51,7 +51,7 @@ def test_a_time_may_be_text_or_a_datetime_with_a_zone() -> None:
     written = "2024-06-03T13:30:00"
     assert to_ns(moment) == to_ns(written) == to_ns(written + "Z") == 1_717_421_400_000_000_000
     for wrong in ("yesterday", dt.datetime(2024, 6, 3)):  # noqa: DTZ001, no zone is the point
-        with pytest.raises(InvalidValue, match="as_of"):
+        with pytest.raises(InvalidValue, match="time"):
             to_ns(wrong)
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.build import Row, batch, change, new, record_id
-from tradesys.names import Names
+from tradesys.names import Names, key_of, keys_of
 
 ACCOUNTS, NAMES = ("alice", "bob"), ("A", "B", "C")
 USES = st.lists(st.tuples(st.sampled_from(ACCOUNTS), st.sampled_from(NAMES), st.integers(0, 3)))
@@ -46,15 +46,17 @@ def test_a_name_means_the_lowest_order_that_has_it_however_the_records_arrive(
     keys = [(account, name) for account in ACCOUNTS for name in NAMES]
     assert [names.find(*key) for key in keys] == [expected.get(key) for key in keys]
     columns = [pa.array([key[i] for key in keys], pa.utf8()) for i in (0, 1)]
-    assert names.find_all(*columns) == [expected.get(key) for key in keys]
+    assert keys_of(*columns) == [key_of(*key) for key in keys]
 
 
 def test_a_row_without_a_name_means_no_order() -> None:
     names = Names()
-    names.apply(batch("requests", [new(record_id("c1", 0))]))
+    ids = [record_id("c1", 0), record_id("c1", 1)]
+    names.apply(batch("requests", [new(ids[0]), new(ids[1], cl_ord_id=None)]))
+    assert names.find("alice", "A") == record_id("c1", 0)
     accounts = pa.array(["alice", "alice", None], pa.utf8())
-    cl_ord_ids = pa.array(["A", None, "A"], pa.utf8())
-    assert names.find_all(accounts, cl_ord_ids) == [record_id("c1", 0), None, None]
+    assert keys_of(accounts, pa.array(["A", None, "A"])) == [key_of("alice", "A"), None, None]
+    assert keys_of(accounts, pa.nulls(3, pa.utf8())) == [None, None, None]
 
 
 def test_the_end_of_an_account_and_the_start_of_a_name_are_not_mixed_up() -> None:

@@ -14,9 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.build import BOOKS, CASH, NOON, PRICE, contents, filled, network, state, submit
+from tradesys.charter import OpeningBooks
 from tradesys.clock import ManualClock
 from tradesys.errors import InvalidValue, NotYetReplicated
-from tradesys.network import Network, OpeningBooks
+from tradesys.network import Network
+from tradesys.orders import Order
 from tradesys.systems.street import StreetSystem
 
 S1, S2 = "ALFA", "DLTA"
@@ -218,6 +220,97 @@ def test_what_is_replicated_twice_is_held_once() -> None:
     assert desk.summary() == held
 
 
+def test_what_waits_for_a_street_side_system_is_its_senders_to_lose() -> None:
+    desk = two_by_two()
+    desk.partition("s1")
+    waiting = [submit(desk[name]) for name in ("c1", "c2")]
+    desk.run()
+    desk.lose_disk("s1")
+    assert desk.undelivered() == 2
+    desk.lose_disk("c1")
+    desk.heal()
+    desk.run()
+    assert [state(desk["c1"], order)[0] for order in waiting] == ["new", "new"]
+    assert desk.audit().verdict
+
+
+def test_an_order_that_only_a_peer_gives_back_later_is_sent_then() -> None:
+    desk = two_by_two()
+    desk.partition("c1", "s1", "s2", "firm")
+    order = submit(desk["c1"])
+    desk.run()
+    desk.partition("c1")
+    desk.lose_disk("c1")
+    assert desk.audit().verdict is None, "c2 will give back what c1 has lost"
+    desk.heal()
+    desk.run()
+    assert state(desk["c1"], order) == ("new", 100, 0, 100)
+    assert desk.audit().verdict
+
+
+# A change overtakes its order.
+
+
+def overtaken(desk: Network) -> Order:
+    """An order whose cancelation has reached its street-side system before it did."""
+    desk.partition("c1", "s1")
+    order = submit(desk["c1"])
+    desk.run()
+    desk["c2"].cancel(order)
+    desk.run()
+    assert desk.undelivered() == 1
+    assert desk.venue.reports.count == 0
+    assert desk.audit().verdict is None, "the order may still come"
+    return order
+
+
+def test_a_cancel_that_overtakes_its_order_waits_for_it() -> None:
+    desk = two_by_two()
+    order = overtaken(desk)
+    desk.heal()
+    desk.run()
+    assert desk.venue.reports.table()["exec_type"].to_pylist() == ["new", "canceled"]
+    assert [state(c, order) for c in desk.customers] == [("canceled", 100, 0, 0)] * 2
+    assert desk.audit().verdict
+
+
+def test_a_cancel_that_waits_for_its_order_is_not_lost_with_the_system_it_waits_at() -> None:
+    desk = two_by_two()
+    order = overtaken(desk)
+    desk.lose_disk("s1")
+    desk.heal()
+    desk.run()
+    assert state(desk["c2"], order) == ("canceled", 100, 0, 0)
+    assert desk.audit().verdict
+
+
+def test_a_cancel_and_its_order_that_come_together_are_worked_in_their_order() -> None:
+    desk = two_by_two()
+    desk.partition("s1")
+    order = submit(desk["c2"])
+    desk.run()
+    desk["c1"].cancel(order)
+    desk.heal()
+    desk.run()
+    assert state(desk["c2"], order) == ("canceled", 100, 0, 0)
+
+
+def test_a_replace_waits_for_its_order_and_another_orders_change_does_not() -> None:
+    desk = two_by_two()
+    known = submit(desk["c2"], account="bob", side="sell", price=PRICE + 100)
+    desk.run()
+    desk.partition("c1", "s1")
+    order = submit(desk["c1"])
+    desk.run()
+    desk["c2"].replace(order, order_qty=60)
+    desk["c2"].cancel(known)
+    desk.run()
+    assert state(desk["c2"], known)[0] == "canceled"
+    desk.heal()
+    desk.run()
+    assert state(desk["c2"], order) == ("new", 60, 0, 60)
+
+
 # The same every time.
 
 
@@ -246,7 +339,7 @@ def test_two_runs_of_the_same_leave_the_same_bytes(tmp_path: Path) -> None:
             play(desk, clock)
             assert desk.audit().verdict
     one, other = contents(tmp_path / "one"), contents(tmp_path / "other")
-    assert len(one) == 2 * 5 + 2 * 4 + 5 + 1
+    assert len(one) == 2 * 5 + 2 * 4 + 5 + 1 + 1
     assert one == other
 
 

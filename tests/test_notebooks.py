@@ -66,6 +66,12 @@ def test_scenario_refuses_a_wrong_parameter(
         run_scenario(tmp_path, **parameters)
 
 
+def test_tables_show_text_without_quotes() -> None:
+    shown = [path.read_text(encoding="utf-8") for path in NOTEBOOKS.glob("*.ipynb")]
+    assert shown
+    assert not any("<td>&quot;" in text for text in shown)
+
+
 def test_solutions_of_the_tour_solve_its_exercises() -> None:
     notebook = nbformat.read(NOTEBOOKS / "1_tour.ipynb", as_version=4)  # type: ignore[no-untyped-call]
     solutions = 0

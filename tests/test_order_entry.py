@@ -17,8 +17,10 @@ import pytest
 
 from tests.build import (
     CASH,
+    NOON,
     PRICE,
     SHARES,
+    TERMS,
     contents,
     filled,
     network,
@@ -26,9 +28,11 @@ from tests.build import (
     state,
     submit,
 )
+from tradesys.clock import to_ns
 from tradesys.errors import InvalidValue, NotYetReplicated
 from tradesys.network import Network
-from tradesys.systems import entry
+from tradesys.orders import Order
+from tradesys.systems import rules
 
 
 @pytest.fixture
@@ -54,20 +58,33 @@ WRONG: list[tuple[dict[str, Any], str, object, str]] = [
     ({"side": "hold"}, "side", "hold", "one of buy, sell"),
     ({"side": None}, "side", None, "one of buy, sell"),
     ({"ord_type": "stop"}, "ord_type", "stop", "one of market, limit"),
-    ({"time_in_force": "ever"}, "time_in_force", "ever", "one of day, gtc, ioc, fok"),
+    ({"time_in_force": "ever"}, "time_in_force", "ever", "one of day, gtc, ioc, fok, gtd"),
     ({"account": "mallory"}, "account", "mallory", "an account the firm has described"),
     ({"account": None}, "account", None, "an account the firm has described"),
     ({"symbol": "ZULU"}, "symbol", "ZULU", "a symbol the firm has described"),
     ({"order_qty": 0}, "order_qty", 0, POSITIVE),
     ({"order_qty": -10}, "order_qty", -10, POSITIVE),
     ({"order_qty": 15}, "order_qty", 15, "a multiple of the lot size, 10"),
-    ({"price": None, "ord_type": "limit"}, "price", 0, LIMIT),
+    ({"price": None, "ord_type": "limit"}, "price", None, LIMIT),
     ({"price": 0}, "price", 0, LIMIT),
     ({"price": -100}, "price", -100, LIMIT),
     ({"ord_type": "market"}, "price", PRICE, "no price for a market order"),
-    ({"price": PRICE + 1}, "price", PRICE + 1, "a multiple of the tick size, 100"),
-    ({"price": "20.0001"}, "price", PRICE + 1, "a multiple of the tick size, 100"),
-    # what Python itself tells apart
+    ({"price": PRICE + 1}, "price", PRICE + 1, "a multiple of the tick size, 0.01"),
+    ({"price": "20.0001"}, "price", "20.0001", "a multiple of the tick size, 0.01"),
+    ({"time_in_force": "gtd"}, "expire_time", None, "a time, for an order that is good till date"),
+    ({"expire_time": NOON}, "expire_time", NOON, "none, for an order that is not good till date"),
+    # what no record can hold
+    ({"account": ["alice"]}, "account", ["alice"], "an account the firm has described"),
+    ({"symbol": {}}, "symbol", {}, "a symbol the firm has described"),
+    ({"side": 1}, "side", 1, "one of buy, sell"),
+    ({"ord_type": 2}, "ord_type", 2, "one of market, limit"),
+    ({"time_in_force": 0.5}, "time_in_force", 0.5, "one of day"),
+    ({"expire_time": "soon", "time_in_force": "gtd"}, "expire_time", "soon", "a time: text like"),
+    ({"expire_time": [1], "time_in_force": "gtd"}, "expire_time", [1], "a datetime with a zone"),
+    ({"order_qty": True}, "order_qty", True, "a whole number of shares"),
+    ({"price": True}, "price", True, "a number of 1/10,000"),
+    ({"price": [20]}, "price", [20], "a number of 1/10,000"),
+    ({"cl_ord_id": 17}, "cl_ord_id", 17, "text"),
     ({"price": 20.5}, "price", 20.5, "a number of 1/10,000"),
     ({"price": "twenty"}, "price", "twenty", "a number of 1/10,000"),
     ({"order_qty": "100"}, "order_qty", "100", "a whole number of shares"),
@@ -89,9 +106,10 @@ def test_an_order_that_breaks_a_rule_is_an_error_and_leaves_no_trace(
 
 
 def test_each_rule_is_broken_by_one_of_these_orders() -> None:
-    expected = {entry.explain(rule, {"lot_size": 10, "tick_size": 100}) for rule in entry.VALID}
-    assert all(any(case[3] in text for case in WRONG) for text in expected)
-    assert {rule.field for rule in entry.VALID} <= {case[1] for case in WRONG}
+    instrument = np.array([100, 10, 1, 0])
+    about_a_change = (rules.REPEATED, rules.NO_KIND, rules.NO_ORDER, rules.NOT_OPEN)
+    for verdict in rules.ERRORS.keys() - about_a_change:
+        assert any(case[3] in rules.expected(verdict, instrument) for case in WRONG), verdict
 
 
 @pytest.mark.parametrize("terms", [{"order_qty": 10**19}, {"price": 10**19}, {"order_qty": 10**18}])
@@ -99,7 +117,7 @@ def test_a_number_too_large_for_a_record_is_an_error_or_refused(
     desk: Network, terms: dict[str, Any]
 ) -> None:
     with suppress(InvalidValue):
-        assert submit(desk["c1"], **terms).reject_reason == entry.NO_CASH
+        assert submit(desk["c1"], **terms).reject_reason == rules.REASONS[rules.NO_CASH]
     assert desk.run() >= 0
     assert desk.audit().verdict
 
@@ -387,3 +405,46 @@ def test_a_market_buy_that_no_price_can_value_is_refused_one_by_one_and_in_a_tab
     verdicts = desk["c1"].submit_many(pl.DataFrame(rows))
     assert order.reject_reason == "no last price to value a market order at"
     assert verdicts["reject_reason"].to_list() == [order.reject_reason, None]
+
+
+def test_a_change_given_twice_is_answered_with_the_first_even_when_its_order_is_closed(
+    desk: Network,
+) -> None:
+    order = submit(desk["c1"])
+    desk.run()
+    replaced = desk["c1"].replace(order, order_qty=50, cl_ord_id="R")
+    desk.run()
+    assert desk["c2"].replace(order, order_qty=50, cl_ord_id="R") == Order(
+        order.order_id, replaced.record_id, "R", repeated=True
+    )
+    canceled = desk["c2"].cancel(order, cl_ord_id="X")
+    desk.run()
+    again = desk["c1"].cancel(order, cl_ord_id="X")
+    assert (again.record_id, again.repeated) == (canceled.record_id, True)
+    with pytest.raises(InvalidValue, match="not used before"):
+        desk["c1"].replace(order, order_qty=60, cl_ord_id="R")
+    assert len(desk["c1"].tables["requests"]) == 3
+
+
+def test_a_market_buy_uses_cash_until_it_is_answered(desk: Network) -> None:
+    filled(desk)  # 100 for 2,000.00: a market order is valued at 20.00
+    each = {"ord_type": "market", "price": None, "order_qty": 300}
+    assert submit(desk["c1"], **each).reject_reason is None
+    assert submit(desk["c1"], **each).reject_reason == rules.REASONS[rules.NO_CASH]
+    (verdict,) = desk["c1"].submit_many(pl.DataFrame([TERMS | each])).to_dicts()
+    assert verdict["reject_reason"] == rules.REASONS[rules.NO_CASH]
+    desk.run()  # nobody sells: it expires, and uses nothing any more
+    assert submit(desk["c1"], **each).reject_reason is None
+
+
+def test_an_order_good_till_date_says_until_when_in_every_record_of_it(desk: Network) -> None:
+    until = "2024-06-30T20:00:00Z"
+    order = submit(desk["c1"], time_in_force="gtd", expire_time=until)
+    desk.run()
+    desk["c2"].replace(order, order_qty=50)
+    table = pl.DataFrame({"request_type": ["cancel"], "order_id": [order.order_id]})
+    assert desk["c2"].submit_many(table)["accepted"].to_list() == [True]
+    desk.run()
+    for dataset, rows in (("requests", 3), ("executions", 3)):
+        times = desk["c2"].tables[dataset].frame["expire_time"].dt.timestamp("ns")
+        assert times.to_list() == [to_ns(until)] * rows

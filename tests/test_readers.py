@@ -23,6 +23,7 @@ KINDS = {
     "the venue's reports": "venue/reports.arrows",
     "the venue's sealed reports": "venue/reports.000001.arrows",
     "an incarnation": "s1/incarnation.arrows",
+    "the network": "network.arrows",
 }
 
 
@@ -64,6 +65,7 @@ def test_any_file_opens_while_it_is_written_and_after_it_was_closed(
         assert set(KINDS.values()) <= set(written)
         held = sum(len(table) for system in desk for table in system.tables.values())
         of_arrivals = sum(n for name, n in written.items() if "arrivals" in name)
-        other = written["s1/incarnation.arrows"] + desk.venue.reports.count + of_arrivals
+        of_systems = written["s1/incarnation.arrows"] + written["network.arrows"]
+        other = of_systems + desk.venue.reports.count + of_arrivals
         assert sum(written.values()) == held + other
     assert sum(rows().values()) >= held

@@ -7,6 +7,7 @@ opens the copy.
 
 import contextlib
 import errno
+import itertools
 import os
 import shutil
 import subprocess
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.build import BOOKS, NOON, contents, filled, network, record_id, state, submit
+from tests.build import BOOKS, NOON, contents, filled, network, record_id, state, stopped, submit
 from tradesys.clock import ManualClock
 from tradesys.errors import DamagedError, InvalidValue, StorageError
 from tradesys.network import Network
@@ -164,6 +165,41 @@ def test_two_crashes_leave_the_same_as_none(tmp_path: Path) -> None:
     assert play(tmp_path / "once", crashes=0) == play(tmp_path / "often", crashes=2)
 
 
+def trade(desk: Network) -> None:
+    """Orders of every end, while a link is cut and mended."""
+    resting = submit(desk["c1"], order_qty=50, cl_ord_id="resting")
+    desk.partition("c1", "c2")
+    filled(desk, order_qty=30)
+    desk["c1"].replace(resting, order_qty=40)
+    submit(desk["c2"], account="bob", side="sell", order_qty=20)
+    desk.run()
+    desk.heal()
+    desk.run()
+    if desk["c2"].status(resting).leaves_qty:
+        desk["c2"].cancel(resting)
+    desk.run()
+
+
+def test_a_crash_at_a_write_leaves_an_audit_that_is_not_false_and_a_run_makes_it_true(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for after in itertools.count(step=3):
+        folder = tmp_path / str(after)
+        desk = network(2, 2, data=folder)
+        if not stopped(partial(trade, desk), after, monkeypatch):
+            break
+        with reopened(crashed(desk)) as again:
+            before = again.audit()
+            assert before.verdict is not False, f"after {after} writes:\n{before}"
+            again.run()
+            assert again.audit().verdict is True, f"after {after} writes:\n{again.audit()}"
+            filled(again)
+            assert again.audit().verdict is True
+        shutil.rmtree(folder.with_name("crashed"))
+        desk.close()
+    assert after > 20
+
+
 # One folder, one network.
 
 
@@ -188,7 +224,8 @@ def test_a_folder_is_opened_with_the_counts_it_was_made_with(desk: Network) -> N
         with pytest.raises(InvalidValue) as raised:
             network(*counts, data=folder)
         assert raised.value.field == "data"
-        assert "(2, 2)" in raised.value.expected
+        assert f"{counts[0]} customer-facing and {counts[1]} street-side" in raised.value.expected
+        assert "it holds 2 customer-facing and 2 street-side" in raised.value.expected
     assert contents(folder) == before
     network(2, 2, data=folder).close()
 

@@ -26,7 +26,6 @@ from hypothesis import strategies as st
 from tests.build import CASH, PRICE, TERMS, Row, filled, network, state, submit
 from tradesys.errors import InvalidValue
 from tradesys.network import Network
-from tradesys.records import format_id
 from tradesys.systems.customer import CustomerSystem
 
 TEXT = ("request_type", "account", "symbol", "side", "ord_type", "time_in_force")
@@ -95,7 +94,7 @@ def _take(system: CustomerSystem, row: Row) -> Any:
         raise InvalidValue("orig_cl_ord_id", orig, "the name of an order")
     if kind == "cancel":
         return system.cancel(known, account=account, cl_ord_id=name)
-    qty, price = row.get("order_qty") or 0, row.get("price") or 0
+    qty, price = row.get("order_qty"), row.get("price")
     return system.replace(known, order_qty=qty, price=price, account=account, cl_ord_id=name)
 
 
@@ -289,12 +288,12 @@ def test_rows_mean_to_each_other_what_requests_one_by_one_mean(case: str, *, spl
     assert_taken_alike([rows[:1], rows[1:]] if split else [rows], [True] * (2 if split else 1))
 
 
-def test_a_name_is_its_first_rows_be_that_row_in_error() -> None:
+def test_a_row_in_error_takes_no_name() -> None:
     desk = network()
     rows = [order(cl_ord_id="A", order_qty=-1), order(cl_ord_id="A"), change("cancel", "A")]
-    errors = desk["c1"].submit_many(table(*rows))["error"].to_list()
-    assert ["order_qty" in errors[0], "repeated" in errors[1], "orig" in errors[2]] == [True] * 3
-    assert desk["c1"].submit_many(table(order(cl_ord_id="A")))["accepted"].to_list() == [True]
+    verdicts = desk["c1"].submit_many(table(*rows))
+    assert verdicts["accepted"].to_list() == [False, True, True]
+    assert "order_qty=-1" in verdicts["error"][0]
 
 
 def test_a_replace_counts_what_is_filled_already() -> None:
@@ -343,11 +342,11 @@ def test_the_time_that_a_table_gives_is_recorded_and_now_where_it_gives_none() -
     assert recorded == [12_345, desk.clock()]
 
 
-def test_a_name_that_is_not_given_is_the_records_own_id() -> None:
+def test_a_name_that_is_not_given_is_null() -> None:
     desk = network()
     desk["c1"].submit_many(table(order(), order(cl_ord_id="A"), order(order_qty=-1), order()))
     requests = desk["c1"].tables["requests"].frame
-    assert requests["cl_ord_id"].to_list() == ["c1-0", "A", format_id(requests["record_id"][2])]
+    assert requests["cl_ord_id"].to_list() == [None, "A", None]
 
 
 def test_a_whole_table_is_one_commit_and_one_message_to_the_street(
@@ -371,5 +370,42 @@ def test_a_repeat_names_the_order_that_stands() -> None:
     first = submit(desk["c1"], cl_ord_id="A")
     (verdict,) = desk["c1"].submit_many(table(order(cl_ord_id="A"))).to_dicts()
     assert (verdict["accepted"], verdict["order_id"]) == (False, first.order_id)
-    assert "repeated" in verdict["error"]
+    assert "not used before" in verdict["error"]
     assert state(desk["c1"], first) == ("pending_new", 100, 0, 100)
+
+
+def test_the_open_orders_of_a_frame_are_canceled_by_their_ids() -> None:
+    desk = network(2)
+    kept = submit(desk["c1"], account="bob", order_qty=10)
+    for _ in range(40):
+        submit(desk["c1"], order_qty=10)
+    desk.run()
+    ours = desk["c2"].orders("alice", open_only=True)
+    verdicts = desk["c2"].submit_many(ours.select("order_id", request_type=pl.lit("cancel")))
+    assert verdicts["accepted"].all()
+    assert verdicts["order_id"].to_list() == ours["order_id"].to_list()
+    desk.run()
+    assert desk["c1"].orders(open_only=True)["order_id"].to_list() == [kept.order_id]
+    requests = desk["c2"].tables["requests"].frame.filter(request_type="cancel")
+    assert requests.select("account", "symbol", "order_qty").unique().rows() == [
+        ("alice", "ALFA", 10)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({"order_id": 17}, "order_id the id, of an order of this account"),
+        ({"order_id": None}, "order_id the id, of an order of this account"),
+        ({"order_id": 0, "account": "bob"}, "of an order of this account"),
+    ],
+)
+def test_an_id_that_is_no_order_of_the_account_is_an_error(row: Row, expected: str) -> None:
+    desk = network()
+    order = submit(desk["c1"])
+    wanted: Row = {"request_type": "cancel", "account": None, **row}
+    if wanted["order_id"] == 0:
+        wanted["order_id"] = order.order_id
+    schema = {"request_type": pl.String, "account": pl.String, "order_id": pl.UInt64}
+    (verdict,) = desk["c1"].submit_many(pl.DataFrame([wanted], schema=schema)).to_dicts()
+    assert expected in verdict["error"]

@@ -1,6 +1,7 @@
 """A broker's order handling, split into systems that keep working while others are down."""
 
 from tradesys.audit import Audit, Check
+from tradesys.charter import OpeningBooks
 from tradesys.clock import ManualClock
 from tradesys.errors import (
     DamagedError,
@@ -14,7 +15,7 @@ from tradesys.errors import (
     SystemDown,
     TradesysError,
 )
-from tradesys.network import Network, OpeningBooks
+from tradesys.network import Network
 from tradesys.orders import Answer, Order
 from tradesys.readable import readable
 from tradesys.records import ExecType, OrdStatus, OrdType, RequestType, Side, TimeInForce

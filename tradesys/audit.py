@@ -1,18 +1,18 @@
 """Checks over all systems at once: what must hold when the network is quiet.
 
-A check is true, false, or *unknown* where records are still on their way. A false one says what it
-found.
+A check is true, false, or *unknown* where records still under way, or work that is not done yet,
+could make it true. One that is not true says what it found, by the records that show it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from tradesys import positions, status
-from tradesys.records import CURRENCY, format_id, origin
+from tradesys.records import CURRENCY, format_id, make_id, origin
 from tradesys.replication import Link
 from tradesys.topology import WRITER, WRITES
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that must hold. ``verdict`` is None where records still under way could decide."""
+    """One thing that must hold. ``verdict`` is None where what is still to come could mend it."""
 
     name: str
     verdict: bool | None
@@ -68,19 +68,32 @@ class Audit:
         return "\n".join([*lines, f"{word[self.verdict]:>8}  the audit"])
 
 
-Finding = tuple[int, list[str], bool]
-"""How many things were looked at, what was wrong, and whether more records could mend it."""
+class Finding(NamedTuple):
+    """How many things a check looked at, and what it found.
+
+    ``wrong`` is so whatever comes; ``waiting`` is what records under way, or work that is not done
+    yet, may still mend.
+    """
+
+    evaluated: int
+    wrong: list[str]
+    waiting: list[str]
 
 
-def audit(network: "Network") -> Audit:
-    """Run every check."""
-    # A replica that is ahead of its origin waits for nothing: that origin has lost records.
-    quiet = not network.undelivered() and not (network.behind()["behind"] > 0).any()
-    checks = []
+def audit(network: "Network", progress: Callable[[int], None] | None = None) -> Audit:
+    """Run every check.
+
+    :param progress: called with how many of :data:`CHECKS` are done.
+    """
+    at_rest = network.is_at_rest()
+    checks: list[Check] = []
     for name, check in CHECKS.items():
-        evaluated, found, mendable = check(network)
-        verdict = not found if (quiet or not mendable) else (None if found else True)
-        checks.append(Check(name, verdict, evaluated, tuple(found)))
+        if progress:
+            progress(len(checks))
+        evaluated, wrong, waiting = check(network)
+        found = (*wrong, *waiting)
+        unsure = None if waiting and not at_rest else not found
+        checks.append(Check(name, False if wrong else unsure, evaluated, found))
     return Audit(tuple(checks))
 
 
@@ -92,24 +105,27 @@ def _placed(network: "Network") -> Finding:
         held = link.target.tables[dataset].count(code)
         evaluated += count
         if held != count:
-            holder = f"{link.target.name} holds {held:,} of {count:,}"
-            found.append(f"{holder} {dataset} of {origin(code)}")
-    return evaluated, found, True
+            lacking = link.target if held < count else link.source
+            records = _span(code, min(held, count), max(held, count))
+            found.append(f"{lacking.name} lacks {dataset} {records}")
+    return Finding(evaluated, [], found)
 
 
 def _same(network: "Network") -> Finding:
     """No replica holds a record that differs from its origin's, or that its origin never wrote."""
-    found, evaluated = [], 0
-    for link, dataset, code in _copies(network):
-        other = link.target.tables[dataset].logs.get(code)
-        if other is None:
-            continue
-        own = link.source.tables[dataset].logs.get(code)
-        evaluated += other.count
-        mine = own.table().slice(0, other.count) if own else None
-        if mine is None or not mine.equals(other.table()):
-            found.append(f"{link.target.name}'s {dataset} of {origin(code)} differ")
-    return evaluated, found, False
+    wrong, waiting, evaluated = [], [], 0
+    for (source, target, _), dataset, code in _copies(network):
+        own, other = source.tables[dataset], target.tables[dataset]
+        evaluated += other.count(code)
+        shared = min(own.count(code), other.count(code))
+        if shared and not own.logs[code].table()[:shared].equals(other.logs[code].table()[:shared]):
+            mine, theirs = (pl.DataFrame(t.read(code, 0, shared)) for t in (own, other))
+            record, how = _first_difference(theirs, mine)
+            wrong.append(f"{target.name} holds {record} otherwise than {source.name}: {how}")
+        if other.count(code) > shared:
+            records = _span(code, shared, other.count(code))
+            waiting.append(f"{target.name} holds {dataset} {records}, {source.name} does not")
+    return Finding(evaluated, wrong, waiting)
 
 
 def _copies(network: "Network") -> Iterator[tuple[Link, str, int]]:
@@ -131,20 +147,21 @@ def _gapless(network: "Network") -> Finding:
                 expected = (code << 48) + np.arange(len(ids), dtype=np.uint64)
                 evaluated += len(ids)
                 if not np.array_equal(ids, expected):
-                    found.append(f"{system.name}'s {dataset} of {origin(code)}: a gap or a repeat")
-    return evaluated, found, False
+                    at = int(np.flatnonzero(ids != expected)[0])
+                    there, due = format_id(int(ids[at])), format_id(int(expected[at]))
+                    found.append(f"{system.name}'s {dataset}: {there} stands where {due} should")
+    return Finding(evaluated, found, [])
 
 
 def _authority(network: "Network") -> Finding:
     """Nothing was written by a kind of system that may not write it."""
     held = [
-        (system.name, dataset, origin(code))
+        (f"{system.name} holds {dataset} {_span(code, 0, log.count)}", dataset, origin(code))
         for system in network
         for dataset, table in system.tables.items()
-        for code in table.logs
+        for code, log in table.logs.items()
     ]
-    found = [f"{s} holds {d} of {o}" for s, d, o in held if o.kind is not WRITER[d]]
-    return len(held), found, False
+    return Finding(len(held), [text for text, d, o in held if o.kind is not WRITER[d]], [])
 
 
 def _definition(network: "Network") -> Finding:
@@ -155,24 +172,12 @@ def _definition(network: "Network") -> Finding:
         requests, executions = system.tables["requests"].frame, system.tables["executions"].frame
         answered, defined = system.statuses(), status.statuses(requests, executions)
         evaluated += len(defined)
-        found += _differences(system.name, "statuses", answered, defined)
+        found += _differences(system, "defined", answered, defined)
         holdings = positions.positions(system.tables["postings"].frame, executions)
         answered = system.positions().drop("reserved")
         evaluated += len(holdings)
-        found += _differences(system.name, "positions", answered, holdings)
-    return evaluated, found, False
-
-
-def _differences(
-    name: str, what: str, answered: pl.DataFrame, defined: pl.DataFrame
-) -> Iterator[str]:
-    answered = answered.cast(defined.schema)
-    if not answered.equals(defined):
-        here, there = (
-            one.join(two, on=one.columns, how="anti", nulls_equal=True).head(1).to_dicts()
-            for one, two in ((answered, defined), (defined, answered))
-        )
-        yield f"{name}'s {what}: answers {here}, defined {there}"
+        found += _differences(system, "defined", answered, holdings)
+    return Finding(evaluated, found, [])
 
 
 def _agreement(network: "Network") -> Finding:
@@ -187,22 +192,33 @@ def _agreement(network: "Network") -> Finding:
     answers = first.statuses(), first.positions()
     for other in others:
         for mine, theirs in zip(answers, (other.statuses(), other.positions()), strict=True):
-            found += _differences(other.name, f"answers and {first.name}'s", theirs, mine)
-    return len(others) * len(answers[0]), found, False
+            found += _differences(other, first.name, theirs, mine)
+    return Finding(len(others) * len(answers[0]), found, [])
 
 
 def _conservation(network: "Network") -> Finding:
     """Cash and shares conserve: postings sum to zero per asset, and for each fill."""
     postings = network.firm.tables["postings"].frame
-    per_asset = postings.group_by("asset").agg(pl.col("amount").sum()).filter(pl.col("amount") != 0)
-    per_fill = (
-        postings.group_by("exec_id", "asset")
-        .agg(pl.col("amount").sum())
-        .filter(pl.col("amount") != 0, pl.col("exec_id").is_not_null())
-    )
-    found = [f"{asset} sums to {amount:,}" for asset, amount in per_asset.iter_rows()]
-    found += [f"fill {format_id(i)} leaves {n:,} {asset}" for i, asset, n in per_fill.iter_rows()]
-    return len(postings), found, False
+    found: list[str] = []
+    for keys in (["exec_id", "asset"], ["asset"]):
+        sums = (
+            postings.group_by(keys).agg(total=pl.col("amount").sum()).filter(pl.col("total") != 0)
+        )
+        # Records whose opposite there is are left out: what is left shows the sum.
+        size, sign = pl.col("amount").abs(), pl.col("amount").sign()
+        legs = postings.join(sums, on=keys, how="semi", nulls_equal=True).with_columns(
+            place=pl.col("record_id").cum_count().over(*keys, size, sign),
+            against=pl.col("amount").ne(size).sum().over(*keys, size),
+            same=pl.len().over(*keys, size),
+        )
+        opposite = pl.when(sign < 0).then(pl.col("same") - pl.col("against")).otherwise("against")
+        alone = legs.filter(pl.col("amount") != 0, pl.col("place") > opposite)
+        for row in sums.to_dicts() if not found else ():
+            of_it = [pl.col(name).eq_missing(row[name]) for name in keys]
+            fill = f" of fill {format_id(row['exec_id'])}" if row.get("exec_id") else ""
+            records = _ids(alone.filter(of_it)["record_id"])
+            found.append(f"{row['asset']}{fill} sums to {row['total']:,}: {records}")
+    return Finding(len(postings), found, [])
 
 
 def _cleared(network: "Network") -> Finding:
@@ -215,28 +231,48 @@ def _cleared(network: "Network") -> Finding:
             fills.select("exec_id", "account", asset=pl.lit(CURRENCY), amount="cash"),
         ]
     )
-    booked = postings.filter(pl.col("account") != positions.CLEARING).select(expected.columns)
-    found = []
-    for text, one, two in (("not cleared", expected, booked), ("cleared amiss", booked, expected)):
-        wrong = one.join(two, on=one.columns, how="anti")
-        found += [f"{text}: {format_id(r['exec_id'])} {r['account']}" for r in wrong.to_dicts()]
-    if len(booked) > len(expected):
-        found.append(f"{len(booked) - len(expected)} legs more than fills call for")
-    return len(fills), found, True
+    legs = expected.columns
+    booked = postings.filter(pl.col("account") != positions.CLEARING).select(*legs, "record_id")
+    amiss = booked.join(expected, on=legs, how="anti")
+    known = amiss["exec_id"].is_in(fills["exec_id"].to_list())
+    again = booked.filter(pl.struct(legs).is_duplicated())
+    wrong = [
+        f"{format_id(leg['record_id'])} clears {format_id(leg['exec_id'])} amiss: "
+        f"{leg['account']} {leg['amount']:,} {leg['asset']}"
+        for leg in amiss.filter(known).to_dicts()
+    ]
+    wrong += [
+        f"{format_id(fill)} is cleared more than once: {_ids(records)}"
+        for fill, records in again.group_by(legs, maintain_order=True)
+        .agg("record_id")
+        .unique("exec_id", keep="first", maintain_order=True)["exec_id", "record_id"]
+        .iter_rows()
+    ]
+    unknown = amiss.filter(~known)["exec_id"].unique(maintain_order=True)
+    waiting = [f"the firm does not hold fill {format_id(i)}, which it cleared" for i in unknown]
+    missing = fills.join(postings, on="exec_id", how="anti")
+    waiting += [
+        f"{format_id(i)} is not cleared: {format_id(record)}"
+        for i, record in missing["exec_id", "record_id"].iter_rows()
+    ]
+    return Finding(len(fills), wrong, waiting)
 
 
 def _venue(network: "Network") -> Finding:
     """Street-side executions agree with the venue's own record, event by event."""
     names = ("exec_id", "exec_type", "order_id", "request_id", "last_qty", "last_px", "order_qty")
-    reports = pl.DataFrame(network.venue.reports.table()).rename({"record_id": "exec_id"})
+    reported = pl.DataFrame(network.venue.reports.table()).rename({"record_id": "exec_id"})
+    reported = reported.select(names)
     frames = [s.tables["executions"].frame for s in network.streets]
-    recorded = pl.concat(frames).unique("record_id").select(names)
-    reported = reports.select(names)
-    missing = reported.join(recorded, on=names, how="anti")
-    invented = recorded.join(reported, on=names, how="anti")
-    found = [f"not recorded: {format_id(i)}" for i in missing["exec_id"].head(3)]
-    found += [f"not the venue's: {format_id(i)}" for i in invented["exec_id"].head(3)]
-    return len(reported), found, False
+    recorded = pl.concat(frames).unique("record_id").select("record_id", *names)
+    # Of the same event both sides say the same, or one of the two is wrong.
+    wrong = [
+        f"{format_id(row['record_id'])} is not what the market reported as {format_id(i)}"
+        for row in recorded.join(reported, on=names, how="anti", nulls_equal=True).to_dicts()
+        for i in [row["exec_id"]]
+    ]
+    missing = reported.join(recorded, on="exec_id", how="anti")["exec_id"]
+    return Finding(len(reported), wrong, [f"{format_id(i)} is not recorded" for i in missing])
 
 
 def _answered(network: "Network") -> Finding:
@@ -248,33 +284,96 @@ def _answered(network: "Network") -> Finding:
         )
         for batch in system.unanswered():
             found += [f"{format_id(i)} has no answer" for i in batch["record_id"].to_pylist()]
-    return evaluated, found, True
+    return Finding(evaluated, [], found)
 
 
 def _referred(network: "Network") -> Finding:
     """Every request that an execution answers is held: what is not was lost with its system."""
-    held: set[int] = set()
-    for system in network.customers:
-        held.update(system.tables["requests"].frame["record_id"])
-    names = ("request_id", "order_id")
-    executions = [s.tables["executions"].frame.select(names) for s in network.streets]
-    answered = pl.concat(executions).unique()
-    asked = {*answered["request_id"], *answered["order_id"]}
-    return len(asked), [f"{format_id(i)} is held by nobody" for i in sorted(asked - held)], True
+    held = pl.concat([s.tables["requests"].frame.select("record_id") for s in network.customers])
+    executions = pl.concat([s.tables["executions"].frame for s in network.streets])
+    asked = pl.concat(
+        [executions.select("record_id", request=name) for name in ("request_id", "order_id")]
+    ).unique("request", keep="first", maintain_order=True)
+    lost = asked.join(held, left_on="request", right_on="record_id", how="anti").sort("request")
+    found = [
+        f"{format_id(request)} is held by nobody, and {format_id(record)} answers it"
+        for record, request in lost.iter_rows()
+    ]
+    return Finding(len(asked), [], found)
 
 
 def _over_fills(network: "Network") -> Finding:
-    """No order filled beyond its quantity."""
+    """No order filled beyond its quantity; the replace that allows it may be on its way."""
     found, evaluated = [], 0
     for system in network.customers:
         frame = system.statuses()
         evaluated += len(frame)
         over = frame.filter(pl.col("cum_qty") > pl.col("order_qty"))
-        found += [
-            f"{format_id(order_id)} at {system.name}: {cum_qty:,} of {order_qty:,}"
-            for order_id, cum_qty, order_qty in over["order_id", "cum_qty", "order_qty"].iter_rows()
-        ]
-    return evaluated, found, False
+        fills = positions.trades(system.tables["executions"].frame) if len(over) else over
+        for order_id, cum_qty, order_qty in over["order_id", "cum_qty", "order_qty"].iter_rows():
+            records = _ids(fills.filter(pl.col("order_id") == order_id)["record_id"])
+            order = f"{format_id(order_id)} at {system.name}"
+            found.append(f"{order}: {cum_qty:,} of {order_qty:,} by {records}")
+    return Finding(evaluated, [], found)
+
+
+# ---- the smallest set of records that shows it
+
+_IDS_MAX = 8
+
+
+def _span(code: int, start: int, stop: int) -> str:
+    """The ids of a run of records."""
+    first, last = format_id(make_id(code, start)), format_id(make_id(code, stop - 1))
+    return first if stop - start == 1 else f"{first} to {last}"
+
+
+def _ids(records: Sequence[int] | pl.Series) -> str:
+    """The ids of some records; the first few of many."""
+    texts = [format_id(record) for record in records[:_IDS_MAX]]
+    more = len(records) - len(texts)
+    return ", ".join(texts) + (f" and {more:,} more" if more else "")
+
+
+def _first_difference(one: pl.DataFrame, other: pl.DataFrame) -> tuple[str, str]:
+    """The first record in which two frames of the same records differ, and how."""
+    differs = pl.any_horizontal(pl.col(name).ne_missing(other[name]) for name in one.columns).alias(
+        "differs"
+    )
+    at = int(one.select(differs)["differs"].arg_true()[0])
+    record = format_id(other["record_id"][at])
+    return record, _how(one.row(at, named=True), other.row(at, named=True))
+
+
+def _how(one: dict[str, object], other: dict[str, object]) -> str:
+    """In which columns two rows differ."""
+    return ", ".join(f"{n} {v!r}, not {other[n]!r}" for n, v in one.items() if v != other[n])
+
+
+def _differences(
+    system: "CustomerSystem", than: str, answered: pl.DataFrame, due: pl.DataFrame
+) -> Iterator[str]:
+    """The first order, or balance, that is answered otherwise than is due, by which records."""
+    answered = answered.cast(due.schema)
+    if answered.equals(due):
+        return
+    both = [
+        one.join(two, on=one.columns, how="anti", nulls_equal=True)
+        for one, two in ((answered, due), (due, answered))
+    ]
+    keys = ["order_id"] if "order_id" in due.columns else ["account", "asset"]
+    key = pl.concat(frame.select(keys) for frame in both).row(0, named=True)
+    about = [pl.col(name) == value for name, value in key.items()]
+    here, there = ((f.filter(about).to_dicts() or [{}])[0] for f in both)
+    absent = dict.fromkeys(due.columns)
+    how = _how(absent | here, absent | there)
+    if "order_id" in key:
+        name, datasets = format_id(key["order_id"]), ["requests", "executions"]
+    else:
+        name, datasets = f"{key['asset']} of {key['account']}", ["postings"]
+    frames = [system.tables[dataset].frame.filter(about)["record_id"] for dataset in datasets]
+    records = _ids(pl.concat(frames))
+    yield f"{system.name} answers for {name} otherwise than {than}: {how}; by {records}"
 
 
 CHECKS: dict[str, Callable[["Network"], Finding]] = {

@@ -13,11 +13,11 @@ import typer
 from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from tradesys import tapes
-from tradesys.audit import Audit
+from tradesys.audit import CHECKS, Audit
 from tradesys.errors import InvalidValue, TradesysError
 from tradesys.export import export, longest
 from tradesys.network import Network
@@ -75,10 +75,11 @@ def replay_command(
         raise InvalidValue("batch", batch, "a number of events above 0")
     if json_out not in (None, "-") and not Path(str(json_out)).parent.is_dir():
         raise InvalidValue("json", json_out, "a file in a folder that exists")
-    day = tapes.read(tape, format=format, date=date)
+    with _progress(f"reading {tape}"):
+        day = tapes.read(tape, format=format, date=date)
     with (
         open_network(day, customers=customers, streets=streets, data=data) as network,
-        _progress("replaying", day.events, quiet=json_out is not None) as advance,
+        _progress("replaying", day.events) as advance,
     ):
         result = replay(day, network, batch=batch, partitions=partitions, progress=advance)
     _print_json(json_out, result.as_dict())
@@ -100,9 +101,10 @@ def demo(
         _tell(desk)
     with tempfile.TemporaryDirectory() as spare:
         folder = SAMPLE if SAMPLE.is_dir() else Path(spare)
-        if folder != SAMPLE:
-            sample_day.generate(folder)
-        day = tapes.read(folder)
+        with _progress("reading the day"):
+            if folder != SAMPLE:
+                sample_day.generate(folder)
+            day = tapes.read(folder)
     out.print(
         f"\n[bold]A day[/bold] of {day.events:,} generated events in {', '.join(day.symbols)}; "
         "c1 is cut off from everybody for the middle third."
@@ -110,7 +112,7 @@ def demo(
     cut = [parse_partition("c1:0.33-0.66")]
     with (
         open_network(day, data=data / "sample-day") as network,
-        _progress("replaying", day.events, quiet=False) as advance,
+        _progress("replaying", day.events) as advance,
     ):
         result = replay(day, network, batch=500, partitions=cut, progress=advance)
     _print_replayed(result, data / "sample-day")
@@ -136,8 +138,7 @@ def status(
 
     Example: tradesys status data/run1 c1-17 --at c2 --as-of 2024-06-03T14:00:00Z
     """
-    with Network.open(data) as network:
-        _tell_recovered(network)
+    with _opened(data) as network, _progress("asking"):
         names = [customer.name for customer in network.customers]
         if at is not None and at not in names:
             raise InvalidValue("at", at, f"one of {', '.join(names)}")
@@ -158,16 +159,31 @@ def status(
 def audit(data: DataFolder, json_out: JsonOut = None) -> None:
     """Check a run's files: everything that must hold over all systems. Exit 0 only if all does.
 
+    Nothing is sent, executed, replicated or cleared: what a crash has left under way is unknown,
+    and `tradesys run` finishes it.
+
     Example: tradesys audit data/run1
     """
-    with Network.open(data) as network:
-        _tell_recovered(network)
-        result = network.audit()
-    checks = {c.name: {"verdict": c.verdict, "found": c.found} for c in result.checks}
-    _print_json(json_out, {"verdict": result.verdict, "checks": checks})
+    with _opened(data) as network:
+        result = _audited(network)
+    _tell_audit(result, json_out)
+
+
+@app.command()
+def run(data: DataFolder, json_out: JsonOut = None) -> None:
+    """Bring a run to rest, and audit it: what a crash has left undone is sent, executed, cleared.
+
+    Exit status 0 only if the audit is true.
+
+    Example: tradesys run data/run1
+    """
+    with _opened(data) as network:
+        with _progress("running until all is quiet"):
+            moved = network.run()
+        result = _audited(network)
     if json_out != "-":
-        _print_audit(result)
-    raise typer.Exit(_exit_code(result))
+        out.print(f"{moved:,} records moved until all was quiet")
+    _tell_audit(result, json_out, moved=moved)
 
 
 @app.command()
@@ -187,7 +203,8 @@ def verify(
     for folder in (data, *([against] if against else [])):
         if not folder.is_dir():
             raise InvalidValue("data", str(folder), "a folder that a run has written")
-    result = verify_run(data, against)
+    with _progress(f"reading {data}"):
+        result = verify_run(data, against)
     findings = [finding._asdict() for finding in result.findings]
     counts = {"files": result.files, "records": result.records}
     _print_json(json_out, {"verdict": not findings, **counts, "findings": findings})
@@ -216,7 +233,7 @@ def export_command(
         _tell_recovered(network)
         systems = [network[at]] if at is not None else list(network)
         total = sum(log.count for _, log in longest(systems))
-        with _progress("exporting", total, quiet=False) as advance:
+        with _progress("exporting", total) as advance:
             result = export(systems, parquet, progress=advance)
     listed = ", ".join(f"{n:,} {dataset}" for dataset, n in result.records.items())
     out.print(f"{result.files:,} files in {parquet}: {listed}", soft_wrap=True)
@@ -232,8 +249,8 @@ def sample(
 
     Example: tradesys sample data/sample
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    sample_day.generate(folder, seed=seed, events=events)
+    with _progress("generating"):
+        sample_day.generate(folder, seed=seed, events=events)
     out.print(f"{len(list(folder.glob('*_message_*')))} files in {folder}")
 
 
@@ -242,9 +259,13 @@ def main() -> None:
     try:
         app()
     except TradesysError as error:
-        said = f"[red]error:[/red] {escape(str(error))} [dim]({error.outcome})[/dim]"
-        console.print(said, highlight=False, soft_wrap=True)
-        sys.exit(2)
+        said = f"{escape(str(error))} [dim]({error.outcome})[/dim]"
+    except OSError as error:
+        said = escape(f"{error.filename or 'output'}: {error.strerror or error}")
+    else:
+        return
+    console.print(f"[red]error:[/red] {said}", highlight=False, soft_wrap=True)
+    sys.exit(2)
 
 
 def _tell(desk: Network) -> None:
@@ -271,9 +292,35 @@ def _tell(desk: Network) -> None:
     out.print(table)
 
 
+@contextmanager
+def _opened(data: Path) -> Iterator[Network]:
+    """The network of a folder; what opening it had to mend is said on stderr."""
+    with _progress(f"opening {data}"):
+        network = Network.open(data)
+    with network:
+        _tell_recovered(network)
+        yield network
+
+
+def _audited(network: Network) -> Audit:
+    with _progress("auditing", len(CHECKS)) as advance:
+        return network.audit(advance)
+
+
+def _tell_audit(result: Audit, json_out: str | None, **more: object) -> None:
+    """Print an audit, and end with the exit status that it calls for."""
+    checks = {c.name: {"verdict": c.verdict, "found": c.found} for c in result.checks}
+    _print_json(json_out, more | {"verdict": result.verdict, "checks": checks})
+    if json_out != "-":
+        _print_audit(result)
+    raise typer.Exit(_exit_code(result))
+
+
 def _tell_recovered(network: Network) -> None:
     """Say on stderr what opening the files had to mend."""
     for each in network.recovered:
+        if each.incarnation and not each.damage:
+            console.print(f"[yellow]{each.system}:[/yellow] files of its own are gone: a lost disk")
         for damage in each.damage:
             kind = "an unfinished write" if damage.torn else "damage"
             where = f"{damage.path} at byte {damage.offset:,}"
@@ -339,18 +386,18 @@ def _print_json(target: str | None, result: dict[str, object]) -> None:
 
 
 @contextmanager
-def _progress(text: str, total: int, *, quiet: bool) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr, shown to a person only."""
+def _progress(text: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr, shown to a person only, while it lasts; without a total it says: working."""
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeRemainingColumn(),
+        TaskProgressColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
         console=console,
         transient=True,
-        disable=quiet or not console.is_terminal,
+        disable=not console.is_terminal,
     ) as bar:
-        task = bar.add_task(text, total=total)
+        task = bar.add_task(escape(text), total=total)
         yield lambda done: bar.update(task, completed=done)
 
 

@@ -36,6 +36,21 @@ def _sync_names(folder: Path) -> None:
         os.close(fd)
 
 
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a small file as a whole: durable on return, and the old one or the new at any moment.
+
+    :raises StorageError: the disk refused.
+    """
+    with disk_errors(path):
+        fd = os.open(in_making(path), os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+        try:
+            write_all(fd, data, 0)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        put_in_place(path)
+
+
 def name_aside(path: Path, word: str) -> Path:
     """A name beside the file that is not taken yet."""
     number = 1

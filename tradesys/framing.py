@@ -8,11 +8,12 @@ read them, and what is read back is what was written. Nothing here writes.
 import re
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 from blake3 import blake3
 
+from tradesys.arrow import batch_of
 from tradesys.formats import FORMAT, schema_in, upcast
 
 END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
@@ -56,6 +57,17 @@ class _Layout(NamedTuple):
     head: int
 
 
+class _RowTemplate(NamedTuple):
+    """The message of one row of a certain shape, but for its values."""
+
+    metadata: bytes
+    body: struct.Struct
+
+
+_Shape = tuple[int | None, ...]  # of each column of a row: None for null, how many bytes a text has
+_MOST_TEMPLATES = 10_000
+
+
 class Framing:
     """Frames and verifies the batch messages of one schema.
 
@@ -69,6 +81,7 @@ class Framing:
         self.schema = schema_in(version, today)
         self._plain = header(self.schema, {})
         self._layout = self._find_layout()
+        self._templates: dict[_Shape, _RowTemplate] = {}
 
     def frame(
         self, batch: pa.RecordBatch, received_at: int, head: bytes, origin_head: bytes = NO_HEAD
@@ -83,9 +96,63 @@ class Framing:
         message = bytearray(memoryview(self._serialize(batch, metadata))[len(self._plain) :])
         at = self._layout
         message[at.length : at.length + len(_LENGTH)] = b"%012d" % len(message)
+        return message, self._sign(message, head)
+
+    def frame_row(
+        self, row: tuple[Any, ...], received_at: int, head: bytes
+    ) -> tuple[bytearray, bytes]:
+        """As :meth:`frame`, of one row of integers and texts: the same bytes for a fifth the time.
+
+        All rows whose texts are as long have the same message but for their values, and the body
+        of a one-row message is its values, one after the other.
+        """
+        shape: list[int | None] = []
+        values: list[Any] = []
+        for value in row:
+            if value is None:
+                shape.append(None)
+            elif isinstance(value, str):
+                text = value.encode()
+                shape.append(len(text))
+                values += (len(text) << 32, text)  # the offsets of its one text: 0 and its length
+            else:
+                shape.append(0)
+                values.append(value)
+        template = self._templates.get(tuple(shape))
+        if template is None:
+            template = self._template(row, tuple(shape), values)
+        message = bytearray(template.metadata)
+        message += template.body.pack(*values)
+        at = self._layout.received_at
+        message[at : at + _TIME_DIGITS] = b"%019d" % received_at
+        return message, self._sign(message, head)
+
+    def _sign(self, message: bytearray, head: bytes) -> bytes:
+        """Put the digest that a message reaches in the place that is kept for it."""
         reached = blake3(head).update(message).digest()
-        message[at.head : at.head + len(_HEX)] = reached.hex().encode()
-        return message, reached
+        at = self._layout.head
+        message[at : at + len(_HEX)] = reached.hex().encode()
+        return reached
+
+    def _template(self, row: tuple[Any, ...], shape: _Shape, values: list[Any]) -> _RowTemplate:
+        """The template for rows of this shape, taken from what Arrow writes for this one."""
+        message, _ = self.frame(batch_of(self.schema, [row]), 0, NO_HEAD)
+        (size,) = struct.unpack_from("<i", message, 4)
+        layout = "<"
+        for field, length in zip(self.schema, shape, strict=True):
+            if length is None:
+                layout += "16x"  # no valid row, and one zero: a value, or a text's two offsets
+            elif field.type == pa.utf8():
+                layout += f"Q{-(-length // 8) * 8}s"
+            else:
+                layout += "Q" if field.type == pa.uint64() else "q"
+        body = struct.Struct(layout)
+        assert body.pack(*values) == message[8 + size :], "a row's body is its values"
+        message[self._layout.head : self._layout.head + len(_HEX)] = _HEX
+        if len(self._templates) >= _MOST_TEMPLATES:
+            self._templates.clear()
+        self._templates[shape] = template = _RowTemplate(bytes(message[: 8 + size]), body)
+        return template
 
     def verified(self, raw: memoryview, offset: int, head: bytes) -> Message | None:
         """The message at ``offset``, if it is whole and follows from ``head``."""

@@ -1,49 +1,27 @@
 """What a system could have answered at a time, and what one system knows that another does not."""
 
-import datetime as dt
 from collections.abc import Iterator, Mapping
 
 import polars as pl
 
+from tradesys.clock import Time, to_ns
 from tradesys.errors import InvalidValue
 from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.firm import FirmSystem
 from tradesys.systems.inquiries import Inquiries
 from tradesys.systems.system import System
 
-Time = int | str | dt.datetime
-"""A time: ns since 1970, text like ``"2024-06-03T13:30:00.5Z"``, or a datetime with a zone."""
-
-
-def to_ns(time: Time) -> int:
-    """A time in ns since 1970, UTC. Text without a zone is UTC.
-
-    :raises InvalidValue: the text is no time, or the datetime has no zone.
-    """
-    if isinstance(time, int):
-        return time
-    if isinstance(time, str):
-        try:
-            parsed = dt.datetime.fromisoformat(time)
-        except ValueError:
-            raise InvalidValue("as_of", time, "a time like 2024-06-03T13:30:00Z") from None
-        time = parsed if parsed.tzinfo else parsed.replace(tzinfo=dt.UTC)
-    if time.tzinfo is None:
-        raise InvalidValue("as_of", time, "a time with a zone")
-    since = time - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-    return (since.days * 86_400 + since.seconds) * 1_000_000_000 + since.microseconds * 1_000
-
 
 class Past(Mapping[str, Inquiries]):
     """The systems that answer inquiries, each with what it had received by a time."""
 
     def __init__(self, systems: Mapping[str, System], time: Time) -> None:
-        self.time_ns = to_ns(time)
+        self.time_ns = to_ns(time, "as_of")
         self._systems = {n: s for n, s in systems.items() if isinstance(s, Inquiries)}
         self._known: dict[str, Inquiries] = {}
 
-    def __getitem__(self, name: str) -> Inquiries:
-        if name not in self._systems:
+    def __getitem__(self, name: object) -> Inquiries:
+        if not isinstance(name, str) or name not in self._systems:
             raise InvalidValue("system", name, f"one of {', '.join(self._systems)}")
         if name not in self._known:
             self._known[name] = _at(self._systems[name], self.time_ns)

@@ -1,12 +1,11 @@
 """Which incarnation of itself a system is, kept beside its data as an Arrow stream of one row."""
 
-import os
 from pathlib import Path
 
 import pyarrow as pa
 from blake3 import blake3
 
-from tradesys.disk import disk_errors, in_making, name_aside, put_in_place
+from tradesys.disk import disk_errors, name_aside, write_whole
 from tradesys.errors import DamagedError
 from tradesys.records import Origin
 
@@ -51,13 +50,7 @@ def write_incarnation(folder: Path, now: Origin) -> None:
 
     :raises StorageError: the disk refused.
     """
-    path = _path(folder)
-    with disk_errors(path):
-        with in_making(path).open("wb") as file:
-            file.write(_stream(now))
-            file.flush()
-            os.fsync(file.fileno())
-        put_in_place(path)
+    write_whole(_path(folder), _stream(now))
 
 
 def _path(folder: Path) -> Path:

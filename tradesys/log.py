@@ -2,14 +2,18 @@
 
 from bisect import bisect_right
 from collections.abc import Iterator
+from threading import Lock
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
 
-from tradesys.arrow import rows_of
+from tradesys.arrow import batch_of, rows_of
 from tradesys.errors import GapError, SchemaError
 from tradesys.records import format_id, split_id
+
+Row = tuple[Any, ...]
+"""The values of a record, in the order of its schema."""
 
 _MERGE_FACTOR = 16
 _NEVER_MERGED = 3  # level of a chunk of 4,096 rows: enough for every reader
@@ -47,7 +51,21 @@ class Log:
         self.code = code
         self.schema = schema
         self.count = 0
-        self._chunks: list[Chunk] = []
+        self._settled: list[Chunk] = []
+        self._rows: list[Row] = []
+        self._settling = Lock()
+
+    @property
+    def _chunks(self) -> list[Chunk]:
+        """The records as batches. Rows that came one by one become a batch when somebody reads."""
+        if self._rows:
+            with self._settling:
+                rows, self._rows = self._rows, []
+                if rows:
+                    last = self._settled[-1] if self._settled else None
+                    start = last.start + last.batch.num_rows if last else 0
+                    self._take(batch_of(self.schema, rows), start)
+        return self._settled
 
     def check(self, batch: pa.RecordBatch) -> pa.RecordBatch | None:
         """What of ``batch`` is not held yet; None when all of it is.
@@ -73,12 +91,21 @@ class Log:
 
     def append(self, batch: pa.RecordBatch) -> None:
         """Append a batch that :meth:`check` passed."""
-        self._chunks.append(Chunk(self.count, batch))
+        assert self._chunks is self._settled, "rows that came before are before it"
+        self._take(batch, self.count)
         self.count += batch.num_rows
+
+    def append_rows(self, rows: list[Row]) -> None:
+        """Append rows of this log's schema, whose ids follow on."""
+        self._rows += rows
+        self.count += len(rows)
+
+    def _take(self, batch: pa.RecordBatch, start: int) -> None:
+        self._settled.append(Chunk(start, batch))
         self._merge()
 
     def _merge(self) -> None:
-        chunks = self._chunks
+        chunks = self._settled
         while True:
             newest = chunks[-1].level()
             if newest >= _NEVER_MERGED:
@@ -117,9 +144,12 @@ class Log:
         chunk = self._chunks[self._chunk_of(sequence)]
         return rows_of(chunk.batch.slice(sequence - chunk.start, 1))[0]
 
-    def batches(self) -> list[pa.RecordBatch]:
-        """The records, as the batches they are held in."""
-        return [chunk.batch for chunk in self._chunks]
+    def batches(self, position: int = 0) -> list[pa.RecordBatch]:
+        """The records from ``position`` on, as the batches they are held in; no copy is made."""
+        if position >= self.count:
+            return []
+        first, *rest = self._chunks[self._chunk_of(position) :]
+        return [first.batch.slice(position - first.start), *(chunk.batch for chunk in rest)]
 
     def first(self, count: int) -> Iterator[pa.RecordBatch]:
         """The first so many records, as the batches they are held in; no copy is made."""

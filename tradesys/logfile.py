@@ -11,17 +11,19 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import RLock
 
 import pyarrow as pa
 from blake3 import blake3
 
 from tradesys import segments
-from tradesys.arrivals import Arrivals, arrival_of
+from tradesys.arrivals import Arrival, Arrivals, arrival_of
 from tradesys.compaction import ReadRun, compact
 from tradesys.disk import disk_errors, in_making, make_folder, name_aside, put_in_place, write_all
 from tradesys.errors import DamagedError, Outcome, StorageError
 from tradesys.formats import FORMAT
 from tradesys.framing import END_OF_STREAM, NO_HEAD
+from tradesys.log import Row
 from tradesys.records import split_id
 from tradesys.segments import Reading, arrivals_path, sealed_path
 
@@ -34,6 +36,7 @@ SEGMENT_RUNS = 16_384
 _TINY_RUNS = 1_000  # a segment of so many is sealed when the file is closed
 _TOGETHER_ROWS = 4096
 _ZEROS = bytes(256 * 1024)
+_MOST_AHEAD = 2 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ class LogFile:
         self._position = self._zeroed = 0
         self._head = self._reached = self.synced_head = NO_HEAD
         self._fd = -1
+        self._lock = RLock()  # one's own rows and those of others may come at the same time
         self._held: list[pa.RecordBatch] = []
         self._spoiled: list[Path] = []
         with disk_errors(path):
@@ -125,7 +129,20 @@ class LogFile:
         :param origin_head: the digest that the records' origin had reached when they were fetched.
         :raises StorageError: the disk refused; the file is as it was before.
         """
-        message, head = self._framing.frame(batch, received_at, self._head, origin_head)
+        with self._lock:
+            message, head = self._framing.frame(batch, received_at, self._head, origin_head)
+            self._append(message, head, durable=durable)
+            self.arrivals.append(arrival_of(batch, received_at, head, origin_head))
+
+    def append_row(self, row: Row, received_at: int) -> None:
+        """As :meth:`append`, one row of one's own; it is durable on return."""
+        with self._lock:
+            message, head = self._framing.frame_row(row, received_at, self._head)
+            self._append(message, head, durable=True)
+            code, start = split_id(row[0])
+            self.arrivals.append(Arrival(received_at, code, start, 1, head))
+
+    def _append(self, message: bytearray, head: bytes, *, durable: bool) -> None:
         written = False
         try:
             self._write(message)
@@ -140,13 +157,12 @@ class LogFile:
         self._head = self._reached = head
         if durable:
             self.synced_head = head
-        self.arrivals.append(arrival_of(batch, received_at, head, origin_head))
 
     def sync(self) -> None:
         """Make everything appended so far durable (``fdatasync``)."""
-        with disk_errors(self.path):
+        with self._lock, disk_errors(self.path):
             os.fdatasync(self._fd)
-        self.synced_head = self._reached
+            self.synced_head = self._reached
 
     def seal_if_full(self, read: ReadRun) -> None:
         """Seal the segment that is written to if it is full, compact it, and begin the next.
@@ -154,12 +170,13 @@ class LogFile:
         A disk that has no room for that is no failure: what was appended is there, and the segment
         goes on.
         """
-        runs = self.arrivals.count - self._arrived_before
-        if runs and (self._position >= self._full_bytes or runs >= self._full_runs):
-            self._full_bytes = self._position + self._segment_bytes
-            self._full_runs = runs + SEGMENT_RUNS
-            with suppress(StorageError):
-                self._seal(read)
+        with self._lock:
+            runs = self.arrivals.count - self._arrived_before
+            if runs and (self._position >= self._full_bytes or runs >= self._full_runs):
+                self._full_bytes = self._position + self._segment_bytes
+                self._full_runs = runs + SEGMENT_RUNS
+                with suppress(StorageError):
+                    self._seal(read)
 
     def close(self, read: ReadRun | None = None) -> None:
         """End the stream, give back the space held ahead, make it durable and close the file.
@@ -190,10 +207,8 @@ class LogFile:
         with disk_errors(self.path):
             # Blocks of zeros ahead: a later fdatasync then has no new file size to write. A zero
             # length reads as end-of-stream, so the file is a whole Arrow stream at any moment.
-            # Where there is no room for them, there may still be room for the data.
-            with suppress(OSError):
-                while self._zeroed < end:
-                    self._zeroed += os.pwrite(self._fd, _ZEROS, max(self._zeroed, self._position))
+            if self._zeroed < end:
+                self._write_zeros(end)
             write_all(self._fd, data, self._position)
 
     def _take_back(self, size: int) -> bool:
@@ -204,6 +219,17 @@ class LogFile:
         except OSError:
             return False
         return True
+
+    def _write_zeros(self, end: int) -> None:
+        """Write zeros ahead, up to ``end`` and beyond: the more, the larger the file already is.
+
+        Where there is no room for them, there may still be room for the data.
+        """
+        with suppress(OSError):
+            while self._zeroed < end + self._position // 4:
+                self._zeroed += os.pwrite(self._fd, _ZEROS, max(self._zeroed, self._position))
+                if self._zeroed - end > _MOST_AHEAD:
+                    return
 
     # ---- opening
 

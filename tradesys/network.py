@@ -4,69 +4,40 @@ Nothing moves by itself: ``step`` carries once what can be carried, ``run`` step
 quiet.
 """
 
-import fcntl
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Protocol, Self, overload
+from typing import Self, overload
 
 import polars as pl
-import pyarrow as pa
-import pyarrow.compute as pc
 from blake3 import blake3
 
+from tradesys import given
 from tradesys.audit import Audit, audit
-from tradesys.clock import Clock, wall_clock
-from tradesys.disk import make_folder
+from tradesys.charter import (
+    FILE,
+    Charter,
+    OpeningBooks,
+    complete,
+    lock,
+    read_charter,
+    settle,
+)
+from tradesys.clock import Clock, Time, wall_clock
 from tradesys.errors import InvalidValue, StorageError
-from tradesys.history import Past, Time, difference
-from tradesys.records import PRICE_SCALE, Kind, Origin, parse_origin
+from tradesys.history import Past, difference
+from tradesys.records import Kind, Origin
 from tradesys.recovery import Recovered, recover
-from tradesys.replication import Link, behind, links, replicate
+from tradesys.replication import Link, behind, links, replicate, to_give_back
 from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.firm import FirmSystem
 from tradesys.systems.street import StreetSystem
 from tradesys.systems.system import System
 from tradesys.topology import WRITES
-from tradesys.venue import BookVenue, Venue
-
-
-@dataclass(frozen=True)
-class OpeningBooks:
-    """What the firm's books say when a network is new: accounts, what they own, what is listed.
-
-    ``cash`` and ``tick_size`` are in 1/10,000 of the currency; ``shares`` is of each symbol.
-    """
-
-    accounts: Sequence[str] = ("alice", "bob", "carol", "dave")
-    symbols: Sequence[str] = ("ALFA", "BRVO", "CHRL")
-    cash: int = 1_000_000 * PRICE_SCALE
-    shares: int = 10_000
-    tick_size: int = 100
-    lot_size: int = 1
-
-
-class VenueFactory(Protocol):
-    """Makes the market outside: :class:`BookVenue`, or a ``partial`` of :class:`TapeVenue`."""
-
-    def __call__(self, *, clock: Clock, folder: Path | None) -> Venue:
-        """A venue that keeps its record under ``folder``, in memory without one."""
-        ...
-
-
-@dataclass
-class _Cuts:
-    """Which pairs of systems cannot reach each other."""
-
-    pairs: set[frozenset[str]] = field(default_factory=set)
-
-    def between(self, one: str, other: str) -> bool:
-        """Whether these two cannot."""
-        return frozenset((one, other)) in self.pairs
+from tradesys.venue import BookVenue, VenueFactory, kind_of, venue_of
 
 
 class Network:
@@ -76,10 +47,14 @@ class Network:
     :param streets: how many street-side systems, 1 to 63.
     :param firm: what the firm's books say at first.
     :param data: the folder that holds every system's files. An acknowledged order is then on disk.
-        A folder that holds a network already is opened and goes on from there. None keeps all in
-        memory, for experiments: what is acknowledged is lost with the process.
+        A folder that holds such a network already is opened and goes on from there, with the books
+        that it has. None keeps all in memory, for experiments: what is acknowledged is lost with
+        the process.
     :param venue: makes the market outside, by default one with an order book for each symbol.
     :param clock: gives the time in ns since 1970; by default the wall clock.
+    :raises InvalidValue: an argument is of the wrong type or out of its range, or the folder holds
+        another network.
+    :raises StorageError: the disk refused, or the folder is in use.
 
     >>> desk = Network(customers=3, streets=2)
     >>> order = desk["c1"].submit(account="alice", symbol="ALFA", side="buy", order_qty=100,
@@ -100,34 +75,49 @@ class Network:
         venue: VenueFactory = BookVenue,
         clock: Clock = wall_clock,
     ) -> None:
-        for name, count in (("customers", customers), ("streets", streets)):
-            if not 1 <= count <= 63:
-                raise InvalidValue(name, count, "a number from 1 to 63")
-        self.data = Path(data) if data is not None else None
+        books = given.a(
+            OpeningBooks, "firm", OpeningBooks() if firm is None else firm, "an OpeningBooks"
+        )
+        given.a(object, "venue", venue, "what makes a market, like BookVenue", callable)
+        given.a(object, "clock", clock, "what gives the time in ns since 1970", callable)
         self.clock = clock
-        self._cuts = _Cuts()
-        self._undelivered: dict[tuple[str, str], list[pa.RecordBatch]] = {}
-        self._streets = tuple(f"s{number}" for number in range(1, streets + 1))
+        self.charter = Charter(customers, streets, kind_of(venue), books)
+        self.data = None if data is None else given.folder("data", data)
+        self._cuts: set[frozenset[str]] = set()
+        self._streets = tuple(o.system for o in self.charter.origins if o.kind is Kind.STREET)
         self.street_for = cache(self._rendezvous)
         self.systems: dict[str, System] = {}
-        self._lock = _lock(self.data) if self.data else None
+        self._lock = lock(self.data) if self.data else None
         try:
-            self._make(customers, streets, firm or OpeningBooks(), venue)
+            self._make(venue)
         except BaseException:
             with suppress(StorageError):
                 self.close()
             raise
 
     @classmethod
-    def open(cls, data: str | Path, *, clock: Clock = wall_clock) -> "Network":
-        """Open the network whose files are in a folder.
+    def open(
+        cls,
+        data: str | Path,
+        *,
+        venue: VenueFactory | None = None,
+        clock: Clock = wall_clock,
+    ) -> "Network":
+        """Open the network whose files are in a folder; what its making had left is completed.
 
-        :raises InvalidValue: the folder holds none.
+        :param venue: makes the market again, where it is one of your own, or a tape that is to go
+            on: ``partial(TapeVenue, tape)``. By default a tape is over: what it has reported
+            stands, further requests are accepted, and nothing more is filled.
+        :raises InvalidValue: the folder holds no network, or one with another market.
+        :raises StorageError: it does not say what it holds, or another process uses it.
         """
-        customers, streets = _counts(Path(data))
-        if not customers or not streets:
-            raise InvalidValue("data", str(data), "a folder with the files of a network")
-        return cls(customers, streets, data=data, clock=clock)
+        folder = given.folder("data", data)
+        charter = read_charter(folder)
+        if charter is None:
+            expected = f"a folder with the files of a network, {FILE} among them"
+            raise InvalidValue("data", str(folder), expected)
+        again = venue_of(charter.venue) if venue is None else venue
+        return cls(charter.customers, charter.streets, data=folder, venue=again, clock=clock)
 
     @overload
     def __getitem__(self, name: str) -> CustomerSystem: ...
@@ -135,9 +125,9 @@ class Network:
     def __getitem__(self, name: object) -> System: ...
     def __getitem__(self, name: object) -> System:
         """The system of this name."""
-        if name not in self.systems:
-            raise InvalidValue("system", name, f"one of {', '.join(self.systems)}")
-        return self.systems[str(name)]
+        if isinstance(name, str) and name in self.systems:
+            return self.systems[name]
+        raise InvalidValue("system", name, f"one of {', '.join(self.systems)}")
 
     def __iter__(self) -> Iterator[System]:
         return iter(self.systems.values())
@@ -189,27 +179,12 @@ class Network:
         """Send each accepted request to the one street-side system of its symbol (claim 22)."""
         moved = 0
         for customer in self.customers:
-            for batch in customer.outgoing():
-                for street, part in self._by_street(batch):
-                    self._undelivered.setdefault((customer.name, street), []).append(part)
-        for (customer_name, street), batches in self._undelivered.items():
-            if batches and not self._cuts.between(customer_name, street):
+            for street in customer.outbox.sort(self.street_for):
                 target = self.systems[street]
                 assert isinstance(target, StreetSystem)
-                for batch in batches:
-                    target.accept(batch)
-                    moved += batch.num_rows
-                batches.clear()
+                if not self.cut(customer.name, street):
+                    moved += customer.outbox.hand_over(street, target.accept)
         return moved
-
-    def _by_street(self, batch: pa.RecordBatch) -> list[tuple[str, pa.RecordBatch]]:
-        symbols = batch["symbol"].dictionary_encode()
-        streets = pa.array([self.street_for(s) for s in symbols.dictionary.to_pylist()])
-        if len(streets) == 1:
-            return [(streets[0].as_py(), batch)]
-        each = streets.take(symbols.indices)
-        names = sorted(set(streets.to_pylist()))
-        return [(name, batch.filter(pc.equal(each, name))) for name in names]
 
     def _rendezvous(self, symbol: str) -> str:
         """The street-side system of a symbol: the highest random weight (rendezvous hashing)."""
@@ -218,19 +193,27 @@ class Network:
     # ---- faults
 
     def partition(self, one: str, *others: str) -> None:
-        """Cut one system off from others (from all, when none is named), both ways."""
+        """Cut one system off from others (from all, when none is named), both ways.
+
+        :raises InvalidValue: there is no such system.
+        """
         for name in (one, *others):
             self[name]
+        if one in others:
+            raise InvalidValue("system", one, f"systems other than {one} itself to cut it off from")
         rest = others or tuple(name for name in self.systems if name != one)
-        self._cuts.pairs |= {frozenset((one, other)) for other in rest}
+        self._cuts |= {frozenset((one, other)) for other in rest}
 
     def heal(self, one: str | None = None, *others: str) -> None:
-        """Mend the links between these systems; every link, when none is named."""
-        for name in (one, *others) if one is not None else ():
+        """Mend the links between these systems; every link, when none is named.
+
+        :raises InvalidValue: there is no such system.
+        """
+        for name in (one, *others) if one is not None or others else ():
             self[name]
-        self._cuts.pairs = {
+        self._cuts = {
             pair
-            for pair in self._cuts.pairs
+            for pair in self._cuts
             if one is not None and not (one in pair and (not others or pair & set(others)))
         }
 
@@ -244,9 +227,6 @@ class Network:
         system.close()
         if system.folder:
             shutil.rmtree(system.folder)
-        for pair, batches in self._undelivered.items():
-            if name in pair:
-                batches.clear()
         self._add(self._system(system.origin._replace(incarnation=0)))
         self.systems[name].origin = system.origin
         self.links = links(list(self.systems.values()))
@@ -256,10 +236,10 @@ class Network:
 
     def cut(self, one: str, other: str) -> bool:
         """Whether two systems cannot reach each other now."""
-        return self._cuts.between(one, other)
+        return frozenset((one, other)) in self._cuts
 
     def _reach(self, link: Link) -> bool:
-        return not self._cuts.between(link.source.name, link.target.name)
+        return not self.cut(link.source.name, link.target.name)
 
     # ---- looking
 
@@ -273,7 +253,16 @@ class Network:
 
     def undelivered(self) -> int:
         """How many accepted requests have not reached their street-side system."""
-        return sum(b.num_rows for batches in self._undelivered.values() for b in batches)
+        return sum(len(customer.outbox) for customer in self.customers)
+
+    def is_at_rest(self) -> bool:
+        """Whether nothing is under way or left to do: what is not so now will not become so."""
+        return not (
+            self.undelivered()
+            or any(behind(link) or to_give_back(link) for link in self.links)
+            or any(street.has_work for street in self.streets)
+            or self.firm.has_work
+        )
 
     def summary(self) -> dict[str, dict[str, int]]:
         """How many records of each dataset each system holds."""
@@ -283,6 +272,7 @@ class Network:
         """The systems with what each had received by a time: ``desk.as_of(t)["c2"].status(order)``.
 
         :param time: text like ``"2024-06-03T13:30:00Z"``, a datetime with a zone, or ns since 1970.
+        :raises InvalidValue: it is none of these.
         """
         return Past(self.systems, time)
 
@@ -293,9 +283,12 @@ class Network:
         """
         return difference(self[one], self[other])
 
-    def audit(self) -> Audit:
-        """Check everything that must hold over all systems (:mod:`tradesys.audit`)."""
-        return audit(self)
+    def audit(self, progress: Callable[[int], None] | None = None) -> Audit:
+        """Check everything that must hold over all systems (:mod:`tradesys.audit`).
+
+        :param progress: called with how many checks are done.
+        """
+        return audit(self, progress)
 
     def close(self) -> None:
         """Make everything durable and close the files."""
@@ -313,18 +306,24 @@ class Network:
 
     # ---- making
 
-    def _make(self, customers: int, streets: int, books: OpeningBooks, venue: VenueFactory) -> None:
-        """Make the venue and the systems, of the files there are, and open the firm's books."""
+    def _make(self, venue: VenueFactory) -> None:
+        """Make the venue and the systems, of the files there are; open the books of a new firm."""
         if self.data:
-            _check_counts(self.data, customers, streets)
-        clock, folder = self.clock, self.data
-        self.venue = venue(clock=clock, folder=folder)
-        for kind, count in ((Kind.CUSTOMER, customers), (Kind.STREET, streets), (Kind.FIRM, 1)):
-            for number in range(1, count + 1):
-                self._add(self._system(Origin(kind, number)))
+            self.charter = settle(self.data, self.charter)
+        self.venue = venue(clock=self.clock, folder=self.data)
+        for origin in self.charter.origins:
+            self._add(self._system(origin))
         self.links = links(list(self.systems.values()))
         self.recovered = self._recover(self._lost())
-        self._open_books(books)
+        if not self.charter.is_made:
+            self.firm.open_books(self.charter.books)
+            for link in self.links:
+                if link.source is self.firm:
+                    replicate(link)
+            for system in self:
+                system.sync()
+            if self.data:
+                complete(self.data, self.charter)
 
     def _add(self, system: System) -> None:
         self.systems[system.name] = system
@@ -345,67 +344,19 @@ class Network:
         )
 
     def _lost(self) -> set[str]:
-        """The systems whose own files are new where others are not, or that forgot who they are."""
-        if not any(len(table) for s in self for table in s.tables.values()):
-            return set()  # its making was not finished, and nothing was acknowledged
+        """The systems whose files are new where they had been made, or that forgot who they are."""
+        if not self.charter.is_made:
+            return set()  # nothing was acknowledged yet
         own = {s.name: [file for d in WRITES[s.kind] if (file := s.tables[d].file)] for s in self}
         new = {name for name, files in own.items() if any(file.is_new for file in files)}
-        forgot = {s.name for s in self if s.forgot}
-        return forgot if len(new) == len(own) else new | forgot
+        return new | {s.name for s in self if s.forgot}
 
     def _recover(self, lost: set[str]) -> list[Recovered]:
         """Bring back the systems that lost records; orders not answered are sent again."""
         recovered = recover(list(self), lost, lambda one, other: not self.cut(one, other))
-        for each in recovered:
-            system = self.systems[each.system]
-            if isinstance(system, CustomerSystem):
-                system.send_again()
+        kinds = {self.systems[each.system].kind for each in recovered}
+        for customer in self.customers:
+            # A street-side system has lost what it was sent and had not worked.
+            if Kind.STREET in kinds or customer.name in {each.system for each in recovered}:
+                customer.send_again()
         return recovered
-
-    def _open_books(self, books: OpeningBooks) -> None:
-        """Open the firm's books where they are not; a crash may have come in between."""
-        held = self.firm.tables
-        if not len(held["instruments"]):
-            self.firm.list_instruments(
-                books.symbols, tick_size=books.tick_size, lot_size=books.lot_size
-            )
-        if not len(held["postings"]):
-            shares = dict.fromkeys(books.symbols, books.shares)
-            self.firm.open_accounts(books.accounts, cash=books.cash, shares=shares)
-            for link in self.links:
-                if link.source is self.firm:
-                    replicate(link)
-
-
-def _lock(data: Path) -> int:
-    """Take the folder for this process alone."""
-    try:
-        make_folder(data)
-        fd = os.open(data, os.O_RDONLY)
-    except OSError as error:
-        raise StorageError(f"{data}: {error.strerror}") from error
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(fd)
-        raise StorageError(f"{data}: in use by another process") from error
-    return fd
-
-
-def _counts(data: Path) -> tuple[int, int]:
-    """How many customer-facing and street-side systems have files in a folder."""
-    numbers = {Kind.CUSTOMER: 0, Kind.STREET: 0}
-    for folder in data.iterdir() if data.is_dir() else ():
-        if (folder / "authoritative").is_dir():
-            found = parse_origin(folder.name)
-            numbers[found.kind] = max(numbers.get(found.kind, 0), found.number)
-    return numbers[Kind.CUSTOMER], numbers[Kind.STREET]
-
-
-def _check_counts(data: Path, customers: int, streets: int) -> None:
-    found = _counts(data)
-    unfinished = not (data / "firm").exists() and found[0] <= customers and found[1] <= streets
-    if found not in ((0, 0), (customers, streets)) and not unfinished:
-        raise InvalidValue(
-            "data", str(data), f"a folder of {customers} and {streets} systems, not of {found}"
-        )

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import SupportsIndex
 
 from tradesys.errors import InvalidValue
 from tradesys.records import OrdStatus, format_id, origin, parse_id, split_id
@@ -19,7 +20,7 @@ class Order:
 
     order_id: int
     record_id: int
-    cl_ord_id: str
+    cl_ord_id: str | None
     reject_reason: str | None = None
     repeated: bool = False
 
@@ -43,7 +44,7 @@ class Answer:
     """
 
     order_id: int
-    cl_ord_id: str
+    cl_ord_id: str | None
     account: str
     symbol: str
     side: str
@@ -77,6 +78,8 @@ def id_of(order: OrderLike) -> int:
     """
     if isinstance(order, Order | Answer):
         return order.order_id
+    if isinstance(order, bool) or not isinstance(order, str | SupportsIndex):
+        raise InvalidValue("order", order, "an order, or an id like c1-17")
     found = parse_id(order) if isinstance(order, str) else int(order)
     if not 0 <= found < 1 << 64:
         raise InvalidValue("order", order, "an id like c1-17")

@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from tradesys.network import Network
+from tradesys.readable import show_text_plainly
 from tradesys.records import Kind, parse_origin
 from tradesys.topology import ROUTES, WRITES, Holding, holdings
 
@@ -123,7 +124,8 @@ def _text(x: int, y: int, text: str, fill: str = _INK, at: str = "start", bold: 
 
 
 def table_style() -> None:
-    """Show small tables in full, and without the lines that say types and shape."""
+    """Show small tables in full, text without quotes, without the lines of types and shape."""
+    show_text_plainly()
     pl.Config(tbl_rows=30, tbl_cols=20, fmt_str_lengths=90, fmt_float="full")
     pl.Config(tbl_hide_dataframe_shape=True, tbl_hide_column_data_types=True)
 

@@ -3,6 +3,9 @@
 Records hold numbers that machines join on. Nothing computes with what comes out of here.
 """
 
+import re
+import sys
+
 import polars as pl
 
 from tradesys.records import CURRENCY, PRICE_SCALE, origin
@@ -27,6 +30,27 @@ def readable(frame: pl.DataFrame) -> pl.DataFrame:
         scale = pl.when(is_cash).then(float(PRICE_SCALE)).otherwise(1.0)
         columns += [pl.col(n) / scale for n in _AMOUNTS if n in frame.columns]
     return frame.with_columns(columns)
+
+
+def html(frame: pl.DataFrame) -> str:
+    """The rows as polars shows them in a notebook, for a reader: text stands without quotes."""
+    return _plainly(readable(frame))
+
+
+def show_text_plainly() -> None:
+    """Let polars frames in this notebook show text without quotes; outside of one, do nothing."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython and ipython.get_ipython()
+    if shell:
+        formatter = shell.display_formatter.formatters["text/html"]
+        formatter.for_type(pl.DataFrame, _plainly)
+
+
+def _plainly(frame: pl.DataFrame) -> str:
+    return _QUOTED.sub(r"<td>\1</td>", frame._repr_html_())
+
+
+_QUOTED = re.compile(r"<td>&quot;(.*?)&quot;</td>", re.DOTALL)
 
 
 def _ids(column: pl.Series) -> pl.Expr:

@@ -63,6 +63,7 @@ class TimeInForce(StrEnum):
     GTC = "gtc"
     IOC = "ioc"
     FOK = "fok"
+    GTD = "gtd"
 
 
 class ExecType(StrEnum):
@@ -219,7 +220,7 @@ def to_price(value: object) -> int:
             scaled = Fraction(decimal) * PRICE_SCALE
             if scaled.denominator == 1:
                 return scaled.numerator
-    elif hasattr(value, "__index__"):
+    elif hasattr(value, "__index__") and not isinstance(value, bool):
         return int(value.__index__())
     raise InvalidValue("price", value, 'a number of 1/10,000 like 502500, or text like "50.25"')
 

@@ -1,35 +1,62 @@
 """Accounts and instruments as the firm last described them: what an order is checked against."""
 
-from typing import NamedTuple
+from itertools import islice
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
+from tradesys.records import AccountStatus, InstrumentStatus
 
-class Instrument(NamedTuple):
-    """The latest record of a symbol: ``tick_size`` in price units, ``lot_size`` in shares."""
+TICK_SIZE, LOT_SIZE, SECURITY_STATUS, LAST_PX = range(4)
+"""The columns of an instrument, as whole numbers."""
 
-    tick_size: int
-    lot_size: int
-    security_status: str
+ACTIVE, CLOSED, HALTED = 1, 2, 2
+"""The status of an account, and of an instrument."""
 
-
-UNKNOWN = Instrument(tick_size=1, lot_size=1, security_status="")
-"""Stands for a symbol that the firm has not described."""
+_STATUS: dict[str, int] = {
+    AccountStatus.ACTIVE: ACTIVE,
+    AccountStatus.CLOSED: CLOSED,
+    InstrumentStatus.HALTED: HALTED,
+}
 
 
 class Reference:
-    """The latest record of each account and each instrument; later records supersede."""
+    """The latest record of each account and each instrument; later records supersede.
+
+    ``accounts`` and ``symbols`` number them. ``account_status`` and ``instruments`` (tick size,
+    lot size, status, last price) are int64, by that number, as the rules of order entry take them.
+    """
 
     def __init__(self) -> None:
-        self.accounts: dict[str, str] = {}
-        self.instruments: dict[str, Instrument] = {}
+        self.accounts: dict[str, int] = {}
+        self.symbols: dict[str, int] = {}
+        self.account_status: NDArray[np.int64] = np.zeros(1, np.int64)
+        self.instruments: NDArray[np.int64] = np.ones((1, 4), np.int64)
+
+    def symbol(self, code: int) -> str:
+        """The symbol of a number."""
+        return next(islice(self.symbols, code, None))
 
     def apply(self, dataset: str, batch: pa.RecordBatch) -> None:
         """Take in records of ``accounts`` or ``instruments``."""
         columns = {name: batch[name].to_pylist() for name in batch.schema.names[2:]}
         if dataset == "accounts":
-            self.accounts |= dict(zip(columns["account"], columns["account_status"], strict=True))
-        else:
-            rows = zip(*(columns[name] for name in Instrument._fields), strict=True)
-            described = [Instrument(*row) for row in rows]
-            self.instruments |= dict(zip(columns["symbol"], described, strict=True))
+            codes = [self.accounts.setdefault(a, len(self.accounts)) for a in columns["account"]]
+            self.account_status = _grown(self.account_status, len(self.accounts))
+            self.account_status[codes] = [_STATUS[s] for s in columns["account_status"]]
+            return
+        codes = [self.symbols.setdefault(s, len(self.symbols)) for s in columns["symbol"]]
+        self.instruments = _grown(self.instruments, len(self.symbols))
+        status = [_STATUS[s] for s in columns["security_status"]]
+        rows = zip(columns["tick_size"], columns["lot_size"], status, strict=True)
+        self.instruments[codes, :3] = list(rows)
+
+
+def _grown(array: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """The array, with room for ``count`` elements at least."""
+    if count <= len(array):
+        return array
+    grown = np.zeros((2 * count, *array.shape[1:]), np.int64)
+    grown[: len(array)] = array
+    return grown

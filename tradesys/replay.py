@@ -15,11 +15,12 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from tradesys import tapes
+from tradesys import given, tapes
 from tradesys.audit import Audit
+from tradesys.charter import OpeningBooks
 from tradesys.clock import ManualClock
 from tradesys.errors import InvalidValue
-from tradesys.network import Network, OpeningBooks
+from tradesys.network import Network
 from tradesys.records import PRICE_SCALE
 from tradesys.tapes import Tape
 from tradesys.venue import TapeVenue
@@ -36,20 +37,30 @@ class Partition(NamedTuple):
     stop: float
 
 
+_PARTITIONS = "a list of Partition, of a system and a span from 0 to 1: Partition('c1', 0.33, 0.66)"
+
+
 def parse_partition(text: str) -> Partition:
     """``"c1:0.33-0.66"``: c1 is cut off from the first third to the second.
 
     :raises InvalidValue: the text is not of that form.
     """
-    system, _, span = text.partition(":")
+    expected = "a system and a span of the tape, like c1:0.33-0.66"
+    system, _, span = given.text("partition", text, expected).partition(":")
     start, _, stop = span.partition("-")
     try:
         found = Partition(system, float(start), float(stop))
     except ValueError:
         found = Partition(system, 1, 0)
-    if not 0 <= found.start < found.stop <= 1:
-        raise InvalidValue("partition", text, "a system and a span of the tape, like c1:0.33-0.66")
+    if not _is_span(found):
+        raise InvalidValue("partition", text, expected)
     return found
+
+
+def _is_span(cut: Partition) -> bool:
+    """Whether it is a part of a tape."""
+    numbers = all(isinstance(n, int | float) for n in (cut.start, cut.stop))
+    return numbers and 0 <= cut.start < cut.stop <= 1
 
 
 def _first_ns(tape: Tape) -> int:
@@ -98,9 +109,10 @@ def open_network(
     tape: Tape, *, customers: int = 3, streets: int = 2, data: str | Path | None = None
 ) -> Network:
     """A new network whose market is the tape, and whose accounts can afford what is on it."""
+    given.a(Tape, "tape", tape, "a Tape, as tapes.read gives it")
     accounts = tape.requests["account"].unique().sort().to_list()
     books = OpeningBooks(accounts, tape.symbols, cash=PLENTY_CASH, shares=PLENTY_SHARES)
-    if data is not None and Path(data).is_dir() and any(Path(data).iterdir()):
+    if data is not None and any(given.folder("data", data).glob("*")):
         raise InvalidValue("data", str(data), "a folder that is empty or not there yet")
     return Network(
         customers,
@@ -124,13 +136,16 @@ def replay(
 
     :param progress: called with the number of events done, after each batch.
     """
-    if batch < 1:
-        raise InvalidValue("batch", batch, "a number of events above 0")
+    given.whole("batch", batch, 1, of="events")
+    given.a(Tape, "tape", tape, "a Tape, as tapes.read gives it")
+    given.a(Network, "network", network, "a Network")
+    if not isinstance(partitions, list | tuple):
+        raise InvalidValue("partitions", partitions, _PARTITIONS)
     for cut in partitions:
+        given.a(Partition, "partitions", cut, _PARTITIONS, _is_span)
         network[cut.system]
-    venue, clock = network.venue, network.clock
-    assert isinstance(venue, TapeVenue)
-    assert isinstance(clock, ManualClock)
+    venue = given.a(TapeVenue, "venue", network.venue, "a tape: open_network makes such a network")
+    clock = given.a(ManualClock, "clock", network.clock, "a ManualClock, for the tape to set")
     started = time.perf_counter()
     verdicts: list[pl.DataFrame] = []
     parts = _by_system(tape, len(network.customers))

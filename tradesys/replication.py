@@ -34,10 +34,22 @@ def links(systems: Sequence[System]) -> list[Link]:
 
 def behind(link: Link) -> int:
     """How many records the source wrote that the target does not hold."""
+    source, target, route = link
     return sum(
-        link.source.tables[dataset].count(code) - link.target.tables[dataset].count(code)
-        for dataset in WRITES[link.route.writer]
-        for code in link.source.own_codes(dataset)
+        max(0, source.tables[dataset].count(code) - target.tables[dataset].count(code))
+        for dataset in WRITES[route.writer]
+        for code in source.own_codes(dataset)
+    )
+
+
+def to_give_back(link: Link) -> int:
+    """How many records of the source's earlier incarnations only the target holds."""
+    source, target, route = link
+    return sum(
+        max(0, log.count - source.tables[dataset].count(code))
+        for dataset in WRITES[route.writer]
+        for code, log in target.tables[dataset].logs.items()
+        if source.wrote(code) and code != source.origin.code
     )
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from tradesys import given
+from tradesys.charter import OpeningBooks
 from tradesys.clock import ManualClock
-from tradesys.errors import InvalidValue
-from tradesys.network import Network, OpeningBooks
+from tradesys.network import Network
 
 START_NS = 1_717_421_400_000_000_000
 """The first moment of a session: 3 June 2024, 09:30 in New York."""
@@ -47,9 +48,10 @@ def session(
     :param seed: of everything that is drawn.
     :raises InvalidValue: a number is out of its range.
     """
-    if orders < 1:
-        raise InvalidValue("orders", orders, "a number of orders above 0")
-    books = books or OpeningBooks()
+    given.whole("orders", orders, 1, of="orders")
+    given.whole("seed", seed, 0)
+    books = OpeningBooks() if books is None else books
+    given.a(OpeningBooks, "books", books, "an OpeningBooks with accounts and symbols", _is_tradable)
     clock = ManualClock(START_NS)
     network = Network(customers, streets, firm=books, data=data, clock=clock)
     rng = np.random.default_rng(seed)
@@ -70,6 +72,10 @@ def session(
             network.run()
     network.run()
     return Session(network, requests, refused)
+
+
+def _is_tradable(books: OpeningBooks) -> bool:
+    return bool(books.accounts and books.symbols)
 
 
 def _draw(

@@ -1,6 +1,6 @@
 """A dataset as one system holds it: the union of the logs that have reached it, and its file."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +8,14 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from tradesys.arrivals import Arrivals, arrival_of
+from tradesys.arrivals import Arrival, Arrivals, arrival_of
+from tradesys.arrow import batch_of
 from tradesys.errors import ReadOnlyError
 from tradesys.framing import NO_HEAD
-from tradesys.log import Log
+from tradesys.log import Log, Row
 from tradesys.logfile import LogFile
-from tradesys.readable import readable
 from tradesys.records import SCHEMAS, Origin, origin, split_id
-from tradesys.topology import WRITER, Holding
+from tradesys.topology import CALLED, WRITER, Holding
 
 Rows = Sequence[Mapping[str, object]]
 
@@ -25,7 +25,8 @@ class Table:
 
     Reading: ``arrow`` and ``frame`` give every record held, by origin and sequence, so that two
     systems with equal ``positions`` have equal tables whatever the order of arrival. Writing:
-    ``append`` is for the system's own authoritative data only; ``apply`` is for replication.
+    ``apply``, for the system itself and for replication; users are handed a
+    :class:`~tradesys.dataset.Dataset`.
     """
 
     def __init__(
@@ -35,14 +36,12 @@ class Table:
         holding: Holding,
         *,
         folder: Path | None,
-        write: Callable[[str, Rows], pa.RecordBatch],
     ) -> None:
         self.owner = owner
         self.dataset = dataset
         self.holding = holding
         self.schema = SCHEMAS[dataset]
         self.logs: dict[int, Log] = {}
-        self._write = write
         self.file: LogFile | None = None
         if folder:
             path = folder / owner.system / holding / f"{dataset}.arrows"
@@ -54,11 +53,6 @@ class Table:
 
     def __repr__(self) -> str:
         return f"<{self.owner.system} {self.holding} {self.dataset}: {len(self):,} records>"
-
-    def _repr_html_(self) -> str:
-        return f"<b>{self!r}</b>".replace("<b><", "<b>").replace("></b>", "</b>") + (
-            readable(self.frame)._repr_html_()
-        )
 
     @property
     def positions(self) -> dict[str, int]:
@@ -97,23 +91,15 @@ class Table:
                     found.append(batch.take(pa.array(rows)))
         return pl.DataFrame(pa.Table.from_batches(found, self.schema))
 
-    def append(self, rows: Rows) -> pa.RecordBatch:
-        """Write records of one's own; ``record_id`` and ``ts`` are given by the system.
-
-        :raises ReadOnlyError: another kind of system writes this dataset.
-        """
-        return self._write(self.dataset, rows)
-
     def new_log(self, code: int) -> Log:
         """An empty log of the origin with this 16-bit code."""
         return Log(code, self.schema)
 
-    def load(self) -> Iterator[pa.RecordBatch]:
-        """Take in what the file held when it was opened; gives it, batch by batch."""
+    def load(self) -> None:
+        """Take in what the file held when it was opened."""
         for batch in self.file.stored() if self.file else ():
             code, _ = split_id(batch.column(0)[0].as_py())
             self.logs.setdefault(code, self.new_log(code)).append(batch)
-            yield batch
 
     def read(self, code: int, start: int, rows: int) -> pa.RecordBatch:
         """So many records of an origin (its 16-bit code), from a position on."""
@@ -123,6 +109,25 @@ class Table:
         """How many records of the origin with this 16-bit code are held."""
         log = self.logs.get(code)
         return log.count if log else 0
+
+    def write_rows(self, rows: list[Row], received_at: int) -> None:
+        """Write rows of one's own to the file; durable on return, but not part of the table yet."""
+        code, start = split_id(rows[0][0])
+        if not self.file:
+            self.arrivals.append(Arrival(received_at, code, start, len(rows)))
+        elif len(rows) == 1:
+            self.file.append_row(rows[0], received_at)
+        else:
+            self.file.append(batch_of(self.schema, rows), received_at, durable=True)
+
+    def take_rows(self, rows: list[Row]) -> None:
+        """Make rows that are written part of the table."""
+        code, start = split_id(rows[0][0])
+        log = self.logs.get(code) or self.new_log(code)
+        assert start == log.count, "one's own records follow on"
+        log.append_rows(rows)
+        self.logs[code] = log
+        self._seal_if_full()
 
     def apply(
         self,
@@ -150,7 +155,7 @@ class Table:
             if origin(code).kind is not WRITER[self.dataset]:
                 raise ReadOnlyError(
                     f"{self.owner.system} refused {self.dataset} records of {origin(code)}: "
-                    f"only {WRITER[self.dataset].name.lower()} systems write them"
+                    f"only {CALLED[WRITER[self.dataset]]} may write them"
                 )
             log = self.new_log(code)
         new = log.check(batch)
@@ -162,6 +167,9 @@ class Table:
             self.arrivals.append(arrival_of(new, received_at))
         log.append(new)
         self.logs[code] = log
+        self._seal_if_full()
+        return new
+
+    def _seal_if_full(self) -> None:
         if self.file:
             self.file.seal_if_full(self.read)
-        return new

@@ -45,6 +45,13 @@ WRITES: dict[Kind, tuple[str, ...]] = {
 WRITER: dict[str, Kind] = {dataset: kind for kind, names in WRITES.items() for dataset in names}
 """The one kind of system that writes each dataset."""
 
+CALLED = {
+    Kind.CUSTOMER: "customer-facing systems",
+    Kind.STREET: "street-side systems",
+    Kind.FIRM: "the firm-side system",
+}
+"""The systems of each kind, in words."""
+
 assert WRITER.keys() == SCHEMAS.keys(), "every dataset has exactly one kind of writer"
 
 

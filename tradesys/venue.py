@@ -7,18 +7,21 @@ peer: give me what follows what I know.
 """
 
 from abc import ABC, abstractmethod
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from tradesys.arrow import batch_of, rows_of, with_columns
 from tradesys.book import OrderBook, Report
 from tradesys.clock import Clock
+from tradesys.errors import InvalidValue
 from tradesys.log import Log
 from tradesys.logfile import LogFile
 from tradesys.records import REPORTS, ExecType, Kind, Origin, RequestType, make_id
@@ -33,7 +36,12 @@ _ACCEPTED = {exec_type: request_type for request_type, exec_type in _ANSWER.item
 
 
 class Venue(ABC):
-    """A market. It knows a request by its ``record_id``: sent twice, it is executed once."""
+    """A market. It knows a request by its ``record_id``: sent twice, it is executed once.
+
+    ``kind`` is what a data folder calls it, and makes it again by.
+    """
+
+    kind: ClassVar[str]
 
     def __init__(self, name: str, *, clock: Clock, folder: Path | None = None) -> None:
         self.name = name
@@ -66,6 +74,12 @@ class Venue(ABC):
         self._remember()
         fresh = [self._take(request_id) for request_id in requests["record_id"].to_pylist()]
         return requests if all(fresh) else requests.filter(pa.array(fresh, pa.bool_()))
+
+    def has_taken(self, request_ids: pa.UInt64Array) -> NDArray[np.bool_]:
+        """Which of these requests it was sent before."""
+        self._remember()
+        taken = self._taken
+        return np.array([i in taken for i in request_ids.to_pylist()], np.bool_)
 
     def _take(self, request_id: int) -> bool:
         fresh = request_id not in self._taken
@@ -100,10 +114,14 @@ class Venue(ABC):
         assert code == self.origin.code
         return self.reports.since(start, rows)
 
+    @property
+    def reported(self) -> int:
+        """How many events were reported, those that the disk has refused so far included."""
+        return self.reports.count + sum(batch.num_rows for batch in self._unwritten)
+
     def next_id(self) -> int:
         """The id of the next report."""
-        waiting = sum(batch.num_rows for batch in self._unwritten)
-        return make_id(self.origin.code, self.reports.count + waiting)
+        return make_id(self.origin.code, self.reported)
 
     def next_ids(self, count: int) -> pa.UInt64Array:
         """The ids of the next reports."""
@@ -121,6 +139,8 @@ def _file(folder: Path) -> LogFile:
 
 class BookVenue(Venue):
     """A simulated market with a price-time order book for each symbol."""
+
+    kind = "book"
 
     def __init__(self, name: str = "XSIM", *, clock: Clock, folder: Path | None = None) -> None:
         super().__init__(name, clock=clock, folder=folder)
@@ -190,13 +210,21 @@ class TapeVenue(Venue):
 
     :meth:`advance` moves the tape on; a fill is reported once its time has come *and* its order
     has arrived, so an order that was held up is filled when it gets there.
+
+    :param tape: None is a tape that is over: what it has reported stands, and nothing more is
+        filled. A tape that is handed in again goes on after the fills that it has reported.
     """
 
-    def __init__(self, tape: Tape, *, clock: Clock, folder: Path | None = None) -> None:
+    kind = "tape"
+
+    def __init__(
+        self, tape: Tape | None = None, *, clock: Clock, folder: Path | None = None
+    ) -> None:
         super().__init__("TAPE", clock=clock, folder=folder)
-        self._events = tape.fills["event"].to_numpy()
+        fills = tape.fills if tape else _NO_FILLS
+        self._events = fills["event"].to_numpy()
         self._fills = list(
-            tape.fills.select(
+            fills.select(
                 "cl_ord_id", pl.col("ts").dt.timestamp("ns"), "last_qty", "last_px"
             ).iter_rows()
         )
@@ -205,13 +233,29 @@ class TapeVenue(Venue):
         self._ready: list[int] = []
         self._named: dict[str, int] = {}
         self._terms: dict[int, tuple[pa.RecordBatch, int]] = {}
-        self._filled = set(tape.fills["cl_ord_id"].to_list())
+        self._filled = set(fills["cl_ord_id"].to_list())
+        self._reported: Counter[int] = Counter()
+
+    def _restore(self, reports: pa.RecordBatch) -> None:
+        """Learn what an earlier run was sent, and count the fills that it has reported."""
+        super()._restore(reports)
+        kinds = reports["exec_type"].to_pylist()
+        request_types = pa.array([_ACCEPTED.get(kind) for kind in kinds], pa.utf8())
+        columns = [reports["request_id"], request_types, *(reports[n] for n in _TERMS[1:])]
+        names = ["record_id", "request_type", *_TERMS[1:]]
+        self._learn(pa.RecordBatch.from_arrays(columns, names))
+        fills = reports.filter(pc.equal(reports["exec_type"], ExecType.TRADE.value))
+        self._reported.update(fills["order_id"].to_pylist())
 
     def advance(self, event: int) -> None:
         """Let the tape's events before number ``event`` have happened."""
+        self._remember()
         until = int(np.searchsorted(self._events, event))
         for fill in range(self._due, until):
             name = self._fills[fill][0]
+            if self._reported[order_id := self._named.get(name, 0)]:
+                self._reported[order_id] -= 1
+                continue
             (self._ready if name in self._named else self._awaited[name]).append(fill)
         self._due = until
 
@@ -262,6 +306,16 @@ class TapeVenue(Venue):
         self.report(with_columns(batch, record_id=self.next_ids(len(batch)), ts=times))
 
 
+_NO_FILLS = pl.DataFrame(
+    schema={
+        "event": pl.UInt32,
+        "ts": pl.Datetime("ns", "UTC"),
+        "cl_ord_id": pl.String,
+        "last_qty": pl.Int64,
+        "last_px": pl.Int64,
+    }
+)
+
 _TERMS = (
     *("record_id", "order_id", "cl_ord_id", "orig_cl_ord_id", "account", "symbol", "side"),
     *("ord_type", "time_in_force", "expire_time", "order_qty", "price"),
@@ -287,3 +341,28 @@ def _answers(requests: pa.RecordBatch) -> pa.RecordBatch:
         ],
         schema=REPORTS,
     )
+
+
+class VenueFactory(Protocol):
+    """Makes the market outside: :class:`BookVenue`, or a ``partial`` of :class:`TapeVenue`."""
+
+    def __call__(self, *, clock: Clock, folder: Path | None) -> Venue:
+        """A venue that keeps its record under ``folder``, in memory without one."""
+        ...
+
+
+def kind_of(venue: VenueFactory) -> str:
+    """The kind of market that a factory makes; one of one's own is called by its name."""
+    maker = getattr(venue, "func", venue)
+    return str(getattr(maker, "kind", getattr(maker, "__name__", type(maker).__name__)))
+
+
+def venue_of(kind: str) -> VenueFactory:
+    """What opens a market of this kind again: an order book, or a tape that is over.
+
+    :raises InvalidValue: it is one of somebody's own.
+    """
+    for known in (BookVenue, TapeVenue):
+        if known.kind == kind:
+            return known
+    raise InvalidValue("venue", None, f"what makes the market of this folder: {kind}")

@@ -16,6 +16,8 @@ import pyarrow.compute as pc
 
 from tradesys import segments
 from tradesys.arrivals import Arrivals, arrival_of, runs
+from tradesys.charter import FILE, read_charter
+from tradesys.errors import DamagedError
 from tradesys.framing import NO_HEAD
 from tradesys.incarnation import stated
 from tradesys.records import (
@@ -25,7 +27,6 @@ from tradesys.records import (
     format_id,
     make_id,
     origin,
-    parse_origin,
     split_id,
 )
 from tradesys.segments import Reading, sealed_path
@@ -124,17 +125,26 @@ def _arrived(readings: list[Reading]) -> pa.Table:
 
 
 def _missing(folder: Path) -> Iterator[Finding]:
-    """Files that a system of this run should have, and what its incarnation's file does not say."""
-    for system in sorted(p for p in folder.iterdir() if (p / "authoritative").is_dir()):
-        for dataset, holding in holdings(parse_origin(system.name).kind).items():
-            path = system / holding / f"{dataset}.arrows"
+    """Files that the systems of this run should have."""
+    try:
+        charter = read_charter(folder)
+    except DamagedError as error:
+        yield Finding(FILE, error.offset, error.reason)
+        return
+    if charter is None:
+        yield Finding(FILE, 0, "the file is missing")
+    if not (folder / "venue" / "reports.arrows").exists():
+        yield Finding("venue/reports.arrows", 0, "the file is missing: the market's own record")
+    for system in charter.origins if charter else ():
+        for dataset, holding in holdings(system.kind).items():
+            path = folder / system.system / holding / f"{dataset}.arrows"
             if not path.exists():
                 yield Finding(str(path.relative_to(folder)), 0, "the file is missing")
             elif not path.stat().st_size:
                 yield Finding(str(path.relative_to(folder)), 0, "the file is empty")
-        if _incarnation(folder, parse_origin(system.name)) is None:
+        if _incarnation(folder, system) is None:
             what = "it does not say which incarnation this is"
-            yield Finding(f"{system.name}/incarnation.arrows", 0, what)
+            yield Finding(f"{system.system}/incarnation.arrows", 0, what)
 
 
 def _damage(folder: Path, book: Book) -> Iterator[Finding]:

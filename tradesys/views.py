@@ -482,6 +482,10 @@ class View:
         amount: int = balances.booked.item(pair) + balances.uncleared.item(pair)
         return amount - balances.reserved.item(pair)
 
+    def pair(self, account: str, asset: str) -> int:
+        """The slot of a balance; -1 if it was never seen."""
+        return self._pairs.find(account, asset)
+
     def spends(
         self, accounts: pa.StringArray, symbols: pa.StringArray, buys: NDArray[np.bool_]
     ) -> Ints:

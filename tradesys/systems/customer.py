@@ -4,24 +4,23 @@ It holds every request that any customer-facing system has taken, so it can answ
 it never saw, and it asks nobody: an answer is aggregated from its own records.
 """
 
-from decimal import Decimal
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import SupportsIndex
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from tradesys.arrow import batch_of
-from tradesys.clock import Clock
+from tradesys.clock import Clock, Time
 from tradesys.errors import InvalidValue
-from tradesys.framing import NO_HEAD
-from tradesys.names import Names
-from tradesys.orders import Answer, Order, OrderLike
+from tradesys.log import Row
+from tradesys.names import Names, key_of
+from tradesys.orders import Order, OrderLike, id_of
 from tradesys.records import (
     CURRENCY,
-    REQUESTS,
     Kind,
     OrdType,
     Origin,
@@ -29,16 +28,25 @@ from tradesys.records import (
     Side,
     TimeInForce,
     format_id,
-    split_id,
-    to_price,
 )
-from tradesys.reference import UNKNOWN
-from tradesys.systems import entry
+from tradesys.reference import LAST_PX
+from tradesys.systems import rules
+from tradesys.systems.entry import Sheet, columns_of
+from tradesys.systems.group import Group, GroupCommit
 from tradesys.systems.inquiries import Inquiries
-from tradesys.systems.table_entry import decide
+from tradesys.systems.outbox import Outbox
+from tradesys.systems.terms import (
+    Price,
+    Terms,
+    Use,
+    name_given,
+    shares,
+    terms_given,
+    terms_of,
+    units,
+)
 
-Price = int | str | Decimal
-"""A price: an int in 1/10,000 of the currency, or text or a Decimal in the currency."""
+_NO_NAMES = np.zeros(0, np.int64)
 
 
 class CustomerSystem(Inquiries):
@@ -47,26 +55,40 @@ class CustomerSystem(Inquiries):
     kind = Kind.CUSTOMER
 
     def __init__(self, origin: Origin, *, clock: Clock, folder: Path | None) -> None:
-        self.names = Names()
-        self._outgoing: list[pa.RecordBatch] = []
-        self._sends_again = False
+        self._names = Names()
+        self._outbox = Outbox()
         super().__init__(origin, clock=clock, folder=folder)
+        requests = self.tables["requests"]
+        self._group = GroupCommit(
+            lambda rows: requests.write_rows(rows, self.clock()), self._take, self._drop, self.lock
+        )
+        self._staged: dict[str, tuple[Row, Group]] = {}
+        self._use([])
         # Whatever was acknowledged before and not answered since is sent again: the street side
         # knows an order by its id, so sending twice is safe, and not sending is not.
-        self.send_again()
+        self._sent: dict[int, int] = {}
+        self._send_again = True
+
+    @property
+    def names(self) -> Names:
+        """What customers call their orders, from all that is held now."""
+        if self.news or self.own_news:
+            self.catch_up()
+        return self._names
+
+    def catch_up(self) -> None:
+        """Take in what has become part of the tables since the last question."""
+        with self.lock:
+            super().catch_up()
+            self.own_news = False
+            self._staged = {k: v for k, v in self._staged.items() if not v[1].done}
+            self._use([use for use in self._uses if self._is_unseen(use)])
 
     def applied(self, dataset: str, batch: pa.RecordBatch) -> None:
         """Keep the names of orders up to date."""
         super().applied(dataset, batch)
         if dataset == "requests":
-            self.names.apply(batch)
-
-    def receive(self, dataset: str, batch: pa.RecordBatch, *, origin_head: bytes = NO_HEAD) -> int:
-        """As any system; what of its own comes back after a loss, and has no answer, is sent."""
-        new = super().receive(dataset, batch, origin_head=origin_head)
-        if new and dataset == "requests" and self.wrote(split_id(batch["record_id"][0].as_py())[0]):
-            self.send_again()
-        return new
+            self._names.apply(batch)
 
     # ---- taking orders
 
@@ -80,25 +102,45 @@ class CustomerSystem(Inquiries):
         price: Price | None = None,
         ord_type: str | None = None,
         time_in_force: str = TimeInForce.DAY,
+        expire_time: Time | None = None,
         cl_ord_id: str | None = None,
     ) -> Order:
         """Take a new order: check it, record it, make it durable, acknowledge it (claim 21).
+
+        Safe to call from many threads: orders that come at the same time share an fdatasync.
 
         :param order_qty: shares.
         :param price: the limit: text like "50.25", or in 1/10,000 of the currency, like 502500; a
             multiple of the tick; None for a market order.
         :param ord_type: "limit" or "market"; by default what the presence of a price says.
+        :param expire_time: until when an order that is good till date ("gtd") may trade.
         :param cl_ord_id: the customer's own name for the order. The same name from the same
             account again is a repeat: it is answered with the first and never executed twice.
         :raises InvalidValue: a field holds what no rule allows; nothing was written.
         :raises StorageError: the disk refused; nothing was acknowledged.
         """
-        ord_type = ord_type or (OrdType.MARKET if price is None else OrdType.LIMIT)
-        terms = self._terms(account, symbol, side, ord_type, time_in_force, order_qty, price)
-        if cl_ord_id and (known := self._called(terms.account, cl_ord_id)) is not None:
-            return self._repeat(known, cl_ord_id, terms)
-        reason = entry.check(terms) or self._unaffordable(terms, 0)
-        return self._write(RequestType.NEW, None, cl_ord_id, None, terms, reason)
+        given = {
+            "account": account,
+            "symbol": symbol,
+            "side": side,
+            "order_qty": order_qty,
+            "price": price,
+            "ord_type": ord_type,
+            "time_in_force": time_in_force,
+            "expire_time": expire_time,
+        }
+        order, group = self._stage(given, cl_ord_id)
+        self._group.commit(group)
+        return order
+
+    async def submit_async(self, *, cl_ord_id: str | None = None, **given: Any) -> Order:
+        """As :meth:`submit`, for tasks of an event loop: those that are ready share an fdatasync.
+
+        >>> orders = await asyncio.gather(*(c1.submit_async(**terms) for terms in many))
+        """
+        order, group = self._stage(given, cl_ord_id)
+        await self._group.committed(group)
+        return order
 
     def cancel(
         self, order: OrderLike, *, account: str | None = None, cl_ord_id: str | None = None
@@ -106,11 +148,10 @@ class CustomerSystem(Inquiries):
         """Ask for the cancelation of an open order (claim 25), whichever system took it.
 
         :param account: whose order the caller takes it to be; checked when given.
+        :param cl_ord_id: the customer's own name for this request; given again, it is a repeat.
         :raises InvalidValue: the order is unknown here, another account's, or closed.
         """
-        answer = self._open(order, account)
-        terms = SimpleNamespace(**{n: getattr(answer, n) for n in _TERMS}, time_in_force=None)
-        return self._change(RequestType.CANCEL, answer, terms, cl_ord_id, None)
+        return self._change(RequestType.CANCEL, order, None, None, account, cl_ord_id)
 
     def replace(
         self,
@@ -128,49 +169,63 @@ class CustomerSystem(Inquiries):
         :raises InvalidValue: the order is unknown, another account's or closed, or the new terms
             break a rule.
         """
-        answer = self._open(order, account)
-        terms = self._terms(
-            answer.account,
-            answer.symbol,
-            answer.side,
-            answer.ord_type,
-            self.view.terms(answer.order_id).time_in_force,
-            answer.order_qty if order_qty is None else order_qty,
-            answer.price if price is None else price,
-        )
-        reason = entry.check(terms) or self._unaffordable(terms, answer.order_id)
-        return self._change(RequestType.REPLACE, answer, terms, cl_ord_id, reason)
+        return self._change(RequestType.REPLACE, order, order_qty, price, account, cl_ord_id)
 
     def submit_many(self, table: pl.DataFrame | pa.Table | pa.RecordBatch) -> pl.DataFrame:
-        """Take a table of requests as one commit: the same rules, vectorised.
+        """Take a table of requests as one commit: the same rules, as if they came one by one.
 
         :param table: a row a request: ``account``, ``symbol``, ``side``, ``order_qty`` and, where
             the default does not do, ``request_type`` ("new"), ``ord_type`` ("limit"),
-            ``time_in_force`` ("day"), ``price``, ``cl_ord_id``, ``orig_cl_ord_id`` (which order a
-            cancel or replace is about; it may be one of the same table), ``ts`` (when the request
-            arrived; now). Orders of a change keep their account, symbol and side.
+            ``time_in_force`` ("day"), ``expire_time``, ``price``, ``cl_ord_id``, ``ts`` (when the
+            request arrived; now). A cancel or replace says which order it is about, by
+            ``order_id`` or by ``orig_cl_ord_id`` (that may be one of the same table); what it
+            leaves null stays as it is.
         :returns: a row a row: ``accepted``, ``order_id`` and ``record_id`` (null where nothing was
             recorded), ``reject_reason`` (recorded, not sent) or ``error`` (not even recorded).
         :raises SchemaError: a column is missing, unknown, or of the wrong type; nothing is written.
+
+        >>> c1.submit_many(c1.orders("alice", open_only=True).select("order_id",
+        ...     request_type=pl.lit("cancel")))
         """
-        decided, batch = decide(self, entry.columns_of(table))
-        if batch is not None:
-            self.commit("requests", batch)
-            self._send(batch)
-        return decided
+        columns = columns_of(table)
+        with self._group.alone():
+            sheet = Sheet(self, columns)
+            record_ids, order_ids = sheet.ids()
+            if sheet.recorded.any():
+                self.commit("requests", sheet.batch(record_ids, order_ids))
+                self._use([*self._uses, *sheet.market_buys(record_ids)])
+            return sheet.answer(record_ids, order_ids)
 
     # ---- what goes to the street side
 
+    @property
+    def outbox(self) -> Outbox:
+        """What was accepted and no street-side system has taken."""
+        for batch in self.outgoing():
+            self._outbox.put(batch)
+        return self._outbox
+
     def outgoing(self) -> list[pa.RecordBatch]:
-        """Accepted requests that are not sent yet, oldest first; they are the caller's from now."""
-        if self._sends_again:
-            self._outgoing, self._sends_again = self.unanswered(), False
-        waiting, self._outgoing = self._outgoing, []
-        return waiting
+        """Requests accepted since this was asked last, oldest first; for the outbox."""
+        with self.lock:
+            logs = self.tables["requests"].logs
+            codes = self.own_codes("requests")
+            if self._send_again:
+                waiting = self.unanswered()
+            else:
+                waiting = [b for c in codes for b in logs[c].batches(self._sent.get(c, 0))]
+            self._send_again = False
+            self._sent = {code: logs[code].count for code in codes}
+        accepted = [
+            b if b["reject_reason"].null_count == b.num_rows else b.filter(_accepted(b))
+            for b in waiting
+        ]
+        return [batch for batch in accepted if batch.num_rows]
 
     def send_again(self) -> None:
-        """Have everything that was accepted and is not answered sent at the next occasion."""
-        self._sends_again = True
+        """Put everything that was accepted and is not answered out to be sent, and no more."""
+        self._outbox.clear()
+        self._send_again = True
 
     def unanswered(self) -> list[pa.RecordBatch]:
         """One's own accepted requests that no street-side system is known to have answered."""
@@ -183,129 +238,216 @@ class CustomerSystem(Inquiries):
                 waiting.append(batch.filter(pa.array(waits)))
         return waiting
 
-    def _send(self, batch: pa.RecordBatch) -> None:
-        reasons = batch["reject_reason"]
-        if reasons.null_count < len(reasons):
-            batch = batch.filter(reasons.is_null())
-        if batch.num_rows:
-            self._outgoing.append(batch)
-
     # ---- inside
 
-    def _terms(
-        self,
-        account: str,
-        symbol: str,
-        side: str,
-        ord_type: str,
-        time_in_force: str,
-        order_qty: int,
-        price: Price | None,
-    ) -> SimpleNamespace:
-        if not hasattr(order_qty, "__index__") or not _fits(order_qty):
-            raise InvalidValue("order_qty", order_qty, "a whole number of shares, of 64 bits")
-        units = 0 if price is None else to_price(price)
-        if not _fits(units):
-            raise InvalidValue("price", price, "a number of 1/10,000, of 64 bits")
-        instrument = self.reference.instruments.get(symbol, UNKNOWN)
-        return SimpleNamespace(
-            account=account,
-            symbol=symbol,
-            side=side,
-            ord_type=ord_type,
-            time_in_force=time_in_force,
-            order_qty=int(order_qty),
-            price=units,
-            account_status=self.reference.accounts.get(account, ""),
-            **instrument._asdict(),
-        )
+    def next_id(self, dataset: str) -> int:
+        """The id of the next record of one's own; those that are being written have theirs."""
+        return super().next_id(dataset) + self._group.pending
 
-    def _unaffordable(self, terms: SimpleNamespace, replaces: int) -> str | None:
-        """Why the account cannot afford these terms, given what its open orders may use."""
-        qty, already = terms.order_qty, 0
-        if replaces:
-            order = np.array([replaces], np.uint64)
-            qty -= self.view.in_force_of(order)["cum_qty"].item()
-            already = self.view.reserved_of(order).item()
-        if terms.side == Side.SELL:
-            free = self.view.available(terms.account, terms.symbol) + already
-            return entry.NO_SHARES if qty > free else None
-        price = terms.price or self.view.last_px(terms.symbol)
-        if not price:
-            return entry.NO_PRICE
-        free = self.view.available(terms.account, CURRENCY) + already
-        return entry.NO_CASH if qty * price > free else None
+    def free(self, pairs: rules.Ints) -> rules.Ints:
+        """Balances, given by slot, less what open orders may still use of them."""
+        left = self.view.free(pairs)
+        for (account, asset), amount in self._used.items():
+            left[pairs == self.view.pair(account, asset)] -= amount
+        return left
 
-    def _write(
-        self,
-        request_type: RequestType,
-        order_id: int | None,
-        cl_ord_id: str | None,
-        orig_cl_ord_id: str | None,
-        terms: SimpleNamespace,
-        reason: str | None,
-    ) -> Order:
-        record_id = self.next_id("requests")
-        order_id = record_id if order_id is None else order_id
-        cl_ord_id = cl_ord_id or format_id(record_id)
-        row = (
-            *(record_id, self.clock(), request_type, order_id, cl_ord_id, orig_cl_ord_id),
-            *(terms.account, terms.symbol, terms.side, terms.ord_type, terms.time_in_force),
-            *(None, terms.order_qty, terms.price or None, reason),
-        )
-        batch = batch_of(REQUESTS, [row])
-        self.commit("requests", batch)
-        self._send(batch)
-        return Order(order_id, record_id, cl_ord_id, reason)
+    def _stage(self, given: dict[str, Any], cl_ord_id: str | None) -> tuple[Order, Group]:
+        """Decide a new order, and put it among the rows that are written next."""
+        terms, name = terms_given(**given), name_given(cl_ord_id)
+        with self.lock:
+            if self.news:
+                self.catch_up()
+            if name is not None and (repeated := self._repeat(terms, name)):
+                return repeated
+            record_id = self.next_id("requests")
+            reason = self._decide_new(record_id, terms, given)
+            row = (
+                *(record_id, self.clock(), "new", record_id, name, None, *terms[:5]),
+                *(terms.expire_time or None, terms.order_qty, terms.price or None, reason),
+            )
+            group = self._group.stage(row)
+            if name is not None:
+                self._staged[key_of(terms.account, name)] = row, group
+        return Order(record_id, record_id, name, reason), group
+
+    def _decide_new(self, record_id: int, terms: Terms, given: dict[str, Any]) -> str | None:
+        """The reason for which a new order is refused; None if it is not."""
+        view, reference = self._view, self._reference
+        is_market = terms.ord_type == OrdType.MARKET and terms.side == Side.BUY
+        asset = CURRENCY if terms.side == Side.BUY else terms.symbol
+        left = view.available(terms.account, asset) - self._used[terms.account, asset]
+        row = self._row("new", terms)
+        if is_market and row[rules.SYMBOL] >= 0:
+            reference.instruments[row[rules.SYMBOL], LAST_PX] = view.last_px(terms.symbol)
+        rows = np.array([row], np.int64)
+        reason = self._judge(rows, left, given)
+        if reason is None:
+            amount = rows.item(0, rules.RESERVED)
+            self._uses.append(Use(record_id, terms.account, asset, amount, is_market))
+            self._used[terms.account, asset] += amount
+        return reason
+
+    def _row(self, kind: str, terms: Terms) -> list[int]:
+        """A request as whole numbers (:data:`tradesys.systems.rules.COLUMNS`)."""
+        return [
+            rules.KINDS[kind],
+            self._reference.accounts.get(terms.account, rules.UNKNOWN),
+            self._reference.symbols.get(terms.symbol, rules.UNKNOWN),
+            rules.SIDES.get(terms.side, rules.UNKNOWN),
+            rules.ORD_TYPES.get(terms.ord_type, rules.UNKNOWN),
+            rules.TIMES_IN_FORCE.get(terms.time_in_force, rules.UNKNOWN),
+            *(terms.expire_time, terms.order_qty, terms.price),
+            *(0, -1, -1, -1, 0, 0, 0),
+        ]
+
+    def _judge(self, rows: rules.Ints, left: int, given: dict[str, Any]) -> str | None:
+        """Decide the first of these rows; the reason for which it is refused, if it is.
+
+        :raises InvalidValue: it breaks a rule.
+        """
+        reference = self._reference
+        status, instruments = reference.account_status, reference.instruments
+        balances = np.array([left], np.int64)
+        verdicts, _ = rules.decide(rows, 1, _NO_NAMES, balances, status, instruments)
+        verdict = verdicts.item(0)
+        if rules.ACCEPTED < verdict < rules.FIRST_REASON:
+            field = rules.ERRORS[verdict][0]
+            instrument = instruments[max(rows.item(0, rules.SYMBOL), 0)]
+            raise InvalidValue(field, given.get(field), rules.expected(verdict, instrument))
+        return rules.REASONS.get(verdict)
 
     def _change(
         self,
-        request_type: RequestType,
-        answer: Answer,
-        terms: SimpleNamespace,
+        kind: RequestType,
+        order: OrderLike,
+        order_qty: int | None,
+        price: Price | None,
+        account: str | None,
         cl_ord_id: str | None,
-        reason: str | None,
     ) -> Order:
-        if cl_ord_id and self._called(answer.account, cl_ord_id) is not None:
-            raise InvalidValue("cl_ord_id", cl_ord_id, "a name not used before by the account")
-        terms.time_in_force = terms.time_in_force or self.view.terms(answer.order_id).time_in_force
-        return self._write(
-            request_type, answer.order_id, cl_ord_id, answer.cl_ord_id, terms, reason
-        )
-
-    def _repeat(self, order_id: int, cl_ord_id: str, terms: SimpleNamespace) -> Order:
-        requests = self.tables["requests"]
-        # The name may be a change's own, and be all that is held here of its order.
-        first = requests.rows([order_id])[0] if requests.has(order_id) else {}
-        names = ("account", "symbol", "side", "ord_type", "time_in_force", "order_qty")
-        given = {n: getattr(terms, n) for n in names} | {"cl_ord_id": cl_ord_id}
-        given["price"] = terms.price or None
-        if any(first.get(n) != value for n, value in given.items()):
-            raise InvalidValue(
-                "cl_ord_id", cl_ord_id, f"a new name: {format_id(order_id)} has it, on other terms"
+        given = {"order_qty": order_qty, "price": price, "cl_ord_id": cl_ord_id}
+        qty = rules.UNSTATED if order_qty is None else shares(order_qty)
+        limit = rules.UNSTATED if price is None else units(price)
+        name = name_given(cl_ord_id)
+        with self._group.alone():
+            order_id = id_of(order)
+            if name is not None and (repeated := self._repeat_change(kind, order_id, given)):
+                return repeated
+            answer = self.status(order)
+            if account is not None and account != answer.account:
+                raise InvalidValue("order", str(order), f"an order of account {account}")
+            if not answer.leaves_qty:
+                raise InvalidValue(
+                    "order", str(order), f"an open order; this one is {answer.ord_status}"
+                )
+            terms, _ = self._in_force(order_id)
+            rows = np.array([self._row(kind, terms), self._row("new", terms)], np.int64)
+            rows[0, [rules.ORDER_QTY, rules.PRICE, rules.ORDER]] = qty, limit, 1
+            ids = np.array([order_id], np.uint64)
+            rows[1, rules.CUM_QTY] = answer.cum_qty
+            rows[1, rules.RESERVED] = self.view.reserved_of(ids).item()
+            rows[1, rules.OPEN] = 1
+            asset = CURRENCY if terms.side == Side.BUY else terms.symbol
+            if terms.ord_type == OrdType.MARKET:
+                code = rows.item(0, rules.SYMBOL)
+                self._reference.instruments[code, LAST_PX] = self.view.last_px(terms.symbol)
+            left = self.view.available(terms.account, asset) - self._used[terms.account, asset]
+            reason = self._judge(rows, left, given)
+            record_id = self.next_id("requests")
+            row = (
+                *(record_id, self.clock(), kind, order_id, name, answer.cl_ord_id, *terms[:5]),
+                *(terms.expire_time or None, rows.item(0, rules.ORDER_QTY)),
+                *(rows.item(0, rules.PRICE) or None, reason),
             )
-        reason = first["reject_reason"]
-        return Order(order_id, order_id, cl_ord_id, reason and str(reason), repeated=True)
+            self.tables["requests"].write_rows([row], self.clock())
+            self._take([row])
+            self.news = True  # what an order may use has changed, and only the view counts it
+        return Order(order_id, record_id, name, reason)
 
-    def _called(self, account: str, cl_ord_id: object) -> int | None:
-        """The order that an account means by a name; None if it never used it."""
-        if not isinstance(cl_ord_id, str):
-            raise InvalidValue("cl_ord_id", cl_ord_id, "text")
-        return self.names.find(account, cl_ord_id) if account in self.reference.accounts else None
+    def _in_force(self, order_id: int) -> tuple[Terms, int]:
+        """The terms of a known order as they are now, and how much of it is filled."""
+        state, kept = self.view.order(order_id), self.view.terms(order_id)
+        assert state is not None
+        expires = 0
+        if kept.time_in_force == TimeInForce.GTD:
+            expires = self.stated(order_id)["expire_time"]
+        return Terms(*kept, expires, state.order_qty, state.price), state.cum_qty
 
-    def _open(self, order: OrderLike, account: str | None) -> Answer:
-        answer = self.status(order)
-        if account is not None and account != answer.account:
-            raise InvalidValue("order", str(order), f"an order of account {account}")
-        if not answer.leaves_qty:
-            closed = f"an open order; this one is {answer.ord_status}"
-            raise InvalidValue("order", str(order), closed)
-        return answer
+    def _take(self, rows: list[Row]) -> None:
+        """Make one's own rows, which are durable, part of the table."""
+        self.tables["requests"].take_rows(rows)
+        self.own_news = True
+
+    def _drop(self) -> None:
+        """Forget what was staged: the disk refused it."""
+        self._staged = {}
+        self._use([])
+        self.news = True
+
+    def _use(self, uses: Sequence[Use]) -> None:
+        """Count what orders of one's own may use that the view does not know of."""
+        self._uses = list(uses)
+        self._used: Counter[tuple[str, str]] = Counter()
+        for use in uses:
+            self._used[use.account, use.asset] += use.amount
+
+    def _is_unseen(self, use: Use) -> bool:
+        """Whether the view does not count what an order uses.
+
+        It is not written yet, or is a market buy, whose terms say no price, and not answered yet.
+        """
+        state = self._view.order(use.order_id)
+        return state is None or (use.is_market_buy and state.leaves_qty > 0)
+
+    def _repeat(self, terms: Terms, name: str) -> tuple[Order, Group] | None:
+        """The order that has this name already, if it is on these terms.
+
+        :raises InvalidValue: it is on other terms.
+        """
+        key = key_of(terms.account, name)
+        row, group = self._staged.get(key, ((), _WRITTEN))
+        if not row:
+            order_id = self._names.get(key)
+            if order_id is None:
+                return None
+            requests = self.tables["requests"]
+            # The name may be a change's own, and be all that is held here of its order.
+            row = tuple(requests.rows([order_id])[0].values()) if requests.has(order_id) else ()
+            if not row or (row[4], terms_of(row)) != (name, terms):
+                expected = f"a new name: {format_id(order_id)} has it, on other terms"
+                raise InvalidValue("cl_ord_id", name, expected)
+        elif terms_of(row) != terms:
+            expected = f"a new name: {format_id(row[0])} has it, on other terms"
+            raise InvalidValue("cl_ord_id", name, expected)
+        return Order(row[0], row[0], name, row[-1], repeated=True), group
+
+    def _repeat_change(
+        self, kind: RequestType, order_id: int, given: dict[str, Any]
+    ) -> Order | None:
+        """The request that has this name already, if it asks for the same.
+
+        :raises InvalidValue: it asks for something else.
+        """
+        name, terms = given["cl_ord_id"], self.stated(order_id)
+        if not terms or self.names.find(terms["account"], name) is None:
+            return None
+        frame = self.tables["requests"].frame
+        wanted = (pl.col("account") == terms["account"]) & (pl.col("cl_ord_id") == name)
+        for row in frame.filter(wanted).to_dicts():
+            same = (row["order_id"], row["request_type"]) == (order_id, kind) and all(
+                given[n] is None or row[n] == value
+                for n, value in (
+                    ("order_qty", given["order_qty"]),
+                    ("price", None if given["price"] is None else units(given["price"])),
+                )
+            )
+            if same:
+                return Order(order_id, row["record_id"], name, row["reject_reason"], repeated=True)
+        raise InvalidValue("cl_ord_id", name, "a name that the account has not used before")
 
 
-def _fits(number: SupportsIndex) -> bool:
-    """Whether a record can hold it."""
-    return -(1 << 63) <= int(number) < 1 << 63
+_WRITTEN = Group(done=True)
 
 
-_TERMS = ("account", "symbol", "side", "ord_type", "order_qty", "price")
+def _accepted(requests: pa.RecordBatch) -> pa.BooleanArray:
+    return pc.is_null(requests["reject_reason"])

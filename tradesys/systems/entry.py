@@ -1,107 +1,30 @@
-"""The rules of order entry, stated once, for one order in Python and for a table in polars.
+"""Order entry for a whole table: columns to whole numbers, the rules, verdicts and records.
 
-A rule's ``holds`` takes the terms of an order as attributes and uses only operators that mean the
-same on Python values and on polars expressions; so one order is checked in microseconds, a million
-at once, and never by different rules.
+What goes in is a table of requests; what comes out is a verdict for each row, and one record batch
+of the rows that are recorded. Nothing is written here.
 """
 
-from collections.abc import Callable
-from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from tradesys.errors import InvalidValue, SchemaError
-from tradesys.records import (
-    AccountStatus,
-    InstrumentStatus,
-    OrdType,
-    RequestType,
-    Side,
-    TimeInForce,
-)
+from tradesys.errors import SchemaError
+from tradesys.names import keys_of
+from tradesys.records import CURRENCY, REQUESTS, OrdType, RequestType, TimeInForce
+from tradesys.reference import LAST_PX
+from tradesys.systems import rules
+from tradesys.systems.rules import Ints
+from tradesys.systems.terms import Use
 
-Terms = Any
-"""Attributes named like the columns of a request, and those of its account and instrument."""
+if TYPE_CHECKING:
+    from tradesys.systems.customer import CustomerSystem
 
-
-class Rule(NamedTuple):
-    """What must hold of an order's terms. ``field`` is what is wrong where it does not."""
-
-    field: str
-    expected: str
-    holds: Callable[[Terms], Any]
-
-
-def _one_of(field: str, values: list[str]) -> Rule:
-    def holds(o: Terms) -> Any:
-        found = getattr(o, field) == values[0]
-        for value in values[1:]:
-            found = found | (getattr(o, field) == value)
-        return found
-
-    return Rule(field, "one of " + ", ".join(values), holds)
-
-
-VALID = (
-    _one_of("side", [str(s) for s in Side]),
-    _one_of("ord_type", [str(t) for t in OrdType]),
-    _one_of("time_in_force", [str(t) for t in TimeInForce]),
-    Rule("account", "an account the firm has described", lambda o: o.account_status != ""),
-    Rule("symbol", "a symbol the firm has described", lambda o: o.security_status != ""),
-    Rule("order_qty", "a positive number of shares", lambda o: o.order_qty > 0),
-    Rule(
-        "order_qty",
-        "a multiple of the lot size, {lot_size}",
-        lambda o: o.order_qty % o.lot_size == 0,
-    ),
-    Rule(
-        "price",
-        "a positive price for a limit order, in 1/10,000",
-        lambda o: (o.ord_type != OrdType.LIMIT.value) | (o.price > 0),
-    ),
-    Rule(
-        "price",
-        "no price for a market order",
-        lambda o: (o.ord_type != OrdType.MARKET.value) | (o.price == 0),
-    ),
-    Rule(
-        "price",
-        "a multiple of the tick size, {tick_size}",
-        lambda o: o.price % o.tick_size == 0,
-    ),
-)
-"""An order that breaks one of these is an error: nothing is written."""
-
-ACCEPTABLE = (
-    Rule("account", "account closed", lambda o: o.account_status != AccountStatus.CLOSED.value),
-    Rule("symbol", "symbol halted", lambda o: o.security_status != InstrumentStatus.HALTED.value),
-)
-"""A well-formed order that breaks one of these is recorded with ``expected`` as its
-``reject_reason``, and never sent."""
-
-NO_CASH = "not enough cash"
-NO_SHARES = "not enough shares"
-NO_PRICE = "no last price to value a market order at"
-
-
-def check(terms: SimpleNamespace) -> str | None:
-    """Check one order: None, or the reason for which it is refused.
-
-    :raises InvalidValue: the order breaks a rule of :data:`VALID`.
-    """
-    for rule in VALID:
-        if not rule.holds(terms):
-            raise InvalidValue(rule.field, getattr(terms, rule.field), explain(rule, vars(terms)))
-    return next((rule.expected for rule in ACCEPTABLE if not rule.holds(terms)), None)
-
-
-def explain(rule: Rule, terms: dict[str, Any]) -> str:
-    """What a rule expects of these terms."""
-    return rule.expected.format_map(terms)
-
+Ids = NDArray[np.uint64]
+Columns = dict[str, pa.Array]
 
 _TEXT, _NUMBER, _TIME = pa.utf8(), pa.int64(), pa.timestamp("ns", "UTC")
 _TYPES = {
@@ -113,8 +36,10 @@ _TYPES = {
     "price": _NUMBER,
     "ord_type": _TEXT,
     "time_in_force": _TEXT,
+    "expire_time": _TIME,
     "cl_ord_id": _TEXT,
     "orig_cl_ord_id": _TEXT,
+    "order_id": pa.uint64(),
     "ts": _TIME,
 }
 _REQUIRED = ("account", "symbol", "side", "order_qty")
@@ -123,35 +48,58 @@ _DEFAULTS = {
     "ord_type": OrdType.LIMIT.value,
     "time_in_force": TimeInForce.DAY.value,
 }
+_CODED = {
+    "request_type": (rules.KIND, rules.KINDS),
+    "side": (rules.SIDE, rules.SIDES),
+    "ord_type": (rules.ORD_TYPE, rules.ORD_TYPES),
+    "time_in_force": (rules.TIME_IN_FORCE, rules.TIMES_IN_FORCE),
+}
+_NUMBERS = {
+    "expire_time": rules.EXPIRE_TIME,
+    "order_qty": rules.ORDER_QTY,
+    "price": rules.PRICE,
+}
+_KEPT = ("account", "symbol", "side", "ord_type", "time_in_force", "expire_time")
+"""What a change takes from its order."""
 
 
-def columns_of(table: pl.DataFrame | pa.Table | pa.RecordBatch) -> dict[str, pa.Array]:
+def columns_of(table: object) -> Columns:
     """A table of requests as Arrow columns, all of them, with defaults where one is absent or null.
 
-    :raises SchemaError: a column is missing, unknown, or of a type that cannot hold its values.
+    :raises SchemaError: it is no table, or a column is missing, unknown, or of a type that cannot
+        hold its values.
     """
     if isinstance(table, pl.DataFrame):
         table = table.to_arrow(compat_level=pl.CompatLevel.oldest())
     if isinstance(table, pa.RecordBatch):
         table = pa.Table.from_batches([table])
+    if not isinstance(table, pa.Table):
+        raise SchemaError(
+            f"a {type(table).__name__}; expected a polars DataFrame or an Arrow table"
+        )
     names = table.schema.names
     if unknown := [name for name in names if name not in _TYPES]:
         raise SchemaError(f"unknown columns {unknown}; expected some of {list(_TYPES)}")
-    if missing := [name for name in _REQUIRED if name not in names]:
-        raise SchemaError(f"missing columns {missing}; given {names}")
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise SchemaError(f"columns {twice} are there twice")
     columns = {}
     for name, wanted in _TYPES.items():
-        if name not in names:
-            default = pa.scalar(_DEFAULTS.get(name), wanted)
-            columns[name] = pa.repeat(default, table.num_rows)
-            continue
-        column = _cast(name, table[name], wanted)
-        default = _DEFAULTS.get(name)
-        columns[name] = column if default is None else column.fill_null(default)
-        if name in ("cl_ord_id", "orig_cl_ord_id"):
+        if name in names:
+            columns[name] = _cast(name, table[name], wanted)
+        else:
+            columns[name] = pa.nulls(table.num_rows, wanted)
+        if name in ("cl_ord_id", "orig_cl_ord_id") and name in names:
             # A name without letters is none, as for one order.
-            columns[name] = pc.if_else(pc.equal(column, ""), None, column)
+            columns[name] = pc.if_else(pc.equal(columns[name], ""), None, columns[name])
+    if any(name not in names for name in _REQUIRED) and _has_new(columns["request_type"]):
+        missing = [name for name in _REQUIRED if name not in names]
+        raise SchemaError(f"missing columns {missing} of a new order; given {names}")
     return columns
+
+
+def _has_new(request_types: pa.StringArray) -> bool:
+    is_new = pc.equal(request_types.fill_null(RequestType.NEW.value), RequestType.NEW.value)
+    return bool(pc.any(is_new).as_py())
 
 
 def _cast(name: str, column: pa.ChunkedArray, wanted: pa.DataType) -> pa.Array:
@@ -161,13 +109,250 @@ def _cast(name: str, column: pa.ChunkedArray, wanted: pa.DataType) -> pa.Array:
         pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
         if wanted == _TEXT
         else pa.types.is_integer(kind)
-        if wanted == _NUMBER
+        if wanted != _TIME
         else pa.types.is_timestamp(kind)
     )
     if not fits:
         raise SchemaError(f"column {name} is {given}; expected {wanted}")
     combined = column.combine_chunks()
+    if isinstance(combined, pa.ChunkedArray):
+        combined = pa.concat_arrays(combined.chunks) if combined.num_chunks else pa.nulls(0, given)
     try:
         return combined if given == wanted else combined.cast(wanted)
     except pa.ArrowInvalid as error:
         raise SchemaError(f"column {name}: {error}; expected {wanted}") from error
+
+
+class Sheet:
+    """A table of requests on its way through the rules of order entry.
+
+    ``rows`` are the requests as whole numbers and, after them, the orders ``held`` already that
+    they are about. ``verdicts`` says of each request what the rules say, ``orders`` which row's
+    order it is about (-1 where it is an error).
+    """
+
+    def __init__(self, system: "CustomerSystem", columns: Columns) -> None:
+        self.system = system
+        self.columns = columns
+        self.count = count = len(columns["account"])
+        names, orig_names = (
+            keys_of(columns["account"], columns[n]) for n in ("cl_ord_id", "orig_cl_ord_id")
+        )
+        # Every name in the table, and the order that has it already.
+        self.named = {k: system.names.get(k) for k in (*names, *orig_names) if k is not None}
+        self.held = self._held(orig_names)
+        self.rows = np.zeros((count + len(self.held), rules.COLUMNS), np.int64)
+        self._code(names, orig_names)
+        terms = self._code_held() if len(self.held) else {}
+        self.owners = np.array(
+            [self._owner(order_id) for order_id in self.named.values()], np.int64
+        )
+        reference = system.reference
+        self._note_last_prices()
+        self.verdicts, self.orders = rules.decide(
+            self.rows,
+            count,
+            self.owners,
+            self._balances(terms),
+            reference.account_status,
+            reference.instruments,
+        )
+        self.recorded = self.orders >= 0
+        if (self.rows[:count, rules.KIND] != rules.NEW).any():
+            self._take_terms(terms)
+
+    def _held(self, orig_names: list[str | None]) -> Ids:
+        """The orders held already that rows are about, by name or by id; sorted."""
+        meant = [self.named[key] for key in orig_names if key is not None]
+        ids = {order_id for order_id in meant if order_id is not None}
+        column = self.columns["order_id"].drop_null()
+        ids |= {i for i in column.to_pylist() if self.system.tables["requests"].has(i)}
+        return np.array(sorted(ids), np.uint64)
+
+    def _owner(self, order_id: int | None) -> int:
+        """The row of the order that has a name."""
+        if order_id is None:
+            return rules.FREE
+        place = int(np.searchsorted(self.held, np.uint64(order_id)))
+        known = place < len(self.held) and self.held[place] == order_id
+        return self.count + place if known else rules.TAKEN
+
+    def _code(self, names: list[str | None], orig_names: list[str | None]) -> None:
+        """The requests as whole numbers."""
+        rows, columns, reference = self.rows[: self.count], self.columns, self.system.reference
+        for name, (place, words) in _CODED.items():
+            default = words[_DEFAULTS[name]] if name in _DEFAULTS else rules.UNKNOWN
+            rows[:, place] = _codes(columns[name], words, default)
+        rows[:, rules.ACCOUNT] = _codes(columns["account"], reference.accounts, rules.UNSTATED)
+        rows[:, rules.SYMBOL] = _codes(columns["symbol"], reference.symbols, rules.UNKNOWN)
+        for name, place in _NUMBERS.items():
+            column = columns[name].cast(_NUMBER)
+            rows[:, place] = column.fill_null(rules.UNSTATED) if column.null_count else column
+        for place, keys in ((rules.NAME, names), (rules.ORIG_NAME, orig_names)):
+            rows[:, place] = -1
+            if self.named:
+                numbers = {key: number for number, key in enumerate(self.named)}
+                rows[:, place] = [-1 if key is None else numbers[key] for key in keys]
+        rows[:, rules.ORDER] = -1
+        ids = columns["order_id"]
+        if ids.null_count < self.count:
+            wanted = ids.fill_null(0).to_numpy()
+            places = np.searchsorted(self.held, wanted)
+            found = np.isin(wanted, self.held) & ids.is_valid().to_numpy(zero_copy_only=False)
+            rows[found, rules.ORDER] = self.count + places[found]
+
+    def _code_held(self) -> Columns:
+        """The orders held already, as whole numbers; gives their terms as texts."""
+        rows, view, reference = self.rows[self.count :], self.system.view, self.system.reference
+        terms = view.terms_of(self.held)
+        for name, (place, words) in _CODED.items():
+            if name != "request_type":
+                rows[:, place] = _codes(terms[name], words, rules.UNKNOWN)
+        rows[:, rules.ACCOUNT] = _codes(terms["account"], reference.accounts, rules.UNKNOWN)
+        rows[:, rules.SYMBOL] = _codes(terms["symbol"], reference.symbols, rules.UNKNOWN)
+        expire_times: list[int | None] = [None] * len(self.held)
+        for row in np.flatnonzero(rows[:, rules.TIME_IN_FORCE] == rules.GTD).tolist():
+            expire_times[row] = self.system.stated(int(self.held[row]))["expire_time"]
+        terms["expire_time"] = pa.array(expire_times, _TIME)
+        rows[:, rules.EXPIRE_TIME] = [t or 0 for t in expire_times]
+        in_force = view.in_force_of(self.held)
+        rows[:, rules.ORDER_QTY], rows[:, rules.PRICE] = in_force["order_qty"], in_force["price"]
+        rows[:, rules.CUM_QTY] = in_force["cum_qty"]
+        rows[:, rules.RESERVED] = view.reserved_of(self.held)
+        rows[:, rules.OPEN] = view.leaves_of(self.held) > 0
+        return terms
+
+    def _note_last_prices(self) -> None:
+        """Put down the last price of the symbols of market orders, which are valued at it."""
+        rows, reference = self.rows, self.system.reference
+        unpriced = rows[:, rules.ORD_TYPE] == rules.MARKET
+        for code in set(rows[unpriced, rules.SYMBOL].tolist()) - {rules.UNKNOWN}:
+            symbol = reference.symbol(code)
+            reference.instruments[code, LAST_PX] = self.system.view.last_px(symbol)
+
+    def _balances(self, terms: Columns) -> Ints:
+        """What is left of each balance that these rows draw on; the rows get its number."""
+        rows = self.rows
+        known = (rows[:, rules.ACCOUNT] >= 0) & (rows[:, rules.SYMBOL] >= 0)
+        known &= rows[:, rules.SIDE] >= 0
+        accounts, symbols = (
+            pa.concat_arrays([self.columns[n], terms[n]]) if terms else self.columns[n]
+            for n in ("account", "symbol")
+        )
+        if not known.all():
+            accounts, symbols = accounts.filter(pa.array(known)), symbols.filter(pa.array(known))
+        buys = rows[known, rules.SIDE] == rules.BUY
+        used, rows[known, rules.BALANCE] = np.unique(
+            self.system.view.spends(accounts, symbols, buys), return_inverse=True
+        )
+        return self.system.free(used)
+
+    def _take_terms(self, terms: Columns) -> None:
+        """Give the changes the terms of their orders, as texts."""
+        take = pa.array(np.where(self.recorded, self.orders, np.arange(self.count)))
+        for name in _KEPT:
+            column = self.columns[name]
+            if terms:
+                column = pa.concat_arrays([column, terms[name]])
+            self.columns[name] = column.take(take)
+
+    def ids(self) -> tuple[Ids, Ids]:
+        """The record id of each row that is recorded, and the id of its order."""
+        first = np.uint64(self.system.next_id("requests"))
+        record_ids = first + np.cumsum(self.recorded).astype(np.uint64) - np.uint64(1)
+        everyone = np.concatenate([record_ids, self.held])
+        order_ids = everyone[np.where(self.recorded, self.orders, 0)]
+        ids_of_named = list(self.named.values())
+        for row in np.flatnonzero(self.verdicts == rules.REPEATED).tolist():
+            name = self.rows[row, rules.NAME]
+            owner = self.owners[name]
+            order_ids[row] = ids_of_named[name] if owner == rules.TAKEN else everyone[owner]
+        return record_ids, order_ids
+
+    def market_buys(self, record_ids: Ids) -> list[Use]:
+        """What the accepted market buys may use: their terms do not say it, but the last price."""
+        rows = self.rows[: self.count]
+        unpriced = (rows[:, rules.ORD_TYPE] == rules.MARKET) & (rows[:, rules.SIDE] == rules.BUY)
+        unpriced &= (rows[:, rules.KIND] == rules.NEW) & (self.verdicts == rules.ACCEPTED)
+        return [
+            Use(
+                int(record_ids[i]),
+                self.columns["account"][i].as_py(),
+                CURRENCY,
+                amount,
+                is_market_buy=True,
+            )
+            for i in np.flatnonzero(unpriced).tolist()
+            if (amount := rows.item(i, rules.RESERVED))
+        ]
+
+    def answer(self, record_ids: Ids, order_ids: Ids) -> pl.DataFrame:
+        """The verdicts, for the caller."""
+        verdicts, recorded = self.verdicts, self.recorded
+        frame = pl.DataFrame(
+            {
+                "accepted": verdicts == rules.ACCEPTED,
+                "order_id": order_ids,
+                "record_id": record_ids,
+                "reject_reason": pl.Series([None], dtype=pl.String).new_from_index(0, self.count),
+                "error": pl.Series([None], dtype=pl.String).new_from_index(0, self.count),
+            }
+        )
+        if recorded.all() and verdicts.max(initial=0) == rules.ACCEPTED:
+            return frame
+        errors = {i: self._explain(i) for i in np.flatnonzero(~recorded).tolist()}
+        held, named = pl.Series(recorded), pl.Series(recorded | (verdicts == rules.REPEATED))
+        return frame.with_columns(
+            pl.when(named).then("order_id").alias("order_id"),
+            pl.when(held).then("record_id").alias("record_id"),
+            pl.Series(
+                "reject_reason", [rules.REASONS.get(v) for v in verdicts.tolist()], pl.String
+            ),
+            pl.Series("error", [errors.get(i) for i in range(self.count)], pl.String),
+        )
+
+    def _explain(self, row: int) -> str:
+        verdict = int(self.verdicts[row])
+        field, _ = rules.ERRORS[verdict]
+        instrument = self.system.reference.instruments[max(self.rows[row, rules.SYMBOL], 0)]
+        value = self.columns[field][row].as_py()
+        return f"{field}={value!r}: expected {rules.expected(verdict, instrument)}"
+
+    def _reasons(self) -> pa.StringArray:
+        refused = np.flatnonzero(self.verdicts >= rules.FIRST_REASON)
+        if not len(refused):
+            return pa.nulls(self.count, _TEXT)
+        reasons = [rules.REASONS.get(verdict) for verdict in range(self.verdicts.max() + 1)]
+        return pa.array(reasons, _TEXT).take(pa.array(self.verdicts))
+
+    def batch(self, record_ids: Ids, order_ids: Ids) -> pa.RecordBatch:
+        """The recorded rows as one record batch of requests."""
+        rows, count, columns = self.rows[: self.count], self.count, self.columns
+        price = rows[:, rules.PRICE]
+        now = pa.scalar(self.system.clock(), _TIME)
+        ts, expire_time = columns["ts"], columns["expire_time"]
+        made = columns | {
+            "record_id": pa.array(record_ids),
+            "order_id": pa.array(order_ids),
+            "ts": ts.fill_null(now) if ts.null_count < count else pa.repeat(now, count),
+            "expire_time": expire_time,
+            "order_qty": pa.array(np.ascontiguousarray(rows[:, rules.ORDER_QTY])),
+            "price": pa.array(price, mask=price == 0),
+            "reject_reason": self._reasons(),
+        }
+        for name, default in _DEFAULTS.items():
+            made[name] = made[name].fill_null(default)
+        batch = pa.RecordBatch.from_arrays([made[n] for n in REQUESTS.names], schema=REQUESTS)
+        return batch if self.recorded.all() else batch.filter(pa.array(self.recorded))
+
+
+def _codes(column: pa.StringArray, known: dict[str, int], default: int) -> Ints:
+    """The number of each text; ``default`` where there is none."""
+    if column.null_count == len(column):
+        return np.full(len(column), default, np.int64)
+    encoded = column.dictionary_encode()
+    numbers = [known.get(text, rules.UNKNOWN) for text in encoded.dictionary.to_pylist()]
+    if not column.null_count:
+        return np.array(numbers, np.int64)[encoded.indices.to_numpy()]
+    indices = encoded.indices.fill_null(len(numbers)).to_numpy()
+    return np.array([*numbers, default], np.int64)[indices]

@@ -5,7 +5,7 @@ from the postings, not from a marker, so it survives any crash between the two.
 """
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from tradesys import given
+from tradesys.charter import OpeningBooks
 from tradesys.clock import Clock
+from tradesys.errors import InvalidValue
 from tradesys.positions import CAPITAL, CLEARING
 from tradesys.records import CURRENCY, POSTINGS, ExecType, Kind, Origin, Side
 from tradesys.slots import first_of_each
@@ -29,53 +32,92 @@ class FirmSystem(Inquiries):
     kind = Kind.FIRM
 
     def __init__(self, origin: Origin, *, clock: Clock, folder: Path | None) -> None:
-        self._uncleared: list[pa.RecordBatch] = []
+        self._unseen: list[pa.RecordBatch] = []
         super().__init__(origin, clock=clock, folder=folder)
 
     def applied(self, dataset: str, batch: pa.RecordBatch) -> None:
         """Keep the executions whose fills are to be cleared."""
         super().applied(dataset, batch)
         if dataset == "executions":
-            self._uncleared.append(batch)
+            self._unseen.append(batch)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether it holds fills that are not posted."""
+        return self._uncleared() is not None
+
+    def open_books(self, books: OpeningBooks) -> None:
+        """Write what a new network begins with, as far as it is not written yet."""
+        if not len(self.tables["instruments"]):
+            self.list_instruments(books.symbols, tick_size=books.tick_size, lot_size=books.lot_size)
+        if not len(self.tables["accounts"]):
+            self._describe(books.accounts)
+        if not len(self.tables["postings"]):
+            self._post_opening(
+                books.accounts, books.cash, dict.fromkeys(books.symbols, books.shares)
+            )
 
     def open_accounts(
-        self, accounts: Sequence[str], *, cash: int, shares: dict[str, int] | None = None
+        self, accounts: Sequence[str], *, cash: int, shares: Mapping[str, int] | None = None
     ) -> None:
         """Describe accounts and post their opening balances, the other leg to the firm's capital.
 
         :param cash: of each account, in 1/10,000 of the currency.
         :param shares: of each symbol that each account holds.
+        :raises InvalidValue: an argument is of the wrong type or out of its range.
         """
-        self.record(
-            "accounts", [{"account": a, "name": a, "account_status": "active"} for a in accounts]
-        )
+        names = given.texts("accounts", accounts, "accounts")
+        given.whole("cash", cash, 0, of="1/10,000 of the currency")
+        held = {} if shares is None else shares
+        if not isinstance(held, Mapping):
+            raise InvalidValue("shares", shares, "a number of shares for each symbol")
+        for symbol, count in held.items():
+            given.text("shares", symbol, "symbols as text")
+            given.whole("shares", count, 0, of=f"shares of {symbol}")
+        self._describe(names)
+        self._post_opening(names, cash, held)
+
+    def _describe(self, accounts: Sequence[str]) -> None:
+        rows = [{"account": a, "name": a, "account_status": "active"} for a in accounts]
+        self.record("accounts", rows)
+
+    def _post_opening(self, accounts: Sequence[str], cash: int, shares: Mapping[str, int]) -> None:
         today = self._today()
-        legs = []
-        for account in accounts:
-            for asset, amount in {CURRENCY: cash, **(shares or {})}.items():
-                for holder, sign in ((account, 1), (CAPITAL, -1)):
-                    leg = {"account": holder, "asset": asset, "amount": sign * amount}
-                    legs.append(leg | {"exec_id": None, "settle_date": today})
+        legs = [
+            {
+                "account": holder,
+                "asset": asset,
+                "amount": sign * amount,
+                "exec_id": None,
+                "settle_date": today,
+            }
+            for account in accounts
+            for asset, amount in {CURRENCY: cash, **shares}.items()
+            for holder, sign in ((account, 1), (CAPITAL, -1))
+        ]
         if legs:
             self.record("postings", legs)
 
     def list_instruments(
         self, symbols: Sequence[str], *, tick_size: int = 100, lot_size: int = 1
     ) -> None:
-        """Describe instruments, active, with a tick in 1/10,000 and a lot in shares."""
-        self.record(
-            "instruments",
-            [
-                {
-                    "symbol": symbol,
-                    "name": symbol,
-                    "tick_size": tick_size,
-                    "lot_size": lot_size,
-                    "security_status": "active",
-                }
-                for symbol in symbols
-            ],
-        )
+        """Describe instruments, active, with a tick in 1/10,000 and a lot in shares.
+
+        :raises InvalidValue: an argument is of the wrong type or out of its range.
+        """
+        given.whole("tick_size", tick_size, 1, of="1/10,000 of the currency")
+        given.whole("lot_size", lot_size, 1, of="shares")
+        rows = [
+            {
+                "symbol": symbol,
+                "name": symbol,
+                "tick_size": tick_size,
+                "lot_size": lot_size,
+                "security_status": "active",
+            }
+            for symbol in given.texts("symbols", symbols, "symbols")
+        ]
+        self.record("instruments", rows)
 
     def clear(self) -> int:
         """Post every fill that is not posted yet; gives how many fills that were.
@@ -83,21 +125,30 @@ class FirmSystem(Inquiries):
         Four legs a fill: shares and cash of the account, and their opposites of the clearing
         account, so that each fill sums to zero in each asset.
         """
-        fills = [b.filter(pc.equal(b["exec_type"], ExecType.TRADE)) for b in self._uncleared]
-        fills = [batch for batch in fills if batch.num_rows]
-        if not fills:
-            self._uncleared = []
+        fills = self._uncleared()
+        if fills is None:
             return 0
+        self.commit("postings", self._legs(fills))
+        return fills.num_rows
+
+    def _uncleared(self) -> pa.RecordBatch | None:
+        """The fills that have come and are not posted, each event once."""
+        self.catch_up()
+        fills = [b.filter(pc.equal(b["exec_type"], ExecType.TRADE.value)) for b in self._unseen]
+        fills = [batch for batch in fills if batch.num_rows]
+        self._unseen = []
+        if not fills:
+            return None
         batch = pa.concat_batches(fills)
         exec_ids = batch["exec_id"].to_numpy()
         fresh = ~self.view.posted(exec_ids)
         fresh &= first_of_each(exec_ids.astype(np.int64))
         if not fresh.all():
             batch = batch.filter(pa.array(fresh))
-        if batch.num_rows:
-            self.commit("postings", self._legs(batch))
-        self._uncleared = []
-        return batch.num_rows
+        if not batch.num_rows:
+            return None
+        self._unseen = [batch]
+        return batch
 
     def trial_balance(self) -> pl.DataFrame:
         """What all postings sum to, per asset: ``asset, amount``; zero everywhere, or wrong."""

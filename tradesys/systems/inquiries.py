@@ -1,6 +1,7 @@
 """Answering inquiries: a system aggregates its own records, and asks nobody (claims 16, 20, 27)."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import polars as pl
 
@@ -29,37 +30,40 @@ class Inquiries(System):
         :raises NotYetReplicated: the records asked for are not here yet.
         :raises InvalidValue: there is no such order.
         """
-        for name, count in (at_least or {}).items():
-            self._require(name, count)
         order_id = id_of(order)
-        if self.unviewed > _WORTH_A_VIEW and self._defined < _FEW:
-            self._defined += 1
-            answer = self._by_definition(order_id)
-        else:
-            state = self.view.order(order_id)
-            answer = state and self._answer(order_id, state)
-        if answer is None:
-            raise self._unknown(order, order_id)
-        return answer
+        with self.lock:
+            for name, count in (at_least or {}).items():
+                self._require(name, count)
+            if self.unviewed > _WORTH_A_VIEW and self._defined < _FEW:
+                self._defined += 1
+                answer = self._by_definition(order_id)
+            else:
+                state = self.view.order(order_id)
+                answer = state and self._answer(order_id, state)
+            if answer is None:
+                raise self._unknown(order, order_id)
+            return answer
 
     def statuses(self) -> pl.DataFrame:
         """The status of every order known here, by ``order_id``.
 
         :returns: the columns of :data:`tradesys.status.COLUMNS`.
         """
-        frame = self.view.statuses()
-        requests = self.tables["requests"].frame.select("record_id", "cl_ord_id")
-        executions = self.tables["executions"].frame.select("request_id", "cl_ord_id")
+        with self.lock:
+            frame = self.view.statuses()
+            requests = self.tables["requests"].frame.select("record_id", "cl_ord_id")
+            executions = self.tables["executions"].frame.select("request_id", "cl_ord_id")
         names = pl.concat(
             [requests, executions.rename({"request_id": "record_id"})], rechunk=False
         ).unique("record_id", keep="first")
-        return frame.join(
-            names,
-            left_on="request_in_force",
-            right_on="record_id",
-            how="left",
-            maintain_order="left",
-        ).select(definition.COLUMNS)
+        for request, name in (("request_in_force", "cl_ord_id"), ("order_id", "first_name")):
+            named = names.select(
+                pl.col("record_id").alias(request), pl.col("cl_ord_id").alias(name)
+            )
+            frame = frame.join(named, on=request, how="left", maintain_order="left")
+        return frame.with_columns(pl.coalesce("cl_ord_id", "first_name").alias("cl_ord_id")).select(
+            definition.COLUMNS
+        )
 
     def orders(self, account: str | None = None, *, open_only: bool = False) -> pl.DataFrame:
         """The orders of an account (or of all), as :meth:`statuses`."""
@@ -75,7 +79,8 @@ class Inquiries(System):
         :returns: ``account, asset, booked, uncleared, amount, reserved``: int64, in shares or, for
             cash, in 1/10,000 of the currency. ``reserved`` is what open orders may still use.
         """
-        frame = self.view.positions()
+        with self.lock:
+            frame = self.view.positions()
         if account is not None:
             self._known_account(account)
             frame = frame.filter(pl.col("account") == account)
@@ -98,7 +103,7 @@ class Inquiries(System):
         account, symbol, side, ord_type, _ = self.view.terms(order_id)
         return Answer(
             order_id=order_id,
-            cl_ord_id=self._cl_ord_id(state.request_in_force),
+            cl_ord_id=self._name(state.request_in_force) or self._name(order_id),
             account=account,
             symbol=symbol,
             side=side,
@@ -113,11 +118,17 @@ class Inquiries(System):
             positions=self._positions(),
         )
 
-    def _cl_ord_id(self, record_id: int) -> str:
-        if self.tables["requests"].has(record_id):
-            return str(self.tables["requests"].rows([record_id])[0]["cl_ord_id"])
-        executions = self.tables["executions"].frame.filter(pl.col("request_id") == record_id)
-        return str(executions["cl_ord_id"][0])
+    def _name(self, request_id: int) -> str | None:
+        """The customer's own name for a request, if it has one."""
+        name: str | None = self.stated(request_id).get("cl_ord_id")
+        return name
+
+    def stated(self, request_id: int) -> dict[str, Any]:
+        """The terms that a request stated, from its record or one that repeats them; or nothing."""
+        if self.tables["requests"].has(request_id):
+            return self.tables["requests"].rows([request_id])[0]
+        executions = self.tables["executions"].frame.filter(pl.col("request_id") == request_id)
+        return executions.row(0, named=True) if len(executions) else {}
 
     def _require(self, name: str, count: int) -> None:
         held = self.tables["requests"].positions.get(name, 0)

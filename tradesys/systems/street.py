@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from tradesys.clock import Clock
-from tradesys.records import EXECUTIONS, Kind, Origin
+from tradesys.records import EXECUTIONS, Kind, Origin, RequestType
 from tradesys.systems.system import System
 from tradesys.venue import Venue
 
@@ -42,7 +44,8 @@ class StreetSystem(System):
     def accept(self, requests: pa.RecordBatch) -> None:
         """Take over requests that a customer-facing system sends; :meth:`work` executes them.
 
-        Safe to repeat: the venue knows a request by its ``record_id``.
+        Of one order's requests the order is worked first, whichever came first. Safe to repeat: the
+        venue knows a request by its ``record_id``.
         """
         self._inbox.append(requests)
 
@@ -51,9 +54,11 @@ class StreetSystem(System):
 
         A report is durable here before anybody else can see it.
         """
-        inbox, self._inbox = self._inbox, []
-        if inbox:
-            self.venue.send(pa.concat_batches(inbox))
+        if self._inbox:
+            requests = pa.concat_batches(self._inbox)
+            ready = self._ready(requests)
+            self._inbox = [] if ready.all() else [requests.filter(pa.array(~ready))]
+            self.venue.send(requests.filter(pa.array(ready)) if self._inbox else requests)
         reports = self.venue.poll(self._polled)
         if reports is None:
             return 0
@@ -63,6 +68,30 @@ class StreetSystem(System):
         # Only now: what the disk refused is polled again.
         self._polled += reports.num_rows
         return mine.num_rows
+
+    @property
+    def has_work(self) -> bool:
+        """Whether requests wait to be worked here, or reports of the market to be recorded."""
+        return bool(self._inbox) or self._polled < self.venue.reported
+
+    def _ready(self, requests: pa.RecordBatch) -> NDArray[np.bool_]:
+        """Which requests can be worked: a change of an order waits until the order has come.
+
+        A change may overtake its order, where it comes by another customer-facing system. The order
+        has come when the venue has it, or it stands before the change. What waits may be lost with
+        the process: whoever sent it sends again what is not answered.
+        """
+        is_new = pc.equal(requests["request_type"], RequestType.NEW.value)
+        ready = is_new.to_numpy(zero_copy_only=False).copy()
+        entered, changes = np.flatnonzero(ready), np.flatnonzero(~ready)
+        if len(changes):
+            orders = requests["order_id"]
+            place = pc.index_in(orders.take(pa.array(changes)), orders.filter(is_new))
+            row = pa.array(entered).take(place)
+            ready[changes] = pc.less(row, pa.array(changes)).fill_null(False)  # noqa: FBT003
+            late = np.flatnonzero(~ready)
+            ready[late] = self.venue.has_taken(orders.take(pa.array(late)))
+        return ready
 
     def _mine(self, reports: pa.RecordBatch) -> pa.RecordBatch:
         """The reports on symbols that are this system's business, and not recorded yet."""

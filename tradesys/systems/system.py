@@ -4,14 +4,19 @@ A system has no thread, reads no clock and draws nothing at random: the time is 
 whoever runs it (a network in one process, a simulation, a server) carries its records to others.
 """
 
+import datetime as dt
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from threading import RLock
 
 import pyarrow as pa
 
+from tradesys import given
 from tradesys.arrow import batch_of
 from tradesys.clock import Clock
+from tradesys.dataset import Dataset
 from tradesys.errors import DamagedError, InvalidValue, ReadOnlyError, SchemaError
 from tradesys.framing import NO_HEAD
 from tradesys.incarnation import read_incarnation, write_incarnation
@@ -19,41 +24,73 @@ from tradesys.records import SCHEMAS, Kind, Origin, make_id
 from tradesys.records import origin as origin_of
 from tradesys.reference import Reference
 from tradesys.table import Rows, Table
-from tradesys.topology import WRITER, WRITES, Holding, holdings
+from tradesys.topology import CALLED, WRITER, WRITES, Holding, holdings
 from tradesys.views import View
 
 _WRITTEN_OTHERWISE = {
-    "requests": "one that is written as it is; requests come from submit, cancel and replace",
-    "executions": "one that is written as it is; executions come from the market",
+    "requests": "one that the firm writes; requests come from submit, cancel and replace",
+    "executions": "one that the firm writes; executions come from the market",
 }
 
 
-class Tables(Mapping[str, Table]):
-    """The tables of a system that are authoritative, or those that are read-only, by dataset."""
+def _values(dataset: str, rows: object) -> list[tuple[object, ...]]:
+    """The values of rows in the order of the columns, ``record_id`` and ``ts`` not among them."""
+    fields = list(SCHEMAS[dataset])[2:]
+    names = [field.name for field in fields]
+    if not isinstance(rows, list | tuple):
+        raise InvalidValue("rows", rows, f"a list of dictionaries with {', '.join(names)}")
+    for row in rows:
+        if not isinstance(row, Mapping):
+            raise InvalidValue("rows", row, f"dictionaries with {', '.join(names)}")
+        if unknown := [name for name in row if name not in names]:
+            raise SchemaError(f"{dataset}: unknown {unknown}; expected {names}")
+        missing = [f.name for f in fields if not f.nullable and row.get(f.name) is None]
+        if missing:
+            raise SchemaError(f"{dataset}: missing {missing}; expected a value in each")
+        for field in fields:
+            value = row.get(field.name)
+            if value is not None and not _fits(value, field.type):
+                raise SchemaError(f"{dataset}: {field.name}={value!r}: expected {field.type}")
+    return [tuple(row.get(name) for name in names) for row in rows]
 
-    def __init__(self, owner: str, holding: Holding, tables: dict[str, Table]) -> None:
+
+def _fits(value: object, kind: pa.DataType) -> bool:
+    """Whether a value is of a column's type as it stands: nothing is cut to fit."""
+    if pa.types.is_integer(kind):
+        low, high = (-(1 << 63), 1 << 63) if pa.types.is_signed_integer(kind) else (0, 1 << 64)
+        number = given.number_of(value)
+        return number is not None and low <= number < high
+    if pa.types.is_date(kind):
+        return isinstance(value, dt.date) and not isinstance(value, dt.datetime)
+    return given.is_text(value)
+
+
+class Datasets(Mapping[str, Dataset]):
+    """The datasets of a system that are authoritative, or those that are read-only, by name."""
+
+    def __init__(self, owner: str, holding: Holding, datasets: dict[str, Dataset]) -> None:
         self._owner = owner
         self._holding = holding
-        self._tables = {n: t for n, t in tables.items() if t.holding is holding}
+        self._datasets = datasets
 
-    def __getitem__(self, dataset: str) -> Table:
-        if dataset not in self._tables:
-            names = ", ".join(self._tables)
+    def __getitem__(self, dataset: str) -> Dataset:
+        if dataset not in self:
+            names = ", ".join(self._datasets)
             expected = f"one that {self._owner} holds as {self._holding}: {names}"
             raise InvalidValue("dataset", dataset, expected)
-        return self._tables[dataset]
+        return self._datasets[dataset]
 
     def __contains__(self, dataset: object) -> bool:
-        return dataset in self._tables
+        return isinstance(dataset, str) and dataset in self._datasets
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._tables)
+        return iter(self._datasets)
 
     def __len__(self) -> int:
-        return len(self._tables)
+        return len(self._datasets)
 
     def __repr__(self) -> str:
-        return f"{list(self._tables.values())}"
+        return f"{list(self._datasets.values())}"
 
 
 class System:
@@ -67,16 +104,20 @@ class System:
         self.name = origin.system
         self.folder = folder / self.name if folder else None
         self.clock = clock
+        self.lock = RLock()  # many threads may ask, and many may enter orders
         self._view = View()
-        self._unviewed: list[tuple[str, pa.RecordBatch]] | None = []
-        self.reference = Reference()
+        self._reference = Reference()
+        self._known: Counter[tuple[str, int]] = Counter()
+        # Whether records have come since the last question, and whether only one's own rows have.
+        self.news, self.own_news = True, False
         self.tables = {
-            dataset: Table(origin, dataset, holding, folder=folder, write=self.record)
+            dataset: Table(origin, dataset, holding, folder=folder)
             for dataset, holding in holdings(self.kind).items()
         }
-        self.authoritative = Tables(self.name, Holding.AUTHORITATIVE, self.tables)
-        self.read_only = Tables(self.name, Holding.READ_ONLY, self.tables)
-        self._reopen()
+        self.authoritative = self._shown(Holding.AUTHORITATIVE)
+        self.read_only = self._shown(Holding.READ_ONLY)
+        for table in self.tables.values():
+            table.load()
         codes = [code for dataset in WRITES[self.kind] for code in self.own_codes(dataset)]
         self.forgot = False
         try:
@@ -89,24 +130,48 @@ class System:
         held = ", ".join(f"{len(table):,} {name}" for name, table in self.tables.items())
         return f"<{self.name}: {held}>"
 
-    def _reopen(self) -> None:
-        """Take in what the files of an earlier run hold; the view gets it when it is asked."""
-        for dataset, table in self.tables.items():
-            for batch in table.load():
-                self.applied(dataset, batch)
+    def _shown(self, holding: Holding) -> Datasets:
+        tables = {n: t for n, t in self.tables.items() if t.holding is holding}
+        shown = {n: Dataset(table, self.record) for n, table in tables.items()}
+        return Datasets(self.name, holding, shown)
+
+    # ---- what follows from the records
 
     @property
     def view(self) -> View:
-        """The answers kept up to date. What was there before the first question waits for it."""
-        waiting, self._unviewed = self._unviewed, None
-        for dataset, batch in waiting or ():
-            self._view.apply(dataset, batch)
+        """Orders and balances, from all that is held now."""
+        if self.news or self.own_news:
+            self.catch_up()
         return self._view
 
     @property
+    def reference(self) -> Reference:
+        """Accounts and instruments, from all that is held now."""
+        if self.news:
+            self.catch_up()
+        return self._reference
+
+    @property
     def unviewed(self) -> int:
-        """How many records wait for the first question that is asked of the view."""
-        return sum(batch.num_rows for _, batch in self._unviewed or ())
+        """How many records have come since the last question that the view was asked."""
+        return sum(map(len, self.tables.values())) - self._known.total()
+
+    def catch_up(self) -> None:
+        """Take in what has become part of the tables since the last question, by position."""
+        with self.lock:
+            self.news = False
+            for dataset, table in self.tables.items():
+                for code, log in table.logs.items():
+                    for batch in log.batches(self._known[dataset, code]):
+                        self.applied(dataset, batch)
+                    self._known[dataset, code] = log.count
+
+    def applied(self, dataset: str, batch: pa.RecordBatch) -> None:
+        """Called once with each run of records, in no particular order, before a question."""
+        if dataset in ("accounts", "instruments"):
+            self._reference.apply(dataset, batch)
+        else:
+            self._view.apply(dataset, batch)
 
     # ---- writing one's own data
 
@@ -120,20 +185,10 @@ class System:
         self.check_writer(dataset)
         if self.kind is not Kind.FIRM:
             raise InvalidValue("dataset", dataset, _WRITTEN_OTHERWISE[dataset])
-        fields = list(SCHEMAS[dataset])[2:]
-        names = [field.name for field in fields]
-        for row in rows:
-            if unknown := row.keys() - set(names):
-                raise SchemaError(f"{dataset}: unknown {sorted(unknown)}; expected {names}")
-            missing = [f.name for f in fields if not f.nullable and row.get(f.name) is None]
-            if missing:
-                raise SchemaError(f"{dataset}: missing {missing}")
+        values = _values(dataset, rows)
         first, now = self.next_id(dataset), self.clock()
-        tuples = [(first + i, now, *(r.get(n) for n in names)) for i, r in enumerate(rows)]
-        try:
-            batch = batch_of(SCHEMAS[dataset], tuples)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
-            raise SchemaError(f"{dataset}: {error}; expected {SCHEMAS[dataset]}") from error
+        tuples = [(first + i, now, *each) for i, each in enumerate(values)]
+        batch = batch_of(SCHEMAS[dataset], tuples)
         self.commit(dataset, batch)
         return batch
 
@@ -144,17 +199,18 @@ class System:
         :raises StorageError: the disk refused; nothing was acknowledged.
         """
         self.check_writer(dataset)
-        self.tables[dataset].apply(batch, self.clock(), durable=True)
-        self.applied(dataset, batch)
+        with self.lock:
+            self.tables[dataset].apply(batch, self.clock(), durable=True)
+            self.news = True
 
-    def check_writer(self, dataset: str) -> None:
+    def check_writer(self, dataset: object) -> None:
         """Refuse a write to data that another kind of system writes."""
-        if dataset not in WRITER:
+        if not isinstance(dataset, str) or dataset not in WRITER:
             raise InvalidValue("dataset", dataset, f"one of {', '.join(WRITER)}")
         if WRITER[dataset] is not self.kind:
             raise ReadOnlyError(
                 f"{self.name} may not write {dataset}: it is read-only there, "
-                f"written by {WRITER[dataset].name.lower()} systems only"
+                f"only {CALLED[WRITER[dataset]]} may"
             )
 
     def next_id(self, dataset: str) -> int:
@@ -188,20 +244,10 @@ class System:
         """
         if dataset not in self.tables:
             raise ReadOnlyError(f"{self.name} does not hold {dataset}")
-        new = self.tables[dataset].apply(batch, self.clock(), origin_head=origin_head)
-        if new is None:
-            return 0
-        self.applied(dataset, new)
-        return new.num_rows
-
-    def applied(self, dataset: str, batch: pa.RecordBatch) -> None:
-        """Called with each run of records once, when it has become part of a table."""
-        if self._unviewed is None:
-            self._view.apply(dataset, batch)
-        else:
-            self._unviewed.append((dataset, batch))
-        if dataset in ("accounts", "instruments"):
-            self.reference.apply(dataset, batch)
+        with self.lock:
+            new = self.tables[dataset].apply(batch, self.clock(), origin_head=origin_head)
+            self.news = self.news or new is not None
+        return new.num_rows if new is not None else 0
 
     def sync(self) -> None:
         """Make everything held durable, replicas included."""

@@ -1,0 +1,169 @@
+"""What a data folder is: ``network.arrows`` says it, written before any system's files are.
+
+How many systems of each kind there are, what kind of market is outside, and the books that the
+firm opens with: stored once, when a network is made, as an Arrow stream of one row that vouches for
+itself as all files do. What it says is there is there, or is lost: nothing is guessed from the
+folders that happen to be found.
+"""
+
+import fcntl
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import pyarrow as pa
+from blake3 import blake3
+
+from tradesys import given, segments
+from tradesys.disk import disk_errors, make_folder, write_whole
+from tradesys.errors import DamagedError, InvalidValue, StorageError
+from tradesys.framing import END_OF_STREAM, NO_HEAD
+from tradesys.records import PRICE_SCALE, Kind, Origin
+
+FILE = "network.arrows"
+SYSTEMS_MAX = 63
+
+
+@dataclass(frozen=True)
+class OpeningBooks:
+    """What the firm's books say when a network is new: accounts, what they own, what is listed.
+
+    ``cash`` and ``tick_size`` are in 1/10,000 of the currency; ``shares`` is of each symbol.
+
+    :raises InvalidValue: a field is of the wrong type, or out of its range.
+    """
+
+    accounts: Sequence[str] = ("alice", "bob", "carol", "dave")
+    symbols: Sequence[str] = ("ALFA", "BRVO", "CHRL")
+    cash: int = 1_000_000 * PRICE_SCALE
+    shares: int = 10_000
+    tick_size: int = 100
+    lot_size: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse what could not be written."""
+        given.texts("accounts", self.accounts, "accounts")
+        given.texts("symbols", self.symbols, "symbols")
+        given.whole("cash", self.cash, 0, of="1/10,000 of the currency")
+        given.whole("shares", self.shares, 0, of="shares")
+        given.whole("tick_size", self.tick_size, 1, of="1/10,000 of the currency")
+        given.whole("lot_size", self.lot_size, 1, of="shares")
+
+
+@dataclass(frozen=True)
+class Charter:
+    """What a network is. ``venue`` is the kind of its market; ``is_made`` says that it is whole.
+
+    Until it is, a system without files is one that was not made yet; from then on, one that has
+    lost them.
+    """
+
+    customers: int
+    streets: int
+    venue: str
+    books: OpeningBooks = field(default_factory=OpeningBooks)
+    is_made: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that no network has."""
+        given.whole("customers", self.customers, 1, SYSTEMS_MAX, of="customer-facing systems")
+        given.whole("streets", self.streets, 1, SYSTEMS_MAX, of="street-side systems")
+
+    def __str__(self) -> str:
+        counts = f"{self.customers} customer-facing and {self.streets} street-side systems"
+        return f"{counts} with a {self.venue} as the market"
+
+    @property
+    def origins(self) -> list[Origin]:
+        """Every system of the network, each as its first incarnation."""
+        counts = {Kind.CUSTOMER: self.customers, Kind.STREET: self.streets, Kind.FIRM: 1}
+        return [Origin(kind, n) for kind, count in counts.items() for n in range(1, count + 1)]
+
+
+_SCHEMA = pa.schema(
+    [
+        ("customers", pa.int64()),
+        ("streets", pa.int64()),
+        ("venue", pa.utf8()),
+        ("is_made", pa.bool_()),
+        ("accounts", pa.list_(pa.utf8())),
+        ("symbols", pa.list_(pa.utf8())),
+        *((name, pa.int64()) for name in ("cash", "shares", "tick_size", "lot_size")),
+    ]
+)
+_OWNER = "network"
+
+
+def read_charter(data: Path) -> Charter | None:
+    """What a folder says it is; None where there is no network.
+
+    :raises DamagedError: the file is there and is not as it was written.
+    """
+    path = data / FILE
+    if not path.exists():
+        return None
+    reading = segments.read(path, _SCHEMA, _OWNER, NO_HEAD)
+    if reading.problem or len(reading.messages) != 1:
+        problem = reading.problem or "it is cut short"
+        raise DamagedError(str(path), reading.end, f"{problem}; put it back from a copy of the run")
+    (row,) = next(reading.batches()).to_pylist()
+    of_network = {name: row.pop(name) for name in ("customers", "streets", "venue", "is_made")}
+    return Charter(**of_network, books=OpeningBooks(**row))
+
+
+def write_charter(data: Path, charter: Charter) -> None:
+    """Say what a folder is; durable on return, and whole at any moment.
+
+    :raises StorageError: the disk refused.
+    """
+    row = asdict(charter)
+    row |= row.pop("books")
+    batch = pa.RecordBatch.from_pylist([row], _SCHEMA)
+    framing = segments.framing_of(_SCHEMA)
+    start = segments.segment_header(framing, _OWNER, NO_HEAD, segments.PLAIN)
+    message, _ = framing.frame(batch, 0, blake3(start).digest())
+    write_whole(data / FILE, start + message + END_OF_STREAM)
+
+
+def settle(data: Path, asked: Charter) -> Charter:
+    """The charter of a folder that a network is to be made or opened in.
+
+    :raises InvalidValue: another network is in the folder, or systems' files without a charter.
+    """
+    found = read_charter(data)
+    if found is None:
+        if any(path.is_dir() for path in data.glob("*/authoritative")):
+            raise InvalidValue("data", str(data), f"a folder with {FILE}, which says what it is")
+        write_charter(data, asked)
+        return asked
+    if (found.customers, found.streets, found.venue) != (
+        asked.customers,
+        asked.streets,
+        asked.venue,
+    ):
+        raise InvalidValue("data", str(data), f"a folder of {asked}; it holds {found}")
+    return found
+
+
+def complete(data: Path, charter: Charter) -> None:
+    """Note that the network is made: every system has its files, and the books are open."""
+    write_charter(data, replace(charter, is_made=True))
+
+
+def lock(data: Path) -> int:
+    """Take the folder for this process alone; gives the descriptor that holds it.
+
+    :raises StorageError: another process has it, or the disk refused.
+    """
+    if data.exists() and not data.is_dir():
+        raise InvalidValue("data", str(data), "a folder, or a path where there is nothing yet")
+    with disk_errors(data):
+        make_folder(data)
+        fd = os.open(data, os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(fd)
+        raise StorageError(f"{data}: in use by another process, or by this one") from error
+    return fd

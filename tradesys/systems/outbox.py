@@ -1,0 +1,67 @@
+"""Accepted requests on their way to the street side: they wait here until they are taken.
+
+They wait with the system that accepted them, so that a crash or a lost disk loses no other's. It is
+no record of its own: whatever was accepted and not answered can be put in again at any time, since
+the street side knows a request by its id.
+"""
+
+from collections.abc import Callable
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+
+class Outbox:
+    """What one customer-facing system has to send, by street-side system, oldest first."""
+
+    def __init__(self) -> None:
+        self._unsorted: list[pa.RecordBatch] = []
+        self._sorted: dict[str, list[pa.RecordBatch]] = {}
+
+    def __len__(self) -> int:
+        """How many requests no street-side system has taken."""
+        return sum(batch.num_rows for batch in self.batches())
+
+    def batches(self) -> list[pa.RecordBatch]:
+        """Everything that no street-side system has taken."""
+        return [b for waiting in self._sorted.values() for b in waiting] + self._unsorted
+
+    def put(self, requests: pa.RecordBatch) -> None:
+        """Accepted requests are to be sent."""
+        self._unsorted.append(requests)
+
+    def clear(self) -> None:
+        """Nothing is to be sent."""
+        self._unsorted, self._sorted = [], {}
+
+    def sort(self, street_for: Callable[[str], str]) -> list[str]:
+        """The street-side systems that something is to be sent to.
+
+        :param street_for: the street-side system of a symbol.
+        """
+        unsorted, self._unsorted = self._unsorted, []
+        for batch in unsorted:
+            for street, part in _by_street(batch, street_for):
+                self._sorted.setdefault(street, []).append(part)
+        return list(self._sorted)
+
+    def hand_over(self, street: str, take: Callable[[pa.RecordBatch], None]) -> int:
+        """Let a street-side system take what waits for it; gives how many requests it took."""
+        moved = 0
+        waiting = self._sorted.pop(street)
+        for batch in waiting:
+            take(batch)
+            moved += batch.num_rows
+        return moved
+
+
+def _by_street(
+    batch: pa.RecordBatch, street_for: Callable[[str], str]
+) -> list[tuple[str, pa.RecordBatch]]:
+    symbols = batch["symbol"].dictionary_encode()
+    streets = pa.array([street_for(s) for s in symbols.dictionary.to_pylist()])
+    if len(streets) == 1:
+        return [(streets[0].as_py(), batch)]
+    each = streets.take(symbols.indices)
+    names = sorted(set(streets.to_pylist()))
+    return [(name, batch.filter(pc.equal(each, name))) for name in names]

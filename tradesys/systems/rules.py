@@ -1,0 +1,218 @@
+"""The rules of order entry, each stated once: for one order, and for a table of a million.
+
+A request is a row of whole numbers (texts are codes; :mod:`tradesys.systems.entry` makes them), and
+the rows are decided one after the other, as if they had come one by one: an earlier row takes its
+name, uses up its account's means, and can be what a later row is about.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tradesys.compiled import compiled
+from tradesys.records import PRICE_SCALE, OrdType, RequestType, Side, TimeInForce
+from tradesys.reference import CLOSED, HALTED, LAST_PX, LOT_SIZE, SECURITY_STATUS, TICK_SIZE
+
+Ints = NDArray[np.int64]
+
+KINDS: dict[str, int] = {t.value: number for number, t in enumerate(RequestType)}
+SIDES: dict[str, int] = {s.value: number for number, s in enumerate(Side)}
+ORD_TYPES: dict[str, int] = {t.value: number for number, t in enumerate(OrdType)}
+TIMES_IN_FORCE: dict[str, int] = {t.value: number for number, t in enumerate(TimeInForce)}
+NEW, CANCEL, _ = KINDS.values()
+BUY = SIDES[Side.BUY]
+MARKET, LIMIT = ORD_TYPES[OrdType.MARKET], ORD_TYPES[OrdType.LIMIT]
+GTD = TIMES_IN_FORCE[TimeInForce.GTD]
+
+COLUMNS = 16
+(
+    KIND,
+    ACCOUNT,
+    SYMBOL,
+    SIDE,
+    ORD_TYPE,
+    TIME_IN_FORCE,
+    EXPIRE_TIME,  # ns since 1970
+    ORDER_QTY,
+    PRICE,  # in 1/10,000
+    BALANCE,  # which of the balances at hand a new order draws on
+    ORDER,  # the row of an order held already that a change is about
+    NAME,  # which of the names at hand the request bears, -1 for none
+    ORIG_NAME,  # which name a change means its order by, -1 for none
+    CUM_QTY,
+    RESERVED,  # what an order may still spend, in 1/10,000, or sell
+    OPEN,
+) = range(COLUMNS)
+"""The columns of a request, and of an order held already, as whole numbers."""
+
+UNKNOWN, UNSTATED = -1, -(1 << 63)
+"""A text that is none of those known; a value that the request leaves open."""
+
+FREE, TAKEN = -1, -2
+"""Whose a name is, where not an order at hand: nobody's, or one's that is not at hand."""
+
+ACCEPTED = 0
+# errors
+REPEATED, NO_KIND, NO_ORDER, NOT_OPEN, NO_SIDE, NO_ORD_TYPE, NO_TIME_IN_FORCE = range(1, 8)
+NO_EXPIRE_TIME, NO_GTD, NO_ACCOUNT, NO_SYMBOL, NO_QTY, NO_LOTS = range(8, 14)
+NO_LIMIT, A_LIMIT, NO_TICKS = range(14, 17)
+# reasons
+ACCOUNT_CLOSED, SYMBOL_HALTED, NO_CASH, NO_SHARES, NO_PRICE = range(17, 22)
+
+FIRST_REASON = ACCOUNT_CLOSED
+
+ERRORS: dict[int, tuple[str, str]] = {
+    REPEATED: ("cl_ord_id", "a name that the account has not used before"),
+    NO_KIND: ("request_type", f"one of {', '.join(KINDS)}"),
+    NO_ORDER: ("orig_cl_ord_id", "the name, or order_id the id, of an order of this account"),
+    NOT_OPEN: ("orig_cl_ord_id", "an open order; this one is closed"),
+    NO_SIDE: ("side", f"one of {', '.join(SIDES)}"),
+    NO_ORD_TYPE: ("ord_type", f"one of {', '.join(ORD_TYPES)}"),
+    NO_TIME_IN_FORCE: ("time_in_force", f"one of {', '.join(TIMES_IN_FORCE)}"),
+    NO_EXPIRE_TIME: ("expire_time", "a time, for an order that is good till date (gtd)"),
+    NO_GTD: ("expire_time", "none, for an order that is not good till date (gtd)"),
+    NO_ACCOUNT: ("account", "an account the firm has described"),
+    NO_SYMBOL: ("symbol", "a symbol the firm has described"),
+    NO_QTY: ("order_qty", "a positive number of shares"),
+    NO_LOTS: ("order_qty", "a multiple of the lot size, {lot_size}"),
+    NO_LIMIT: ("price", "a positive price for a limit order"),
+    A_LIMIT: ("price", "no price for a market order"),
+    NO_TICKS: ("price", "a multiple of the tick size, {tick_size}"),
+}
+"""A request with one of these is an error, and nothing is written: the field, what was expected."""
+
+REASONS: dict[int, str] = {
+    ACCOUNT_CLOSED: "account closed",
+    SYMBOL_HALTED: "symbol halted",
+    NO_CASH: "not enough cash",
+    NO_SHARES: "not enough shares",
+    NO_PRICE: "no last price to value a market order at",
+}
+"""A well-formed request with one of these is recorded with it as ``reject_reason``, never sent."""
+
+
+def expected(verdict: int, instrument: Ints) -> str:
+    """What was expected where ``verdict`` was found, of an order in this instrument."""
+    tick_size, lot_size = instrument[TICK_SIZE].item(), instrument[LOT_SIZE].item()
+    return ERRORS[verdict][1].format(
+        lot_size=f"{lot_size:,}", tick_size=f"{tick_size / PRICE_SCALE:.4f}".rstrip("0").rstrip(".")
+    )
+
+
+@compiled
+def decide(
+    rows: Ints, count: int, names: Ints, left: Ints, accounts: Ints, instruments: Ints
+) -> tuple[Ints, Ints]:
+    """Decide the first ``count`` rows, in their order.
+
+    :param rows: ``[:, COLUMNS]``; after the requests, the orders held already that they are about.
+        A change is given the terms of its order, where it leaves them open, in place.
+    :param names: which row's order has each name; names are taken in place.
+    :param left: what is left of each balance; it is used up in place.
+    :param accounts: the status of each account, by code.
+    :param instruments: ``[:, 4]``, by code.
+    :returns: the verdict of each row, and the row of the order it is about, -1 for an error.
+    """
+    verdicts = np.zeros(count, np.int64)
+    orders = np.full(count, -1, np.int64)
+    for i in range(count):
+        verdict, order = _order(rows, i, names)
+        if verdict == ACCEPTED and rows[i, KIND] != CANCEL:
+            verdict = _error(rows, i, accounts, instruments)
+        if verdict == ACCEPTED:
+            orders[i] = order
+            if rows[i, NAME] >= 0:
+                names[rows[i, NAME]] = order
+            if rows[i, KIND] != CANCEL:
+                verdict = _reason(rows, i, order, left, accounts, instruments)
+            if rows[i, KIND] == NEW:
+                rows[i, OPEN] = verdict == ACCEPTED
+        verdicts[i] = verdict
+    return verdicts, orders
+
+
+@compiled
+def _order(rows: Ints, i: int, names: Ints) -> tuple[int, int]:
+    """The row of the order that row ``i`` is about: its own, if it is a new one."""
+    if rows[i, KIND] < 0:
+        return NO_KIND, -1
+    if rows[i, NAME] >= 0 and names[rows[i, NAME]] != FREE:
+        return REPEATED, -1
+    if rows[i, KIND] == NEW:
+        for column in range(EXPIRE_TIME, PRICE + 1):
+            if rows[i, column] == UNSTATED:
+                rows[i, column] = 0
+        return ACCEPTED, i
+    order = names[rows[i, ORIG_NAME]] if rows[i, ORIG_NAME] >= 0 else rows[i, ORDER]
+    if order < 0 or (rows[i, ACCOUNT] != UNSTATED and rows[i, ACCOUNT] != rows[order, ACCOUNT]):
+        return NO_ORDER, -1
+    if not rows[order, OPEN]:
+        return NOT_OPEN, -1
+    _keep(rows, i, order)
+    return ACCEPTED, order
+
+
+@compiled
+def _keep(rows: Ints, i: int, order: int) -> None:
+    """Give a change what it keeps of its order."""
+    for column in range(ACCOUNT, EXPIRE_TIME + 1):
+        rows[i, column] = rows[order, column]
+    rows[i, BALANCE] = rows[order, BALANCE]
+    for column in (ORDER_QTY, PRICE):
+        if rows[i, column] == UNSTATED:
+            rows[i, column] = rows[order, column]
+
+
+@compiled
+def _error(rows: Ints, i: int, accounts: Ints, instruments: Ints) -> int:  # noqa: C901, PLR0911 - a rule a line
+    """The first rule that the terms of a new order, or of a replace, break."""
+    if rows[i, SIDE] < 0:
+        return NO_SIDE
+    if rows[i, ORD_TYPE] < 0:
+        return NO_ORD_TYPE
+    if rows[i, TIME_IN_FORCE] < 0:
+        return NO_TIME_IN_FORCE
+    if rows[i, ACCOUNT] < 0 or not accounts[rows[i, ACCOUNT]]:
+        return NO_ACCOUNT
+    if rows[i, SYMBOL] < 0:
+        return NO_SYMBOL
+    if rows[i, TIME_IN_FORCE] == GTD and rows[i, EXPIRE_TIME] <= 0:
+        return NO_EXPIRE_TIME
+    if rows[i, TIME_IN_FORCE] != GTD and rows[i, EXPIRE_TIME] != 0:
+        return NO_GTD
+    if rows[i, ORDER_QTY] <= 0:
+        return NO_QTY
+    if rows[i, ORDER_QTY] % instruments[rows[i, SYMBOL], LOT_SIZE] != 0:
+        return NO_LOTS
+    if rows[i, ORD_TYPE] == LIMIT and rows[i, PRICE] <= 0:
+        return NO_LIMIT
+    if rows[i, ORD_TYPE] == MARKET and rows[i, PRICE] != 0:
+        return A_LIMIT
+    if rows[i, PRICE] % instruments[rows[i, SYMBOL], TICK_SIZE] != 0:
+        return NO_TICKS
+    return ACCEPTED
+
+
+@compiled
+def _reason(rows: Ints, i: int, order: int, left: Ints, accounts: Ints, instruments: Ints) -> int:
+    """Why a well-formed request is refused. What it may use is taken off what is left.
+
+    A replace needs what it asks for beyond what its order may use already.
+    """
+    if accounts[rows[i, ACCOUNT]] == CLOSED:
+        return ACCOUNT_CLOSED
+    if instruments[rows[i, SYMBOL], SECURITY_STATUS] == HALTED:
+        return SYMBOL_HALTED
+    qty, each = max(rows[i, ORDER_QTY] - rows[order, CUM_QTY], 0), 1
+    if rows[i, SIDE] == BUY:
+        each = rows[i, PRICE] or instruments[rows[i, SYMBOL], LAST_PX]
+        if not each:
+            return NO_PRICE
+        if qty > np.iinfo(np.int64).max // each:
+            return NO_CASH
+    more = qty * each - rows[order, RESERVED]
+    if more > left[rows[i, BALANCE]]:
+        return NO_CASH if rows[i, SIDE] == BUY else NO_SHARES
+    if more > 0:
+        left[rows[i, BALANCE]] -= more
+        rows[order, RESERVED] += more
+    return ACCEPTED

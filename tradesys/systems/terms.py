@@ -1,0 +1,108 @@
+"""What a request asks for: as it is given, as it is recorded, and what it uses of a balance."""
+
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from tradesys import given
+from tradesys.clock import to_ns
+from tradesys.errors import InvalidValue
+from tradesys.log import Row
+from tradesys.records import OrdType, TimeInForce, to_price
+from tradesys.systems import rules
+
+Price = int | str | Decimal
+"""A price: an int in 1/10,000 of the currency, or text or a Decimal in the currency."""
+
+
+class Terms(NamedTuple):
+    """What a request asks for: ``expire_time`` in ns, ``price`` in 1/10,000; 0 for none."""
+
+    account: str
+    symbol: str
+    side: str
+    ord_type: str
+    time_in_force: str
+    expire_time: int
+    order_qty: int
+    price: int
+
+
+class Use(NamedTuple):
+    """What an accepted order of one's own may use of a balance."""
+
+    order_id: int
+    account: str
+    asset: str
+    amount: int
+    is_market_buy: bool
+
+
+def terms_of(row: Row) -> Terms:
+    """The terms of a request, given as the values of its record."""
+    expire_time, order_qty, price = row[11:14]
+    return Terms._make((*row[6:11], expire_time or 0, order_qty, price or 0))
+
+
+_OF_TEXTS = (
+    rules.NO_ACCOUNT,
+    rules.NO_SYMBOL,
+    rules.NO_SIDE,
+    rules.NO_ORD_TYPE,
+    rules.NO_TIME_IN_FORCE,
+)
+"""What is wrong where one of an order's texts is none."""
+
+
+def terms_given(
+    *,
+    account: object,
+    symbol: object,
+    side: object,
+    order_qty: object,
+    price: object = None,
+    ord_type: object = None,
+    time_in_force: object = TimeInForce.DAY,
+    expire_time: Any = None,
+) -> Terms:
+    """The terms of a new order as given, in the types of a record.
+
+    :raises InvalidValue: one is of a type that no record holds.
+    """
+    if ord_type is None:
+        ord_type = OrdType.MARKET if price is None else OrdType.LIMIT
+    texts = account, symbol, side, ord_type, time_in_force
+    for verdict, text in zip(_OF_TEXTS, texts, strict=True):
+        if not given.is_text(text):
+            field, expected = rules.ERRORS[verdict]
+            raise InvalidValue(field, text, expected)
+    return Terms._make(
+        (
+            *texts,
+            0 if expire_time is None else to_ns(expire_time, "expire_time"),
+            shares(order_qty),
+            0 if price is None else units(price),
+        )
+    )
+
+
+def shares(order_qty: object) -> int:
+    """A quantity that a record can hold."""
+    number = given.number_of(order_qty)
+    if number is None or not rules.UNSTATED < number < 1 << 63:
+        raise InvalidValue("order_qty", order_qty, "a whole number of shares, of 64 bits")
+    return number
+
+
+def units(price: object) -> int:
+    """A price in 1/10,000 that a record can hold."""
+    number = to_price(price)
+    if not rules.UNSTATED < number < 1 << 63:
+        raise InvalidValue("price", price, "a number of 1/10,000, of 64 bits")
+    return number
+
+
+def name_given(cl_ord_id: object) -> str | None:
+    """The customer's own name for a request; one without letters is none."""
+    if cl_ord_id is None or cl_ord_id == "":
+        return None
+    return given.text("cl_ord_id", cl_ord_id)
