@@ -1,6 +1,7 @@
 """An append-only log in memory: the records of one origin in one dataset, in sequence, no gap."""
 
 from bisect import bisect_right
+from collections.abc import Iterator
 from threading import Lock
 from typing import Any
 
@@ -159,6 +160,13 @@ class Log:
         chunks = self._chunks if position else self._all()
         first, *rest = chunks[self._chunk_of(position) :]
         return [first.batch.slice(position - first.start), *(chunk.batch for chunk in rest)]
+
+    def first(self, count: int) -> Iterator[pa.RecordBatch]:
+        """The first so many records, as the batches they are held in; no copy is made."""
+        for chunk in self._chunks:
+            if chunk.start >= count:
+                return
+            yield chunk.batch.slice(0, count - chunk.start)
 
     def table(self) -> pa.Table:
         """All records, as an Arrow table; no copy is made."""

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from tradesys.arrow import batch_of, rows_of, with_columns
 from tradesys.book import OrderBook, Report
 from tradesys.clock import Clock
-from tradesys.errors import DamagedError, InvalidValue
+from tradesys.errors import InvalidValue
 from tradesys.log import Log
 from tradesys.logfile import LogFile
 from tradesys.records import REPORTS, ExecType, Kind, Origin, RequestType, make_id
@@ -131,9 +131,9 @@ class Venue(ABC):
 
 def _file(folder: Path) -> LogFile:
     """The venue's own record. It is the market's: no peer can give back what it has lost."""
-    file = LogFile(folder / "venue" / "reports.arrows", REPORTS, owner="venue/reports")
-    if file.damage and not file.damage.torn:
-        raise DamagedError(str(file.damage.aside), file.damage.offset, file.damage.reason)
+    path = folder / "venue" / "reports.arrows"
+    file = LogFile(path, REPORTS, owner="venue/reports", mends=False)
+    file.settle()
     return file
 
 
