@@ -14,6 +14,7 @@ from pathlib import Path
 from threading import RLock
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from blake3 import blake3
 
 from tradesys import segments
@@ -35,6 +36,7 @@ SEGMENT_RUNS = 16_384
 
 _TINY_RUNS = 1_000  # a segment of so many is sealed when the file is closed
 _TOGETHER_ROWS = 4096
+_COARSE_ROWS = 512  # a segment with so many in a batch, on average, opens fast as it is
 _ZEROS = bytes(256 * 1024)
 _MOST_AHEAD = 2 * 1024 * 1024
 _SMALL = 256 * 1024
@@ -196,12 +198,16 @@ class LogFile:
         fd, self._fd = self._fd, -1
         with disk_errors(self.path):
             try:
-                os.ftruncate(fd, self._position)
-                with suppress(OSError):  # a stream may end without saying so
-                    os.pwrite(fd, END_OF_STREAM, self._position)
-                os.fdatasync(fd)
+                self._end(fd)
             finally:
                 os.close(fd)
+
+    def _end(self, fd: int) -> None:
+        """End the stream, and give back the space held ahead; durable on return."""
+        os.ftruncate(fd, self._position)
+        with suppress(OSError):  # a stream may end without saying so
+            os.pwrite(fd, END_OF_STREAM, self._position)
+        os.fdatasync(fd)
 
     def _write(self, data: bytes | bytearray) -> None:
         end = self._position + len(data)
@@ -245,12 +251,15 @@ class LogFile:
                 sealed.unlink()
                 break
             reading = segments.read(sealed, self.schema, self._owner, self._previous)
-            if reading.problem or reading.arrivals is None:
+            if reading.problem:
                 self._start_over(reading)
                 return
-            self._held += reading.batches()
-            self.arrivals.extend(reading.arrivals)
-            self._reached = reading.arrivals["head"][-1].as_py()
+            if reading.arrivals is None:
+                self._take(reading)
+            else:
+                self._held += reading.batches()
+                self.arrivals.extend(reading.arrivals)
+                self._reached = reading.arrivals["head"][-1].as_py()
             self._sealed_until(reading.head)
         if not self.path.exists():
             self.is_new = not self._sealed
@@ -275,14 +284,19 @@ class LogFile:
         waiting: dict[int, list[pa.RecordBatch]] = {}
         rows: Counter[int] = Counter()
         for message, batch in zip(reading.messages, reading.batches(), strict=True):
+            self._reached = message.head
             arrival = arrival_of(batch, message.received_at, message.head, message.origin_head)
             self.arrivals.append(arrival)
+            if batch.num_rows >= _COARSE_ROWS:
+                self._held += [_together(waiting.pop(c)) for c in (arrival.code,) if c in waiting]
+                self._held.append(batch)  # it stays in its file
+                rows[arrival.code] = 0
+                continue
             waiting.setdefault(arrival.code, []).append(batch)
             rows[arrival.code] += batch.num_rows
             if rows[arrival.code] >= _TOGETHER_ROWS:
                 del rows[arrival.code]
                 self._held.append(_together(waiting.pop(arrival.code)))
-            self._reached = message.head
         self._held += map(_together, waiting.values())
 
     def _begin(self, previous: bytes, kept: Reading | None = None) -> None:
@@ -376,19 +390,30 @@ class LogFile:
         """Rewrite the segment that is written to, and begin the next.
 
         The new files take their place when all are whole, the next segment last: until then the
-        one that was written to is there, says all that it said, and can be appended to.
+        one that was written to is there, says all that it said, and can be appended to. One whose
+        batches are large already stays as it is, and only gets another name.
         """
         self.settle()
         sealed = sealed_path(self.path, self._sealed + 1)
         arrived = self.arrivals.table(self._arrived_before)
+        rows = pc.sum(arrived["rows"]).as_py()
+        is_coarse = self._fd >= 0 and rows >= _COARSE_ROWS * len(arrived)
         with disk_errors(self.path):
             try:
-                head = compact(sealed, self.schema, self._owner, self._previous, arrived, read)
-                put_in_place(arrivals_path(sealed), sealed)
+                if is_coarse:
+                    self._end(self._fd)
+                    self._zeroed = self._position
+                    sealed.hardlink_to(self.path)
+                    head = self._head
+                else:
+                    head = compact(sealed, self.schema, self._owner, self._previous, arrived, read)
+                    put_in_place(arrivals_path(sealed), sealed)
                 self._begin(head)
             except OSError:
                 for left in (arrivals_path(sealed), sealed, self.path):
                     in_making(left).unlink(missing_ok=True)
+                if is_coarse:
+                    sealed.unlink(missing_ok=True)
                 raise
         self._sealed_until(head)
 
