@@ -54,7 +54,7 @@ WRONG: list[tuple[dict[str, Any], str, object, str]] = [
     ({"side": "hold"}, "side", "hold", "one of buy, sell"),
     ({"side": None}, "side", None, "one of buy, sell"),
     ({"ord_type": "stop"}, "ord_type", "stop", "one of market, limit"),
-    ({"time_in_force": "ever"}, "time_in_force", "ever", "one of day, gtc, ioc, fok"),
+    ({"time_in_force": "ever"}, "time_in_force", "ever", "one of day, gtc, ioc, fok, gtd"),
     ({"account": "mallory"}, "account", "mallory", "an account the firm has described"),
     ({"account": None}, "account", None, "an account the firm has described"),
     ({"symbol": "ZULU"}, "symbol", "ZULU", "a symbol the firm has described"),

@@ -6,7 +6,7 @@ system that wrote none of them, in an order that chance draws; plain Python coun
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
@@ -25,25 +25,17 @@ from tests.lives import (
     unanswered,
     worlds,
 )
-from tradesys import pairs, positions, slots, status, views
+from tradesys import loops, positions, status
+from tradesys.balances import Accounts, codes_of
 from tradesys.clock import ManualClock
-from tradesys.pairs import Pairs
-from tradesys.records import Kind, Origin
-from tradesys.slots import Columns, Slots, first_of_each
+from tradesys.loops import Prices
+from tradesys.records import ExecType, Kind, OrdType, Origin, RequestType, Side, TimeInForce
+from tradesys.slots import Slots, first_of_each, with_room
 from tradesys.systems.customer import CustomerSystem
 from tradesys.views import View
 
 ID = record_id("c1", 0)
 SEEDS = st.integers(0, 2**16)
-
-
-@pytest.fixture(params=[1, 32, 10**9], ids=["as_large", "as_is", "as_small"])
-def small(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """Where batches begin to count as large: always, as in the package, or never."""
-    for module in (views, pairs, slots):
-        monkeypatch.setattr(module, "_SMALL", request.param)
-    yield request.param
-    monkeypatch.undo()
 
 
 def reader() -> CustomerSystem:
@@ -83,7 +75,6 @@ def test_after_every_batch_a_view_answers_as_the_definitions_do(world: World, se
         assert_as_defined(system)
 
 
-@pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("count", [4, 40])
 def test_large_batches_and_small_ones_are_answered_as_the_definitions_do(
@@ -155,9 +146,10 @@ def assert_orders(system: CustomerSystem, expected: list[Row]) -> None:
 
 
 def assert_requests(view: View, requests: list[Row], reports: list[Row]) -> None:
-    waiting = {row["record_id"] for row in unanswered(requests, reports)}
-    closing = {"new", "rejected", "canceled", "expired"}
+    waiting = {request for _, request, _ in unanswered(requests, reports)}
+    closing = {"new", "canceled", "expired"}
     told = {row["order_id"] for row in reports if row["exec_type"] in closing}
+    told |= {row["request_id"] for row in reports if row["exec_type"] == "rejected"}
     sent = [row for row in requests if row["reject_reason"] is None]
     expected = [
         row["record_id"] in told
@@ -250,53 +242,75 @@ def test_a_frame_that_was_handed_out_does_not_change_when_records_arrive() -> No
     assert [frame.to_dicts() for frame in answered] == copies
 
 
-# What views are made of, small and large.
+# What views are made of.
 
 
 KEYS = st.lists(st.tuples(st.sampled_from(["c1", "c2", "s1"]), st.integers(0, 20_000)), max_size=90)
 
 
-@pytest.mark.usefixtures("small")
 @settings(max_examples=30)
 @given(st.lists(KEYS, max_size=4))
 def test_a_slot_is_given_to_each_id_once_and_stays_its_own(
     runs: list[list[tuple[str, int]]],
 ) -> None:
-    given_out, known = Slots(), dict[int, int]()
+    slots, known = Slots(), dict[int, int]()
     for run in runs:
-        asked = [record_id(*key) for key in run]
-        for record, slot in zip(asked, given_out.of(ids(asked)).tolist(), strict=True):
-            assert known.setdefault(record, slot) == slot == given_out.find(record)
-            assert 0 <= slot < given_out.count
+        for record in [record_id(*key) for key in run]:
+            slot = slots.give(record)
+            assert known.setdefault(record, slot) == slot == slots.find(record)
+            assert 0 < slot < slots.count
+            assert slots.id_of(slot) == record
+    found = loops.slots_of(slots.slotted, ids(list(known)))
+    assert found.tolist() == list(known.values())
     assert len(set(known.values())) == len(known)
 
 
-@pytest.mark.usefixtures("small")
+def test_what_was_never_seen_has_no_slot() -> None:
+    slots = Slots()
+    slots.give(record_id("c1", 5000))
+    unseen = [record_id("c1", 0), record_id("c1", 1 << 40), record_id("firm", 5000)]
+    assert [slots.find(record) for record in unseen] == [0, 0, 0]
+    assert loops.slots_of(slots.slotted, ids(unseen)).tolist() == [0, 0, 0]
+
+
+WORDS = st.tuples(st.sampled_from("abcdefghij"), st.sampled_from(["X", "Y", "Z", "USD"]))
+
+
 @settings(max_examples=30)
-@given(
-    st.lists(
-        st.lists(
-            st.tuples(st.sampled_from("abc"), st.sampled_from(["X", "Y", "USD"])), max_size=70
-        ),
-        max_size=4,
-    )
-)
-def test_a_pair_is_given_one_slot_and_knows_the_cash_of_its_account(
+@given(st.lists(st.lists(WORDS, max_size=70), max_size=4))
+def test_a_pair_is_given_once_and_knows_the_cash_of_its_account(
     runs: list[list[tuple[str, str]]],
 ) -> None:
-    pairs, known = Pairs(), dict[tuple[str, str], int]()
+    accounts, known = Accounts(), dict[tuple[str, str], int]()
     for run in runs:
         columns = [pa.array([row[i] for row in run], pa.utf8()) for i in (0, 1)]
-        for pair, slot in zip(run, pairs.of(*columns).tolist(), strict=True):
-            assert known.setdefault(pair, slot) == slot == pairs.find(*pair)
-            assert (pairs.accounts[slot], pairs.assets[slot]) == pair
-            assert pairs.balances.cash_pair[slot] == pairs.find(pair[0], "USD")
+        for words, key in zip(run, accounts.keys_of(*columns).tolist(), strict=True):
+            pair = accounts.give(key)
+            assert known.setdefault(words, pair) == pair == accounts.find(*words)
+            assert accounts.names(pair) == words
+            assert accounts.balances.cash[pair] == accounts.find(words[0], "USD")
+    assert len(set(known.values())) == len(known)
 
 
 @given(st.lists(st.sampled_from("abcd"), max_size=80))
-def test_codes_are_positions_whether_few_or_many(letters: list[str]) -> None:
-    codes = views._codes(pa.array(letters, pa.utf8()), list("abcd"))
+def test_codes_are_those_of_the_words_whether_few_or_many(letters: list[str]) -> None:
+    codes = codes_of(pa.array(letters, pa.utf8()), "abcd".index)
     assert codes.tolist() == ["abcd".index(letter) for letter in letters]
+
+
+def test_every_text_has_a_code_and_every_status_its_rank() -> None:
+    kinds = {
+        loops.REQUEST_TYPES: RequestType,
+        loops.EXEC_TYPES: ExecType,
+        loops.SIDES: Side,
+        loops.ORD_TYPES: OrdType,
+        loops.TIMES_IN_FORCE: TimeInForce,
+    }
+    for texts, kind in kinds.items():
+        assert sorted(texts) == sorted(kind)
+    assert tuple(ord_status for ord_status, _ in status.PRECEDENCE) == loops.STATUSES
+    for exec_type in (*status.STATES_TERMS, *status.TRADES, *status.ANSWERS, *status.PENDING):
+        assert getattr(loops, exec_type.name) == loops.EXEC_TYPES.index(exec_type)
 
 
 @given(st.lists(st.integers(0, 9), max_size=60))
@@ -307,14 +321,14 @@ def test_the_first_of_each_value_is_marked(values: list[int]) -> None:
 
 @given(st.lists(st.integers(0, 3000), min_size=1, max_size=8))
 def test_columns_grow_with_zeros_and_keep_what_they_hold(counts: list[int]) -> None:
-    columns, written = Columns(qty=np.int64), 0
+    columns, written = Prices(np.zeros(1, np.uint64), np.zeros(1, np.int64)), 0
     for count in counts:
-        columns.reserve(count)
+        columns = with_room(columns, count)
         if count > written:
-            assert not columns.qty[written:count].any()
-            columns.qty[written:count] = np.arange(written, count)
+            assert not columns.px[written:count].any()
+            columns.px[written:count] = np.arange(written, count)
             written = count
-        assert columns.qty[:written].tolist() == list(range(written))
+        assert columns.px[:written].tolist() == list(range(written))
 
 
 def test_the_empty_view_answers_with_the_columns_it_always_has() -> None:

@@ -135,7 +135,7 @@ class OrderBook:
     ) -> list[Report]:
         """Take a new order: NEW, then its trades. ``order_id`` is also the id of this request.
 
-        What remains of a limit order rests, DAY and GTC alike: the book knows no end of the day.
+        What remains of a limit order rests, DAY, GTC and GTD alike: the book knows no end of a day.
         What remains of a market order ("no liquidity") or of an IOC order ("immediate or cancel")
         is EXPIRED; so is all of a FOK order that cannot be filled at once ("fill or kill").
 
@@ -279,7 +279,7 @@ def _why_rejected(
     if ord_type not in _ORD_TYPES:
         return f"ord_type={ord_type!r}: expected market or limit"
     if time_in_force not in _TIMES_IN_FORCE:
-        return f"time_in_force={time_in_force!r}: expected day, gtc, ioc or fok"
+        return f"time_in_force={time_in_force!r}: expected one of {', '.join(TimeInForce)}"
     if (ord_type == OrdType.LIMIT) != (price is not None):
         return f"price={price}: expected one of a limit order and none of a market order"
     return _why_not_positive(order_qty, price)

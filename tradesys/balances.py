@@ -1,0 +1,116 @@
+"""Accounts and assets: a number for each word, a pair for each two, and the balances of each pair.
+
+Only the loops of :mod:`tradesys.loops` write balances and prices.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from tradesys import loops
+from tradesys.loops import Balances, Ints, Pairs, Prices
+from tradesys.records import CURRENCY
+from tradesys.slots import with_room
+
+_FEW = 16
+"""So many words are looked up one by one faster than Arrow finds the different ones."""
+
+
+def codes_of(words: pa.StringArray, code: Callable[[str], int]) -> Ints:
+    """The code of each word of a column."""
+    if len(words) <= _FEW:
+        return np.array([code(word) for word in words.to_pylist()], np.int64)
+    encoded = words.dictionary_encode()
+    codes = np.array([code(word) for word in encoded.dictionary.to_pylist()], np.int64)
+    return codes[encoded.indices.to_numpy()]
+
+
+class Words:
+    """A number for each word, from 0, given out on first sight."""
+
+    def __init__(self) -> None:
+        self.words: list[str] = []
+        self._numbers: dict[str, int] = {}
+
+    def number(self, word: str) -> int:
+        """The number of a word."""
+        number = self._numbers.get(word)
+        if number is None:
+            number = self._numbers[word] = len(self.words)
+            self.words.append(word)
+        return number
+
+
+class Accounts:
+    """A pair for each account and asset, given out on first sight, and its balances."""
+
+    def __init__(self) -> None:
+        self.accounts, self.assets = Words(), Words()
+        self.pairs = Pairs(np.full(64, -1, np.int64), np.zeros(64, np.int64))
+        self.keys: list[int] = []
+        self.balances = Balances(
+            booked=np.zeros(1, np.int64),
+            uncleared=np.zeros(1, np.int64),
+            reserved=np.zeros(1, np.int64),
+            asset=np.zeros(1, np.int32),
+            cash=np.zeros(1, np.int32),
+            moved=np.zeros(1, np.bool_),
+        )
+        self.prices = Prices(np.zeros(1, np.uint64), np.zeros(1, np.int64))
+
+    def keys_of(self, accounts: pa.StringArray, assets: pa.StringArray) -> Ints:
+        """Account and asset of each row as one number."""
+        high = codes_of(accounts, self.accounts.number)
+        return high << 32 | codes_of(assets, self.assets.number)
+
+    def give(self, key: int) -> int:
+        """The pair of an account and asset, by key, given out now if it has none."""
+        pair = loops.pair_of(self.pairs, key)
+        if pair >= 0:
+            return pair
+        account = key >> 32
+        cash_key = account << 32 | self.assets.number(CURRENCY)
+        cash = len(self.keys) if key == cash_key else self.give(cash_key)
+        pair = len(self.keys)
+        self.keys.append(key)
+        self.balances = with_room(self.balances, pair + 1)
+        self.prices = with_room(self.prices, len(self.assets.words))
+        self.balances.asset[pair] = key & 0xFFFFFFFF
+        self.balances.cash[pair] = cash
+        self._put(key, pair)
+        return pair
+
+    def find(self, account: str, asset: str) -> int:
+        """The pair of an account's asset; -1 if it has none."""
+        key = self.accounts.number(account) << 32 | self.assets.number(asset)
+        return loops.pair_of(self.pairs, key)
+
+    def names(self, pair: int) -> tuple[str, str]:
+        """The account and the asset of a pair."""
+        key = self.keys[pair]
+        return self.accounts.words[key >> 32], self.assets.words[key & 0xFFFFFFFF]
+
+    def names_of(self, pairs: NDArray[Any]) -> tuple[pa.StringArray, pa.StringArray]:
+        """The account and the asset of each pair."""
+        keys = np.array(self.keys, np.int64)
+        columns = []
+        for words, numbers in ((self.accounts, keys >> 32), (self.assets, keys & 0xFFFFFFFF)):
+            of_pairs = pa.array(words.words, pa.utf8()).take(pa.array(numbers))
+            columns.append(of_pairs.take(pa.array(pairs)))
+        return columns[0], columns[1]
+
+    def _put(self, key: int, pair: int) -> None:
+        """Enter a pair; half of the places stay free, so that looking is short."""
+        places = len(self.pairs.keys)
+        if 2 * len(self.keys) > places:
+            self.pairs = Pairs(np.full(4 * places, -1, np.int64), np.zeros(4 * places, np.int64))
+            for known, old in enumerate(self.keys[:pair]):
+                self._put_at(old, known)
+        self._put_at(key, pair)
+
+    def _put_at(self, key: int, pair: int) -> None:
+        at = loops.place_of(self.pairs, key)
+        self.pairs.keys[at], self.pairs.pairs[at] = key, pair
