@@ -28,7 +28,6 @@ from tests.lives import (
 from tradesys import loops, positions, status
 from tradesys.balances import Accounts, codes_of
 from tradesys.clock import ManualClock
-from tradesys.loops import Prices
 from tradesys.records import ExecType, Kind, OrdType, Origin, RequestType, Side, TimeInForce
 from tradesys.slots import Slots, first_of_each, with_room
 from tradesys.systems.customer import CustomerSystem
@@ -260,17 +259,16 @@ def test_a_slot_is_given_to_each_id_once_and_stays_its_own(
             assert known.setdefault(record, slot) == slot == slots.find(record)
             assert 0 < slot < slots.count
             assert slots.id_of(slot) == record
-    found = loops.slots_of(slots.slotted, ids(list(known)))
-    assert found.tolist() == list(known.values())
+    assert slots.of(ids(list(known))).tolist() == list(known.values())
     assert len(set(known.values())) == len(known)
 
 
 def test_what_was_never_seen_has_no_slot() -> None:
     slots = Slots()
-    slots.give(record_id("c1", 5000))
-    unseen = [record_id("c1", 0), record_id("c1", 1 << 40), record_id("firm", 5000)]
+    slots.give(record_id("c1", 50_000))
+    unseen = [record_id("c1", 0), record_id("c1", 1 << 40), record_id("firm", 50_000)]
     assert [slots.find(record) for record in unseen] == [0, 0, 0]
-    assert loops.slots_of(slots.slotted, ids(unseen)).tolist() == [0, 0, 0]
+    assert slots.of(ids(unseen)).tolist() == [0, 0, 0]
 
 
 WORDS = st.tuples(st.sampled_from("abcdefghij"), st.sampled_from(["X", "Y", "Z", "USD"]))
@@ -288,7 +286,7 @@ def test_a_pair_is_given_once_and_knows_the_cash_of_its_account(
             pair = accounts.give(key)
             assert known.setdefault(words, pair) == pair == accounts.find(*words)
             assert accounts.names(pair) == words
-            assert accounts.balances.cash[pair] == accounts.find(words[0], "USD")
+            assert accounts.balances[pair]["cash"] == accounts.find(words[0], "USD")
     assert len(set(known.values())) == len(known)
 
 
@@ -320,15 +318,15 @@ def test_the_first_of_each_value_is_marked(values: list[int]) -> None:
 
 
 @given(st.lists(st.integers(0, 3000), min_size=1, max_size=8))
-def test_columns_grow_with_zeros_and_keep_what_they_hold(counts: list[int]) -> None:
-    columns, written = Prices(np.zeros(1, np.uint64), np.zeros(1, np.int64)), 0
+def test_memory_grows_with_zeros_and_keep_what_they_hold(counts: list[int]) -> None:
+    records, written = np.zeros(1, loops.PRICE), 0
     for count in counts:
-        columns = with_room(columns, count)
+        records = with_room(records, count)
         if count > written:
-            assert not columns.px[written:count].any()
-            columns.px[written:count] = np.arange(written, count)
+            assert not records["px"][written:count].any()
+            records["px"][written:count] = np.arange(written, count)
             written = count
-        assert columns.px[:written].tolist() == list(range(written))
+        assert records["px"][:written].tolist() == list(range(written))
 
 
 def test_the_empty_view_answers_with_the_columns_it_always_has() -> None:

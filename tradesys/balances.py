@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tradesys import loops
-from tradesys.loops import Balances, Ints, Pairs, Prices
+from tradesys.loops import BALANCE, PLACE, PRICE, Ints
 from tradesys.records import CURRENCY
 from tradesys.slots import with_room
 
@@ -49,17 +49,10 @@ class Accounts:
 
     def __init__(self) -> None:
         self.accounts, self.assets = Words(), Words()
-        self.pairs = Pairs(np.full(64, -1, np.int64), np.zeros(64, np.int64))
         self.keys: list[int] = []
-        self.balances = Balances(
-            booked=np.zeros(1, np.int64),
-            uncleared=np.zeros(1, np.int64),
-            reserved=np.zeros(1, np.int64),
-            asset=np.zeros(1, np.int32),
-            cash=np.zeros(1, np.int32),
-            moved=np.zeros(1, np.bool_),
-        )
-        self.prices = Prices(np.zeros(1, np.uint64), np.zeros(1, np.int64))
+        self._places(64)
+        self.balances = np.zeros(1, BALANCE)
+        self.prices = np.zeros(1, PRICE)
 
     def keys_of(self, accounts: pa.StringArray, assets: pa.StringArray) -> Ints:
         """Account and asset of each row as one number."""
@@ -68,25 +61,26 @@ class Accounts:
 
     def give(self, key: int) -> int:
         """The pair of an account and asset, by key, given out now if it has none."""
-        pair = loops.pair_of(self.pairs, key)
+        pair = loops.pair_of(self.places, key)
         if pair >= 0:
             return pair
-        account = key >> 32
-        cash_key = account << 32 | self.assets.number(CURRENCY)
+        cash_key = key >> 32 << 32 | self.assets.number(CURRENCY)
         cash = len(self.keys) if key == cash_key else self.give(cash_key)
         pair = len(self.keys)
         self.keys.append(key)
+        if 2 * len(self.keys) > len(self.places):  # half of them stay free: looking is short
+            self._places(4 * len(self.places))
+        else:
+            self.places[loops.place_of(self.places, key)] = key, pair
         self.balances = with_room(self.balances, pair + 1)
         self.prices = with_room(self.prices, len(self.assets.words))
-        self.balances.asset[pair] = key & 0xFFFFFFFF
-        self.balances.cash[pair] = cash
-        self._put(key, pair)
+        self.balances[pair]["asset"], self.balances[pair]["cash"] = key & 0xFFFFFFFF, cash
         return pair
 
     def find(self, account: str, asset: str) -> int:
         """The pair of an account's asset; -1 if it has none."""
         key = self.accounts.number(account) << 32 | self.assets.number(asset)
-        return loops.pair_of(self.pairs, key)
+        return loops.pair_of(self.places, key)
 
     def names(self, pair: int) -> tuple[str, str]:
         """The account and the asset of a pair."""
@@ -102,15 +96,9 @@ class Accounts:
             columns.append(of_pairs.take(pa.array(pairs)))
         return columns[0], columns[1]
 
-    def _put(self, key: int, pair: int) -> None:
-        """Enter a pair; half of the places stay free, so that looking is short."""
-        places = len(self.pairs.keys)
-        if 2 * len(self.keys) > places:
-            self.pairs = Pairs(np.full(4 * places, -1, np.int64), np.zeros(4 * places, np.int64))
-            for known, old in enumerate(self.keys[:pair]):
-                self._put_at(old, known)
-        self._put_at(key, pair)
-
-    def _put_at(self, key: int, pair: int) -> None:
-        at = loops.place_of(self.pairs, key)
-        self.pairs.keys[at], self.pairs.pairs[at] = key, pair
+    def _places(self, count: int) -> None:
+        """A table of so many places, with every pair in its own."""
+        self.places = np.zeros(count, PLACE)
+        self.places["key"] = -1
+        for pair, key in enumerate(self.keys):
+            self.places[loops.place_of(self.places, key)] = key, pair

@@ -17,7 +17,7 @@ Ints = NDArray[np.int64]
 Ids = NDArray[np.uint64]
 
 # Record ids and slots: see :mod:`tradesys.slots`.
-SEQUENCE_BITS, PAGE_BITS = 48, 12
+SEQUENCE_BITS, PAGE_BITS = 48, 14
 PAGE = 1 << PAGE_BITS
 _CODE_SHIFT, _PAGE_SHIFT = np.uint64(SEQUENCE_BITS), np.uint64(PAGE_BITS)
 _SEQUENCE, _OFFSET = np.uint64((1 << SEQUENCE_BITS) - 1), np.uint64(PAGE - 1)
@@ -53,6 +53,69 @@ IS_DONE, IS_CALCULATED, IS_SUSPENDED, IS_STOPPED = (1 << i for i in range(10, 14
 SEEN, FILL, REFERRED, POSTED, REVERSED = (1 << i for i in range(5))
 
 
+ORDER = np.dtype(
+    [
+        ("order_qty", np.int64),
+        ("price", np.int64),
+        ("cum_qty", np.int64),
+        ("cum_amount", np.int64),
+        ("reserved", np.int64),
+        ("first_exec_id", np.uint64),  # of its reports, while its request is not held
+        ("terms_exec_id", np.uint64),  # of the report that states the terms in force
+        ("work_exec_id", np.uint64),  # of the last report that shows it at work
+        ("flags", np.int32),
+        ("pair", np.int32),
+        ("in_force", np.int32),  # the request whose terms hold
+        ("target", np.int32),  # of a change: the order that it is about
+        ("asked", np.int32),  # a replace that waits; of that one, the next of the same order
+        ("passing", np.int32),  # its row in Memory.passing, if it has one
+        ("pending_cancel", np.int16),
+        ("pending_replace", np.int16),
+        ("terms", np.int8),
+    ],
+    align=True,
+)
+"""Facts of an order. A request for a change uses some of them in its own slot."""
+
+PASSING = np.dtype(
+    [(name, np.uint64) for name in ("done_for_day", "calculated", "suspended", "stopped")]
+)
+"""The last report of each state that passes, of the few orders that have one; row 0 is none."""
+
+EVENT = np.dtype(
+    [
+        ("qty", np.int64),
+        ("px", np.int64),
+        ("order", np.int32),
+        ("refers", np.int32),  # the event that this one corrects or busts
+        ("flags", np.int8),
+    ],
+    align=True,
+)
+"""Facts of an event, by the slot of its ``exec_id``."""
+
+BALANCE = np.dtype(
+    [
+        ("booked", np.int64),
+        ("uncleared", np.int64),
+        ("reserved", np.int64),
+        ("asset", np.int32),
+        ("cash", np.int32),  # the pair of the same account's cash
+        ("moved", np.bool_),
+    ],
+    align=True,
+)
+"""The balances of an account and asset, in shares or 1/10,000 of cash."""
+
+PLACE = np.dtype([("key", np.int64), ("pair", np.int64)])
+"""A place of the table that finds the pair of an account and asset; key -1 is free."""
+
+PRICE = np.dtype([("exec_id", np.uint64), ("px", np.int64)])
+"""The last trade of an asset."""
+
+Records = NDArray[np.void]
+
+
 class Slotted(NamedTuple):
     """Where the slots of record ids are: bases of pages by row of the origin and page; 0 is none.
 
@@ -64,84 +127,19 @@ class Slotted(NamedTuple):
     first: Ids
 
 
-class Orders(NamedTuple):
-    """Facts of each order, by slot. A request for a change uses some in its own slot."""
-
-    flags: NDArray[np.int32]
-    terms: NDArray[np.int8]
-    pair: NDArray[np.int32]
-    order_qty: Ints
-    price: Ints
-    cum_qty: Ints
-    cum_amount: Ints
-    reserved: Ints
-    first_exec_id: Ids
-    terms_exec_id: Ids
-    work_exec_id: Ids
-    in_force: NDArray[np.int32]  # the request whose terms hold
-    target: NDArray[np.int32]  # of a change: the order that it is about
-    asked: NDArray[np.int32]  # a replace that waits; in its slot the next one of the same order
-    pending_cancel: NDArray[np.int16]
-    pending_replace: NDArray[np.int16]
-    passing: NDArray[np.int32]  # the order's row in Passing, if it has one
-
-
-class Passing(NamedTuple):
-    """The last report of each state that passes, of the few orders that have one; row 0 is none."""
-
-    done_for_day: Ids
-    calculated: Ids
-    suspended: Ids
-    stopped: Ids
-
-
-class Events(NamedTuple):
-    """Facts of each event, by the slot of its ``exec_id``."""
-
-    flags: NDArray[np.int8]
-    order: NDArray[np.int32]
-    refers: NDArray[np.int32]  # the event that this one corrects or busts
-    qty: Ints
-    px: Ints
-
-
-class Balances(NamedTuple):
-    """Balances of each account and asset, by pair: int64, in shares or 1/10,000 of cash."""
-
-    booked: Ints
-    uncleared: Ints
-    reserved: Ints
-    asset: NDArray[np.int32]
-    cash: NDArray[np.int32]  # the pair of the same account's cash
-    moved: NDArray[np.bool_]
-
-
-class Pairs(NamedTuple):
-    """The pair of each account and asset: open addressing, a power of two of places."""
-
-    keys: Ints
-    pairs: Ints
-
-
-class Prices(NamedTuple):
-    """The last trade of each asset."""
-
-    exec_id: Ids
-    px: Ints
-
-
 class Memory(NamedTuple):
-    """All that a view knows, as compiled code takes it."""
+    """All that a view knows. ``changed`` says of which pages of orders since they were told."""
 
     slots: Slotted
-    orders: Orders
-    passing: Passing
+    orders: Records
+    changed: NDArray[np.bool_]
+    passing: Records
     passing_count: Ints
     event_slots: Slotted
-    events: Events
-    pairs: Pairs
-    balances: Balances
-    prices: Prices
+    events: Records
+    places: Records
+    balances: Records
+    prices: Records
 
 
 class Requests(NamedTuple):
@@ -196,19 +194,19 @@ def slot_of(slotted: Slotted, record_id: np.uint64) -> int:
 
 
 @compiled
-def pair_of(pairs: Pairs, key: int) -> int:
+def pair_of(places: Records, key: int) -> int:
     """The pair of an account and asset; -1 if it has none yet."""
-    at = place_of(pairs, key)
-    pair: int = pairs.pairs[at] if pairs.keys[at] == key else -1
+    place = places[place_of(places, key)]
+    pair: int = place["pair"] if place["key"] == key else -1
     return pair
 
 
 @compiled
-def place_of(pairs: Pairs, key: int) -> int:
-    """Where a key is, or may be put."""
-    last = len(pairs.keys) - 1
+def place_of(places: Records, key: int) -> int:
+    """Where a key is, or may be put: open addressing in a power of two of places."""
+    last = len(places) - 1
     at = int((np.uint64(key) * _SPREAD) >> _HASH_SHIFT) & last
-    while pairs.keys[at] not in (-1, key):
+    while places[at]["key"] not in (-1, key):
         at = (at + 1) & last
     return at
 
@@ -217,19 +215,19 @@ def place_of(pairs: Pairs, key: int) -> int:
 
 
 @compiled
-def standing(m: Memory, order: int) -> int:
+def standing(m: Memory, slot: int) -> int:
     """The flags of an order, with those of states that have not passed (``status._reported``)."""
-    flags: int = m.orders.flags[order]
-    row = m.orders.passing[order]
-    if row and not flags & (WAS_CANCELED | HAS_EXPIRED):
-        work = m.orders.work_exec_id[order]
-        if m.passing.done_for_day[row] > work:
+    order = m.orders[slot]
+    flags: int = order["flags"]
+    if order["passing"] and not flags & (WAS_CANCELED | HAS_EXPIRED):
+        last = m.passing[order["passing"]]
+        if last["done_for_day"] > order["work_exec_id"]:
             flags |= IS_DONE
-        if m.passing.calculated[row] > work:
+        if last["calculated"] > order["work_exec_id"]:
             flags |= IS_CALCULATED
-        if m.passing.suspended[row] > work:
+        if last["suspended"] > order["work_exec_id"]:
             flags |= IS_SUSPENDED
-        if m.passing.stopped[row] > m.orders.terms_exec_id[order]:
+        if last["stopped"] > order["terms_exec_id"]:
             flags |= IS_STOPPED
     return flags
 
@@ -289,262 +287,274 @@ def owed(flags: int) -> int:
 
 
 @compiled
-def touch(m: Memory, order: int) -> None:
+def touch(m: Memory, slot: int) -> None:
     """Work out anew what an order may use; a replace that waits counts as granted."""
-    orders, balances = m.orders, m.balances
-    flags, terms, cum_qty = standing(m, order), orders.terms[order], orders.cum_qty[order]
+    m.changed[slot >> PAGE_BITS] = True
+    order, flags = m.orders[slot], standing(m, slot)
     if not flags & KNOWN:
         return
-    buys = terms & BUY
-    left = leaves(flags, terms, cum_qty, orders.order_qty[order])
-    reserved = left * orders.price[order] if buys else left
-    closed = flags & (REFUSED | WAS_CANCELED | HAS_EXPIRED)
-    request = 0 if closed else orders.asked[order]
+    cum_qty, buys = order["cum_qty"], order["terms"] & BUY
+    left = leaves(flags, order["terms"], cum_qty, order["order_qty"])
+    reserved = left * order["price"] if buys else left
+    request = 0 if flags & (REFUSED | WAS_CANCELED | HAS_EXPIRED) else order["asked"]
     while request:
-        left = max(orders.order_qty[request] - cum_qty, 0)
-        reserved = max(reserved, left * orders.price[request] if buys else left)
-        request = orders.asked[request]
-    pair = orders.pair[order]
-    used = balances.cash[pair] if buys else pair
-    balances.reserved[used] += reserved - orders.reserved[order]
-    orders.reserved[order] = reserved
+        asked = m.orders[request]
+        left = max(asked["order_qty"] - cum_qty, 0)
+        reserved = max(reserved, left * asked["price"] if buys else left)
+        request = asked["asked"]
+    balance = m.balances[order["pair"]]
+    if buys:
+        balance = m.balances[balance["cash"]]
+    balance["reserved"] += reserved - order["reserved"]
+    order["reserved"] = reserved
 
 
 @compiled
-def mark(m: Memory, event: int, flag: int) -> None:
+def mark(m: Memory, slot: int, flag: int) -> None:
     """Add a flag to an event, and to its order and the balances the difference that it makes."""
-    events, orders, balances = m.events, m.orders, m.balances
-    before = events.flags[event]
+    event = m.events[slot]
+    order, qty, px = m.orders[event["order"]], event["qty"], event["px"]
+    before = event["flags"]
     after = before | flag
-    events.flags[event] = after
-    order, qty, px = events.order[event], events.qty[event], events.px[event]
+    event["flags"] = after
     counted = counts(after) - counts(before)
     if counted:
-        orders.cum_qty[order] += counted * qty
-        orders.cum_amount[order] += counted * qty * px
-        touch(m, order)
+        order["cum_qty"] += counted * qty
+        order["cum_amount"] += counted * qty * px
+        touch(m, event["order"])
     times = owed(after) - owed(before)
     if times:
-        pair = orders.pair[order]
-        shares = times * qty if orders.terms[order] & BUY else -times * qty
-        balances.uncleared[pair] += shares
-        balances.uncleared[balances.cash[pair]] -= shares * px
+        balance = m.balances[order["pair"]]
+        shares = times * qty if order["terms"] & BUY else -times * qty
+        balance["uncleared"] += shares
+        m.balances[balance["cash"]]["uncleared"] -= shares * px
 
 
-# ---- records in: each loop gives the row that it stopped at for want of room, or their number
+# ---- records in: each loop gives the row at which it stopped for want of room, or their number
 
 
 @compiled
 def take_requests(m: Memory, rows: Requests, start: int) -> int:
     """Take in requests from row ``start`` on."""
-    orders = m.orders
     for i in range(start, len(rows.record_id)):
-        request = slot_of(m.slots, rows.record_id[i])
-        order = slot_of(m.slots, rows.order_id[i])
-        pair = pair_of(m.pairs, rows.key[i])
-        if request == 0 or order == 0 or pair < 0:
+        request, slot = slot_of(m.slots, rows.record_id[i]), slot_of(m.slots, rows.order_id[i])
+        pair = pair_of(m.places, rows.key[i])
+        if request == 0 or slot == 0 or pair < 0:
             return i
-        if orders.flags[request] & REQUESTED:
+        asked = m.orders[request]
+        if asked["flags"] & REQUESTED:
             continue
-        orders.flags[request] |= REQUESTED
-        if rows.request_type[i] == NEW_ORDER:
-            orders.flags[order] |= ENTERED if rows.accepted[i] else ENTERED | REFUSED
-            learn(m, order, request, pair, rows.terms[i], rows.order_qty[i], rows.price[i])
-        elif rows.accepted[i] and rows.request_type[i] == CANCEL:
-            pend(m, request, order, CANCEL_ASKED)
+        asked["flags"] |= REQUESTED
+        kind, qty, px = rows.request_type[i], rows.order_qty[i], rows.price[i]
+        if kind == NEW_ORDER:
+            asked["flags"] |= ENTERED if rows.accepted[i] else ENTERED | REFUSED
+            learn(m, slot, request, pair, rows.terms[i], qty, px)
+        elif rows.accepted[i] and kind == CANCEL:
+            pend(m, request, slot, CANCEL_ASKED)
         elif rows.accepted[i]:
-            pend(m, request, order, REPLACE_ASKED)
-            if request != order and not orders.flags[request] & ANSWERED:
-                orders.order_qty[request], orders.price[request] = rows.order_qty[i], rows.price[i]
-                orders.asked[request], orders.asked[order] = orders.asked[order], request
-        touch(m, order)
+            pend(m, request, slot, REPLACE_ASKED)
+            if request != slot and not asked["flags"] & ANSWERED:
+                asked["order_qty"], asked["price"] = qty, px
+                asked["asked"], m.orders[slot]["asked"] = m.orders[slot]["asked"], request
+        touch(m, slot)
     return len(rows.record_id)
 
 
 @compiled
-def learn(m: Memory, order: int, request: int, pair: int, terms: int, qty: int, px: int) -> None:
+def learn(m: Memory, slot: int, request: int, pair: int, terms: int, qty: int, px: int) -> None:
     """The terms of an order, unless an accepted report has stated later ones."""
-    orders = m.orders
-    orders.flags[order] |= KNOWN
-    orders.pair[order], orders.terms[order] = pair, terms
-    if orders.terms_exec_id[order] == 0:
-        orders.order_qty[order], orders.price[order] = qty, px
-        orders.in_force[order] = request
+    order = m.orders[slot]
+    order["flags"] |= KNOWN
+    order["pair"], order["terms"] = pair, terms
+    if order["terms_exec_id"] == 0:
+        order["order_qty"], order["price"], order["in_force"] = qty, px, request
 
 
 @compiled
-def pend(m: Memory, request: int, order: int, asked: int) -> None:
-    """A change is asked for: it pends until it is answered."""
-    orders = m.orders
-    flags = orders.flags[request]
-    if flags & asked:
+def pend(m: Memory, request: int, slot: int, asked: int) -> None:
+    """A change of an order is asked for: it pends until it is answered."""
+    change, order = m.orders[request], m.orders[slot]
+    if change["flags"] & asked:
         return
-    orders.flags[request] |= asked
-    orders.target[request] = order
-    if not flags & ANSWERED and asked == CANCEL_ASKED:
-        orders.pending_cancel[order] += 1
-    elif not flags & ANSWERED:
-        orders.pending_replace[order] += 1
+    change["flags"] |= asked
+    change["target"] = slot
+    if not change["flags"] & ANSWERED and asked == CANCEL_ASKED:
+        order["pending_cancel"] += 1
+    elif not change["flags"] & ANSWERED:
+        order["pending_replace"] += 1
 
 
 @compiled
 def answer(m: Memory, request: int) -> None:
     """A request is answered: it pends no longer."""
-    orders = m.orders
-    flags, order = orders.flags[request], orders.target[request]
-    if flags & ANSWERED:
+    change = m.orders[request]
+    order = m.orders[change["target"]]
+    if change["flags"] & ANSWERED:
         return
-    orders.flags[request] |= ANSWERED
-    if flags & CANCEL_ASKED:
-        orders.pending_cancel[order] -= 1
-    if flags & REPLACE_ASKED:
-        orders.pending_replace[order] -= 1
+    change["flags"] |= ANSWERED
+    if change["flags"] & CANCEL_ASKED:
+        order["pending_cancel"] -= 1
+    if change["flags"] & REPLACE_ASKED:
+        order["pending_replace"] -= 1
         before = order
-        while orders.asked[before] not in (0, request):
-            before = orders.asked[before]
-        orders.asked[before] = orders.asked[request]
-        touch(m, order)
+        while before["asked"] not in (0, request):
+            before = m.orders[before["asked"]]
+        before["asked"] = change["asked"]
+    touch(m, change["target"])
 
 
 @compiled
 def take_executions(m: Memory, rows: Executions, start: int) -> int:
-    """Take in executions from row ``start`` on."""
-    orders, events = m.orders, m.events
+    """Take in executions from row ``start`` on.
+
+    It stops at row ``-1 - result`` for want of the texts ``key`` and ``terms``: they are needed for
+    an order whose request is not held, of its first report by ``exec_id``.
+    """
     for i in range(start, len(rows.exec_id)):
-        event = slot_of(m.event_slots, rows.exec_id[i])
-        order, request = slot_of(m.slots, rows.order_id[i]), slot_of(m.slots, rows.request_id[i])
+        exec_id, kind = rows.exec_id[i], rows.exec_type[i]
+        event, slot = slot_of(m.event_slots, exec_id), slot_of(m.slots, rows.order_id[i])
+        request = slot_of(m.slots, rows.request_id[i])
         refers = slot_of(m.event_slots, rows.exec_ref_id[i]) if rows.exec_ref_id[i] else -1
-        if event == 0 or order == 0 or request == 0 or refers == 0:
+        if event == 0 or slot == 0 or request == 0 or refers == 0:
             return i
-        if m.passing_count[0] == len(m.passing.stopped):
+        if m.passing_count[0] == len(m.passing):
             return i
-        if events.flags[event] & SEEN:
+        if m.events[event]["flags"] & SEEN:
             continue
-        if not orders.flags[order] & ENTERED:
-            first, exec_id = orders.first_exec_id[order], rows.exec_id[i]
-            if first == 0 or exec_id < first:
-                pair = pair_of(m.pairs, rows.key[i])
-                if pair < 0:
-                    return i
-                orders.first_exec_id[order] = exec_id
-                learn(m, order, request, pair, rows.terms[i], rows.order_qty[i], rows.price[i])
-        events.flags[event] |= SEEN
-        events.order[event] = order
-        report(m, rows, i, order, request)
-        if TRADE <= rows.exec_type[i] <= TRADE_CANCEL:
-            trade(m, rows, i, event, refers)
-        touch(m, order)
+        if is_first(m.orders[slot], exec_id):
+            if len(rows.key) == 0:
+                return -1 - i
+            pair = pair_of(m.places, rows.key[i])
+            if pair < 0:
+                return i
+            m.orders[slot]["first_exec_id"] = exec_id
+            learn(m, slot, request, pair, rows.terms[i], rows.order_qty[i], rows.price[i])
+        m.events[event]["flags"] |= SEEN
+        m.events[event]["order"] = slot
+        state(m.orders[slot], request, kind, exec_id, rows.order_qty[i], rows.price[i])
+        if TRADE <= kind <= TRADE_CANCEL:
+            trade(m, event, kind, refers, exec_id, rows.last_qty[i], rows.last_px[i])
+        report(m, slot, request, kind, exec_id)
+        touch(m, slot)
     return len(rows.exec_id)
 
 
 @compiled
-def report(m: Memory, rows: Executions, i: int, order: int, request: int) -> None:  # noqa: C901
-    """What a report says of its order and of the request that it answers."""
-    orders, kind, exec_id = m.orders, rows.exec_type[i], rows.exec_id[i]
-    if kind <= RESTATED and exec_id > orders.terms_exec_id[order]:
-        orders.terms_exec_id[order] = exec_id
-        orders.order_qty[order], orders.price[order] = rows.order_qty[i], rows.price[i]
-        orders.in_force[order] = request
+def is_first(order: np.void, exec_id: np.uint64) -> bool:
+    """Whether this is the first report, by ``exec_id``, of an order whose request is not held."""
+    first: np.uint64 = order["first_exec_id"]
+    return bool(not order["flags"] & ENTERED and (first == 0 or exec_id < first))
+
+
+@compiled
+def state(order: np.void, request: int, kind: int, exec_id: np.uint64, qty: int, px: int) -> None:
+    """The terms in force, if this is the last report that states them; and the last at work."""
+    if kind <= RESTATED and exec_id > order["terms_exec_id"]:
+        order["terms_exec_id"], order["in_force"] = exec_id, request
+        order["order_qty"], order["price"] = qty, px
     if kind <= TRADE:
-        orders.work_exec_id[order] = max(orders.work_exec_id[order], exec_id)
+        order["work_exec_id"] = max(order["work_exec_id"], exec_id)
+
+
+@compiled
+def report(m: Memory, slot: int, request: int, kind: int, exec_id: np.uint64) -> None:
+    """What a report says of its order and of the request that it answers."""
+    order = m.orders[slot]
     if kind == NEW:
-        orders.flags[order] |= ACKNOWLEDGED
+        order["flags"] |= ACKNOWLEDGED
     elif kind == CANCELED:
-        orders.flags[order] |= WAS_CANCELED
+        order["flags"] |= WAS_CANCELED
     elif kind == EXPIRED:
-        orders.flags[order] |= HAS_EXPIRED
+        order["flags"] |= HAS_EXPIRED
     elif kind in (REJECTED, CANCEL_REJECTED):
-        orders.flags[request] |= REFUSED
+        m.orders[request]["flags"] |= REFUSED
         touch(m, request)
     elif kind == PENDING_CANCEL:
-        pend(m, request, order, CANCEL_ASKED)
+        pend(m, request, slot, CANCEL_ASKED)
     elif kind == PENDING_REPLACE:
-        pend(m, request, order, REPLACE_ASKED)
+        pend(m, request, slot, REPLACE_ASKED)
     elif DONE_FOR_DAY <= kind <= STOPPED:
-        if not orders.passing[order]:
-            m.passing_count[0] += 1
-            orders.passing[order] = m.passing_count[0] - 1
-        row = orders.passing[order]
-        last = m.passing[kind - DONE_FOR_DAY]
-        last[row] = max(last[row], exec_id)
+        pass_through(m, slot, kind, exec_id)
     if kind in (CANCELED, REPLACED, CANCEL_REJECTED):
         answer(m, request)
 
 
 @compiled
-def trade(m: Memory, rows: Executions, i: int, event: int, refers: int) -> None:
+def pass_through(m: Memory, slot: int, kind: int, exec_id: np.uint64) -> None:
+    """An order is in a state that passes: note the last report that says so."""
+    if not m.orders[slot]["passing"]:
+        m.orders[slot]["passing"] = m.passing_count[0]
+        m.passing_count[0] += 1
+    last = m.passing[m.orders[slot]["passing"]]
+    if kind == DONE_FOR_DAY:
+        last["done_for_day"] = max(last["done_for_day"], exec_id)
+    elif kind == CALCULATED:
+        last["calculated"] = max(last["calculated"], exec_id)
+    elif kind == SUSPENDED:
+        last["suspended"] = max(last["suspended"], exec_id)
+    else:
+        last["stopped"] = max(last["stopped"], exec_id)
+
+
+@compiled
+def trade(
+    m: Memory, slot: int, kind: int, refers: int, exec_id: np.uint64, qty: int, px: int
+) -> None:
     """A trade, a correction of one or a bust: what it moves, and what it takes out of account."""
-    events, balances, kind = m.events, m.balances, rows.exec_type[i]
-    pair = m.orders.pair[events.order[event]]
+    event = m.events[slot]
+    balance = m.balances[m.orders[event["order"]]["pair"]]
     if kind != TRADE and refers > 0:
-        events.refers[event] = refers
+        event["refers"] = refers
         mark(m, refers, REFERRED)
-        if events.flags[event] & POSTED:
+        if event["flags"] & POSTED:
             mark(m, refers, REVERSED)
     if kind != TRADE_CANCEL:
-        events.qty[event], events.px[event] = rows.last_qty[i], rows.last_px[i]
-        balances.moved[pair] = balances.moved[balances.cash[pair]] = True
-        mark(m, event, FILL)
-    asset = balances.asset[pair]
-    if kind == TRADE and rows.exec_id[i] > m.prices.exec_id[asset]:
-        m.prices.exec_id[asset], m.prices.px[asset] = rows.exec_id[i], rows.last_px[i]
+        event["qty"], event["px"] = qty, px
+        balance["moved"] = True
+        m.balances[balance["cash"]]["moved"] = True
+        mark(m, slot, FILL)
+    price = m.prices[balance["asset"]]
+    if kind == TRADE and exec_id > price["exec_id"]:
+        price["exec_id"], price["px"] = exec_id, px
 
 
 @compiled
 def take_postings(m: Memory, rows: Postings, start: int) -> int:
     """Take in postings from row ``start`` on."""
-    events, balances = m.events, m.balances
     for i in range(start, len(rows.exec_id)):
-        pair = pair_of(m.pairs, rows.key[i])
+        pair = pair_of(m.places, rows.key[i])
         event = slot_of(m.event_slots, rows.exec_id[i]) if rows.exec_id[i] else -1
         if pair < 0 or event == 0:
             return i
-        balances.booked[pair] += rows.amount[i]
-        balances.moved[pair] = True
-        if event > 0 and not events.flags[event] & POSTED:
+        m.balances[pair]["booked"] += rows.amount[i]
+        m.balances[pair]["moved"] = True
+        if event > 0 and not m.events[event]["flags"] & POSTED:
             mark(m, event, POSTED)
-            if events.refers[event]:
-                mark(m, events.refers[event], REVERSED)
+            if m.events[event]["refers"]:
+                mark(m, m.events[event]["refers"], REVERSED)
     return len(rows.exec_id)
-
-
-@compiled
-def tells_terms(m: Memory, rows: Executions) -> bool:
-    """Whether any of these is the first, by ``exec_id``, of an order whose request is not held."""
-    for i in range(len(rows.exec_id)):
-        order = slot_of(m.slots, rows.order_id[i])
-        if not m.orders.flags[order] & ENTERED:
-            first = m.orders.first_exec_id[order]
-            if first == 0 or rows.exec_id[i] < first:
-                return True
-    return False
 
 
 # ---- answers out
 
 
 @compiled
-def slots_of(slotted: Slotted, record_ids: Ids) -> Ints:
+def find_slots(slotted: Slotted, record_ids: Ids, found: Ints) -> None:
     """The slot of each id; 0, where all facts are zero, for one that was never seen."""
-    found = np.empty(len(record_ids), np.int64)
     for i in range(len(record_ids)):
         found[i] = slot_of(slotted, record_ids[i])
-    return found
 
 
 @compiled
-def leaves_of(m: Memory, slots: Ints) -> Ints:
+def find_leaves(m: Memory, slots: Ints, found: Ints) -> None:
     """The open quantity of each order."""
-    found, orders = np.empty(len(slots), np.int64), m.orders
     for i in range(len(slots)):
-        at = slots[i]
-        flags = standing(m, at)
-        found[i] = leaves(flags, orders.terms[at], orders.cum_qty[at], orders.order_qty[at])
-    return found
+        order, flags = m.orders[slots[i]], standing(m, slots[i])
+        found[i] = leaves(flags, order["terms"], order["cum_qty"], order["order_qty"])
 
 
-class Statuses(NamedTuple):
-    """The state of every known order, a column each; a bit a row for what is not null."""
+class Told(NamedTuple):
+    """The state of known orders, a column each, for one page; a bit a row for what is not null."""
 
     order_id: Ids
     request_in_force: Ids
@@ -561,38 +571,34 @@ class Statuses(NamedTuple):
 
 
 @compiled
-def known(m: Memory, slots: int) -> int:
-    """How many orders are known."""
-    count = 0
-    for slot in range(slots):
-        count += m.orders.flags[slot] & KNOWN
-    return count
-
-
-@compiled
-def tell(m: Memory, pages: Ints, scale: float, to: Statuses) -> None:
-    """Write the state of every known order, page by page."""
-    orders, row = m.orders, 0
-    for page in pages:
-        for offset in range(PAGE):
-            slot = (page << PAGE_BITS) + offset
-            if not orders.flags[slot] & KNOWN:
-                continue
-            flags, terms = standing(m, slot), orders.terms[slot]
-            qty, cum_qty, price = orders.order_qty[slot], orders.cum_qty[slot], orders.price[slot]
-            pending, replacing = orders.pending_cancel[slot], orders.pending_replace[slot]
-            to.order_id[row] = m.slots.first[page] + np.uint64(offset)
-            request = orders.in_force[slot]
-            in_force = m.slots.first[request >> PAGE_BITS] + np.uint64(request & (PAGE - 1))
-            to.request_in_force[row] = in_force
-            to.pair[row], to.terms[row] = orders.pair[slot], terms
-            to.ord_status[row] = rank(flags, pending, replacing, cum_qty, qty)
-            to.order_qty[row], to.cum_qty[row] = qty, cum_qty
-            to.leaves_qty[row] = leaves(flags, terms, cum_qty, qty)
-            to.price[row], to.avg_px[row] = price, 0.0
-            if price:
-                to.priced[row >> 3] |= np.uint8(1 << (row & 7))
-            if cum_qty > 0:
-                to.avg_px[row] = orders.cum_amount[slot] / (cum_qty * scale)
-                to.traded[row >> 3] |= np.uint8(1 << (row & 7))
-            row += 1
+def tell(m: Memory, page: int, scale: float, to: Told) -> int:
+    """Write the state of the known orders of a page; gives how many they are."""
+    row = 0
+    for offset in range(PAGE):
+        slot = (page << PAGE_BITS) + offset
+        order = m.orders[slot]
+        if not order["flags"] & KNOWN:
+            continue
+        flags, terms, qty, cum_qty = (
+            standing(m, slot),
+            order["terms"],
+            order["order_qty"],
+            order["cum_qty"],
+        )
+        request = order["in_force"]
+        to.order_id[row] = m.slots.first[page] + np.uint64(offset)
+        first = m.slots.first[request >> PAGE_BITS]
+        to.request_in_force[row] = first + np.uint64(request & (PAGE - 1))
+        to.pair[row], to.terms[row] = order["pair"], terms
+        pending, replacing = order["pending_cancel"], order["pending_replace"]
+        to.ord_status[row] = rank(flags, pending, replacing, cum_qty, qty)
+        to.order_qty[row], to.cum_qty[row] = qty, cum_qty
+        to.leaves_qty[row] = leaves(flags, terms, cum_qty, qty)
+        to.price[row], to.avg_px[row] = order["price"], 0.0
+        if order["price"]:
+            to.priced[row >> 3] |= np.uint8(1 << (row & 7))
+        if cum_qty > 0:
+            to.avg_px[row] = order["cum_amount"] / (cum_qty * scale)
+            to.traded[row >> 3] |= np.uint8(1 << (row & 7))
+        row += 1
+    return row

@@ -1,7 +1,6 @@
-"""Dense positions for record ids, and growing columns indexed by them: the memory of the views.
+"""Dense positions for record ids, and growing memory indexed by them.
 
-Ids are dense per origin, so a record's slot is a page's base plus an offset: no hashing. Plain
-columns of one length stand together in a named tuple, which compiled code takes as it is.
+Ids are dense per origin, so a record's slot is a page's base plus an offset: no hashing.
 """
 
 from typing import Any, TypeVar
@@ -9,15 +8,15 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from tradesys.loops import PAGE, PAGE_BITS, SEQUENCE_BITS, Slotted
+from tradesys.loops import PAGE, PAGE_BITS, SEQUENCE_BITS, Ids, Ints, Slotted, find_slots
 
-Together = TypeVar("Together", bound=tuple[NDArray[Any], ...])
+Item = TypeVar("Item", bound=np.generic)
 
 _SEQUENCE = (1 << SEQUENCE_BITS) - 1
 
 
 class Slots:
-    """Record ids to slots. Slots are given in pages of 4,096 consecutive ids of an origin.
+    """Record ids to slots. Slots are given in pages of 16,384 consecutive ids of an origin.
 
     Slot 0 is nobody's. ``count`` is one more than the highest slot given out.
     """
@@ -40,6 +39,12 @@ class Slots:
             return 0
         base = slotted.bases.item(row, page)
         return base + (record_id & (PAGE - 1)) if base else 0
+
+    def of(self, record_ids: Ids) -> Ints:
+        """The slot of each id; 0 for one whose page was never seen."""
+        found = np.empty(len(record_ids), np.int64)
+        find_slots(self.slotted, record_ids, found)
+        return found
 
     def id_of(self, slot: int) -> int:
         """The id whose slot this is."""
@@ -69,18 +74,14 @@ class Slots:
         return self.find(record_id)
 
 
-def with_room(columns: Together, count: int) -> Together:
-    """The columns with room for at least ``count`` rows; what is new is zero."""
-    old = len(columns[0])
+def with_room(records: NDArray[Item], count: int) -> NDArray[Item]:
+    """The records with room for at least ``count`` of them; what is new is zero."""
+    old = len(records)
     if count <= old:
-        return columns
-    size = max(count, 2 * old)
-    grown = []
-    for column in columns:
-        wider = np.zeros(size, column.dtype)
-        wider[:old] = column
-        grown.append(wider)
-    return type(columns)(*grown)
+        return records
+    grown = np.zeros(max(count, 2 * old), records.dtype)
+    grown[:old] = records
+    return grown
 
 
 class Columns:

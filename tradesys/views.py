@@ -5,6 +5,7 @@ come in any order and more than once. The cost of a record, and of a question ab
 not grow with history. Tests hold it equal to the definitions after every batch.
 """
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,9 +16,9 @@ from numpy.typing import NDArray
 from tradesys import loops
 from tradesys.balances import Accounts, codes_of
 from tradesys.facts import Facts
-from tradesys.loops import KNOWN, Executions, Ids, Ints, Memory, Postings, Requests, Statuses
+from tradesys.loops import KNOWN, PAGE, Executions, Ids, Ints, Memory, Postings, Requests, Told
 from tradesys.positions import CAPITAL, CLEARING
-from tradesys.records import PRICE_SCALE, OrdStatus
+from tradesys.records import PRICE_SCALE, SCHEMAS, OrdStatus
 
 _REQUEST_TYPES = {text: code for code, text in enumerate(loops.REQUEST_TYPES)}
 _EXEC_TYPES = {text: code for code, text in enumerate(loops.EXEC_TYPES)}
@@ -28,18 +29,25 @@ _STATUSES = [OrdStatus(text) for text in loops.STATUSES]
 _ALL_TERMS = [(s, o, t) for t in loops.TIMES_IN_FORCE for o in loops.ORD_TYPES for s in loops.SIDES]
 _TERMS_TEXTS = [pa.array(texts, pa.utf8()) for texts in zip(*_ALL_TERMS, strict=True)]
 
+_FACTS = loops.ORDER.names or ()
+_TERMS = ("side", "ord_type", "time_in_force")
 _READ = {
-    "requests": (
-        *("record_id", "request_type", "reject_reason", "order_id", "account", "symbol", "side"),
-        *("ord_type", "time_in_force", "order_qty", "price"),
-    ),
-    "executions": (
-        *("exec_id", "exec_type", "exec_ref_id", "request_id", "order_id", "account", "symbol"),
-        *("side", "ord_type", "time_in_force", "order_qty", "price", "last_qty", "last_px"),
-    ),
-    "postings": ("exec_id", "account", "asset", "amount"),
+    dataset: [SCHEMAS[dataset].get_field_index(name) for name in names]
+    for dataset, names in {
+        "requests": (
+            *("record_id", "request_type", "reject_reason", "order_id", "account", "symbol"),
+            *(*_TERMS, "order_qty", "price"),
+        ),
+        "executions": (
+            *("exec_id", "exec_type", "exec_ref_id", "request_id", "order_id"),
+            *("order_qty", "price", "last_qty", "last_px", "account", "symbol", *_TERMS),
+        ),
+        "postings": ("exec_id", "account", "asset", "amount"),
+    }.items()
 }
-"""The columns that matter here."""
+"""The columns that matter here, by place."""
+
+_UNREAD = np.zeros(0, np.int64)
 
 _PATIENCE = 20_000
 """How many records wait at most for a question before they are worked in."""
@@ -80,6 +88,7 @@ class View:
     def __init__(self) -> None:
         self.facts, self.accounts = Facts(), Accounts()
         self._memory = self._gathered()
+        self._frames: dict[int, pl.DataFrame] = {}
         self._waiting: dict[str, list[pa.RecordBatch]] = {name: [] for name in _READ}
         self._waiting_rows = 0
 
@@ -112,15 +121,16 @@ class View:
             self._take_postings(_one("postings", batches))
 
     def _take_requests(self, batch: pa.RecordBatch) -> None:
+        record_id, kind, reason, order_id, account, symbol, *terms, qty, price = _columns(batch, 11)
         rows = Requests(
-            record_id=batch["record_id"].to_numpy(),
-            request_type=codes_of(batch["request_type"], _REQUEST_TYPES.__getitem__),
-            accepted=batch["reject_reason"].is_null().to_numpy(zero_copy_only=False),
-            order_id=batch["order_id"].to_numpy(),
-            key=self.accounts.keys_of(batch["account"], batch["symbol"]),
-            terms=_terms(batch),
-            order_qty=batch["order_qty"].to_numpy(),
-            price=_or_zero(batch["price"]),
+            record_id=record_id.to_numpy(),
+            request_type=codes_of(kind, _REQUEST_TYPES.__getitem__),
+            accepted=_is_null(reason),
+            order_id=order_id.to_numpy(),
+            key=self.accounts.keys_of(account, symbol),
+            terms=_terms(*terms),
+            order_qty=qty.to_numpy(),
+            price=_or_zero(price),
         )
         done, count = 0, batch.num_rows
         while (done := loops.take_requests(self._memory, rows, done)) < count:
@@ -128,45 +138,46 @@ class View:
             self._make_room(ids, (), rows.key.item(done))
 
     def _take_executions(self, batch: pa.RecordBatch) -> None:
-        count = batch.num_rows
-        unread = np.zeros(count, np.int64)
+        exec_id, kind, exec_ref_id, request_id, order_id, *rest = _columns(batch, 9)
+        qty, price, last_qty, last_px = rest
         rows = Executions(
-            exec_id=batch["exec_id"].to_numpy(),
-            exec_type=codes_of(batch["exec_type"], _EXEC_TYPES.__getitem__),
-            exec_ref_id=_or_zero(batch["exec_ref_id"]),
-            request_id=batch["request_id"].to_numpy(),
-            order_id=batch["order_id"].to_numpy(),
-            key=unread,
-            terms=unread,
-            order_qty=batch["order_qty"].to_numpy(),
-            price=_or_zero(batch["price"]),
-            last_qty=batch["last_qty"].to_numpy(),
-            last_px=batch["last_px"].to_numpy(),
+            exec_id=exec_id.to_numpy(),
+            exec_type=codes_of(kind, _EXEC_TYPES.__getitem__),
+            exec_ref_id=_or_zero(exec_ref_id),
+            request_id=request_id.to_numpy(),
+            order_id=order_id.to_numpy(),
+            key=_UNREAD,
+            terms=_UNREAD,
+            order_qty=qty.to_numpy(),
+            price=_or_zero(price),
+            last_qty=last_qty.to_numpy(),
+            last_px=last_px.to_numpy(),
         )
-        # Texts are read only where an order's request is not held.
-        tells = loops.tells_terms(self._memory, rows)
-        if tells:
-            key = self.accounts.keys_of(batch["account"], batch["symbol"])
-            rows = rows._replace(key=key, terms=_terms(batch))
-        done = 0
+        done, count = 0, batch.num_rows
         while (done := loops.take_executions(self._memory, rows, done)) < count:
+            if done < 0:
+                done = -1 - done
+                account, symbol, *terms = _columns(batch, 5, first=9)
+                key = self.accounts.keys_of(account, symbol)
+                rows = rows._replace(key=key, terms=_terms(*terms))
             exec_ids = [i for i in (rows.exec_id.item(done), rows.exec_ref_id.item(done)) if i]
             ids = rows.order_id.item(done), rows.request_id.item(done)
-            self._make_room(ids, exec_ids, rows.key.item(done) if tells else None)
+            self._make_room(ids, exec_ids, rows.key.item(done) if len(rows.key) else None)
 
     def _take_postings(self, batch: pa.RecordBatch) -> None:
+        exec_id, account, asset, amount = _columns(batch, 4)
         rows = Postings(
-            exec_id=_or_zero(batch["exec_id"]),
-            key=self.accounts.keys_of(batch["account"], batch["asset"]),
-            amount=batch["amount"].to_numpy(),
+            exec_id=_or_zero(exec_id),
+            key=self.accounts.keys_of(account, asset),
+            amount=amount.to_numpy(),
         )
         done, count = 0, batch.num_rows
         while (done := loops.take_postings(self._memory, rows, done)) < count:
-            exec_id = rows.exec_id.item(done)
-            self._make_room((), (exec_id,) if exec_id else (), rows.key.item(done))
+            exec_ids = [i for i in (rows.exec_id.item(done),) if i]
+            self._make_room((), exec_ids, rows.key.item(done))
 
     def _make_room(
-        self, record_ids: tuple[int, ...], exec_ids: list[int] | tuple[int, ...], key: int | None
+        self, record_ids: Iterable[int], exec_ids: Iterable[int], key: int | None
     ) -> None:
         """See that there is room for what a row needs, with which the loops go on."""
         self.facts.make_room(record_ids, exec_ids)
@@ -179,11 +190,12 @@ class View:
         return Memory(
             slots=facts.slots.slotted,
             orders=facts.orders,
+            changed=facts.changed,
             passing=facts.passing,
             passing_count=facts.passing_count,
             event_slots=facts.event_slots.slotted,
             events=facts.events,
-            pairs=accounts.pairs,
+            places=accounts.places,
             balances=accounts.balances,
             prices=accounts.prices,
         )
@@ -193,30 +205,29 @@ class View:
     def order(self, order_id: int) -> OrderState | None:
         """The state of one order; None when no record held speaks of it."""
         self._catch_up()
-        orders, slot = self.facts.orders, self.facts.slots.find(order_id)
-        flags = orders.flags.item(slot)
+        slot = self.facts.slots.find(order_id)
+        order = dict(zip(_FACTS, self.facts.orders[slot].item(), strict=True))
+        flags = loops.standing(self._memory, slot) if order["passing"] else order["flags"]
         if not flags & KNOWN:
             return None
-        if orders.passing.item(slot):
-            flags = loops.standing(self._memory, slot)
-        qty, cum_qty = orders.order_qty.item(slot), orders.cum_qty.item(slot)
-        pending, replacing = orders.pending_cancel.item(slot), orders.pending_replace.item(slot)
+        qty, cum_qty = order["order_qty"], order["cum_qty"]
+        pending, replacing = order["pending_cancel"], order["pending_replace"]
         return OrderState(
             _STATUSES[loops.rank(flags, pending, replacing, cum_qty, qty)],
             qty,
             cum_qty,
-            loops.leaves(flags, orders.terms.item(slot), cum_qty, qty),
-            orders.cum_amount.item(slot),
-            orders.price.item(slot),
-            self.facts.slots.id_of(orders.in_force.item(slot)),
+            loops.leaves(flags, order["terms"], cum_qty, qty),
+            order["cum_amount"],
+            order["price"],
+            self.facts.slots.id_of(order["in_force"]),
         )
 
     def terms(self, order_id: int) -> OrderTerms:
         """The terms of one known order that never change."""
         self._catch_up()
-        orders, slot = self.facts.orders, self.facts.slots.find(order_id)
-        names = self.accounts.names(orders.pair.item(slot))
-        return OrderTerms(*names, *_ALL_TERMS[orders.terms.item(slot)])
+        order = self.facts.orders[self.facts.slots.find(order_id)]
+        names = self.accounts.names(order["pair"].item())
+        return OrderTerms(*names, *_ALL_TERMS[order["terms"].item()])
 
     # ---- answers out: some orders, requests or events
 
@@ -225,10 +236,10 @@ class View:
 
         ``account``, ``symbol``, ``side``, ``ord_type``, ``time_in_force``.
         """
-        slots, orders = self._slots(order_ids), self.facts.orders
-        accounts, symbols = self.accounts.names_of(orders.pair[slots])
-        terms = pa.array(orders.terms[slots])
-        kept = dict(zip(("side", "ord_type", "time_in_force"), _TERMS_TEXTS, strict=True))
+        orders = self._orders(order_ids)
+        accounts, symbols = self.accounts.names_of(orders["pair"])
+        terms = pa.array(orders["terms"])
+        kept = dict(zip(_TERMS, _TERMS_TEXTS, strict=True))
         texts = {name: column.take(terms) for name, column in kept.items()}
         return {"account": accounts, "symbol": symbols} | texts
 
@@ -237,27 +248,23 @@ class View:
 
         A replace that waits for an answer counts as granted where it asks for more.
         """
-        slots = self._slots(order_ids)
-        return self.facts.orders.reserved[slots]
+        return self._orders(order_ids)["reserved"]
 
     def in_force_of(self, order_ids: Ids) -> dict[str, Ints]:
         """``order_qty, price, cum_qty`` of each of these orders; 0 for one that is unknown."""
-        slots, orders = self._slots(order_ids), self.facts.orders
-        return {
-            "order_qty": orders.order_qty[slots],
-            "price": orders.price[slots],
-            "cum_qty": orders.cum_qty[slots],
-        }
+        orders = self._orders(order_ids)
+        return {name: orders[name].copy() for name in ("order_qty", "price", "cum_qty")}
 
     def leaves_of(self, order_ids: Ids) -> Ints:
         """The open quantity of each of these orders; 0 for one that is closed or unknown."""
-        slots = self._slots(order_ids)
-        return loops.leaves_of(self._memory, slots)
+        self._catch_up()
+        found = np.empty(len(order_ids), np.int64)
+        loops.find_leaves(self._memory, self.facts.slots.of(order_ids), found)
+        return found
 
     def answered(self, request_ids: Ids) -> NDArray[np.bool_]:
         """Whether a street-side system has answered each of these requests."""
-        slots = self._slots(request_ids)
-        flags = self.facts.orders.flags[slots]
+        flags = self._orders(request_ids)["flags"]
         order_done = loops.ACKNOWLEDGED | loops.REFUSED | loops.WAS_CANCELED | loops.HAS_EXPIRED
         is_change = flags & (loops.CANCEL_ASKED | loops.REPLACE_ASKED) != 0
         done = np.where(is_change, loops.ANSWERED, loops.ANSWERED | order_done)
@@ -273,11 +280,12 @@ class View:
 
     def _event_flags(self, exec_ids: Ids) -> NDArray[np.int8]:
         self._catch_up()
-        return self.facts.events.flags[loops.slots_of(self._memory.event_slots, exec_ids)]
+        return self.facts.events[self.facts.event_slots.of(exec_ids)]["flags"]
 
-    def _slots(self, record_ids: Ids) -> Ints:
+    def _orders(self, record_ids: Ids) -> loops.Records:
+        """A copy of the facts of these orders; of one that was never seen they are zero."""
         self._catch_up()
-        return loops.slots_of(self._memory.slots, record_ids)
+        return self.facts.orders[self.facts.slots.of(record_ids)]
 
     # ---- answers out: balances and prices
 
@@ -296,73 +304,77 @@ class View:
         different, which = np.unique(keys, return_inverse=True)
         pairs = np.array([self.accounts.give(key) for key in different.tolist()], np.int64)[which]
         self._memory = self._gathered()
-        return np.where(buys, self.accounts.balances.cash[pairs], pairs)
+        return np.where(buys, self.accounts.balances["cash"][pairs], pairs)
 
     def free(self, pairs: Ints) -> Ints:
         """Balances, given by pair, less what open orders may still spend or sell of them."""
         self._catch_up()
-        balances = self.accounts.balances
-        return balances.booked[pairs] + balances.uncleared[pairs] - balances.reserved[pairs]
+        balances = self.accounts.balances[pairs]
+        return balances["booked"] + balances["uncleared"] - balances["reserved"]
 
     def last_px(self, symbol: str) -> int:
         """The price of the last fill seen in a symbol; 0 when there was none."""
         self._catch_up()
-        number, px = self.accounts.assets.number(symbol), self.accounts.prices.px
-        return px.item(number) if number < len(px) else 0
+        number, prices = self.accounts.assets.number(symbol), self.accounts.prices
+        return prices[number]["px"].item() if number < len(prices) else 0
 
     # ---- answers out: everything
 
     def statuses(self) -> pl.DataFrame:
         """Every order's state, by ``order_id``.
 
-        The columns are new, or never change: no record that comes later shows in a frame that was
-        handed out.
+        The answer for a page of orders is kept until a record changes one of them, so a question
+        costs what has changed since the last. A frame that was handed out never changes.
 
         :returns: :data:`tradesys.status.COLUMNS` but for ``cl_ord_id``, which only a record has:
             the one that ``request_in_force`` names.
         """
         self._catch_up()
-        told = self._told()
-        accounts, symbols = self.accounts.names_of(told.pair)
-        sides, ord_types, _ = (column.take(pa.array(told.terms)) for column in _TERMS_TEXTS)
+        changed = np.flatnonzero(self.facts.changed)
+        for page in changed.tolist():
+            self._frames[page] = self._told(page)
+        self.facts.changed[changed] = False
+        first = self.facts.slots.slotted.first
+        frames = [self._frames[page] for page in sorted(self._frames, key=first.item)]
+        return pl.concat(frames, rechunk=False) if frames else self._told(0)
+
+    def _told(self, page: int) -> pl.DataFrame:
+        """The state of the known orders of a page."""
+        bits = PAGE // 8
+        told = Told(
+            order_id=np.empty(PAGE, np.uint64),
+            request_in_force=np.empty(PAGE, np.uint64),
+            pair=np.empty(PAGE, np.int32),
+            terms=np.empty(PAGE, np.uint8),
+            ord_status=np.empty(PAGE, np.uint8),
+            order_qty=np.empty(PAGE, np.int64),
+            cum_qty=np.empty(PAGE, np.int64),
+            leaves_qty=np.empty(PAGE, np.int64),
+            price=np.empty(PAGE, np.int64),
+            avg_px=np.empty(PAGE, np.float64),
+            priced=np.zeros(bits, np.uint8),
+            traded=np.zeros(bits, np.uint8),
+        )
+        count = loops.tell(self._memory, page, float(PRICE_SCALE), told)
+        accounts, symbols = self.accounts.names_of(told.pair[:count])
+        terms = pa.array(told.terms[:count])
+        sides, ord_types, _ = (texts.take(terms) for texts in _TERMS_TEXTS)
         return pl.DataFrame(
             {
-                "order_id": told.order_id,
+                "order_id": told.order_id[:count],
                 "account": accounts,
                 "symbol": symbols,
                 "side": sides,
                 "ord_type": ord_types,
-                "price": _nullable(told.price, told.priced),
-                "ord_status": pl.Series(told.ord_status).cat.to(STATUS_TYPE),
-                "order_qty": told.order_qty,
-                "cum_qty": told.cum_qty,
-                "leaves_qty": told.leaves_qty,
-                "avg_px": _nullable(told.avg_px, told.traded),
-                "request_in_force": told.request_in_force,
+                "price": _nullable(told.price, told.priced, count),
+                "ord_status": pl.Series(told.ord_status[:count]).cat.to(STATUS_TYPE),
+                "order_qty": told.order_qty[:count],
+                "cum_qty": told.cum_qty[:count],
+                "leaves_qty": told.leaves_qty[:count],
+                "avg_px": _nullable(told.avg_px, told.traded, count),
+                "request_in_force": told.request_in_force[:count],
             }
         )
-
-    def _told(self) -> Statuses:
-        """The state of every known order, in columns of its own."""
-        pages = np.argsort(self.facts.slots.slotted.first[1:]) + 1
-        count = loops.known(self._memory, self.facts.slots.count)
-        bits = (count + 7) // 8
-        told = Statuses(
-            order_id=np.empty(count, np.uint64),
-            request_in_force=np.empty(count, np.uint64),
-            pair=np.empty(count, np.int32),
-            terms=np.empty(count, np.uint8),
-            ord_status=np.empty(count, np.uint8),
-            order_qty=np.empty(count, np.int64),
-            cum_qty=np.empty(count, np.int64),
-            leaves_qty=np.empty(count, np.int64),
-            price=np.empty(count, np.int64),
-            avg_px=np.empty(count, np.float64),
-            priced=np.zeros(bits, np.uint8),
-            traded=np.zeros(bits, np.uint8),
-        )
-        loops.tell(self._memory, pages, float(PRICE_SCALE), told)
-        return told
 
     def positions(self) -> pl.DataFrame:
         """Balances, as :func:`tradesys.positions.positions` defines them.
@@ -371,13 +383,14 @@ class View:
             (shares).
         """
         self._catch_up()
-        balances, count = self.accounts.balances, len(self.accounts.keys)
+        count = len(self.accounts.keys)
         accounts, assets = self.accounts.names_of(np.arange(count))
+        balances = self.accounts.balances[:count]
         names = ("booked", "uncleared", "reserved")
-        columns = {name: getattr(balances, name)[:count].copy() for name in names}
+        columns = {name: balances[name].copy() for name in names}
         return (
             pl.DataFrame({"account": accounts, "asset": assets} | columns)
-            .filter(~pl.col("account").is_in([CLEARING, CAPITAL]), balances.moved[:count])
+            .filter(~pl.col("account").is_in([CLEARING, CAPITAL]), balances["moved"])
             .with_columns(amount=pl.col("booked") + pl.col("uncleared"))
             .select("account", "asset", "booked", "uncleared", "amount", "reserved")
             .sort("account", "asset")
@@ -385,26 +398,43 @@ class View:
 
 
 def _one(dataset: str, batches: list[pa.RecordBatch]) -> pa.RecordBatch:
-    """What waited, as one batch."""
-    if len(batches) == 1:
-        return batches[0]
-    return pa.concat_batches([batch.select(_READ[dataset]) for batch in batches])
+    """What matters of the batches that waited, as one."""
+    read = [batch.select(_READ[dataset]) for batch in batches]
+    return read[0] if len(read) == 1 else pa.concat_batches(read)
 
 
-def _terms(batch: pa.RecordBatch) -> Ints:
+def _columns(batch: pa.RecordBatch, count: int, first: int = 0) -> list[pa.Array]:
+    return [batch.column(i) for i in range(first, first + count)]
+
+
+def _is_null(column: pa.Array) -> NDArray[np.bool_]:
+    if column.null_count == len(column):
+        return np.ones(len(column), np.bool_)
+    return np.array(column.is_null().to_numpy(zero_copy_only=False))
+
+
+def _terms(side: pa.StringArray, ord_type: pa.StringArray, tif: pa.StringArray) -> Ints:
     """Side, type and time in force of each row as one number: see :mod:`tradesys.loops`."""
     return (
-        codes_of(batch["side"], _SIDES.__getitem__)
-        + codes_of(batch["ord_type"], _ORD_TYPES.__getitem__)
-        + codes_of(batch["time_in_force"], _TIMES_IN_FORCE.__getitem__)
+        codes_of(side, _SIDES.__getitem__)
+        + codes_of(ord_type, _ORD_TYPES.__getitem__)
+        + codes_of(tif, _TIMES_IN_FORCE.__getitem__)
     )
 
 
 def _or_zero(column: pa.Array) -> NDArray[Any]:
-    return (column.fill_null(0) if column.null_count else column).to_numpy()
+    """The values, zero for null."""
+    if not column.null_count:
+        return column.to_numpy()
+    if column.null_count < len(column):
+        return column.fill_null(0).to_numpy()
+    zeros = np.zeros(len(column), column.type.to_pandas_dtype())
+    # All that loops are given from Arrow is read-only, and so of one type.
+    zeros.setflags(write=False)
+    return zeros
 
 
-def _nullable(values: NDArray[Any], bits: NDArray[np.uint8]) -> pa.Array:
-    """Values as an Arrow column that shares their memory, null where their bit is not set."""
+def _nullable(values: NDArray[Any], bits: NDArray[np.uint8], count: int) -> pa.Array:
+    """The first values as an Arrow column that shares memory, null where their bit is not set."""
     buffers = [pa.py_buffer(bits), pa.py_buffer(values)]
-    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), buffers)
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), count, buffers)
