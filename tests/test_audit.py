@@ -145,6 +145,7 @@ def answer_wrongly(desk: Network) -> None:
     for system in desk.customers:
         system.statuses()
         system.view.facts.orders["cum_qty"] = 0
+        system.view.facts.changed[1] = True
 
 
 def reserve_differently(desk: Network) -> None:
