@@ -25,6 +25,7 @@ from tests.lives import (
     unanswered,
     worlds,
 )
+from tests.order_lives import LIVES, Life, records_of
 from tradesys import loops, positions, status
 from tradesys.balances import Accounts, codes_of
 from tradesys.clock import ManualClock
@@ -180,6 +181,20 @@ def test_the_last_price_of_a_symbol_is_that_of_its_latest_event(world: World, se
 
 
 # Single rules.
+
+
+@pytest.mark.parametrize("backwards", [False, True], ids=["in_turn", "backwards"])
+@pytest.mark.parametrize("life", LIVES, ids=lambda life: life.rule.replace(" ", "_"))
+def test_the_life_of_one_order_told_record_by_record(life: Life, *, backwards: bool) -> None:
+    view, arrivals = View(), list[tuple[str, Row]]()
+    for dataset, rows in zip(("requests", "executions"), records_of(life), strict=True):
+        arrivals += [(dataset, row) for row in rows]
+    for dataset, row in arrivals[::-1] if backwards else arrivals:
+        view.apply(dataset, batch(dataset, [row]))
+        view.order(ID)
+    state = view.order(ID)
+    assert state is not None
+    assert (*state[:4], state.avg_px, state.price) == (*life.then[:5], life.then.price)
 
 
 def test_of_an_order_of_which_nothing_is_known_there_is_no_state() -> None:
