@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 import tradesys
-from tests.build import Row, batch, executions, frame
+from tests.build import PRICE, Row, batch, executions, frame, record_id
 from tests.lives import World, expected_balances, expected_statuses, large_world
-from tests.order_lives import ID, LIVES, records_of, trade
+from tests.order_lives import ID, LIVES, bust, records_of, trade
 from tradesys import balances, views
 from tradesys.views import View
 
@@ -125,7 +125,13 @@ STATUS = {
 }
 
 LOOPS = {
-    "a trade counts as often as it is reported": (
+    "an event counts as often as it is reported": (
+        """        if m.events[event]["flags"] & SEEN:
+            continue
+""",
+        "",
+    ),
+    "a trade counts as often as it is marked": (
         "counted = counts(after) - counts(before)",
         "counted = counts(after)",
     ),
@@ -239,6 +245,10 @@ def status_is_wrong(module: Any) -> bool:
     return False
 
 
+NOTHING_DONE: Row = {"order_id": ID, "ord_status": "pending_new", "price": PRICE}
+NOTHING_DONE |= {"order_qty": 100, "cum_qty": 0, "leaves_qty": 100, "avg_px": None}
+
+
 def views_are_wrong() -> bool:
     """Whether a view answers otherwise than a person or plain Python, in whatever sequence."""
     for life in LIVES:
@@ -254,6 +264,13 @@ def views_are_wrong() -> bool:
                 view.order(ID)
             if answers_wrongly(view, {"order_id": ID} | life.then._asdict()):
                 return True
+    # Whatever a second report of an event says, the first counts.
+    view, again = View(), executions(ID, trade(30), trade(20) | {"exec_id": record_id("v", 0)})
+    for row in (*again, *executions(ID, bust(0) | {"exec_id": record_id("v", 2)})):
+        view.apply("executions", batch("executions", [row]))
+        view.order(ID)
+    if answers_wrongly(view, NOTHING_DONE):
+        return True
     # Of an order whose request is not held the first report tells the terms, whenever it comes.
     view, reports = View(), executions(ID, trade(30), trade(20, order_qty=90))[::-1]
     for row in reports:

@@ -405,7 +405,7 @@ def answer(m: Memory, request: int) -> None:
 
 @compiled
 def take_executions(m: Memory, rows: Executions, start: int) -> int:
-    """Take in executions from row ``start`` on. An event that is reported again changes nothing.
+    """Take in executions from row ``start`` on.
 
     It stops at row ``-1 - result`` for want of the texts ``key`` and ``terms``: they are needed for
     an order whose request is not held, of its first report by ``exec_id``.
@@ -419,6 +419,8 @@ def take_executions(m: Memory, rows: Executions, start: int) -> int:
             return i
         if m.passing_count[0] == len(m.passing):
             return i
+        if m.events[event]["flags"] & SEEN:
+            continue
         if is_first(m.orders[slot], exec_id):
             if len(rows.key) == 0:
                 return -1 - i

@@ -128,7 +128,8 @@ class _Records:
         self.ignored: dict[str, int] = {}
         self._asked: dict[str, dict[str, Any]] = {}
         self._in_force: dict[int, dict[str, Any]] = {}
-        self._events: dict[str, int] = {}
+        # An ExecID is its order's: brokers use one again for another order.
+        self._events: dict[tuple[str | None, str | None], int] = {}
         self._elsewhere: dict[str, int] = {}
 
     def request(self, message: Message) -> None:
@@ -159,14 +160,16 @@ class _Records:
         order_id = asked["order_id"] if asked else self._unheard(message)
         in_force = self._in_force.get(order_id, {})
         rejects = message["35"] == "9"
-        exec_id = self._event(message.get("17") if not rejects else None)
+        exec_id = _id(Kind.VENUE, len(self.executions))
+        if not rejects and "17" in message:
+            exec_id = self._events.setdefault((message.get("37"), message["17"]), exec_id)
         exec_type = _TRANS_TYPES.get(message.get("20", "0")) or _EXEC_TYPES[message.get("150", "0")]
         row = {
             "record_id": _id(Kind.STREET, len(self.executions)),
             "ts": _time(message),
             "exec_id": exec_id,
             "exec_type": "cancel_rejected" if rejects else exec_type,
-            "exec_ref_id": self._events.get(message.get("19", "")),
+            "exec_ref_id": self._events.get((message.get("37"), message.get("19"))),
             "request_id": asked["record_id"] if asked else order_id,
             "order_id": order_id,
             "cl_ord_id": message.get("11"),
@@ -196,11 +199,6 @@ class _Records:
             "requests": len(self.requests),
             "executions": len(self.executions),
         }
-
-    def _event(self, exec_id: str | None) -> int:
-        """The number of an event: the same ExecID again is the same event."""
-        number = _id(Kind.VENUE, len(self.executions))
-        return number if exec_id is None else self._events.setdefault(exec_id, number)
 
     def _unheard(self, message: Message) -> int:
         """The id of an order that the log has no request of, by the broker's own OrderID."""
