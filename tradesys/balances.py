@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -34,6 +35,14 @@ class Words:
     def __init__(self) -> None:
         self.words: list[str] = []
         self._numbers: dict[str, int] = {}
+        self._column = pl.Series(dtype=pl.String)
+
+    @property
+    def column(self) -> pl.Series:
+        """The words, each in the place of its number."""
+        if len(self._column) < len(self.words):
+            self._column = pl.Series(self.words, dtype=pl.String)
+        return self._column
 
     def number(self, word: str) -> int:
         """The number of a word."""
@@ -74,7 +83,8 @@ class Accounts:
             self.places[loops.place_of(self.places, key)] = key, pair
         self.balances = with_room(self.balances, pair + 1)
         self.prices = with_room(self.prices, len(self.assets.words))
-        self.balances[pair]["asset"], self.balances[pair]["cash"] = key & 0xFFFFFFFF, cash
+        balance = self.balances[pair]
+        balance["account"], balance["asset"], balance["cash"] = key >> 32, key & 0xFFFFFFFF, cash
         return pair
 
     def find(self, account: str, asset: str) -> int:
@@ -87,14 +97,11 @@ class Accounts:
         key = self.keys[pair]
         return self.accounts.words[key >> 32], self.assets.words[key & 0xFFFFFFFF]
 
-    def names_of(self, pairs: NDArray[Any]) -> tuple[pa.StringArray, pa.StringArray]:
+    def names_of(self, pairs: NDArray[Any]) -> tuple[pl.Series, pl.Series]:
         """The account and the asset of each pair."""
-        keys = np.array(self.keys, np.int64)
-        columns = []
-        for words, numbers in ((self.accounts, keys >> 32), (self.assets, keys & 0xFFFFFFFF)):
-            of_pairs = pa.array(words.words, pa.utf8()).take(pa.array(numbers))
-            columns.append(of_pairs.take(pa.array(pairs)))
-        return columns[0], columns[1]
+        columns = (self.accounts.column, "account"), (self.assets.column, "asset")
+        accounts, assets = (words.gather(self.balances[n][pairs]) for words, n in columns)
+        return accounts, assets
 
     def _places(self, count: int) -> None:
         """A table of so many places, with every pair in its own."""

@@ -99,6 +99,7 @@ BALANCE = np.dtype(
         ("booked", np.int64),
         ("uncleared", np.int64),
         ("reserved", np.int64),
+        ("account", np.int32),
         ("asset", np.int32),
         ("cash", np.int32),  # the pair of the same account's cash
         ("moved", np.bool_),
@@ -554,8 +555,12 @@ def find_leaves(m: Memory, slots: Ints, found: Ints) -> None:
 
 
 class Told(NamedTuple):
-    """The state of known orders, a column each, for one page; a bit a row for what is not null."""
+    """The state of known orders, a column each; a bit a row for what is not null.
 
+    ``ends`` has for each page that is told the row after its last.
+    """
+
+    ends: Ints
     order_id: Ids
     request_in_force: Ids
     pair: NDArray[np.int32]
@@ -571,34 +576,35 @@ class Told(NamedTuple):
 
 
 @compiled
-def tell(m: Memory, page: int, scale: float, to: Told) -> int:
-    """Write the state of the known orders of a page; gives how many they are."""
+def tell(m: Memory, pages: Ints, scale: float, to: Told) -> int:
+    """Write the state of the known orders of these pages; gives how many they are."""
     row = 0
-    for offset in range(PAGE):
-        slot = (page << PAGE_BITS) + offset
-        order = m.orders[slot]
-        if not order["flags"] & KNOWN:
-            continue
-        flags, terms, qty, cum_qty = (
-            standing(m, slot),
-            order["terms"],
-            order["order_qty"],
-            order["cum_qty"],
-        )
-        request = order["in_force"]
-        to.order_id[row] = m.slots.first[page] + np.uint64(offset)
-        first = m.slots.first[request >> PAGE_BITS]
-        to.request_in_force[row] = first + np.uint64(request & (PAGE - 1))
-        to.pair[row], to.terms[row] = order["pair"], terms
-        pending, replacing = order["pending_cancel"], order["pending_replace"]
-        to.ord_status[row] = rank(flags, pending, replacing, cum_qty, qty)
-        to.order_qty[row], to.cum_qty[row] = qty, cum_qty
-        to.leaves_qty[row] = leaves(flags, terms, cum_qty, qty)
-        to.price[row], to.avg_px[row] = order["price"], 0.0
-        if order["price"]:
-            to.priced[row >> 3] |= np.uint8(1 << (row & 7))
-        if cum_qty > 0:
-            to.avg_px[row] = order["cum_amount"] / (cum_qty * scale)
-            to.traded[row >> 3] |= np.uint8(1 << (row & 7))
-        row += 1
+    for i in range(len(pages)):
+        for offset in range(PAGE):
+            slot = (pages[i] << PAGE_BITS) + offset
+            if m.orders[slot]["flags"] & KNOWN:
+                to.order_id[row] = m.slots.first[pages[i]] + np.uint64(offset)
+                tell_one(m, slot, scale, to, row)
+                row += 1
+        to.ends[i] = row
     return row
+
+
+@compiled
+def tell_one(m: Memory, slot: int, scale: float, to: Told, row: int) -> None:
+    """Write the state of one order."""
+    order, flags = m.orders[slot], standing(m, slot)
+    qty, cum_qty, request = order["order_qty"], order["cum_qty"], order["in_force"]
+    pending, replacing = order["pending_cancel"], order["pending_replace"]
+    first = m.slots.first[request >> PAGE_BITS]
+    to.request_in_force[row] = first + np.uint64(request & (PAGE - 1))
+    to.pair[row], to.terms[row] = order["pair"], order["terms"]
+    to.ord_status[row] = rank(flags, pending, replacing, cum_qty, qty)
+    to.order_qty[row], to.cum_qty[row] = qty, cum_qty
+    to.leaves_qty[row] = leaves(flags, order["terms"], cum_qty, qty)
+    to.price[row], to.avg_px[row] = order["price"], 0.0
+    if order["price"]:
+        to.priced[row >> 3] |= np.uint8(1 << (row & 7))
+    if cum_qty > 0:
+        to.avg_px[row] = order["cum_amount"] / (cum_qty * scale)
+        to.traded[row >> 3] |= np.uint8(1 << (row & 7))

@@ -27,7 +27,7 @@ _ORD_TYPES = {text: 2 * code for code, text in enumerate(loops.ORD_TYPES)}
 _TIMES_IN_FORCE = {text: 4 * code for code, text in enumerate(loops.TIMES_IN_FORCE)}
 _STATUSES = [OrdStatus(text) for text in loops.STATUSES]
 _ALL_TERMS = [(s, o, t) for t in loops.TIMES_IN_FORCE for o in loops.ORD_TYPES for s in loops.SIDES]
-_TERMS_TEXTS = [pa.array(texts, pa.utf8()) for texts in zip(*_ALL_TERMS, strict=True)]
+_TERMS_TEXTS = [pl.Series(texts) for texts in zip(*_ALL_TERMS, strict=True)]
 
 _FACTS = loops.ORDER.names or ()
 _TERMS = ("side", "ord_type", "time_in_force")
@@ -237,11 +237,9 @@ class View:
         ``account``, ``symbol``, ``side``, ``ord_type``, ``time_in_force``.
         """
         orders = self._orders(order_ids)
-        accounts, symbols = self.accounts.names_of(orders["pair"])
-        terms = pa.array(orders["terms"])
-        kept = dict(zip(_TERMS, _TERMS_TEXTS, strict=True))
-        texts = {name: column.take(terms) for name, column in kept.items()}
-        return {"account": accounts, "symbol": symbols} | texts
+        columns = (*self.accounts.names_of(orders["pair"]), *_named(orders["terms"]))
+        texts = (column.to_arrow().cast(pa.utf8()) for column in columns)
+        return dict(zip(OrderTerms._fields, texts, strict=True))
 
     def reserved_of(self, order_ids: Ids) -> Ints:
         """What each of these orders may still spend (cash) or sell (shares).
@@ -331,35 +329,38 @@ class View:
         """
         self._catch_up()
         changed = np.flatnonzero(self.facts.changed)
-        for page in changed.tolist():
-            self._frames[page] = self._told(page)
-        self.facts.changed[changed] = False
+        if len(changed):
+            ends, told = self._told(changed)
+            starts = [0, *ends[:-1]]
+            for page, start, end in zip(changed.tolist(), starts, ends, strict=True):
+                self._frames[page] = told.slice(start, end - start)
+            self.facts.changed[changed] = False
         first = self.facts.slots.slotted.first
         frames = [self._frames[page] for page in sorted(self._frames, key=first.item)]
-        return pl.concat(frames, rechunk=False) if frames else self._told(0)
+        return pl.concat(frames, rechunk=False) if frames else self._told(changed)[1]
 
-    def _told(self, page: int) -> pl.DataFrame:
-        """The state of the known orders of a page."""
-        bits = PAGE // 8
+    def _told(self, pages: Ints) -> tuple[list[int], pl.DataFrame]:
+        """The state of the known orders of these pages, and the row after the last of each."""
+        most = PAGE * len(pages)
         told = Told(
-            order_id=np.empty(PAGE, np.uint64),
-            request_in_force=np.empty(PAGE, np.uint64),
-            pair=np.empty(PAGE, np.int32),
-            terms=np.empty(PAGE, np.uint8),
-            ord_status=np.empty(PAGE, np.uint8),
-            order_qty=np.empty(PAGE, np.int64),
-            cum_qty=np.empty(PAGE, np.int64),
-            leaves_qty=np.empty(PAGE, np.int64),
-            price=np.empty(PAGE, np.int64),
-            avg_px=np.empty(PAGE, np.float64),
-            priced=np.zeros(bits, np.uint8),
-            traded=np.zeros(bits, np.uint8),
+            ends=np.empty(len(pages), np.int64),
+            order_id=np.empty(most, np.uint64),
+            request_in_force=np.empty(most, np.uint64),
+            pair=np.empty(most, np.int32),
+            terms=np.empty(most, np.uint8),
+            ord_status=np.empty(most, np.uint8),
+            order_qty=np.empty(most, np.int64),
+            cum_qty=np.empty(most, np.int64),
+            leaves_qty=np.empty(most, np.int64),
+            price=np.empty(most, np.int64),
+            avg_px=np.empty(most, np.float64),
+            priced=np.zeros(most // 8, np.uint8),
+            traded=np.zeros(most // 8, np.uint8),
         )
-        count = loops.tell(self._memory, page, float(PRICE_SCALE), told)
+        count = loops.tell(self._memory, pages, float(PRICE_SCALE), told)
         accounts, symbols = self.accounts.names_of(told.pair[:count])
-        terms = pa.array(told.terms[:count])
-        sides, ord_types, _ = (texts.take(terms) for texts in _TERMS_TEXTS)
-        return pl.DataFrame(
+        sides, ord_types, _ = _named(told.terms[:count])
+        frame = pl.DataFrame(
             {
                 "order_id": told.order_id[:count],
                 "account": accounts,
@@ -375,6 +376,7 @@ class View:
                 "request_in_force": told.request_in_force[:count],
             }
         )
+        return told.ends.tolist(), frame
 
     def positions(self) -> pl.DataFrame:
         """Balances, as :func:`tradesys.positions.positions` defines them.
@@ -420,6 +422,11 @@ def _terms(side: pa.StringArray, ord_type: pa.StringArray, tif: pa.StringArray) 
         + codes_of(ord_type, _ORD_TYPES.__getitem__)
         + codes_of(tif, _TIMES_IN_FORCE.__getitem__)
     )
+
+
+def _named(terms: NDArray[Any]) -> list[pl.Series]:
+    """Side, type and time in force of terms that stand as one number."""
+    return [texts.gather(terms) for texts in _TERMS_TEXTS]
 
 
 def _or_zero(column: pa.Array) -> NDArray[Any]:
