@@ -15,9 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.build import PRICE, Row, batch, change, executions, new, record_id
+from tests.build import PRICE, Row, batch, change, executions, frame, new, record_id
 from tests.lives import (
     World,
+    events,
     expected_balances,
     expected_reserved,
     expected_statuses,
@@ -97,6 +98,53 @@ def test_what_was_asked_on_the_way_changes_no_answer(world: World, one: int, oth
         patient.receive(dataset, records)
     assert curious.statuses().equals(patient.statuses())
     assert curious.positions().equals(patient.positions())
+
+
+@settings(max_examples=40)
+@given(worlds(), SEEDS)
+def test_records_in_any_order_whatever_and_again_give_the_same_answers(
+    world: World, seed: int
+) -> None:
+    chance, view = random.Random(seed), View()
+    rows = {name: world.rows(name) for name in ("requests", "executions", "postings")}
+    arrivals = [(name, row) for name, records in rows.items() for row in records]
+    told = [(name, row) for name, row in arrivals if name != "postings"]
+    arrivals += chance.choices(told, k=len(told) // 2) if told else []
+    chance.shuffle(arrivals)
+    for name, row in arrivals:
+        view.apply(name, batch(name, [row]))
+        if chance.random() < 0.3:
+            view.order(ID)
+    defined = status.statuses(
+        frame("requests", rows["requests"]), frame("executions", rows["executions"])
+    )
+    answered = view.statuses().select(defined.drop("cl_ord_id").columns)
+    assert answered.cast(defined.drop("cl_ord_id").schema).equals(defined.drop("cl_ord_id"))
+    held = positions.positions(
+        frame("postings", rows["postings"]), frame("executions", rows["executions"])
+    )
+    assert view.positions().drop("reserved").equals(held)
+
+
+@settings(max_examples=40)
+@given(worlds(), SEEDS)
+def test_whichever_street_side_systems_report_an_event_the_answers_are_the_same(
+    world: World, seed: int
+) -> None:
+    chance, requests = random.Random(seed), frame("requests", world.rows("requests"))
+    reports = world.rows("executions")
+    logs: dict[str, list[Row]] = {"s1": [], "s2": [], "s3": []}
+    for row in events(reports):
+        for system in chance.sample(sorted(logs), chance.randint(1, 3)):
+            logs[system].append(row | {"record_id": record_id(system, len(logs[system]))})
+    split = [row for system in chance.sample(sorted(logs), 3) for row in logs[system]]
+    expected = status.statuses(requests, frame("executions", reports))
+    assert status.statuses(requests, frame("executions", split)).equals(expected)
+    view = View()
+    view.apply("executions", batch("executions", split))
+    view.apply("requests", batch("requests", world.rows("requests")))
+    columns = expected.drop("cl_ord_id").columns
+    assert view.statuses().select(columns).to_dicts() == expected.select(columns).to_dicts()
 
 
 @settings(max_examples=40)

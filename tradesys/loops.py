@@ -55,23 +55,24 @@ SEEN, FILL, REFERRED, POSTED, REVERSED = (1 << i for i in range(5))
 
 ORDER = np.dtype(
     [
+        # What an answer needs comes first.
         ("order_qty", np.int64),
         ("price", np.int64),
         ("cum_qty", np.int64),
         ("cum_amount", np.int64),
-        ("reserved", np.int64),
-        ("first_exec_id", np.uint64),  # of its reports, while its request is not held
-        ("terms_exec_id", np.uint64),  # of the report that states the terms in force
-        ("work_exec_id", np.uint64),  # of the last report that shows it at work
         ("flags", np.int32),
-        ("pair", np.int32),
         ("in_force", np.int32),  # the request whose terms hold
-        ("target", np.int32),  # of a change: the order that it is about
-        ("asked", np.int32),  # a replace that waits; of that one, the next of the same order
         ("passing", np.int32),  # its row in Memory.passing, if it has one
         ("pending_cancel", np.int16),
         ("pending_replace", np.int16),
         ("terms", np.int8),
+        ("pair", np.int32),
+        ("target", np.int32),  # of a change: the order that it is about
+        ("asked", np.int32),  # a replace that waits; of that one, the next of the same order
+        ("reserved", np.int64),
+        ("first_exec_id", np.uint64),  # of its reports, while its request is not held
+        ("terms_exec_id", np.uint64),  # of the report that states the terms in force
+        ("work_exec_id", np.uint64),  # of the last report that shows it at work
     ],
     align=True,
 )

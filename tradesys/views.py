@@ -29,7 +29,6 @@ _STATUSES = [OrdStatus(text) for text in loops.STATUSES]
 _ALL_TERMS = [(s, o, t) for t in loops.TIMES_IN_FORCE for o in loops.ORD_TYPES for s in loops.SIDES]
 _TERMS_TEXTS = [pl.Series(texts) for texts in zip(*_ALL_TERMS, strict=True)]
 
-_FACTS = loops.ORDER.names or ()
 _TERMS = ("side", "ord_type", "time_in_force")
 _READ = {
     dataset: [SCHEMAS[dataset].get_field_index(name) for name in names]
@@ -205,21 +204,23 @@ class View:
     def order(self, order_id: int) -> OrderState | None:
         """The state of one order; None when no record held speaks of it."""
         self._catch_up()
-        slot = self.facts.slots.find(order_id)
-        order = dict(zip(_FACTS, self.facts.orders[slot].item(), strict=True))
-        flags = loops.standing(self._memory, slot) if order["passing"] else order["flags"]
+        facts = self.facts
+        slot = facts.slots.find(order_id)
+        # The facts in the sequence of loops.ORDER.
+        qty, price, cum_qty, cum_amount, flags, in_force, passing, *more = facts.orders[slot].item()
+        pending, replacing, terms, *_ = more
+        if passing:
+            flags = loops.standing(self._memory, slot)
         if not flags & KNOWN:
             return None
-        qty, cum_qty = order["order_qty"], order["cum_qty"]
-        pending, replacing = order["pending_cancel"], order["pending_replace"]
         return OrderState(
             _STATUSES[loops.rank(flags, pending, replacing, cum_qty, qty)],
             qty,
             cum_qty,
-            loops.leaves(flags, order["terms"], cum_qty, qty),
-            order["cum_amount"],
-            order["price"],
-            self.facts.slots.id_of(order["in_force"]),
+            loops.leaves(flags, terms, cum_qty, qty),
+            cum_amount,
+            price,
+            facts.slots.id_of(in_force),
         )
 
     def terms(self, order_id: int) -> OrderTerms:
