@@ -205,6 +205,24 @@ LOOPS = {
         """before["asked"] = change["asked"]""",
         "pass",
     ),
+    "canceled outranks filled": (
+        """        return 8
+""",
+        """        return 4 if flags & WAS_CANCELED else 8
+""",
+    ),
+    "new outranks rejected": (
+        """    if flags & REFUSED:
+        return 2
+""",
+        """    if flags & REFUSED and not flags & ACKNOWLEDGED:
+        return 2
+""",
+    ),
+    "a guarantee is outranked by a halt": (
+        "    if flags & IS_STOPPED:",
+        "    if flags & IS_STOPPED and not flags & IS_SUSPENDED:",
+    ),
     "a sale brings no cash": (
         """m.balances[balance["cash"]]["uncleared"] -= shares * px""",
         """m.balances[balance["cash"]]["uncleared"] -= max(shares, 0) * px""",

@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tradesys import loops
-from tradesys.loops import BALANCE, PLACE, PRICE, Ints
+from tradesys.memory import BALANCE, PLACE, PRICE, Ints
 from tradesys.records import CURRENCY
 from tradesys.slots import with_room
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from tradesys.loops import EVENT, ORDER, PAGE_BITS, PASSING
+from tradesys.loops import PAGE_BITS
+from tradesys.memory import EVENT, ORDER, PASSING
 from tradesys.slots import Slots, with_room
 
 

@@ -2,19 +2,24 @@
 
 One loop a dataset takes records into the facts, one at a time, whether there is one or there are
 100,000, in whatever order they arrive; the status is ranked from the facts when it is asked for.
-Everything that is compiled stands in this file, codes and arrays included: see
+Everything that is compiled stands in this file, the codes that it knows included: see
 :func:`tradesys.compiled.compiled`.
 """
 
-from typing import NamedTuple
-
 import numpy as np
-from numpy.typing import NDArray
 
 from tradesys.compiled import compiled
-
-Ints = NDArray[np.int64]
-Ids = NDArray[np.uint64]
+from tradesys.memory import (
+    Executions,
+    Ids,
+    Ints,
+    Memory,
+    Postings,
+    Records,
+    Requests,
+    Slotted,
+    Told,
+)
 
 # Record ids and slots: see :mod:`tradesys.slots`.
 SEQUENCE_BITS, PAGE_BITS = 48, 14
@@ -35,8 +40,8 @@ NEW, REPLACED, RESTATED, TRADE, TRADE_CORRECT, TRADE_CANCEL = range(6)
 REJECTED, CANCEL_REJECTED, CANCELED, EXPIRED, PENDING_CANCEL, PENDING_REPLACE = range(6, 12)
 DONE_FOR_DAY, CALCULATED, SUSPENDED, STOPPED = range(12, 16)
 STATUSES = (
-    *("pending_cancel", "pending_replace", "done_for_day", "calculated", "filled", "stopped"),
-    *("suspended", "canceled", "expired", "partially_filled", "rejected", "new", "pending_new"),
+    *("pending_new", "new", "rejected", "partially_filled", "canceled", "expired", "suspended"),
+    *("stopped", "filled", "calculated", "done_for_day", "pending_replace", "pending_cancel"),
 )
 # The terms of an order that never change: a number of these three digits.
 SIDES, ORD_TYPES = ("sell", "buy"), ("market", "limit")
@@ -51,134 +56,6 @@ IS_DONE, IS_CALCULATED, IS_SUSPENDED, IS_STOPPED = (1 << i for i in range(10, 14
 # Flags of an event: its execution was seen; it is a trade or a correction; a correction or a bust
 # refers to it; its postings were seen; so were those of what refers to it.
 SEEN, FILL, REFERRED, POSTED, REVERSED = (1 << i for i in range(5))
-
-
-ORDER = np.dtype(
-    [
-        # What an answer needs comes first.
-        ("order_qty", np.int64),
-        ("price", np.int64),
-        ("cum_qty", np.int64),
-        ("cum_amount", np.int64),
-        ("flags", np.int32),
-        ("in_force", np.int32),  # the request whose terms hold
-        ("passing", np.int32),  # its row in Memory.passing, if it has one
-        ("pending_cancel", np.int16),
-        ("pending_replace", np.int16),
-        ("terms", np.int8),
-        ("pair", np.int32),
-        ("target", np.int32),  # of a change: the order that it is about
-        ("asked", np.int32),  # a replace that waits; of that one, the next of the same order
-        ("reserved", np.int64),
-        ("first_exec_id", np.uint64),  # of its reports, while its request is not held
-        ("terms_exec_id", np.uint64),  # of the report that states the terms in force
-        ("work_exec_id", np.uint64),  # of the last report that shows it at work
-    ],
-    align=True,
-)
-"""Facts of an order. A request for a change uses some of them in its own slot."""
-
-PASSING = np.dtype(
-    [(name, np.uint64) for name in ("done_for_day", "calculated", "suspended", "stopped")]
-)
-"""The last report of each state that passes, of the few orders that have one; row 0 is none."""
-
-EVENT = np.dtype(
-    [
-        ("qty", np.int64),
-        ("px", np.int64),
-        ("order", np.int32),
-        ("refers", np.int32),  # the event that this one corrects or busts
-        ("flags", np.int8),
-    ],
-    align=True,
-)
-"""Facts of an event, by the slot of its ``exec_id``."""
-
-BALANCE = np.dtype(
-    [
-        ("booked", np.int64),
-        ("uncleared", np.int64),
-        ("reserved", np.int64),
-        ("account", np.int32),
-        ("asset", np.int32),
-        ("cash", np.int32),  # the pair of the same account's cash
-        ("moved", np.bool_),
-    ],
-    align=True,
-)
-"""The balances of an account and asset, in shares or 1/10,000 of cash."""
-
-PLACE = np.dtype([("key", np.int64), ("pair", np.int64)])
-"""A place of the table that finds the pair of an account and asset; key -1 is free."""
-
-PRICE = np.dtype([("exec_id", np.uint64), ("px", np.int64)])
-"""The last trade of an asset."""
-
-Records = NDArray[np.void]
-
-
-class Slotted(NamedTuple):
-    """Where the slots of record ids are: bases of pages by row of the origin and page; 0 is none.
-
-    ``first`` is the first id of each page, in the order in which the pages were given out.
-    """
-
-    rows: Ints
-    bases: Ints
-    first: Ids
-
-
-class Memory(NamedTuple):
-    """All that a view knows. ``changed`` says of which pages of orders since they were told."""
-
-    slots: Slotted
-    orders: Records
-    changed: NDArray[np.bool_]
-    passing: Records
-    passing_count: Ints
-    event_slots: Slotted
-    events: Records
-    places: Records
-    balances: Records
-    prices: Records
-
-
-class Requests(NamedTuple):
-    """Columns of the ``requests`` dataset; texts as codes, accounts with assets as keys."""
-
-    record_id: Ids
-    request_type: Ints
-    accepted: NDArray[np.bool_]
-    order_id: Ids
-    key: Ints
-    terms: Ints
-    order_qty: Ints
-    price: Ints
-
-
-class Executions(NamedTuple):
-    """Columns of the ``executions`` dataset, likewise."""
-
-    exec_id: Ids
-    exec_type: Ints
-    exec_ref_id: Ids
-    request_id: Ids
-    order_id: Ids
-    key: Ints
-    terms: Ints
-    order_qty: Ints
-    price: Ints
-    last_qty: Ints
-    last_px: Ints
-
-
-class Postings(NamedTuple):
-    """Columns of the ``postings`` dataset, likewise; ``exec_id`` 0 is none."""
-
-    exec_id: Ids
-    key: Ints
-    amount: Ints
 
 
 # ---- where things are
@@ -236,30 +113,30 @@ def standing(m: Memory, slot: int) -> int:
 
 @compiled
 def rank(flags: int, pending: int, replacing: int, cum_qty: int, order_qty: int) -> int:  # noqa: C901, PLR0911
-    """The place in ``STATUSES`` of the first that holds (``status.PRECEDENCE``)."""
+    """The place in ``STATUSES`` of the highest that holds (``status.PRECEDENCE``)."""
     if pending > 0:
-        return 0
+        return 12
     if replacing > 0:
-        return 1
+        return 11
     if flags & IS_DONE:
-        return 2
+        return 10
     if flags & IS_CALCULATED:
-        return 3
+        return 9
     if cum_qty > 0 and cum_qty >= order_qty:
-        return 4
+        return 8
     if flags & IS_STOPPED:
-        return 5
+        return 7
     if flags & IS_SUSPENDED:
         return 6
     if flags & WAS_CANCELED:
-        return 7
+        return 4
     if flags & HAS_EXPIRED:
-        return 8
+        return 5
     if cum_qty > 0:
-        return 9
+        return 3
     if flags & REFUSED:
-        return 10
-    return 11 if flags & ACKNOWLEDGED else 12
+        return 2
+    return 1 if flags & ACKNOWLEDGED else 0
 
 
 @compiled
@@ -553,27 +430,6 @@ def find_leaves(m: Memory, slots: Ints, found: Ints) -> None:
     for i in range(len(slots)):
         order, flags = m.orders[slots[i]], standing(m, slots[i])
         found[i] = leaves(flags, order["terms"], order["cum_qty"], order["order_qty"])
-
-
-class Told(NamedTuple):
-    """The state of known orders, a column each; a bit a row for what is not null.
-
-    ``ends`` has for each page that is told the row after its last.
-    """
-
-    ends: Ints
-    order_id: Ids
-    request_in_force: Ids
-    pair: NDArray[np.int32]
-    terms: NDArray[np.uint8]
-    ord_status: NDArray[np.uint8]
-    order_qty: Ints
-    cum_qty: Ints
-    leaves_qty: Ints
-    price: Ints
-    avg_px: NDArray[np.float64]
-    priced: NDArray[np.uint8]
-    traded: NDArray[np.uint8]
 
 
 @compiled

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from tradesys.loops import PAGE, PAGE_BITS, SEQUENCE_BITS, Ids, Ints, Slotted, find_slots
+from tradesys.loops import PAGE, PAGE_BITS, SEQUENCE_BITS, find_slots
+from tradesys.memory import Ids, Ints, Slotted
 
 Item = TypeVar("Item", bound=np.generic)
 

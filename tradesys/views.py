@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from tradesys import loops
 from tradesys.balances import Accounts, codes_of
 from tradesys.facts import Facts
-from tradesys.loops import KNOWN, PAGE, Executions, Ids, Ints, Memory, Postings, Requests, Told
+from tradesys.loops import KNOWN, PAGE
+from tradesys.memory import Executions, Ids, Ints, Memory, Postings, Records, Requests, Told
 from tradesys.positions import CAPITAL, CLEARING
 from tradesys.records import PRICE_SCALE, SCHEMAS, OrdStatus
 
@@ -206,7 +207,7 @@ class View:
         self._catch_up()
         facts = self.facts
         slot = facts.slots.find(order_id)
-        # The facts in the sequence of loops.ORDER.
+        # The facts in the sequence of memory.ORDER.
         qty, price, cum_qty, cum_amount, flags, in_force, passing, *more = facts.orders[slot].item()
         pending, replacing, terms, *_ = more
         if passing:
@@ -281,7 +282,7 @@ class View:
         self._catch_up()
         return self.facts.events[self.facts.event_slots.of(exec_ids)]["flags"]
 
-    def _orders(self, record_ids: Ids) -> loops.Records:
+    def _orders(self, record_ids: Ids) -> Records:
         """A copy of the facts of these orders; of one that was never seen they are zero."""
         self._catch_up()
         return self.facts.orders[self.facts.slots.of(record_ids)]
