@@ -379,7 +379,7 @@ def test_every_text_has_a_code() -> None:
     }
     for texts, kind in kinds.items():
         assert sorted(texts) == sorted(kind)
-    assert loops.STATUSES == tuple(OrdStatus)
+    assert tuple(OrdStatus) == loops.STATUSES
     for exec_type in (*status.STATES_TERMS, *status.TRADES, *status.ANSWERS, *status.PENDING):
         assert getattr(loops, exec_type.name) == loops.EXEC_TYPES.index(exec_type)
 
