@@ -52,6 +52,10 @@ class Words:
             self.words.append(word)
         return number
 
+    def find(self, word: str) -> int:
+        """The number of a word; -1 if it was never seen."""
+        return self._numbers.get(word, -1)
+
 
 class Accounts:
     """A pair for each account and asset, given out on first sight, and its balances."""
@@ -89,8 +93,8 @@ class Accounts:
 
     def find(self, account: str, asset: str) -> int:
         """The pair of an account's asset; -1 if it has none."""
-        key = self.accounts.number(account) << 32 | self.assets.number(asset)
-        return loops.pair_of(self.places, key)
+        numbers = self.accounts.find(account), self.assets.find(asset)
+        return -1 if -1 in numbers else loops.pair_of(self.places, numbers[0] << 32 | numbers[1])
 
     def names(self, pair: int) -> tuple[str, str]:
         """The account and the asset of a pair."""

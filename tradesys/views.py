@@ -315,8 +315,8 @@ class View:
     def last_px(self, symbol: str) -> int:
         """The price of the last fill seen in a symbol; 0 when there was none."""
         self._catch_up()
-        number, prices = self.accounts.assets.number(symbol), self.accounts.prices
-        return prices[number]["px"].item() if number < len(prices) else 0
+        number, prices = self.accounts.assets.find(symbol), self.accounts.prices
+        return prices[number]["px"].item() if 0 <= number < len(prices) else 0
 
     # ---- answers out: everything
 
