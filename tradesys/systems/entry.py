@@ -149,7 +149,7 @@ class Sheet:
         )
         reference = system.reference
         self._note_last_prices()
-        self.verdicts, self.orders = rules.decide(
+        rules.decide(
             self.rows,
             count,
             self.owners,
@@ -157,6 +157,7 @@ class Sheet:
             reference.account_status,
             reference.instruments,
         )
+        self.verdicts, self.orders = self.rows[:count, [rules.VERDICT, rules.ABOUT]].T
         self.recorded = self.orders >= 0
         if (self.rows[:count, rules.KIND] != rules.NEW).any():
             self._take_terms(terms)
