@@ -16,6 +16,7 @@ Row = tuple[Any, ...]
 """The values of a record, in the order of its schema."""
 
 _MERGE_FACTOR = 16
+_MANY = 256  # middling chunks that whoever reads everything would notice
 _TINY = 2  # a chunk below this level, of 256 rows, is merged as it comes
 _SMALL = 3  # a chunk below this one, of 4,096 rows, is merged when somebody reads everything
 
@@ -105,16 +106,16 @@ class Log:
     def _take(self, batch: pa.RecordBatch, start: int) -> None:
         self._settled.append(Chunk(start, batch))
         newest = self._settled[-1].level()
-        while newest < _TINY and self._merge(newest):
+        while newest < _TINY and self._merge(newest, _MERGE_FACTOR):
             newest = self._settled[-1].level()
 
-    def _merge(self, level: int) -> bool:
-        """Make one chunk of the last ones up to a level, if they are many; whether they were."""
+    def _merge(self, level: int, count: int) -> bool:
+        """Make one chunk of the last ones up to a level, if they are so many; whether they were."""
         chunks = self._settled
         first = len(chunks)
         while first and chunks[first - 1].level() <= level:
             first -= 1
-        if len(chunks) - first < _MERGE_FACTOR:
+        if len(chunks) - first < count:
             return False
         merged = pa.concat_batches([chunk.batch for chunk in chunks[first:]])
         chunks[first:] = [Chunk(chunks[first].start, merged)]
@@ -124,7 +125,7 @@ class Log:
         """The records as batches, for somebody who reads everything."""
         chunks = self._chunks
         with self._settling:
-            self._merge(_SMALL - 1)
+            self._merge(_SMALL - 1, _MANY)
         return chunks
 
     def since(self, position: int, rows: int | None = None) -> pa.RecordBatch | None:
