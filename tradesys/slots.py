@@ -3,10 +3,10 @@
 Ids are dense per origin, so a record's slot is a page's base plus an offset: no hashing.
 """
 
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from tradesys.loops import PAGE, PAGE_BITS, SEQUENCE_BITS, find_slots
 from tradesys.memory import Ids, Ints, Slotted
@@ -80,33 +80,9 @@ def with_room(records: NDArray[Item], count: int) -> NDArray[Item]:
     old = len(records)
     if count <= old:
         return records
-    grown = np.zeros(max(count, 2 * old), records.dtype)
+    grown = np.zeros((max(count, 2 * old), *records.shape[1:]), records.dtype)
     grown[:old] = records
     return grown
-
-
-class Columns:
-    """Named numpy columns of one length, all zero at first, that grow by doubling."""
-
-    def __init__(self, **dtypes: DTypeLike) -> None:
-        self._names = tuple(dtypes)
-        self._capacity = 0
-        for name, dtype in dtypes.items():
-            setattr(self, name, np.zeros(0, dtype))
-
-    def __getattr__(self, name: str) -> NDArray[Any]:
-        raise AttributeError(name)
-
-    def reserve(self, count: int) -> None:
-        """Make room for ``count`` rows."""
-        if count <= self._capacity:
-            return
-        self._capacity = max(count, 2 * self._capacity)
-        for name in self._names:
-            old = getattr(self, name)
-            grown = np.zeros(self._capacity, old.dtype)
-            grown[: len(old)] = old
-            setattr(self, name, grown)
 
 
 def first_of_each(values: NDArray[np.int64]) -> NDArray[np.bool_]:
