@@ -11,6 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -19,7 +20,7 @@ import polars as pl
 import pytest
 
 from tests.build import CASH, NOON, PRICE, TERMS, network, submit
-from tradesys.errors import InvalidValue, Outcome, StorageError
+from tradesys.errors import InvalidValue, Outcome, StorageError, SystemDown
 from tradesys.network import Network
 from tradesys.orders import Order
 from tradesys.systems.customer import CustomerSystem
@@ -180,3 +181,69 @@ def test_orders_may_be_entered_and_asked_about_while_the_network_runs(desk: Netw
     assert desk.audit().verdict
     for system in desk.customers:
         assert system.statuses()["order_id"].to_list() == sorted(entered)
+
+
+def test_a_task_that_is_canceled_leaves_the_others_of_its_moment_alone(desk: Network) -> None:
+    async def one_is_canceled() -> list[Order | BaseException]:
+        tasks = [asyncio.create_task(desk["c1"].submit_async(**TERMS)) for _ in range(4)]
+        await asyncio.sleep(0)
+        tasks[0].cancel()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    first, *others = asyncio.run(one_is_canceled())
+    assert isinstance(first, asyncio.CancelledError)
+    assert all(isinstance(order, Order) for order in others)
+    assert len(desk["c1"].tables["requests"]) == 4
+
+
+def test_event_loops_of_several_threads_may_submit_at_one_system(desk: Network) -> None:
+    def loop(number: int) -> int:
+        orders = together(desk["c1"], *[{"order_qty": 10, "price": 100 * (number + 1)}] * 25)
+        return sum(isinstance(order, Order) for order in orders)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(loop, range(4))) == [25] * 4
+    assert len(desk["c1"].tables["requests"]) == 100
+
+
+def test_what_is_acknowledged_while_the_network_closes_is_there_afterwards(tmp_path: Path) -> None:
+    for turn in range(5):
+        folder = tmp_path / str(turn)
+        acknowledged: list[int] = []
+
+        def enter(system: CustomerSystem, acknowledged: list[int] = acknowledged) -> None:
+            with suppress(SystemDown):
+                while True:
+                    acknowledged.append(submit(system, order_qty=10).record_id)
+
+        desk = network(data=folder)
+        with ThreadPoolExecutor(4) as pool:
+            tasks = [pool.submit(enter, desk["c1"]) for _ in range(4)]
+            while len(acknowledged) < 20 * turn:
+                pass
+            desk.close()
+            for task in tasks:
+                task.result()
+        with Network.open(folder) as again:
+            assert not again.recovered
+            assert again["c1"].tables["requests"].frame["record_id"].to_list() == sorted(
+                acknowledged
+            )
+
+
+def test_a_system_that_is_closed_or_shows_the_past_takes_no_orders() -> None:
+    desk = network()
+    order = submit(desk["c1"])
+    past = desk.as_of(NOON)["c1"]
+    desk.close()
+    for system in (desk["c1"], past):
+        assert isinstance(system, CustomerSystem)
+        assert system.status(order).order_qty == 100
+        for act in (
+            lambda system=system: submit(system),
+            lambda system=system: system.cancel(order),
+            lambda system=system: system.submit_many(pl.DataFrame([TERMS])),
+        ):
+            with pytest.raises(SystemDown, match="takes nothing more"):
+                act()
+        assert len(system.tables["requests"]) == 1

@@ -74,6 +74,12 @@ class Charter:
         counts = f"{self.customers} customer-facing and {self.streets} street-side systems"
         return f"{counts} with a {self.venue} as the market"
 
+    def require(self, *names: str) -> None:
+        """Refuse the name of a system that it does not have."""
+        systems = [origin.system for origin in self.origins]
+        for name in names:
+            given.a(str, "system", name, f"one of {', '.join(systems)}", systems.__contains__)
+
     @property
     def origins(self) -> list[Origin]:
         """Every system of the network, each as its first incarnation."""

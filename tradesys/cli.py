@@ -18,12 +18,14 @@ from rich.table import Table
 
 from tradesys import tapes
 from tradesys.audit import CHECKS, Audit
-from tradesys.errors import InvalidValue, TradesysError
+from tradesys.charter import Charter
+from tradesys.errors import InvalidValue, NotYetReplicated, TradesysError
 from tradesys.export import export, longest
 from tradesys.network import Network
 from tradesys.replay import Replayed, open_network, parse_partition, replay
 from tradesys.systems.inquiries import Inquiries
 from tradesys.tapes import sample as sample_day
+from tradesys.venue import TapeVenue
 from tradesys.verify import verify as verify_run
 
 app = typer.Typer(
@@ -40,8 +42,24 @@ SAMPLE = Path("data/sample")
 DataFolder = Annotated[Path, typer.Argument(help="A folder that a run has written.")]
 Customers = Annotated[int, typer.Option(help="How many customer-facing systems.")]
 Streets = Annotated[int, typer.Option(help="How many street-side systems.")]
+
+
+def _a_json_target(target: str | None) -> str | None:
+    """Where a result can be written; told before anything is done, and not after it."""
+    if target not in (None, "-"):
+        path = Path(str(target))
+        if not target or path.is_dir() or not path.parent.is_dir():
+            raise InvalidValue("json", target, "a file in a folder that exists, or -")
+    return target
+
+
 JsonOut = Annotated[
-    str | None, typer.Option("--json", help="Write the result as one JSON object: a file, or -.")
+    str | None,
+    typer.Option(
+        "--json",
+        help="Write the result as one JSON object: a file, or -.",
+        callback=_a_json_target,
+    ),
 ]
 
 
@@ -73,8 +91,7 @@ def replay_command(
     partitions = [parse_partition(text) for text in partition or ()]
     if batch < 1:
         raise InvalidValue("batch", batch, "a number of events above 0")
-    if json_out not in (None, "-") and not Path(str(json_out)).parent.is_dir():
-        raise InvalidValue("json", json_out, "a file in a folder that exists")
+    Charter(customers, streets, TapeVenue.kind).require(*(cut.system for cut in partitions))
     with _progress(f"reading {tape}"):
         day = tapes.read(tape, format=format, date=date)
     with (
@@ -142,25 +159,33 @@ def status(
         names = [customer.name for customer in network.customers]
         if at is not None and at not in names:
             raise InvalidValue("at", at, f"one of {', '.join(names)}")
-        asked = network.as_of(as_of) if as_of else network.systems
+        asked = network.systems if as_of is None else network.as_of(as_of)
         systems = [asked[name] for name in ([at] if at else names)]
-        answers = [s.status(order) for s in systems if isinstance(s, Inquiries)]
+        answers, missing = [], []
+        for system in systems:
+            assert isinstance(system, Inquiries)
+            try:
+                answers.append(system.status(order))
+            except NotYetReplicated as error:
+                missing.append(error)
+        if not answers:
+            raise missing[0]
     if json_out is not None:
         fields = ("system", "cl_ord_id", "account", "symbol", "side", "ord_type", "price")
         numbers = ("ord_status", "order_qty", "cum_qty", "leaves_qty", "avg_px", "positions")
         objects = [{n: getattr(a, n) for n in (*fields, *numbers)} for a in answers]
         _print_json(json_out, {"order": order, "answers": objects})
     else:
-        for answer in answers:
-            out.print(str(answer))
+        for told in (*answers, *missing):
+            out.print(str(told))
 
 
 @app.command()
 def audit(data: DataFolder, json_out: JsonOut = None) -> None:
     """Check a run's files: everything that must hold over all systems. Exit 0 only if all does.
 
-    Nothing is sent, executed, replicated or cleared: what a crash has left under way is unknown,
-    and `tradesys run` finishes it.
+    Nothing is sent, executed or cleared: what a crash has left under way is unknown, and
+    `tradesys run` finishes it. Files that are damaged are mended from peers when they are opened.
 
     Example: tradesys audit data/run1
     """

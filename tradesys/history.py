@@ -42,6 +42,7 @@ def _at(system: Inquiries, time_ns: int) -> Inquiries:
         for code, count in table.arrivals.known_at(time_ns).items():
             for batch in table.logs[code].first(count):
                 past.receive(dataset, batch)
+    past.down = "it shows what it knew at a time"
     return past
 
 

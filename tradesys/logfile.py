@@ -186,6 +186,10 @@ class LogFile:
 
         :param read: where records can be had, a segment of very many runs is sealed.
         """
+        with self._lock:
+            self._close(read)
+
+    def _close(self, read: ReadRun | None) -> None:
         if self._fd < 0:
             return
         if self._spoiled:  # whoever opened it came to nothing, and the damage is to be found again

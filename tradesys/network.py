@@ -27,7 +27,7 @@ from tradesys.charter import (
     settle,
 )
 from tradesys.clock import Clock, Time, wall_clock
-from tradesys.errors import InvalidValue, StorageError
+from tradesys.errors import DamagedError, InvalidValue, StorageError
 from tradesys.history import Past, difference
 from tradesys.records import Kind, Origin
 from tradesys.recovery import Recovered, recover
@@ -288,7 +288,10 @@ class Network:
 
         :param progress: called with how many checks are done.
         """
-        return audit(self, progress)
+        with ExitStack() as stack:
+            for system in self:  # nothing is written meanwhile
+                stack.enter_context(system.lock)
+            return audit(self, progress)
 
     def close(self) -> None:
         """Make everything durable and close the files."""
@@ -311,6 +314,12 @@ class Network:
         if self.data:
             self.charter = settle(self.data, self.charter)
         self.venue = venue(clock=self.clock, folder=self.data)
+        file = self.venue.file
+        if file and file.is_new and self.charter.is_made:
+            file.close()
+            file.path.unlink()
+            expected = "it is missing; put it back from a copy of the run"
+            raise DamagedError(str(file.path), 0, expected)
         for origin in self.charter.origins:
             self._add(self._system(origin))
         self.links = links(list(self.systems.values()))

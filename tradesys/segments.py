@@ -155,11 +155,22 @@ def salvage(path: Path, schema: pa.Schema, offset: int) -> Iterator[pa.RecordBat
     raw = _map(path)
     framing = _framing_in(raw, schema, path)
     size = int.from_bytes(raw[4:8], "little") + 8 if len(raw) > 8 else len(raw)
+    if not _may_be_of(raw[:size], framing.schema):
+        return
     if offset < size <= len(raw):
         found = list(framing.run(raw, size, blake3(raw[:size]).digest()))
         yield from map(framing.batch, found)
         offset = found[-1].end if found else size
     yield from map(framing.batch, framing.salvage(raw, offset))
+
+
+def _may_be_of(start: memoryview, schema: pa.Schema) -> bool:
+    """Whether a file's header, if it can be read, is that of a dataset with this schema."""
+    try:
+        found = pa.ipc.read_schema(pa.py_buffer(start))
+    except (pa.ArrowInvalid, OSError):
+        return True
+    return bool(found.equals(schema))
 
 
 def _framings(schema: pa.Schema) -> list[Framing]:

@@ -69,6 +69,8 @@ class Table:
     def frame(self) -> pl.DataFrame:
         """Every record held, as a polars frame."""
         frames = [f for code in sorted(self.logs) for f in self.logs[code].frames()]
+        if len(frames) == 1:
+            return frames[0].clone()  # the caller may change the frame that it is given
         return pl.concat(frames) if frames else pl.DataFrame(self.schema.empty_table())
 
     def has(self, record_id: int) -> bool:

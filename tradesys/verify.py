@@ -87,8 +87,15 @@ def verify(folder: Path, against: Path | None = None) -> Verified:
     findings += [*_rewritten(folder, books), *_copies(folder, books)]
     if against is not None:
         copies = {book.owner: book for book in _books(against)}
-        for owner in sorted(books.keys() & copies.keys()):
-            findings += _differs(folder, books[owner], copies[owner])
+        copy = f"in {against}: "
+        for book in copies.values():
+            findings += (f._replace(what=copy + f.what) for f in _damage(against, book))
+        for owner, book in sorted(books.items()):
+            if owner in copies:
+                findings += _differs(folder, book, copies[owner])
+            else:
+                name = str(book.path.relative_to(folder))
+                findings.append(Finding(name, 0, f"{copy}it is missing, so nothing vouches for it"))
     files = sum(len(book.readings) for book in books.values())
     records = sum(pc.sum(book.arrivals["rows"]).as_py() or 0 for book in books.values())
     return Verified(files, records, findings)

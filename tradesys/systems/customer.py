@@ -189,12 +189,18 @@ class CustomerSystem(Inquiries):
         """
         columns = columns_of(table)
         with self._group.alone():
+            self.require_up()
             sheet = Sheet(self, columns)
             record_ids, order_ids = sheet.ids()
             if sheet.recorded.any():
                 self.commit("requests", sheet.batch(record_ids, order_ids))
                 self._use([*self._uses, *sheet.market_buys(record_ids)])
             return sheet.answer(record_ids, order_ids)
+
+    def close(self) -> None:
+        """As any system; orders that are being written are acknowledged first."""
+        with self._group.alone():
+            super().close()
 
     # ---- what goes to the street side
 
@@ -255,6 +261,7 @@ class CustomerSystem(Inquiries):
         """Decide a new order, and put it among the rows that are written next."""
         terms, name = terms_given(**given), name_given(cl_ord_id)
         with self.lock:
+            self.require_up()
             if self.news:
                 self.catch_up()
             if name is not None and (repeated := self._repeat(terms, name)):
@@ -330,6 +337,7 @@ class CustomerSystem(Inquiries):
         limit = rules.UNSTATED if price is None else units(price)
         name = name_given(cl_ord_id)
         with self._group.alone():
+            self.require_up()
             order_id = id_of(order)
             if name is not None and (repeated := self._repeat_change(kind, order_id, given)):
                 return repeated

@@ -20,7 +20,9 @@ class Group:
     rows: list[Row] = field(default_factory=list)
     done: bool = False
     error: BaseException | None = None
-    waiting: "asyncio.Future[None] | None" = None
+    waiting: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = field(
+        default_factory=dict
+    )
 
 
 class GroupCommit:
@@ -66,11 +68,13 @@ class GroupCommit:
 
     async def committed(self, group: Group) -> None:
         """As :meth:`commit`, among tasks of an event loop: those that are ready go together."""
-        if group.waiting is None:
+        if not group.done:
             loop = asyncio.get_running_loop()
-            group.waiting = loop.create_future()
-            loop.call_soon(self._commit_for, group)
-        await group.waiting
+            waiting = group.waiting.setdefault(loop, [])
+            if not waiting:
+                loop.call_soon(self._commit_for, group, loop)
+            waiting.append(loop.create_future())
+            await waiting[-1]
         if group.error is not None:
             raise group.error
 
@@ -88,12 +92,13 @@ class GroupCommit:
             finally:
                 self._lock.release()
 
-    def _commit_for(self, group: Group) -> None:
+    def _commit_for(self, group: Group, loop: asyncio.AbstractEventLoop) -> None:
         with self._turn:
             if not group.done:
                 self._write_open()
-        assert group.waiting is not None
-        group.waiting.set_result(None)
+        for future in group.waiting.pop(loop):
+            if not future.done():  # a task may have been canceled; its order is written
+                future.set_result(None)
 
     def _write_open(self) -> None:
         with self._lock:

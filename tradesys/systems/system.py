@@ -17,7 +17,7 @@ from tradesys import given
 from tradesys.arrow import batch_of
 from tradesys.clock import Clock
 from tradesys.dataset import Dataset
-from tradesys.errors import DamagedError, InvalidValue, ReadOnlyError, SchemaError
+from tradesys.errors import DamagedError, InvalidValue, ReadOnlyError, SchemaError, SystemDown
 from tradesys.framing import NO_HEAD
 from tradesys.incarnation import read_incarnation, write_incarnation
 from tradesys.records import SCHEMAS, Kind, Origin, make_id
@@ -104,6 +104,7 @@ class System:
         self.name = origin.system
         self.folder = folder / self.name if folder else None
         self.clock = clock
+        self.down: str | None = None  # why it takes nothing more
         self.lock = RLock()  # many threads may ask, and many may enter orders
         self._view = View()
         self._reference = Reference()
@@ -201,6 +202,7 @@ class System:
         self.check_writer(dataset)
         if batch.num_rows:
             with self.lock:
+                self.require_up()
                 self.tables[dataset].commit(batch, self.clock())
                 self.news = True
 
@@ -246,6 +248,7 @@ class System:
         if dataset not in self.tables:
             raise ReadOnlyError(f"{self.name} does not hold {dataset}")
         with self.lock:
+            self.require_up()
             new = self.tables[dataset].apply(batch, self.clock(), origin_head=origin_head)
             self.news = self.news or new is not None
         return new.num_rows if new is not None else 0
@@ -256,9 +259,18 @@ class System:
             if table.file:
                 table.file.sync()
 
+    def require_up(self) -> None:
+        """Refuse to write where nothing more is taken.
+
+        :raises SystemDown: it is closed, or shows the past.
+        """
+        if self.down:
+            raise SystemDown(f"{self.name} takes nothing more: {self.down}")
+
     def close(self) -> None:
-        """Close the files; what they hold is durable."""
-        with ExitStack() as stack:
+        """Close the files; what they hold is durable. From then on nothing more is written."""
+        with self.lock, ExitStack() as stack:
+            self.down = self.down or "it is closed; open the network again"
             for table in self.tables.values():
                 if table.file:
                     stack.callback(table.file.close, table.read)
