@@ -186,6 +186,53 @@ def run(data: DataFolder, json_out: JsonOut = None) -> None:
     _tell_audit(result, json_out, moved=moved)
 
 
+@app.command("end-of-day")
+def end_of_day(data: DataFolder, json_out: JsonOut = None) -> None:
+    """End a run's day: DAY orders expire, GTD ones whose time has come, all is cleared; and audit.
+
+    Ending it again changes nothing. Exit status 0 only if the audit is true.
+
+    Example: tradesys end-of-day data/run1
+    """
+    with _opened(data) as network:
+        with _progress("ending the day"):
+            end = network.end_of_day()
+        balance = network.firm.trial_balance()
+        result = _audited(network)
+    if json_out != "-":
+        out.print(f"{end.expired:,} orders expired, {end.moved:,} records moved until all was quiet")
+        _print_frame(balance, "trial balance")
+    trial = dict(balance.iter_rows())
+    _tell_audit(result, json_out, **end._asdict() | {"day": str(end.day)}, trial_balance=trial)
+
+
+@app.command()
+def statement(
+    data: DataFolder,
+    account: Annotated[str, typer.Argument(help="An account.")],
+    day: Annotated[
+        str | None, typer.Option(help="A day like 2024-06-03; the last in the books without.")
+    ] = None,
+    json_out: JsonOut = None,
+) -> None:
+    """An account's day as the firm has posted it: each fill and fee, what is settled and what not.
+
+    Amounts of cash are in the currency, and in 1/10,000 of it in JSON.
+
+    Example: tradesys statement data/run1 alice --day 2024-06-03
+    """
+    with _opened(data) as network, _progress("asking"):
+        told = network.firm.statement(account, day)
+    if json_out is not None:
+        frames = {name: getattr(told, name) for name in ("fills", "balances")}
+        rows = {n: json.loads(frame.write_json()) for n, frame in frames.items()}
+        _print_json(json_out, {"account": account, "day": str(told.day), **rows})
+    if json_out != "-":
+        out.print(f"[bold]{escape(account)}[/bold] on {told.day}", highlight=False)
+        _print_frame(told.fills.drop("settle_date"), "fills, corrections and busts")
+        _print_frame(told.balances, "balances")
+
+
 @app.command()
 def verify(
     data: DataFolder,
@@ -358,6 +405,16 @@ def _print_replayed(result: Replayed, data: Path | None) -> None:
             listed = ", ".join(f"{n:,} {key}" for key, n in found.items())
             out.print(f"{title:>12}: {listed}")
     _print_audit(result.audit)
+
+
+def _print_frame(frame: pl.DataFrame, title: str) -> None:
+    """A frame as a person reads it: ids by name, cash in the currency."""
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
+    for name, kind in frame.schema.items():
+        table.add_column(name, justify="right" if kind.is_integer() else "left")
+    for row in readable(frame).iter_rows():
+        table.add_row(*("" if v is None else f"{v:,}" if isinstance(v, int) else str(v) for v in row))
+    out.print(table)
 
 
 def _print_audit(result: Audit) -> None:
