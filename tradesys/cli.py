@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
+import polars as pl
 import typer
 from rich import box
 from rich.console import Console
@@ -21,6 +22,7 @@ from tradesys.audit import CHECKS, Audit
 from tradesys.errors import InvalidValue, TradesysError
 from tradesys.export import export, longest
 from tradesys.network import Network
+from tradesys.readable import readable
 from tradesys.replay import Replayed, open_network, parse_partition, replay
 from tradesys.systems.inquiries import Inquiries
 from tradesys.tapes import sample as sample_day
@@ -200,7 +202,9 @@ def end_of_day(data: DataFolder, json_out: JsonOut = None) -> None:
         balance = network.firm.trial_balance()
         result = _audited(network)
     if json_out != "-":
-        out.print(f"{end.expired:,} orders expired, {end.moved:,} records moved until all was quiet")
+        out.print(
+            f"{end.expired:,} orders expired, {end.moved:,} records moved until all was quiet"
+        )
         _print_frame(balance, "trial balance")
     trial = dict(balance.iter_rows())
     _tell_audit(result, json_out, **end._asdict() | {"day": str(end.day)}, trial_balance=trial)
@@ -413,8 +417,15 @@ def _print_frame(frame: pl.DataFrame, title: str) -> None:
     for name, kind in frame.schema.items():
         table.add_column(name, justify="right" if kind.is_integer() else "left")
     for row in readable(frame).iter_rows():
-        table.add_row(*("" if v is None else f"{v:,}" if isinstance(v, int) else str(v) for v in row))
+        table.add_row(*("" if v is None else _plain(v) for v in row))
     out.print(table)
+
+
+def _plain(value: object) -> str:
+    """A value of a table: numbers with no more places than they need."""
+    if isinstance(value, float):
+        return f"{value:,.4f}".rstrip("0").rstrip(".")
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _print_audit(result: Audit) -> None:
