@@ -205,7 +205,7 @@ def end_of_day(data: DataFolder, json_out: JsonOut = None) -> None:
         out.print(
             f"{end.expired:,} orders expired, {end.moved:,} records moved until all was quiet"
         )
-        _print_frame(balance, "trial balance")
+        _print_frame(readable(balance), "trial balance")
     trial = dict(balance.iter_rows())
     _tell_audit(result, json_out, **end._asdict() | {"day": str(end.day)}, trial_balance=trial)
 
@@ -233,8 +233,11 @@ def statement(
         _print_json(json_out, {"account": account, "day": str(told.day), **rows})
     if json_out != "-":
         out.print(f"[bold]{escape(account)}[/bold] on {told.day}", highlight=False)
-        _print_frame(told.fills.drop("settle_date"), "fills, corrections and busts")
-        _print_frame(told.balances, "balances")
+        columns = ("transact_time", "exec_id", "exec_type", "exec_ref_id", "symbol", "last_px")
+        fills = told.fills.select(*columns, "shares", "cash", "fee")
+        shown = readable(fills).rename({"transact_time": "time"})
+        _print_frame(shown, "fills, corrections and busts")
+        _print_frame(readable(told.balances), "balances")
 
 
 @app.command()
@@ -412,11 +415,12 @@ def _print_replayed(result: Replayed, data: Path | None) -> None:
 
 
 def _print_frame(frame: pl.DataFrame, title: str) -> None:
-    """A frame as a person reads it: ids by name, cash in the currency."""
+    """A readable frame as a table; a column without a value is left out."""
     table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
+    frame = frame.select(name for name in frame.columns if frame[name].count() or not len(frame))
     for name, kind in frame.schema.items():
-        table.add_column(name, justify="right" if kind.is_integer() else "left")
-    for row in readable(frame).iter_rows():
+        table.add_column(name, justify="right" if kind.is_numeric() else "left", overflow="fold")
+    for row in frame.iter_rows():
         table.add_row(*("" if v is None else _plain(v) for v in row))
     out.print(table)
 
