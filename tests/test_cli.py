@@ -186,3 +186,24 @@ def test_a_run_that_cannot_be_told_is_not_begun(tmp_path: Path) -> None:
     json_file = tmp_path / "no" / "x.json"
     assert tradesys("replay", SAMPLE, "--data", data, "--json", json_file).returncode == 2
     assert not data.exists()
+
+
+def test_a_day_is_ended_once_and_an_account_is_told_of_it(run: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(run, tmp_path / "run")
+    first, second = (
+        json.loads(tradesys("end-of-day", folder, "--json", "-").stdout) for _ in range(2)
+    )
+    assert first["verdict"] is second["verdict"] is True
+    assert first["expired"] > 0
+    assert second["expired"] == second["moved"] == 0
+    assert set(first["trial_balance"].values()) == {0}
+    assert "0 orders expired, 0 records moved" in tradesys("end-of-day", folder).stdout
+    done = tradesys("statement", folder, "A007", "--day", "2024-06-03")
+    assert done.stdout.startswith("A007 on 2024-06-03")
+    assert "unsettled" in done.stdout
+    told = json.loads(tradesys("statement", folder, "A007", "--json", "-").stdout)
+    assert told["day"] == "2024-06-03"
+    (cash,) = [row for row in told["balances"] if row["asset"] == "USD"]
+    paid = sum(row["cash"] - row["fee"] for row in told["fills"])
+    assert cash["closing"] == cash["settled"] + paid
+    assert tradesys("statement", folder, "mallory").returncode == 2

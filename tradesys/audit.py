@@ -222,40 +222,66 @@ def _conservation(network: "Network") -> Finding:
 
 
 def _cleared(network: "Network") -> Finding:
-    """Each fill that the firm holds is cleared exactly once, with its own shares and cash."""
-    fills = positions.trades(network.firm.tables["executions"].frame)
+    """Each fill, correction and bust that the firm holds is cleared once, as what it moves."""
+    executions = network.firm.tables["executions"].frame
     postings = network.firm.tables["postings"].frame.filter(pl.col("exec_id").is_not_null())
-    expected = pl.concat(
-        [
-            fills.select("exec_id", "account", asset="symbol", amount="shares"),
-            fills.select("exec_id", "account", asset=pl.lit(CURRENCY), amount="cash"),
-        ]
+    due = positions.due(postings, executions)
+    fee = pl.col("times") * network.charter.books.fees.of(
+        pl.col("shares").abs(), pl.col("cash").abs()
     )
-    legs = expected.columns
-    booked = postings.filter(pl.col("account") != positions.CLEARING).select(*legs, "record_id")
-    amiss = booked.join(expected, on=legs, how="anti")
-    known = amiss["exec_id"].is_in(fills["exec_id"].to_list())
-    again = booked.filter(pl.struct(legs).is_duplicated())
-    wrong = [
-        f"{format_id(leg['record_id'])} clears {format_id(leg['exec_id'])} amiss: "
-        f"{leg['account']} {leg['amount']:,} {leg['asset']}"
-        for leg in amiss.filter(known).to_dicts()
+    key, cash = ["exec_id", "account", "asset"], pl.lit(CURRENCY)
+    legs = [
+        due.select("exec_id", "account", asset="symbol", amount="shares"),
+        due.select("exec_id", "account", asset=cash, amount=pl.col("cash") - fee),
+        due.select("exec_id", account=pl.lit(positions.FEES), asset=cash, amount=fee),
     ]
-    wrong += [
-        f"{format_id(fill)} is cleared more than once: {_ids(records)}"
-        for fill, records in again.group_by(legs, maintain_order=True)
+    runs = postings.sort("record_id").with_columns(
+        starts=(pl.col("exec_id") != pl.col("exec_id").shift())
+        | (pl.col("record_id") - pl.col("record_id").shift() != 1)
+    )
+    again = (
+        runs.filter(pl.col("starts").fill_null(value=True))
+        .group_by("exec_id", maintain_order=True)
         .agg("record_id")
-        .unique("exec_id", keep="first", maintain_order=True)["exec_id", "record_id"]
-        .iter_rows()
+        .filter(pl.col("record_id").list.len() > 1)
+    )
+    wrong = [
+        f"{format_id(event)} is cleared more than once: {_ids(records)}"
+        for event, records in again.iter_rows()
     ]
-    unknown = amiss.filter(~known)["exec_id"].unique(maintain_order=True)
-    waiting = [f"the firm does not hold fill {format_id(i)}, which it cleared" for i in unknown]
-    missing = fills.join(postings, on="exec_id", how="anti")
+    once = postings.filter(~pl.col("exec_id").is_in(again["exec_id"].implode()))
+    booked = (
+        once.filter(pl.col("account") != positions.CLEARING)
+        .group_by(key)
+        .agg(pl.col("record_id").first(), pl.col("amount").sum())
+    )
+    amiss = (
+        pl.concat(legs)
+        .group_by(key)
+        .agg(due=pl.col("amount").sum())
+        .join(once.select("exec_id").unique(), on="exec_id", how="semi")
+        .join(booked, on=key, how="full", coalesce=True)
+        .with_columns(pl.col("amount", "due").fill_null(0))
+        .filter(pl.col("amount") != pl.col("due"))
+        .sort(key)
+    )
+    held = executions["exec_id"].implode()
+    wrong += [
+        f"{_ids([leg['record_id']]) if leg['record_id'] else 'no posting'} clears "
+        f"{format_id(leg['exec_id'])} amiss: {leg['account']} {leg['amount']:,} {leg['asset']}"
+        for leg in amiss.filter(pl.col("exec_id").is_in(held)).to_dicts()
+    ]
+    unknown = postings.filter(~pl.col("exec_id").is_in(held))["exec_id"].unique(maintain_order=True)
+    waiting = [f"the firm does not hold {format_id(i)}, which it cleared" for i in unknown]
+    missing = due.join(postings, on="exec_id", how="anti").unique("exec_id", keep="last")
     waiting += [
         f"{format_id(i)} is not cleared: {format_id(record)}"
-        for i, record in missing["exec_id", "record_id"].iter_rows()
+        + (f" takes back {format_id(about)}" if about else "")
+        for i, record, about in missing.sort("exec_id")[
+            "exec_id", "record_id", "exec_ref_id"
+        ].iter_rows()
     ]
-    return Finding(len(fills), wrong, waiting)
+    return Finding(due["exec_id"].n_unique(), wrong, waiting)
 
 
 def _venue(network: "Network") -> Finding:
@@ -309,7 +335,8 @@ def _over_fills(network: "Network") -> Finding:
         frame = system.statuses()
         evaluated += len(frame)
         over = frame.filter(pl.col("cum_qty") > pl.col("order_qty"))
-        fills = positions.trades(system.tables["executions"].frame) if len(over) else over
+        held = system.tables["executions"].frame if len(over) else None
+        fills = over if held is None else status.trades(held).filter("effective")
         for order_id, cum_qty, order_qty in over["order_id", "cum_qty", "order_qty"].iter_rows():
             records = _ids(fills.filter(pl.col("order_id") == order_id)["record_id"])
             order = f"{format_id(order_id)} at {system.name}"

@@ -135,7 +135,7 @@ class OrderBook:
     ) -> list[Report]:
         """Take a new order: NEW, then its trades. ``order_id`` is also the id of this request.
 
-        What remains of a limit order rests, DAY, GTC and GTD alike: the book knows no end of a day.
+        What remains of a limit order rests, DAY, GTC and GTD alike, until :meth:`expire`.
         What remains of a market order ("no liquidity") or of an IOC order ("immediate or cancel")
         is EXPIRED; so is all of a FOK order that cannot be filled at once ("fill or kill").
 
@@ -177,6 +177,13 @@ class OrderBook:
         self._take_off(order)
         order.closed = "already canceled"
         return [order.report(ExecType.CANCELED, request_id)]
+
+    def expire(self, order_id: int) -> None:
+        """Take an order off the book at the end of its time; nothing if it is not on the book."""
+        order = self._find(order_id)
+        if order.closed is None:
+            self._take_off(order)
+            order.closed = "already expired"
 
     def replace(
         self, request_id: int, order_id: int, order_qty: int, price: int | None

@@ -11,6 +11,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 from blake3 import blake3
@@ -18,6 +19,7 @@ from blake3 import blake3
 from tradesys import given, segments
 from tradesys.disk import disk_errors, make_folder, write_whole
 from tradesys.errors import DamagedError, InvalidValue, StorageError
+from tradesys.formats import FEE_FIELDS
 from tradesys.framing import END_OF_STREAM, NO_HEAD
 from tradesys.records import PRICE_SCALE, Kind, Origin
 
@@ -25,11 +27,32 @@ FILE = "network.arrows"
 SYSTEMS_MAX = 63
 
 
+class Fees(NamedTuple):
+    """What the firm charges for a fill: 1/10,000 of the currency a share, and of the notional."""
+
+    per_share: int = 0
+    per_notional: int = 0
+
+    def of(self, qty: Any, notional: Any) -> Any:
+        """The fee of fills, in 1/10,000 of the currency, rounded down.
+
+        :param qty: shares, as int, array of int64, or polars expression; ``notional`` likewise.
+        """
+        by_notional = notional // PRICE_SCALE * self.per_notional
+        rest = notional % PRICE_SCALE * self.per_notional // PRICE_SCALE
+        return self.per_share * qty + by_notional + rest
+
+
+NO_FEES = Fees()
+
+
 @dataclass(frozen=True)
 class OpeningBooks:
     """What the firm's books say when a network is new: accounts, what they own, what is listed.
 
-    ``cash`` and ``tick_size`` are in 1/10,000 of the currency; ``shares`` is of each symbol.
+    ``cash`` and ``tick_size`` are in 1/10,000 of the currency; ``shares`` is of each symbol. A fill
+    costs ``fee_per_share``, in 1/10,000 of the currency, and ``fee_per_notional`` 1/10,000 of what
+    was paid.
 
     :raises InvalidValue: a field is of the wrong type, or out of its range.
     """
@@ -40,6 +63,13 @@ class OpeningBooks:
     shares: int = 10_000
     tick_size: int = 100
     lot_size: int = 1
+    fee_per_share: int = 0
+    fee_per_notional: int = 0
+
+    @property
+    def fees(self) -> Fees:
+        """What a fill costs."""
+        return Fees(self.fee_per_share, self.fee_per_notional)
 
     def __post_init__(self) -> None:
         """Refuse what could not be written."""
@@ -49,6 +79,8 @@ class OpeningBooks:
         given.whole("shares", self.shares, 0, of="shares")
         given.whole("tick_size", self.tick_size, 1, of="1/10,000 of the currency")
         given.whole("lot_size", self.lot_size, 1, of="shares")
+        given.whole("fee_per_share", self.fee_per_share, 0, of="1/10,000 of the currency")
+        given.whole("fee_per_notional", self.fee_per_notional, 0, PRICE_SCALE, of="1/10,000")
 
 
 @dataclass(frozen=True)
@@ -96,6 +128,7 @@ _SCHEMA = pa.schema(
         ("accounts", pa.list_(pa.utf8())),
         ("symbols", pa.list_(pa.utf8())),
         *((name, pa.int64()) for name in ("cash", "shares", "tick_size", "lot_size")),
+        *((name, pa.int64()) for name in FEE_FIELDS),
     ]
 )
 _OWNER = "network"
@@ -115,7 +148,9 @@ def read_charter(data: Path) -> Charter | None:
         raise DamagedError(str(path), reading.end, f"{problem}; put it back from a copy of the run")
     (row,) = next(reading.batches()).to_pylist()
     of_network = {name: row.pop(name) for name in ("customers", "streets", "venue", "is_made")}
-    return Charter(**of_network, books=OpeningBooks(**row))
+    return Charter(
+        **of_network, books=OpeningBooks(**{n: v for n, v in row.items() if v is not None})
+    )
 
 
 def write_charter(data: Path, charter: Charter) -> None:

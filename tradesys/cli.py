@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
+import polars as pl
 import typer
 from rich import box
 from rich.console import Console
@@ -22,6 +23,7 @@ from tradesys.charter import Charter
 from tradesys.errors import InvalidValue, NotYetReplicated, TradesysError
 from tradesys.export import export, longest
 from tradesys.network import Network
+from tradesys.readable import readable
 from tradesys.replay import Replayed, open_network, parse_partition, replay
 from tradesys.systems.inquiries import Inquiries
 from tradesys.tapes import sample as sample_day
@@ -211,6 +213,58 @@ def run(data: DataFolder, json_out: JsonOut = None) -> None:
     _tell_audit(result, json_out, moved=moved)
 
 
+@app.command("end-of-day")
+def end_of_day(data: DataFolder, json_out: JsonOut = None) -> None:
+    """End a run's day: DAY orders expire, GTD ones whose time has come, all is cleared; and audit.
+
+    Ending it again changes nothing. Exit status 0 only if the audit is true.
+
+    Example: tradesys end-of-day data/run1
+    """
+    with _opened(data) as network:
+        with _progress("ending the day"):
+            end = network.end_of_day()
+        balance = network.firm.trial_balance()
+        result = _audited(network)
+    if json_out != "-":
+        out.print(
+            f"{end.expired:,} orders expired, {end.moved:,} records moved until all was quiet"
+        )
+        _print_frame(readable(balance), "trial balance")
+    trial = dict(balance.iter_rows())
+    _tell_audit(result, json_out, **end._asdict() | {"day": str(end.day)}, trial_balance=trial)
+
+
+@app.command()
+def statement(
+    data: DataFolder,
+    account: Annotated[str, typer.Argument(help="An account.")],
+    day: Annotated[
+        str | None, typer.Option(help="A day like 2024-06-03; the last in the books without.")
+    ] = None,
+    json_out: JsonOut = None,
+) -> None:
+    """An account's day as the firm has posted it: each fill and fee, what is settled and what not.
+
+    Amounts of cash are in the currency, and in 1/10,000 of it in JSON.
+
+    Example: tradesys statement data/run1 alice --day 2024-06-03
+    """
+    with _opened(data) as network, _progress("asking"):
+        told = network.firm.statement(account, day)
+    if json_out is not None:
+        frames = {name: getattr(told, name) for name in ("fills", "balances")}
+        rows = {n: json.loads(frame.write_json()) for n, frame in frames.items()}
+        _print_json(json_out, {"account": account, "day": str(told.day), **rows})
+    if json_out != "-":
+        out.print(f"[bold]{escape(account)}[/bold] on {told.day}", highlight=False)
+        columns = ("transact_time", "exec_id", "exec_type", "exec_ref_id", "symbol", "last_px")
+        fills = told.fills.select(*columns, "shares", "cash", "fee")
+        shown = readable(fills).rename({"transact_time": "time"})
+        _print_frame(shown, "fills, corrections and busts")
+        _print_frame(readable(told.balances), "balances")
+
+
 @app.command()
 def verify(
     data: DataFolder,
@@ -383,6 +437,24 @@ def _print_replayed(result: Replayed, data: Path | None) -> None:
             listed = ", ".join(f"{n:,} {key}" for key, n in found.items())
             out.print(f"{title:>12}: {listed}")
     _print_audit(result.audit)
+
+
+def _print_frame(frame: pl.DataFrame, title: str) -> None:
+    """A readable frame as a table; a column without a value is left out."""
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
+    frame = frame.select(name for name in frame.columns if frame[name].count() or not len(frame))
+    for name, kind in frame.schema.items():
+        table.add_column(name, justify="right" if kind.is_numeric() else "left", overflow="fold")
+    for row in frame.iter_rows():
+        table.add_row(*("" if v is None else _plain(v) for v in row))
+    out.print(table)
+
+
+def _plain(value: object) -> str:
+    """A value of a table: numbers with no more places than they need."""
+    if isinstance(value, float):
+        return f"{value:,.4f}".rstrip("0").rstrip(".")
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _print_audit(result: Audit) -> None:

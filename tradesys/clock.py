@@ -52,3 +52,16 @@ def to_ns(time: object, field: str = "time") -> int:
         raise InvalidValue(field, time, expected)
     since = moment - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
     return (since.days * 86_400 + since.seconds) * 1_000_000_000 + since.microseconds * 1_000
+
+
+def to_date(day: object, field: str = "day") -> dt.date:
+    """A day from a date, or from text like ``"2024-06-03"``.
+
+    :raises InvalidValue: it is neither.
+    """
+    if isinstance(day, dt.date) and not isinstance(day, dt.datetime):
+        return day
+    try:
+        return dt.date.fromisoformat(str(day) if isinstance(day, str) else "")
+    except ValueError:
+        raise InvalidValue(field, day, "a day like 2024-06-03") from None

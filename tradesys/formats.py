@@ -1,33 +1,30 @@
 """What the files held before today's format, and how it is read as what they hold today.
 
-Today's schemas stand in :mod:`tradesys.records`; a schema that was another in an earlier format
-stands here, under the format that last had it. A record keeps saying what it said.
+Today's schemas stand in :mod:`tradesys.records` and :mod:`tradesys.charter`; how they were others
+in an earlier format stands here. A record keeps saying what it said.
 """
 
 import pyarrow as pa
-
-from tradesys.records import EXECUTIONS, REPORTS, REQUESTS
 
 FORMAT = 3
 """The format of the files that this package writes. It reads those from :data:`OLDEST` on too."""
 
 OLDEST = 2
 
-
-def _before_3(schema: pa.Schema) -> pa.Schema:
-    """Every request had a name (its record id, where the customer gave none); none expired."""
-    named = schema.field("cl_ord_id").with_nullable(nullable=False)
-    at = schema.get_field_index("cl_ord_id")
-    return schema.set(at, named).remove(schema.get_field_index("expire_time"))
-
-
-_LAST_HAD = {2: {today: _before_3(today) for today in (REQUESTS, EXECUTIONS, REPORTS)}}
+FEE_FIELDS = ("fee_per_share", "fee_per_notional")
+_SINCE_3 = ("expire_time", *FEE_FIELDS)
 
 
 def schema_in(version: int, schema: pa.Schema) -> pa.Schema:
-    """What a schema of today was in a format of before."""
-    later = (_LAST_HAD[v][schema] for v in range(version, FORMAT) if schema in _LAST_HAD[v])
-    return next(later, schema)
+    """What a schema of today was in a format of before.
+
+    Before 3 every request had a name (its record id, where the customer gave none), no order
+    expired at a time, and no fill had a fee.
+    """
+    if version >= 3:
+        return schema
+    fields = [f for f in schema if f.name not in _SINCE_3]
+    return pa.schema([f.with_nullable(f.name != "cl_ord_id" and f.nullable) for f in fields])
 
 
 def upcast(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

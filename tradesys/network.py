@@ -4,13 +4,14 @@ Nothing moves by itself: ``step`` carries once what can be carried, ``run`` step
 quiet.
 """
 
+import datetime as dt
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from functools import cache
 from pathlib import Path
-from typing import Self, overload
+from typing import NamedTuple, Self, overload
 
 import polars as pl
 from blake3 import blake3
@@ -32,12 +33,21 @@ from tradesys.history import Past, difference
 from tradesys.records import Kind, Origin
 from tradesys.recovery import Recovered, recover
 from tradesys.replication import Link, behind, links, replicate, to_give_back
+from tradesys.sessions import day_of
 from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.firm import FirmSystem
 from tradesys.systems.street import StreetSystem
 from tradesys.systems.system import System
 from tradesys.topology import WRITES
 from tradesys.venue import BookVenue, VenueFactory, kind_of, venue_of
+
+
+class DayEnd(NamedTuple):
+    """What ending a day came to: orders ``expired``, and records ``moved`` until all was quiet."""
+
+    day: dt.date
+    expired: int
+    moved: int
 
 
 class Network:
@@ -174,6 +184,16 @@ class Network:
         while moved := self.step():
             total += moved
         return total
+
+    def end_of_day(self) -> DayEnd:
+        """End the exchange's day: DAY orders expire, GTD ones whose time has come, all is cleared.
+
+        What settles follows from the postings (``firm.settlement``). A day may be ended again, for
+        instance after a crash in between: what is done is not done twice.
+        """
+        moved = self.run()
+        expired = sum(street.end_day() for street in self.streets)
+        return DayEnd(day_of(self.clock()), expired, moved + self.run())
 
     def _send(self) -> int:
         """Send each accepted request to the one street-side system of its symbol (claim 22)."""
@@ -343,7 +363,7 @@ class Network:
         if origin.kind is Kind.CUSTOMER:
             return CustomerSystem(origin, clock=clock, folder=folder)
         if origin.kind is Kind.FIRM:
-            return FirmSystem(origin, clock=clock, folder=folder)
+            return FirmSystem(origin, clock=clock, folder=folder, fees=self.charter.books.fees)
         return StreetSystem(
             origin,
             clock=clock,

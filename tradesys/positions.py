@@ -2,13 +2,14 @@
 
 A balance is what the firm has posted plus what has traded and is not posted yet, so an answer does
 not wait for clearing and counts each fill exactly once, however the two kinds of record race. A
-bust takes a fill out again, whether or not the firm has posted it (FIX 4.4 tag 150 = H).
+bust takes a fill out again, whether or not the firm has posted it (FIX 4.4 tag 150 = H). What the
+firm charges for a fill counts from when it is posted.
 """
 
 import polars as pl
 
 from tradesys import status
-from tradesys.records import CURRENCY, ExecType, Side
+from tradesys.records import CURRENCY, Side
 
 CLEARING = "clearing"
 """The firm's own account that takes the other leg of every fill."""
@@ -16,10 +17,10 @@ CLEARING = "clearing"
 CAPITAL = "capital"
 """The firm's own account that takes the other leg of every opening balance."""
 
+FEES = "fees"
+"""The firm's own account that takes the other leg of every fee."""
 
-def trades(executions: pl.DataFrame) -> pl.DataFrame:
-    """The fills as first reported, each once, with the ``shares`` and ``cash`` of the customer."""
-    return moved(status.trades(executions).filter(pl.col("exec_type") == ExecType.TRADE))
+FIRMS_OWN = (CLEARING, CAPITAL, FEES)
 
 
 def moved(fills: pl.DataFrame) -> pl.DataFrame:
@@ -50,6 +51,30 @@ def uncleared(postings: pl.DataFrame, executions: pl.DataFrame) -> pl.DataFrame:
     return moved(status.trades(executions)).with_columns(owed=owed)
 
 
+def due(postings: pl.DataFrame, executions: pl.DataFrame) -> pl.DataFrame:
+    """What each event is to be posted as: the columns of :func:`moved`, and ``exec_ref_id``.
+
+    A fill or correction moves what it says. A correction or bust takes back what it refers to:
+    a further row of it, with ``times`` -1 and the opposite ``shares`` and ``cash``; of several that
+    refer to the same, only of the first one posted.
+    """
+    fills = moved(status.trades(executions)).drop("effective", "exec_ref_id")
+    posted = postings.group_by("exec_id").agg(first=pl.col("record_id").min())
+    takes_back = (
+        status.each_once(executions)
+        .filter(status.refers())
+        .join(posted, on="exec_id", how="left")
+        .sort("first", "exec_id", nulls_last=True)
+        .unique("exec_ref_id", keep="first", maintain_order=True)
+        .select("exec_id", "exec_ref_id", "record_id", "transact_time")
+    )
+    taken_back = takes_back.join(
+        fills.drop("record_id", "transact_time"), left_on="exec_ref_id", right_on="exec_id"
+    ).with_columns(-pl.col("shares", "cash"), times=pl.lit(-1))
+    own = fills.with_columns(times=pl.lit(1))
+    return pl.concat([own, taken_back], how="diagonal")
+
+
 def positions(postings: pl.DataFrame, executions: pl.DataFrame) -> pl.DataFrame:
     """Balances per account and asset, sorted by both, accounts of customers only.
 
@@ -59,7 +84,7 @@ def positions(postings: pl.DataFrame, executions: pl.DataFrame) -> pl.DataFrame:
     waiting = uncleared(postings, executions)
     legs = pl.concat(
         [
-            postings.filter(~pl.col("account").is_in([CLEARING, CAPITAL])).select(
+            postings.filter(~pl.col("account").is_in(FIRMS_OWN)).select(
                 "account", "asset", booked="amount", uncleared=pl.lit(0, pl.Int64)
             ),
             *(

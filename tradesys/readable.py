@@ -11,9 +11,12 @@ import polars as pl
 from tradesys.records import CURRENCY, PRICE_SCALE, origin
 
 _IDS = ("record_id", "order_id", "request_id", "exec_id", "exec_ref_id")
-_PRICES = ("price", "last_px")
+_PRICES = ("price", "last_px", "cash", "fee")
 _TIMES = ("ts", "transact_time")
-_AMOUNTS = ("amount", "booked", "uncleared", "reserved")
+_AMOUNTS = (
+    *("amount", "booked", "uncleared", "reserved"),
+    *("opening", "change", "closing", "settled", "unsettled"),
+)
 
 
 def readable(frame: pl.DataFrame) -> pl.DataFrame:

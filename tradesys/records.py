@@ -207,7 +207,8 @@ POSTINGS = _schema(
     ("settle_date", pa.date32()),
 )
 """One leg of a double entry. ``asset`` is ``"USD"`` (``amount`` in price units) or a symbol
-(``amount`` in shares). ``exec_id`` is the fill that it clears, null for an opening balance."""
+(``amount`` in shares). ``exec_id`` is the fill, correction or bust that it clears, null for an
+opening balance; from ``settle_date`` on it is settled."""
 
 SCHEMAS: dict[str, pa.Schema] = {
     "requests": REQUESTS,

@@ -22,6 +22,7 @@ from tradesys.clock import ManualClock
 from tradesys.errors import InvalidValue
 from tradesys.network import Network
 from tradesys.records import PRICE_SCALE
+from tradesys.sessions import day_of, next_session
 from tradesys.tapes import Tape
 from tradesys.venue import TapeVenue
 
@@ -146,6 +147,7 @@ def replay(
         network[cut.system]
     venue = given.a(TapeVenue, "venue", network.venue, "a tape: open_network makes such a network")
     clock = given.a(ManualClock, "clock", network.clock, "a ManualClock, for the tape to set")
+    next_session(day_of(clock()))  # the exchange's calendar is loaded once a process, and not here
     started = time.perf_counter()
     verdicts: list[pl.DataFrame] = []
     parts = _by_system(tape, len(network.customers))

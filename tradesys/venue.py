@@ -8,7 +8,7 @@ peer: give me what follows what I know.
 
 from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -25,6 +25,7 @@ from tradesys.errors import InvalidValue
 from tradesys.log import Log
 from tradesys.logfile import LogFile
 from tradesys.records import REPORTS, ExecType, Kind, Origin, RequestType, make_id
+from tradesys.sessions import expiring
 from tradesys.tapes import Tape
 
 _ANSWER = {
@@ -32,6 +33,7 @@ _ANSWER = {
     RequestType.CANCEL.value: ExecType.CANCELED.value,
     RequestType.REPLACE.value: ExecType.REPLACED.value,
 }
+_PLACE = ("symbol", "order_id")
 _ACCEPTED = {exec_type: request_type for request_type, exec_type in _ANSWER.items()}
 
 
@@ -58,6 +60,38 @@ class Venue(ABC):
     @abstractmethod
     def send(self, requests: pa.RecordBatch) -> None:
         """Take requests of the schema :data:`~tradesys.records.REQUESTS`, in their order."""
+
+    def expire(self, owns: Callable[[str], bool]) -> int:
+        """End the day: report EXPIRED of each open order in these symbols whose time is over.
+
+        Gives how many they were. What is closed already is not open: a day may be ended twice.
+        """
+        self._remember()
+        self._write()
+        now = self.clock()
+        found = expiring(pl.DataFrame(self.reports.table()), now)
+        found = found.filter(pl.col("symbol").map_elements(owns, return_dtype=pl.Boolean))
+        if len(found):
+            table = found.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(REPORTS)
+            (batch,) = table.combine_chunks().to_batches()
+            count, zeros = len(batch), pa.array(np.zeros(len(batch), np.int64))
+            time = pa.scalar(max(now, self.reports.last_ts), pa.timestamp("ns", "UTC"))
+            over = with_columns(
+                batch,
+                record_id=self.next_ids(count),
+                ts=pa.repeat(time, count),
+                exec_type=pa.repeat(ExecType.EXPIRED.value, count),
+                last_qty=zeros,
+                last_px=zeros,
+                text=pa.repeat("end of the day", count),
+            )
+            self._expired(over)
+            self.report(over)
+        return len(found)
+
+    @abstractmethod
+    def _expired(self, reports: pa.RecordBatch) -> None:
+        """Trade the orders of these EXPIRED reports no more, if they are not closed already."""
 
     def poll(self, position: int) -> pa.RecordBatch | None:
         """The reports from ``position`` on; None when there are none."""
@@ -160,6 +194,12 @@ class BookVenue(Venue):
             if request_type := _ACCEPTED.get(report["exec_type"]):
                 answered = {"request_type": request_type, "record_id": report["request_id"]}
                 self._match(report | answered)
+            elif report["exec_type"] == ExecType.EXPIRED:
+                self._books[report["symbol"]].expire(report["order_id"])
+
+    def _expired(self, reports: pa.RecordBatch) -> None:
+        for symbol, order_id in zip(*(reports[n].to_pylist() for n in _PLACE), strict=True):
+            self._books[symbol].expire(order_id)
 
     def send(self, requests: pa.RecordBatch) -> None:
         """Match the requests, one by one."""
@@ -244,8 +284,13 @@ class TapeVenue(Venue):
         columns = [reports["request_id"], request_types, *(reports[n] for n in _TERMS[1:])]
         names = ["record_id", "request_type", *_TERMS[1:]]
         self._learn(pa.RecordBatch.from_arrays(columns, names))
+        self._expired(reports.filter(pc.equal(reports["exec_type"], ExecType.EXPIRED.value)))
         fills = reports.filter(pc.equal(reports["exec_type"], ExecType.TRADE.value))
         self._reported.update(fills["order_id"].to_pylist())
+
+    def _expired(self, reports: pa.RecordBatch) -> None:
+        for order_id in reports["order_id"].to_pylist():
+            self._terms.pop(order_id, None)
 
     def advance(self, event: int) -> None:
         """Let the tape's events before number ``event`` have happened."""
@@ -285,14 +330,16 @@ class TapeVenue(Venue):
     def _report(self, taken: pa.RecordBatch | None) -> None:
         """Report the answers to requests and the fills that are due, in the order of their time."""
         parts = [_answers(taken)] if taken is not None and taken.num_rows else []
-        if self._ready:
+        # An order that has expired is filled no more, whatever the tape says.
+        ready = [f for f in self._ready if self._named[self._fills[f][0]] in self._terms]
+        self._ready = []
+        if ready:
             rows = []
-            for fill in sorted(self._ready):
+            for fill in sorted(ready):
                 name, ts, qty, px = self._fills[fill]
                 terms = self._terms[self._named[name]]
                 rows.append((0, ts, ExecType.TRADE, None, *terms, qty, px, None))
             parts.append(batch_of(REPORTS, rows))
-            self._ready = []
         if not parts:
             return
         batch = pa.concat_batches(parts)

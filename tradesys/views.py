@@ -18,7 +18,7 @@ from tradesys.balances import Accounts, codes_of
 from tradesys.facts import Facts
 from tradesys.loops import KNOWN, PAGE
 from tradesys.memory import Executions, Ids, Ints, Memory, Postings, Records, Requests, Told
-from tradesys.positions import CAPITAL, CLEARING
+from tradesys.positions import FIRMS_OWN
 from tradesys.records import PRICE_SCALE, SCHEMAS, OrdStatus
 
 _REQUEST_TYPES = {text: code for code, text in enumerate(loops.REQUEST_TYPES)}
@@ -80,6 +80,21 @@ class OrderTerms(NamedTuple):
     side: str
     ord_type: str
     time_in_force: str
+
+
+class Traded(NamedTuple):
+    """What is known of some events: a row each. ``shares`` are signed, prices in 1/10,000.
+
+    ``is_fill``: it is a trade or a correction; ``taken_back``: what refers to it is posted.
+    """
+
+    seen: NDArray[np.bool_]
+    is_fill: NDArray[np.bool_]
+    taken_back: NDArray[np.bool_]
+    account: pa.StringArray
+    symbol: pa.StringArray
+    shares: Ints
+    px: Ints
 
 
 class View:
@@ -278,6 +293,23 @@ class View:
         """Whether an execution held reports each of these events."""
         return self._event_flags(exec_ids) & loops.SEEN != 0
 
+    def traded(self, exec_ids: Ids) -> Traded:
+        """What is known of these events."""
+        self._catch_up()
+        events = self.facts.events[self.facts.event_slots.of(exec_ids)]
+        orders = self.facts.orders[events["order"]]
+        accounts, symbols = self.accounts.names_of(orders["pair"])
+        sign = np.where(orders["terms"] & loops.BUY, 1, -1)
+        return Traded(
+            seen=events["flags"] & loops.SEEN != 0,
+            is_fill=events["flags"] & loops.FILL != 0,
+            taken_back=events["flags"] & loops.REVERSED != 0,
+            account=accounts.to_arrow().cast(pa.utf8()),
+            symbol=symbols.to_arrow().cast(pa.utf8()),
+            shares=sign * events["qty"],
+            px=events["px"],
+        )
+
     def _event_flags(self, exec_ids: Ids) -> NDArray[np.int8]:
         self._catch_up()
         return self.facts.events[self.facts.event_slots.of(exec_ids)]["flags"]
@@ -398,7 +430,7 @@ class View:
         columns = {name: balances[name].copy() for name in names}
         return (
             pl.DataFrame({"account": accounts, "asset": assets} | columns)
-            .filter(~pl.col("account").is_in([CLEARING, CAPITAL]), balances["moved"])
+            .filter(~pl.col("account").is_in(FIRMS_OWN), balances["moved"])
             .with_columns(amount=pl.col("booked") + pl.col("uncleared"))
             .select("account", "asset", "booked", "uncleared", "amount", "reserved")
             .sort("account", "asset")

@@ -1,7 +1,7 @@
 """The firm-side system: the system of record. It describes accounts and instruments, and clears.
 
-Clearing turns each fill into a double entry, exactly once: whether a fill is cleared is derived
-from the postings, not from a marker, so it survives any crash between the two.
+Clearing turns each fill, correction and bust into a double entry, exactly once: whether one is
+cleared is derived from the postings, not from a marker, so it survives any crash between the two.
 """
 
 import datetime as dt
@@ -12,18 +12,20 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
-from tradesys import given
-from tradesys.charter import OpeningBooks
-from tradesys.clock import Clock
+from tradesys import given, statements
+from tradesys.charter import NO_FEES, Fees, OpeningBooks
+from tradesys.clearing import Moves, legs_of, moves_of
+from tradesys.clock import Clock, to_date
 from tradesys.errors import InvalidValue
-from tradesys.positions import CAPITAL, CLEARING
-from tradesys.records import CURRENCY, POSTINGS, ExecType, Kind, Origin, Side
+from tradesys.positions import CAPITAL
+from tradesys.records import CURRENCY, ExecType, Kind, Origin
+from tradesys.sessions import day_of
 from tradesys.slots import first_of_each
+from tradesys.status import TRADES
 from tradesys.systems.inquiries import Inquiries
 
-_DAY_NS = 86_400_000_000_000
+_CLEARED = pa.array([t.value for t in (*TRADES, ExecType.TRADE_CANCEL)])
 
 
 class FirmSystem(Inquiries):
@@ -31,19 +33,22 @@ class FirmSystem(Inquiries):
 
     kind = Kind.FIRM
 
-    def __init__(self, origin: Origin, *, clock: Clock, folder: Path | None) -> None:
+    def __init__(
+        self, origin: Origin, *, clock: Clock, folder: Path | None, fees: Fees = NO_FEES
+    ) -> None:
+        self.fees = fees
         self._unseen: list[pa.RecordBatch] = []
         super().__init__(origin, clock=clock, folder=folder)
 
     def applied(self, dataset: str, batch: pa.RecordBatch) -> None:
-        """Keep the executions whose fills are to be cleared."""
+        """Keep the executions that may be to be cleared."""
         super().applied(dataset, batch)
         if dataset == "executions":
             self._unseen.append(batch)
 
     @property
     def has_work(self) -> bool:
-        """Whether it holds fills that are not posted."""
+        """Whether it holds fills, corrections or busts that it can post and has not."""
         return self._uncleared() is not None
 
     def open_books(self, books: OpeningBooks) -> None:
@@ -120,71 +125,72 @@ class FirmSystem(Inquiries):
         self.record("instruments", rows)
 
     def clear(self) -> int:
-        """Post every fill that is not posted yet; gives how many fills that were.
+        """Post every fill, correction and bust that is not posted yet; gives how many they were.
 
-        Four legs a fill: shares and cash of the account, and their opposites of the clearing
-        account, so that each fill sums to zero in each asset.
+        What one posts sums to zero in each asset (:mod:`tradesys.clearing`).
         """
-        fills = self._uncleared()
-        if fills is None:
+        found = self._uncleared()
+        if found is None:
             return 0
-        self.commit("postings", self._legs(fills))
-        return fills.num_rows
+        events, moves = found
+        legs = legs_of(moves, events, self.fees, self.next_id("postings"), self.clock())
+        self.commit("postings", legs)
+        return len(np.unique(moves.event))
 
-    def _uncleared(self) -> pa.RecordBatch | None:
-        """The fills that have come and are not posted, each event once."""
+    def _uncleared(self) -> tuple[pa.RecordBatch, Moves] | None:
+        """The events that have come and are not posted, each once, and what is to be posted."""
         self.catch_up()
-        fills = [b.filter(pc.equal(b["exec_type"], ExecType.TRADE.value)) for b in self._unseen]
-        fills = [batch for batch in fills if batch.num_rows]
+        found = [b.filter(pc.is_in(b["exec_type"], value_set=_CLEARED)) for b in self._unseen]
+        found = [batch for batch in found if batch.num_rows]
         self._unseen = []
-        if not fills:
+        if not found:
             return None
-        batch = pa.concat_batches(fills)
-        exec_ids = batch["exec_id"].to_numpy()
+        events = pa.concat_batches(found)
+        exec_ids = events["exec_id"].to_numpy()
         fresh = ~self.view.posted(exec_ids)
         fresh &= first_of_each(exec_ids.astype(np.int64))
         if not fresh.all():
-            batch = batch.filter(pa.array(fresh))
-        if not batch.num_rows:
+            events = events.filter(pa.array(fresh))
+        if not events.num_rows:
             return None
-        self._unseen = [batch]
-        return batch
+        self._unseen = [events]
+        moves = moves_of(events, self.view)
+        return (events, moves) if len(moves.event) else None
+
+    # ---- looking
 
     def trial_balance(self) -> pl.DataFrame:
         """What all postings sum to, per asset: ``asset, amount``; zero everywhere, or wrong."""
         postings = self.tables["postings"].frame
         return postings.group_by("asset").agg(pl.col("amount").sum()).sort("asset")
 
-    def _legs(self, fills: pa.RecordBatch) -> pa.RecordBatch:
-        count, first = fills.num_rows, self.next_id("postings")
-        buys = pc.equal(fills["side"], Side.BUY.value).to_numpy(zero_copy_only=False)
-        qty = np.where(buys, 1, -1) * fills["last_qty"].to_numpy()
-        cash = -qty * fills["last_px"].to_numpy()
-        fourfold = np.repeat(np.arange(count), 4)
-        # Rows of a fill: (account, symbol), (clearing, symbol), (account, cash), (clearing, cash).
-        accounts = pa.concat_arrays([fills["account"], pa.array([CLEARING])])
-        assets = pa.concat_arrays([fills["symbol"], pa.array([CURRENCY])])
-        which_account = np.where(np.arange(4 * count) % 2 == 0, fourfold, count)
-        which_asset = np.where(np.arange(4 * count) % 4 < 2, fourfold, count)
-        ids = np.arange(first, first + 4 * count, dtype=np.uint64)
-        now = pa.scalar(self.clock(), pa.timestamp("ns", "UTC"))
-        return pa.RecordBatch.from_arrays(
-            [
-                pa.array(ids),
-                pa.repeat(now, 4 * count),
-                fills["exec_id"].take(pa.array(fourfold)),
-                accounts.take(pa.array(which_account)),
-                assets.take(pa.array(which_asset)),
-                pa.array(np.stack([qty, -qty, cash, -cash], axis=1).ravel()),
-                pa.array(np.repeat(self._settle_dates(fills), 4)),
-            ],
-            schema=POSTINGS,
-        )
+    def settlement(self, day: object = None) -> pl.DataFrame:
+        """What every account owns at the end of a day, settled and not (T+1).
 
-    def _settle_dates(self, fills: pa.RecordBatch) -> NDArray[np.datetime64]:
-        """The day after the trade, weekends left out (T+1)."""
-        days = fills["transact_time"].cast(pa.int64()).to_numpy() // _DAY_NS
-        return np.busday_offset(days.astype("datetime64[D]"), 1, roll="preceding")
+        :param day: a date, or text like ``2024-06-03``; by default the last that the books know.
+        :returns: ``account, asset, opening, change, closing, settled, unsettled``, by both.
+        """
+        return statements.settlement(self._entries(), self._day(day))
+
+    def statement(self, account: str, day: object = None) -> statements.Statement:
+        """An account's day: what it had, each fill with its fee, and what it had then.
+
+        :param day: a date, or text like ``2024-06-03``; by default the last that the books know.
+        :raises InvalidValue: the firm has not described such an account, or it is no day.
+        """
+        self._known_account(account)
+        return statements.statement(self._entries(), account, self._day(day))
+
+    def _entries(self) -> pl.DataFrame:
+        with self.lock:
+            frames = (self.tables[name].frame for name in ("postings", "executions"))
+            return statements.entries(*frames)
+
+    def _day(self, day: object) -> dt.date:
+        if day is not None:
+            return to_date(day)
+        last = self._entries()["day"].max()
+        return last if isinstance(last, dt.date) else self._today()
 
     def _today(self) -> dt.date:
-        return dt.datetime.fromtimestamp(self.clock() / 1e9, dt.UTC).date()
+        return day_of(self.clock())

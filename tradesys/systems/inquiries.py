@@ -8,7 +8,7 @@ import polars as pl
 from tradesys import status as definition
 from tradesys.errors import InvalidValue, NotYetReplicated
 from tradesys.orders import Answer, OrderLike, id_of
-from tradesys.positions import CAPITAL, CLEARING
+from tradesys.positions import FIRMS_OWN
 from tradesys.records import Kind, OrdStatus, format_id, origin, split_id
 from tradesys.systems.system import System
 from tradesys.views import OrderState
@@ -152,5 +152,5 @@ class Inquiries(System):
         )
 
     def _known_account(self, account: str) -> None:
-        if account not in self.reference.accounts and account not in (CLEARING, CAPITAL):
+        if account not in self.reference.accounts and account not in FIRMS_OWN:
             raise InvalidValue("account", account, "an account the firm has described")

@@ -69,6 +69,13 @@ class StreetSystem(System):
         self._polled += reports.num_rows
         return mine.num_rows
 
+    def end_day(self) -> int:
+        """Have the venue expire the orders in this system's symbols whose time is over; how many.
+
+        :meth:`work` records what it reports.
+        """
+        return self.venue.expire(self._owns)
+
     @property
     def has_work(self) -> bool:
         """Whether requests wait to be worked here, or reports of the market to be recorded."""

@@ -1,0 +1,209 @@
+"""Goal: every fill, correction and bust is posted once, and the books say what traded in the end.
+
+Method: Hypothesis draws events that refer to one another in any way and their order of arrival,
+with repeats and clearing in between; plain counting says what the balances must be. A venue's own
+busts and corrections, then, in a whole network.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.build import BOOKS, CASH, NOON, PRICE, SHARES, Row, batch, filled, network, record_id
+from tradesys import positions
+from tradesys.arrow import batch_of
+from tradesys.charter import Fees
+from tradesys.network import Network
+from tradesys.positions import FIRMS_OWN
+from tradesys.records import REPORTS
+from tradesys.systems.firm import FirmSystem
+
+FEES = Fees(per_share=30, per_notional=7)
+WITH_FEES = replace(BOOKS, fee_per_share=30, fee_per_notional=7)
+CLEARED = "each fill is cleared exactly once"
+ORDERS: list[Row] = [
+    {"account": "alice", "symbol": "ALFA", "side": "buy", "order_id": record_id("c1", 0)},
+    {"account": "bob", "symbol": "DLTA", "side": "sell", "order_id": record_id("c1", 1)},
+]
+
+
+@st.composite
+def event(draw: st.DrawFn, number: int, count: int) -> Row:
+    """A trade, a correction or a bust of any event."""
+    kind = draw(st.sampled_from(["trade", "trade", "trade_correct", "trade_cancel"]))
+    about = draw(st.integers(0, count - 1))
+    return draw(st.sampled_from(ORDERS)) | {
+        "exec_id": record_id("v", number),
+        "request_id": record_id("c1", 0),
+        "exec_type": kind,
+        "exec_ref_id": None if kind == "trade" else record_id("v", about),
+        "last_qty": 0 if kind == "trade_cancel" else draw(st.integers(1, 50)),
+        "last_px": 0 if kind == "trade_cancel" else draw(st.integers(1, 10**6)),
+    }
+
+
+@st.composite
+def arrivals(draw: st.DrawFn) -> list[Row]:
+    """Events in an order of arrival, some of them twice, each as a street-side system has it."""
+    count = draw(st.integers(1, 8))
+    events = [draw(event(i, count)) for i in range(count)]
+    arriving = draw(st.permutations(events + draw(st.lists(st.sampled_from(events), max_size=3))))
+    written = {"s1": 0, "s2": 0}
+    rows = []
+    for each in arriving:
+        system = draw(st.sampled_from(["s1", "s2"]))
+        rows.append(each | {"record_id": record_id(system, written[system])})
+        written[system] += 1
+    return rows
+
+
+def expected(events: Iterable[Row]) -> dict[tuple[str, str], int]:
+    """What each account owns in the end, counted plainly: the effective fills and their fees."""
+    once = {row["exec_id"]: row for row in events}
+    referred = {row["exec_ref_id"] for row in once.values()}
+    owned = {(a, s): SHARES for a in ("alice", "bob") for s in ("ALFA", "DLTA")}
+    owned |= {(account, "USD"): CASH for account in ("alice", "bob")}
+    for row in once.values():
+        if row["exec_type"] != "trade_cancel" and row["exec_id"] not in referred:
+            qty, notional = row["last_qty"], row["last_qty"] * row["last_px"]
+            sign = 1 if row["side"] == "buy" else -1
+            owned[row["account"], row["symbol"]] += sign * qty
+            fee = FEES.per_share * qty + notional * FEES.per_notional // 10_000
+            owned[row["account"], "USD"] -= sign * notional + fee
+    return owned
+
+
+def check_view(firm: FirmSystem) -> pl.DataFrame:
+    frames = (firm.tables[name].frame for name in ("postings", "executions"))
+    defined = positions.positions(*frames)
+    assert firm.positions().drop("reserved").equals(defined)
+    return defined
+
+
+@given(rows=arrivals(), data=st.data())
+def test_in_any_order_of_arrival_each_event_is_posted_once_and_balances_are_what_traded(
+    rows: list[Row], data: st.DataObject
+) -> None:
+    firm = network(streets=2, books=WITH_FEES).firm
+    for row in rows:
+        firm.receive("executions", batch("executions", [row]))
+        if data.draw(st.booleans()):
+            firm.clear()
+            check_view(firm)
+    firm.clear()
+    assert not firm.has_work
+    assert firm.clear() == 0
+    defined = check_view(firm)
+    assert not defined["uncleared"].abs().sum()
+    assert {(a, s): n for a, s, n in defined["account", "asset", "amount"].iter_rows()} == expected(
+        rows
+    )
+    postings = firm.tables["postings"].frame
+    of_events = postings.filter(pl.col("exec_id").is_not_null())
+    sums = of_events.group_by("exec_id", "asset").agg(pl.col("amount").sum())
+    assert not sums["amount"].abs().sum()
+    assert not firm.trial_balance()["amount"].abs().sum()
+    runs = of_events["exec_id"].rle_id().n_unique() if len(of_events) else 0
+    assert runs == of_events["exec_id"].n_unique()
+    again = FirmSystem(firm.origin, clock=lambda: NOON, folder=None, fees=FEES)
+    for dataset in ("postings", "executions"):
+        for log in firm.tables[dataset].logs.values():
+            for part in log.batches(0):
+                again.receive(dataset, part)
+    assert not again.has_work
+
+
+# In a network.
+
+
+def report(desk: Network, about: int, exec_type: str, **columns: Any) -> None:
+    """The venue reports something of its event number ``about``."""
+    row = desk.venue.reports.table().to_pylist()[about]
+    row |= {"exec_type": exec_type, "exec_ref_id": row["record_id"], "ts": NOON}
+    row |= {"record_id": desk.venue.next_id(), **columns}
+    desk.venue.report(batch_of(REPORTS, [tuple(row[name] for name in REPORTS.names)]))
+
+
+def trade_of(desk: Network, account: str) -> int:
+    """The number of the event that reports an account's trade."""
+    rows = desk.venue.reports.table().to_pylist()
+    return next(
+        i for i, r in enumerate(rows) if (r["exec_type"], r["account"]) == ("trade", account)
+    )
+
+
+def owns(desk: Network, account: str) -> dict[str, int]:
+    frame = desk["c1"].positions(account)
+    assert not frame["uncleared"].abs().sum()
+    return dict(frame["asset", "amount"].iter_rows())
+
+
+@pytest.mark.parametrize("cleared", [True, False], ids=["after clearing", "before clearing"])
+def test_a_bust_takes_back_shares_cash_and_fee(*, cleared: bool) -> None:
+    desk = network(books=WITH_FEES)
+    if not cleared:
+        desk.partition("firm")
+    filled(desk)
+    for account in ("alice", "bob"):
+        report(desk, trade_of(desk, account), "trade_cancel", last_qty=0, last_px=0)
+    desk.heal()
+    desk.run()
+    assert owns(desk, "alice") == owns(desk, "bob") == {"ALFA": 500, "DLTA": 500, "USD": CASH}
+    assert not desk.firm.tables["postings"].frame.filter(account="fees")["amount"].sum()
+    assert desk.audit().verdict is True
+
+
+def test_a_correction_moves_the_difference_and_a_bust_of_it_takes_that_back() -> None:
+    desk = network(books=WITH_FEES)
+    filled(desk)
+    first = trade_of(desk, "alice")
+    report(desk, first, "trade_correct", last_qty=60)
+    desk.run()
+    fee = 60 * FEES.per_share + 60 * PRICE * FEES.per_notional // 10_000
+    assert owns(desk, "alice") == {"ALFA": 560, "DLTA": 500, "USD": CASH - 60 * PRICE - fee}
+    assert desk.audit().verdict is True
+    report(desk, desk.venue.reported - 1, "trade_cancel", last_qty=0, last_px=0)
+    desk.run()
+    assert owns(desk, "alice")["USD"] == CASH
+    assert desk.audit().verdict is True
+
+
+def test_a_bust_that_is_not_posted_is_told_by_the_trade_that_stays_posted() -> None:
+    desk = network()
+    filled(desk)
+    report(desk, trade_of(desk, "alice"), "trade_cancel", last_qty=0, last_px=0)
+    desk.firm.clear = lambda: 0  # type: ignore[method-assign]
+    desk.run()
+    (check,) = [c for c in desk.audit().checks if c.name == CLEARED]
+    assert check.verdict is None
+    assert check.found == ("v1-4 is not cleared: s1-4 takes back v1-2",)
+
+
+def test_without_a_schedule_there_is_no_fee() -> None:
+    desk = network()
+    filled(desk)
+    assert set(desk.firm.tables["postings"].frame["account"]) == {
+        *("alice", "bob"),
+        *(set(FIRMS_OWN) - {"fees"}),
+    }
+
+
+def test_the_schedule_of_fees_is_kept_in_the_folder(tmp_path: Any) -> None:
+    with network(books=WITH_FEES, data=tmp_path) as desk:
+        assert desk.firm.fees == FEES
+    with Network.open(tmp_path, clock=lambda: NOON) as again:
+        assert again.firm.fees == FEES
+        filled(again)
+        assert again.audit().verdict is True
+
+
+def test_the_audit_finds_a_fee_that_is_not_of_the_schedule() -> None:
+    desk = network(books=WITH_FEES)
+    desk.firm.fees = Fees(per_share=1)
+    filled(desk)
+    assert [c.name for c in desk.audit().checks if c.verdict is False] == [CLEARED]
