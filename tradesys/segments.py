@@ -168,7 +168,7 @@ def _may_be_of(start: memoryview, schema: pa.Schema) -> bool:
     """Whether a file's header, if it can be read, is that of a dataset with this schema."""
     try:
         found = pa.ipc.read_schema(pa.py_buffer(start))
-    except (pa.ArrowInvalid, OSError):
+    except (pa.ArrowException, OSError):
         return True
     return bool(found.equals(schema))
 
