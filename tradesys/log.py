@@ -132,13 +132,16 @@ class Log:
         stop = self.count if rows is None else min(self.count, position + rows)
         if position >= stop:
             return None
-        parts: list[pa.RecordBatch] = []
+        parts = list(self.between(position, stop))
+        return parts[0] if len(parts) == 1 else pa.concat_batches(parts)
+
+    def between(self, position: int, stop: int) -> Iterator[pa.RecordBatch]:
+        """The records from ``position`` up to ``stop``, as they are held; no copy is made."""
         for chunk in self._chunks[self._chunk_of(position) :]:
             if chunk.start >= stop:
-                break
+                return
             first = max(0, position - chunk.start)
-            parts.append(chunk.batch.slice(first, stop - chunk.start - first))
-        return parts[0] if len(parts) == 1 else pa.concat_batches(parts)
+            yield chunk.batch.slice(first, stop - chunk.start - first)
 
     def _chunk_of(self, sequence: int) -> int:
         return bisect_right(self._chunks, sequence, key=lambda chunk: chunk.start) - 1
@@ -152,6 +155,11 @@ class Log:
         """One record, as a dictionary."""
         chunk = self._chunks[self._chunk_of(sequence)]
         return rows_of(chunk.batch.slice(sequence - chunk.start, 1))[0]
+
+    def value(self, sequence: int, column: str) -> Any:
+        """One value of one record."""
+        chunk = self._chunks[self._chunk_of(sequence)]
+        return chunk.batch.column(column)[sequence - chunk.start].as_py()
 
     def batches(self, position: int = 0) -> list[pa.RecordBatch]:
         """The records from ``position`` on, as the batches they are held in; no copy is made."""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from tradesys.arrivals import Arrival, Arrivals, arrival_of
 from tradesys.arrow import batch_of
@@ -14,7 +15,8 @@ from tradesys.errors import ReadOnlyError
 from tradesys.framing import NO_HEAD
 from tradesys.log import Log, Row
 from tradesys.logfile import LogFile
-from tradesys.records import SCHEMAS, Origin, origin, split_id
+from tradesys.memory import Ids, Ints
+from tradesys.records import SCHEMAS, SEQUENCE_BITS, SEQUENCE_MASK, Origin, origin, split_id
 from tradesys.topology import CALLED, WRITER, Holding
 
 Rows = Sequence[Mapping[str, object]]
@@ -81,7 +83,35 @@ class Table:
         parts = [split_id(record_id) for record_id in record_ids]
         return [self.logs[code].row(sequence) for code, sequence in parts]
 
-    def of_order(self, order_id: int) -> pl.DataFrame:
+    def column(self, name: str, record_ids: Ids) -> pl.Series:
+        """A column of the records with these ids; null for one that is not held."""
+        codes, sequences = _split(record_ids)
+        index = np.full(len(record_ids), -1, np.int64)
+        parts: list[pa.Array] = []
+        rows = 0
+        for code in np.unique(codes).tolist():
+            mine = codes == code
+            wanted = sequences[mine]
+            first, stop = int(wanted.min()), min(int(wanted.max()) + 1, self.count(code))
+            if first < stop:
+                parts += [b.column(name) for b in self.logs[code].between(first, stop)]
+                index[mine] = np.where(wanted < stop, wanted - first + rows, -1)
+                rows += stop - first
+        values = pl.Series(pa.chunked_array(parts, self.schema.field(name).type))
+        if len(index) == rows and np.array_equal(index, np.arange(rows)):
+            return values
+        places = pl.Series(index)
+        return values.gather(places.set(places < 0, None))
+
+    def holds(self, record_ids: Ids) -> NDArray[np.bool_]:
+        """Whether each of the records with these ids is held."""
+        codes, sequences = _split(record_ids)
+        held = np.zeros(len(record_ids), np.bool_)
+        for code, log in self.logs.items():
+            held |= (codes == code) & (sequences < log.count)
+        return held
+
+    def of_order(self, order_id: int) -> list[pa.RecordBatch]:
         """The records of one order, found by looking through all."""
         found = []
         for log in self.logs.values():
@@ -89,7 +119,7 @@ class Table:
                 rows = np.flatnonzero(batch["order_id"].to_numpy() == order_id)
                 if len(rows):
                     found.append(batch.take(pa.array(rows)))
-        return pl.DataFrame(pa.Table.from_batches(found, self.schema))
+        return found
 
     def new_log(self, code: int) -> Log:
         """An empty log of the origin with this 16-bit code."""
@@ -184,3 +214,13 @@ class Table:
     def _seal_if_full(self) -> None:
         if self.file:
             self.file.seal_if_full(self.read)
+
+
+Tables = Mapping[str, Table]
+"""The datasets of a system, by name."""
+
+
+def _split(record_ids: Ids) -> tuple[Ids, Ints]:
+    """As :func:`tradesys.records.split_id`, of each id."""
+    sequences = record_ids & np.uint64(SEQUENCE_MASK)
+    return record_ids >> np.uint64(SEQUENCE_BITS), sequences.astype(np.int64)

@@ -366,12 +366,12 @@ class CustomerSystem(Inquiries):
 
     def _in_force(self, order_id: int) -> tuple[Terms, int]:
         """The terms of a known order as they are now, and how much of it is filled."""
-        state, kept = self.view.order(order_id), self.view.terms(order_id)
+        state = self.view.order(order_id)
         assert state is not None
         expires = 0
-        if kept.time_in_force == TimeInForce.GTD:
+        if state.time_in_force == TimeInForce.GTD:
             expires = self.stated(order_id)["expire_time"]
-        return Terms(*kept, expires, state.order_qty, state.price), state.cum_qty
+        return Terms(*state[:5], expires, state.order_qty, state.price or 0), state.cum_qty
 
     def _take(self, rows: list[Row]) -> None:
         """Make one's own rows, which are durable, part of the table."""
