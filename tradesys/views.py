@@ -5,7 +5,7 @@ come in any order and more than once. The cost of a record, and of a question ab
 not grow with history. Tests hold it equal to the definitions after every batch.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -126,14 +126,16 @@ class View:
         waiting, self._waiting = self._waiting, {name: [] for name in _READ}
         self._waiting_rows = 0
         if batches := waiting["requests"]:
-            self._take_requests(_one("requests", batches))
+            self._take_requests(*_one("requests", batches))
         if batches := waiting["executions"]:
-            self._take_executions(_one("executions", batches))
+            self._take_executions(*_one("executions", batches))
         if batches := waiting["postings"]:
-            self._take_postings(_one("postings", batches))
+            self._take_postings(*_one("postings", batches))
 
-    def _take_requests(self, batch: pa.RecordBatch) -> None:
-        record_id, kind, reason, order_id, account, symbol, *terms, qty, price = _columns(batch, 11)
+    def _take_requests(self, batch: pa.RecordBatch, read: Sequence[int]) -> None:
+        record_id, kind, reason, order_id, account, symbol, *terms, qty, price = _columns(
+            batch, read
+        )
         rows = Requests(
             record_id=record_id.to_numpy(),
             request_type=codes_of(kind, _REQUEST_TYPES.__getitem__),
@@ -149,8 +151,8 @@ class View:
             ids = rows.record_id.item(done), rows.order_id.item(done)
             self._make_room(ids, (), rows.key.item(done))
 
-    def _take_executions(self, batch: pa.RecordBatch) -> None:
-        exec_id, kind, exec_ref_id, request_id, order_id, *rest = _columns(batch, 9)
+    def _take_executions(self, batch: pa.RecordBatch, read: Sequence[int]) -> None:
+        exec_id, kind, exec_ref_id, request_id, order_id, *rest = _columns(batch, read[:9])
         qty, price, last_qty, last_px = rest
         rows = Executions(
             exec_id=exec_id.to_numpy(),
@@ -169,15 +171,15 @@ class View:
         while (done := loops.take_executions(self._memory, rows, done)) < count:
             if done < 0:
                 done = -1 - done
-                account, symbol, *terms = _columns(batch, 5, first=9)
+                account, symbol, *terms = _columns(batch, read[9:])
                 key = self.accounts.keys_of(account, symbol)
                 rows = rows._replace(key=key, terms=_terms(*terms))
             exec_ids = [i for i in (rows.exec_id.item(done), rows.exec_ref_id.item(done)) if i]
             ids = rows.order_id.item(done), rows.request_id.item(done)
             self._make_room(ids, exec_ids, rows.key.item(done) if len(rows.key) else None)
 
-    def _take_postings(self, batch: pa.RecordBatch) -> None:
-        exec_id, account, asset, amount = _columns(batch, 4)
+    def _take_postings(self, batch: pa.RecordBatch, read: Sequence[int]) -> None:
+        exec_id, account, asset, amount = _columns(batch, read)
         rows = Postings(
             exec_id=_or_zero(exec_id),
             key=self.accounts.keys_of(account, asset),
@@ -226,21 +228,18 @@ class View:
             flags = loops.standing(self._memory, slot)
         if not flags & KNOWN:
             return None
-        account, symbol = self.accounts.names[pair]
-        side, ord_type, time_in_force = _ALL_TERMS[terms]
-        return OrderState(
-            account,
-            symbol,
-            side,
-            ord_type,
-            time_in_force,
-            price or None,
-            _STATUSES[loops.rank(flags, pending, replacing, cum_qty, qty)],
-            qty,
-            cum_qty,
-            loops.leaves(flags, terms, cum_qty, qty),
-            cum_amount,
-            facts.slots.id_of(in_force),
+        return OrderState._make(
+            (
+                *self.accounts.names[pair],
+                *_ALL_TERMS[terms],
+                price or None,
+                _STATUSES[loops.rank(flags, pending, replacing, cum_qty, qty)],
+                qty,
+                cum_qty,
+                loops.leaves(flags, terms, cum_qty, qty),
+                cum_amount,
+                facts.slots.id_of(in_force),
+            )
         )
 
     # ---- answers out: some orders, requests or events
@@ -440,14 +439,16 @@ class View:
         )
 
 
-def _one(dataset: str, batches: list[pa.RecordBatch]) -> pa.RecordBatch:
-    """What matters of the batches that waited, as one."""
-    read = [batch.select(_READ[dataset]) for batch in batches]
-    return read[0] if len(read) == 1 else pa.concat_batches(read)
+def _one(dataset: str, batches: list[pa.RecordBatch]) -> tuple[pa.RecordBatch, Sequence[int]]:
+    """The batches that waited as one, and which of its columns matter."""
+    places = _READ[dataset]
+    if len(batches) == 1:
+        return batches[0], places
+    return pa.concat_batches([batch.select(places) for batch in batches]), range(len(places))
 
 
-def _columns(batch: pa.RecordBatch, count: int, first: int = 0) -> list[pa.Array]:
-    return [batch.column(i) for i in range(first, first + count)]
+def _columns(batch: pa.RecordBatch, places: Sequence[int]) -> list[pa.Array]:
+    return [batch.column(place) for place in places]
 
 
 def _is_null(column: pa.Array) -> NDArray[np.bool_]:

@@ -81,8 +81,10 @@ class CustomerSystem(Inquiries):
         with self.lock:
             super().catch_up()
             self.own_news = False
-            self._staged = {k: v for k, v in self._staged.items() if not v[1].done}
-            self._use([use for use in self._uses if self._is_unseen(use)])
+            if self._staged:
+                self._staged = {k: v for k, v in self._staged.items() if not v[1].done}
+            if self._uses:
+                self._use([use for use in self._uses if self._is_unseen(use)])
 
     def applied(self, dataset: str, batch: pa.RecordBatch) -> None:
         """Keep the names of orders up to date."""

@@ -114,7 +114,7 @@ class Inquiries(System):
             state = view.order(order_id)
             if state is None:
                 raise self._unknown(order, order_id)
-            return Answer(order_id, *state, evidence)
+            return Answer._make((order_id, *state, evidence))
 
     def explain(self, order: OrderLike) -> Explained:
         """One order's status, its records, and when this system learned of each.
