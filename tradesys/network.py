@@ -277,15 +277,15 @@ class Network:
         :raises InvalidValue: there is no such order.
         """
         answers: list[Answer] = []
-        lacking: NotYetReplicated | None = None
+        unknown: NotYetReplicated | InvalidValue | None = None
         for system in self:
             if isinstance(system, Inquiries):
                 try:
                     answers.append(system.status(order))
-                except NotYetReplicated as error:
-                    lacking = error
-        if lacking and not answers:
-            raise lacking
+                except (NotYetReplicated, InvalidValue) as error:
+                    unknown = error
+        if unknown and not answers:
+            raise unknown
         return explained(answers[0].order_id, answers, [(s.name, s.tables) for s in self])
 
     def evidence(self, of: Answer | str) -> pl.DataFrame:
