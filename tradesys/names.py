@@ -88,9 +88,9 @@ class NamesGiven:
         It is that request's own, or the one that the order was entered with.
         """
         names = self._of(in_force)
-        unnamed = names.is_null().to_numpy() & (order_ids != in_force)
-        if unnamed.any():
-            names = names.scatter(np.flatnonzero(unnamed), self._of(order_ids[unnamed]))
+        if names.null_count():
+            unnamed = np.flatnonzero(names.is_null().to_numpy() & (order_ids != in_force))
+            names = names.scatter(unnamed, self._of(order_ids[unnamed]))
         return names
 
     def of_one(self, request_id: int) -> str | None:

@@ -15,8 +15,8 @@ from tradesys.errors import ReadOnlyError
 from tradesys.framing import NO_HEAD
 from tradesys.log import Log, Row
 from tradesys.logfile import LogFile
-from tradesys.memory import Ids, Ints
-from tradesys.records import SCHEMAS, SEQUENCE_BITS, SEQUENCE_MASK, Origin, origin, split_id
+from tradesys.memory import Ids
+from tradesys.records import SCHEMAS, Origin, make_id, origin, split_id
 from tradesys.topology import CALLED, WRITER, Holding
 
 Rows = Sequence[Mapping[str, object]]
@@ -85,30 +85,29 @@ class Table:
 
     def column(self, name: str, record_ids: Ids) -> pl.Series:
         """A column of the records with these ids; null for one that is not held."""
-        codes, sequences = _split(record_ids)
         index = np.full(len(record_ids), -1, np.int64)
         parts: list[pa.Array] = []
         rows = 0
-        for code in np.unique(codes).tolist():
-            mine = codes == code
+        for code, log in self.logs.items():
+            sequences = _sequences(record_ids, code)
+            mine = sequences < log.count
             wanted = sequences[mine]
-            first, stop = int(wanted.min()), min(int(wanted.max()) + 1, self.count(code))
-            if first < stop:
-                parts += [b.column(name) for b in self.logs[code].between(first, stop)]
-                index[mine] = np.where(wanted < stop, wanted - first + rows, -1)
+            if len(wanted):
+                first, stop = int(wanted.min()), int(wanted.max()) + 1
+                parts += [batch.column(name) for batch in log.between(first, stop)]
+                index[mine] = wanted.view(np.int64) + (rows - first)
                 rows += stop - first
         values = pl.Series(pa.chunked_array(parts, self.schema.field(name).type))
-        if len(index) == rows and np.array_equal(index, np.arange(rows)):
-            return values
         places = pl.Series(index)
-        return values.gather(places.set(places < 0, None))
+        if len(index) and index.min() < 0:
+            places = places.set(places < 0, None)
+        return values.gather(places)
 
     def holds(self, record_ids: Ids) -> NDArray[np.bool_]:
         """Whether each of the records with these ids is held."""
-        codes, sequences = _split(record_ids)
         held = np.zeros(len(record_ids), np.bool_)
         for code, log in self.logs.items():
-            held |= (codes == code) & (sequences < log.count)
+            held |= _sequences(record_ids, code) < log.count
         return held
 
     def of_order(self, order_id: int) -> list[pa.RecordBatch]:
@@ -220,7 +219,6 @@ Tables = Mapping[str, Table]
 """The datasets of a system, by name."""
 
 
-def _split(record_ids: Ids) -> tuple[Ids, Ints]:
-    """As :func:`tradesys.records.split_id`, of each id."""
-    sequences = record_ids & np.uint64(SEQUENCE_MASK)
-    return record_ids >> np.uint64(SEQUENCE_BITS), sequences.astype(np.int64)
+def _sequences(record_ids: Ids, code: int) -> Ids:
+    """The sequence of each id of an origin; more than any log holds of one of another."""
+    return record_ids - np.uint64(make_id(code, 0))
