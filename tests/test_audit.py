@@ -17,6 +17,7 @@ from tests.build import PRICE, filled, network, submit
 from tradesys.arrow import with_columns
 from tradesys.audit import CHECKS, Audit, Check
 from tradesys.log import Chunk, Log
+from tradesys.loops import STATE
 from tradesys.network import Network
 from tradesys.systems.system import System
 
@@ -93,7 +94,7 @@ def change_everywhere(
 def view_again(desk: Network) -> None:
     """Every system's answers follow from the records that it holds now."""
     for system in desk:
-        system._view = type(system._view)()
+        system._view = type(system._view)(system._view.names)
         system._known.clear()
         system.catch_up()
 
@@ -144,7 +145,7 @@ def answer_wrongly(desk: Network) -> None:
     for system in desk.customers:
         system.statuses()
         system.view.facts.orders["cum_qty"] = 0
-        system.view.facts.changed[1] = True
+        system.view.facts.news[1] = STATE
 
 
 def reserve_differently(desk: Network) -> None:

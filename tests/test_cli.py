@@ -140,7 +140,7 @@ def test_sample_writes_a_day(tmp_path: Path) -> None:
         (("status", "{run}", "c1-0", "--at", "c9"), "expected one of c1, c2, c3"),
         (("audit", "{run}/c1"), "expected a folder with the files of a network"),
         (("run", "{run}/c1"), "expected a folder with the files of a network"),
-        (("audit", "{run}", "--json", "{run}/c1"), "{run}/c1: Is a directory"),
+        (("audit", "{run}", "--json", "{run}/c1"), "expected a file in a folder that exists, or -"),
         (("sample", "{run}/network.arrows"), "{run}/network.arrows: File exists"),
         (
             ("replay", "data/sample", "--data", "{run}/network.arrows"),

@@ -140,7 +140,7 @@ class Life:
         state = self.view.order(order)
         assert state is not None
         assert state.ord_status == found["ord_status"]
-        assert state[1:4] == (found["order_qty"], found["cum_qty"], found["leaves_qty"])
+        assert state[7:10] == (found["order_qty"], found["cum_qty"], found["leaves_qty"])
         return {
             "OrdStatus": found["ord_status"],
             "OrderQty": found["order_qty"],

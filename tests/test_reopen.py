@@ -20,7 +20,7 @@ import pytest
 
 from tests.build import BOOKS, NOON, contents, filled, network, record_id, state, stopped, submit
 from tradesys.clock import ManualClock
-from tradesys.errors import DamagedError, InvalidValue, StorageError
+from tradesys.errors import DamagedError, InvalidValue, StorageError, SystemDown
 from tradesys.network import Network
 from tradesys.records import SCHEMAS
 
@@ -257,7 +257,7 @@ def test_a_network_may_be_closed_twice_and_is_of_no_use_then(desk: Network) -> N
     folder = closed(desk)
     before = contents(folder)
     desk.close()
-    with pytest.raises(StorageError):
+    with pytest.raises(SystemDown, match="it is closed"):
         submit(desk["c1"])
     assert contents(folder) == before
 

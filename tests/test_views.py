@@ -45,6 +45,7 @@ from tradesys.systems.customer import CustomerSystem
 from tradesys.views import View
 
 ID = record_id("c1", 0)
+TERMS = ("account", "symbol", "side", "ord_type", "time_in_force")
 SEEDS = st.integers(0, 2**16)
 
 
@@ -190,7 +191,8 @@ def assert_orders(system: CustomerSystem, expected: list[Row]) -> None:
         assert {name: getattr(answer, name) for name in status.COLUMNS} == row
     known = ids([row["order_id"] for row in expected])
     terms = pa.table(view.terms_of(known)).to_pylist()
-    assert terms == [view.terms(row["order_id"])._asdict() for row in expected]
+    states = [view.order(row["order_id"]) for row in expected]
+    assert terms == [{n: getattr(state, n) for n in TERMS} for state in states]
     for name in ("account", "symbol", "side", "ord_type"):
         assert [row[name] for row in terms] == [row[name] for row in expected]
     leaves = [row["leaves_qty"] for row in expected]
@@ -251,7 +253,7 @@ def test_the_life_of_one_order_told_record_by_record(life: Life, *, backwards: b
         view.order(ID)
     state = view.order(ID)
     assert state is not None
-    assert (*state[:4], state.avg_px, state.price) == (*life.then[:5], life.then.price)
+    assert (*state[6:10], state.avg_px, state.price) == (*life.then[:5], life.then.price)
 
 
 def test_of_an_order_of_which_nothing_is_known_there_is_no_state() -> None:
@@ -357,7 +359,7 @@ def test_a_pair_is_given_once_and_knows_the_cash_of_its_account(
         for words, key in zip(run, accounts.keys_of(*columns).tolist(), strict=True):
             pair = accounts.give(key)
             assert known.setdefault(words, pair) == pair == accounts.find(*words)
-            assert accounts.names(pair) == words
+            assert accounts.names[pair] == words
             assert accounts.balances[pair]["cash"] == accounts.find(words[0], "USD")
     assert len(set(known.values())) == len(known)
 

@@ -5,10 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from tradesys.arrow import batch_of
 from tradesys.framing import NO_HEAD
-from tradesys.records import split_id
+from tradesys.records import SEQUENCE_BITS, split_id
 
 SCHEMA = pa.schema(
     [
@@ -90,6 +91,16 @@ class Arrivals:
     def __getitem__(self, index: int) -> Arrival:
         (row,) = self.table().slice(index, 1).to_pylist()
         return Arrival(**row)
+
+    def received_at(self, record_ids: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """When each of these records, which were received, came: ns since 1970."""
+        table = self.table()
+        names = ("code", "start", "received_at")
+        codes, starts, received = (table[name].to_numpy() for name in names)
+        firsts = codes.astype(np.uint64) << np.uint64(SEQUENCE_BITS) | starts.astype(np.uint64)
+        order = np.argsort(firsts, kind="stable")
+        run = np.searchsorted(firsts[order], record_ids, side="right") - 1
+        return np.asarray(received[order][run], np.int64)
 
     def known_at(self, time_ns: int) -> dict[int, int]:
         """The positions that were reached at a time: how many records of each origin's code."""

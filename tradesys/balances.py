@@ -63,6 +63,8 @@ class Accounts:
     def __init__(self) -> None:
         self.accounts, self.assets = Words(), Words()
         self.keys: list[int] = []
+        self.names: list[tuple[str, str]] = []
+        """The account and the asset of each pair."""
         self._places(64)
         self.balances = np.zeros(1, BALANCE)
         self.prices = np.zeros(1, PRICE)
@@ -81,6 +83,7 @@ class Accounts:
         cash = len(self.keys) if key == cash_key else self.give(cash_key)
         pair = len(self.keys)
         self.keys.append(key)
+        self.names.append((self.accounts.words[key >> 32], self.assets.words[key & 0xFFFFFFFF]))
         if 2 * len(self.keys) > len(self.places):  # half of them stay free: looking is short
             self._places(4 * len(self.places))
         else:
@@ -95,11 +98,6 @@ class Accounts:
         """The pair of an account's asset; -1 if it has none."""
         numbers = self.accounts.find(account), self.assets.find(asset)
         return -1 if -1 in numbers else loops.pair_of(self.places, numbers[0] << 32 | numbers[1])
-
-    def names(self, pair: int) -> tuple[str, str]:
-        """The account and the asset of a pair."""
-        key = self.keys[pair]
-        return self.accounts.words[key >> 32], self.assets.words[key & 0xFFFFFFFF]
 
     def names_of(self, pairs: NDArray[Any]) -> tuple[pl.Series, pl.Series]:
         """The account and the asset of each pair."""

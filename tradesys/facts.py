@@ -19,7 +19,7 @@ class Facts:
     def __init__(self) -> None:
         self.slots, self.event_slots = Slots(), Slots()
         self.orders, self.events = np.zeros(0, ORDER), np.zeros(0, EVENT)
-        self.changed = np.zeros(1, np.bool_)
+        self.news = np.zeros(1, np.uint8)
         self.passing, self.passing_count = np.zeros(2, PASSING), np.ones(1, np.int64)
         self.make_room((), ())
 
@@ -30,6 +30,6 @@ class Facts:
         for exec_id in exec_ids:
             self.event_slots.give(exec_id)
         self.orders = with_room(self.orders, self.slots.count)
-        self.changed = with_room(self.changed, self.slots.count >> PAGE_BITS)
+        self.news = with_room(self.news, self.slots.count >> PAGE_BITS)
         self.events = with_room(self.events, self.event_slots.count)
         self.passing = with_room(self.passing, self.passing_count.item(0) + 1)

@@ -140,14 +140,17 @@ class Log:
         stop = self.count if rows is None else min(self.count, position + rows)
         if position >= stop:
             return None
-        parts: list[pa.RecordBatch] = []
+        parts = list(self.between(position, stop))
+        return parts[0] if len(parts) == 1 else pa.concat_batches(parts)
+
+    def between(self, position: int, stop: int) -> Iterator[pa.RecordBatch]:
+        """The records from ``position`` up to ``stop``, as they are held; no copy is made."""
         chunks = self._chunks
         for chunk in chunks[_place(chunks, position) :]:
             if chunk.start >= stop:
-                break
+                return
             first = max(0, position - chunk.start)
-            parts.append(chunk.batch.slice(first, stop - chunk.start - first))
-        return parts[0] if len(parts) == 1 else pa.concat_batches(parts)
+            yield chunk.batch.slice(first, stop - chunk.start - first)
 
     @property
     def last_ts(self) -> int:
@@ -159,6 +162,12 @@ class Log:
         chunks = self._chunks
         chunk = chunks[_place(chunks, sequence)]
         return rows_of(chunk.batch.slice(sequence - chunk.start, 1))[0]
+
+    def value(self, sequence: int, column: str) -> Any:
+        """One value of one record."""
+        chunks = self._chunks
+        chunk = chunks[_place(chunks, sequence)]
+        return chunk.batch.column(column)[sequence - chunk.start].as_py()
 
     def batches(self, position: int = 0) -> list[pa.RecordBatch]:
         """The records from ``position`` on, as the batches they are held in; no copy is made."""

@@ -18,7 +18,8 @@ from tradesys.memory import (
     Records,
     Requests,
     Slotted,
-    Told,
+    States,
+    Terms,
 )
 
 # Record ids and slots: see :mod:`tradesys.slots`.
@@ -56,6 +57,8 @@ IS_DONE, IS_CALCULATED, IS_SUSPENDED, IS_STOPPED = (1 << i for i in range(10, 14
 # Flags of an event: its execution was seen; it is a trade or a correction; a correction or a bust
 # refers to it; its postings were seen; so were those of what refers to it.
 SEEN, FILL, REFERRED, POSTED, REVERSED = (1 << i for i in range(5))
+# What is new of a page of orders: the state of one; its terms, its name, or that it is known.
+STATE, TERMS = 1, 2
 
 
 # ---- where things are
@@ -168,7 +171,7 @@ def owed(flags: int) -> int:
 @compiled
 def touch(m: Memory, slot: int) -> None:
     """Work out anew what an order may use; a replace that waits counts as granted."""
-    m.changed[slot >> PAGE_BITS] = True
+    m.news[slot >> PAGE_BITS] |= STATE
     order, flags = m.orders[slot], standing(m, slot)
     if not flags & KNOWN:
         return
@@ -225,6 +228,8 @@ def take_requests(m: Memory, rows: Requests, start: int) -> int:
             continue
         asked["flags"] |= REQUESTED
         kind, qty, px = rows.request_type[i], rows.order_qty[i], rows.price[i]
+        if m.orders[slot]["in_force"] == request:
+            m.news[slot >> PAGE_BITS] |= TERMS
         if kind == NEW_ORDER:
             asked["flags"] |= ENTERED if rows.accepted[i] else ENTERED | REFUSED
             learn(m, slot, request, pair, rows.terms[i], qty, px)
@@ -243,6 +248,7 @@ def take_requests(m: Memory, rows: Requests, start: int) -> int:
 def learn(m: Memory, slot: int, request: int, pair: int, terms: int, qty: int, px: int) -> None:
     """The terms of an order, unless an accepted report has stated later ones."""
     order = m.orders[slot]
+    m.news[slot >> PAGE_BITS] |= TERMS
     order["flags"] |= KNOWN
     order["pair"], order["terms"] = pair, terms
     if order["terms_exec_id"] == 0:
@@ -310,7 +316,7 @@ def take_executions(m: Memory, rows: Executions, start: int) -> int:
             learn(m, slot, request, pair, rows.terms[i], rows.order_qty[i], rows.price[i])
         m.events[event]["flags"] |= SEEN
         m.events[event]["order"] = slot
-        state(m.orders[slot], request, kind, exec_id, rows.order_qty[i], rows.price[i])
+        state(m, slot, request, kind, exec_id, rows.order_qty[i], rows.price[i])
         if TRADE <= kind <= TRADE_CANCEL:
             trade(m, event, kind, refers, exec_id, rows.last_qty[i], rows.last_px[i])
         report(m, slot, request, kind, exec_id)
@@ -326,13 +332,21 @@ def is_first(order: np.void, exec_id: np.uint64) -> bool:
 
 
 @compiled
-def state(order: np.void, request: int, kind: int, exec_id: np.uint64, qty: int, px: int) -> None:
+def state(
+    m: Memory, slot: int, request: int, kind: int, exec_id: np.uint64, qty: int, px: int
+) -> None:
     """The terms in force, if this is the last report that states them; and the last at work."""
+    order = m.orders[slot]
+    before = order["in_force"]
     if kind <= RESTATED and exec_id > order["terms_exec_id"]:
         order["terms_exec_id"], order["in_force"] = exec_id, request
         order["order_qty"], order["price"] = qty, px
     if kind <= TRADE:
         order["work_exec_id"] = max(order["work_exec_id"], exec_id)
+    # Of a request that is not held, the reports alone know the name.
+    named = order["flags"] & ENTERED and m.orders[order["in_force"]]["flags"] & REQUESTED
+    if not named or order["in_force"] != before:
+        m.news[slot >> PAGE_BITS] |= TERMS
 
 
 @compiled
@@ -433,35 +447,41 @@ def find_leaves(m: Memory, slots: Ints, found: Ints) -> None:
 
 
 @compiled
-def tell(m: Memory, pages: Ints, scale: float, to: Told) -> int:
-    """Write the state of the known orders of these pages; gives how many they are."""
+def tell_terms(m: Memory, pages: Ints, to: Terms) -> int:
+    """Write the terms of the known orders of these pages; gives how many they are."""
     row = 0
     for i in range(len(pages)):
         for offset in range(PAGE):
-            slot = (pages[i] << PAGE_BITS) + offset
-            if m.orders[slot]["flags"] & KNOWN:
+            order = m.orders[(pages[i] << PAGE_BITS) + offset]
+            if order["flags"] & KNOWN:
+                balance, request = m.balances[order["pair"]], order["in_force"]
                 to.order_id[row] = m.slots.first[pages[i]] + np.uint64(offset)
-                tell_one(m, slot, scale, to, row)
+                first = m.slots.first[request >> PAGE_BITS]
+                to.request_in_force[row] = first + np.uint64(request & (PAGE - 1))
+                to.account[row], to.asset[row] = balance["account"], balance["asset"]
+                to.terms[row] = order["terms"]
                 row += 1
         to.ends[i] = row
     return row
 
 
 @compiled
-def tell_one(m: Memory, slot: int, scale: float, to: Told, row: int) -> None:
-    """Write the state of one order."""
-    order, flags = m.orders[slot], standing(m, slot)
-    qty, cum_qty, request = order["order_qty"], order["cum_qty"], order["in_force"]
-    pending, replacing = order["pending_cancel"], order["pending_replace"]
-    first = m.slots.first[request >> PAGE_BITS]
-    to.request_in_force[row] = first + np.uint64(request & (PAGE - 1))
-    to.pair[row], to.terms[row] = order["pair"], order["terms"]
-    to.ord_status[row] = rank(flags, pending, replacing, cum_qty, qty)
-    to.order_qty[row], to.cum_qty[row] = qty, cum_qty
-    to.leaves_qty[row] = leaves(flags, order["terms"], cum_qty, qty)
-    to.price[row], to.avg_px[row] = order["price"], 0.0
-    if order["price"]:
-        to.priced[row >> 3] |= np.uint8(1 << (row & 7))
-    if cum_qty > 0:
-        to.avg_px[row] = order["cum_amount"] / (cum_qty * scale)
-        to.traded[row >> 3] |= np.uint8(1 << (row & 7))
+def tell_states(m: Memory, pages: Ints, scale: float, to: States) -> int:
+    """Write the states of the known orders of these pages; gives how many they are."""
+    row = 0
+    for i in range(len(pages)):
+        for offset in range(PAGE):
+            slot = (pages[i] << PAGE_BITS) + offset
+            order = m.orders[slot]
+            if order["flags"] & KNOWN:
+                flags = standing(m, slot) if order["passing"] else order["flags"]
+                qty, cum_qty, px = order["order_qty"], order["cum_qty"], order["price"]
+                pending, replacing = order["pending_cancel"], order["pending_replace"]
+                to.ord_status[row] = rank(flags, pending, replacing, cum_qty, qty)
+                to.order_qty[row], to.cum_qty[row], to.price[row] = qty, cum_qty, px
+                to.leaves_qty[row] = leaves(flags, order["terms"], cum_qty, qty)
+                to.priced[row], to.traded[row] = px != 0, cum_qty > 0
+                to.avg_px[row] = order["cum_amount"] / (cum_qty * scale) if cum_qty > 0 else 0.0
+                row += 1
+        to.ends[i] = row
+    return row

@@ -89,11 +89,11 @@ class Slotted(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """All that a view knows. ``changed`` says of which pages of orders since they were told."""
+    """All that a view knows. ``news`` says what is new of each page of orders since it was told."""
 
     slots: Slotted
     orders: Records
-    changed: NDArray[np.bool_]
+    news: NDArray[np.uint8]
     passing: Records
     passing_count: Ints
     event_slots: Slotted
@@ -140,8 +140,8 @@ class Postings(NamedTuple):
     amount: Ints
 
 
-class Told(NamedTuple):
-    """The state of known orders, a column each; a bit a row for what is not null.
+class Terms(NamedTuple):
+    """What seldom changes of known orders, a column each.
 
     ``ends`` has for each page that is told the row after its last.
     """
@@ -149,13 +149,20 @@ class Told(NamedTuple):
     ends: Ints
     order_id: Ids
     request_in_force: Ids
-    pair: NDArray[np.int32]
+    account: NDArray[np.int32]
+    asset: NDArray[np.int32]
     terms: NDArray[np.uint8]
+
+
+class States(NamedTuple):
+    """What does change of the same orders; ``priced`` and ``traded`` say what is not null."""
+
+    ends: Ints
+    price: Ints
     ord_status: NDArray[np.uint8]
     order_qty: Ints
     cum_qty: Ints
     leaves_qty: Ints
-    price: Ints
     avg_px: NDArray[np.float64]
-    priced: NDArray[np.uint8]
-    traded: NDArray[np.uint8]
+    priced: NDArray[np.bool_]
+    traded: NDArray[np.bool_]

@@ -1,9 +1,16 @@
-"""What customers call their orders: (account, ``cl_ord_id``) to ``order_id``."""
+"""What customers call their orders: (account, ``cl_ord_id``) to ``order_id``, and back."""
 
+from collections import Counter
 from collections.abc import Iterable
 
+import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from tradesys.memory import Ids
+from tradesys.records import split_id
+from tradesys.table import Tables
 
 _SEPARATOR = "\0"
 
@@ -74,3 +81,55 @@ def keys_of(accounts: pa.StringArray, cl_ord_ids: pa.StringArray) -> list[Key | 
         accounts, cl_ord_ids, _SEPARATOR
     ).to_pylist()
     return keys
+
+
+class NamesGiven:
+    """The ``cl_ord_id`` of orders, from the records of requests and what reports repeat of them."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._requests, self._executions = tables["requests"], tables["executions"]
+        self._reported: dict[int, tuple[int, str | None]] = {}
+        self._read: Counter[int] = Counter()
+
+    def __call__(self, order_ids: Ids, in_force: Ids) -> pl.Series:
+        """The name of each order, given with the request that states its terms.
+
+        It is that request's own, or the one that the order was entered with.
+        """
+        names = self._of(in_force)
+        if names.null_count():
+            unnamed = np.flatnonzero(names.is_null().to_numpy() & (order_ids != in_force))
+            names = names.scatter(unnamed, self._of(order_ids[unnamed]))
+        return names
+
+    def of_one(self, request_id: int) -> str | None:
+        """The name of one request."""
+        code, sequence = split_id(request_id)
+        if sequence < self._requests.count(code):
+            name: str | None = self._requests.logs[code].value(sequence, "cl_ord_id")
+            return name
+        self._catch_up()
+        return self._reported.get(request_id, (0, None))[1]
+
+    def _of(self, request_ids: Ids) -> pl.Series:
+        names = self._requests.column("cl_ord_id", request_ids)
+        lacking = np.flatnonzero(~self._requests.holds(request_ids))
+        if len(lacking):
+            self._catch_up()
+            found = [self._reported.get(i, (0, None))[1] for i in request_ids[lacking].tolist()]
+            names = names.scatter(lacking, pl.Series(found, dtype=pl.String))
+        return names
+
+    def _catch_up(self) -> None:
+        """Read reports of requests that are not held: of each request the first by record."""
+        for code, log in self._executions.logs.items():
+            count = log.count
+            for batch in log.batches(self._read[code]):
+                lacking = ~self._requests.holds(batch["request_id"].to_numpy())
+                columns = ("request_id", "record_id", "cl_ord_id")
+                found = batch.select(columns).filter(pa.array(lacking))
+                for request_id, *named in zip(*map(pa.Array.to_pylist, found), strict=True):
+                    record_id, name = named
+                    if record_id <= self._reported.get(request_id, named)[0]:
+                        self._reported[request_id] = record_id, name
+            self._read[code] = count

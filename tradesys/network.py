@@ -7,7 +7,7 @@ quiet.
 import datetime as dt
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from functools import cache
 from pathlib import Path
@@ -28,14 +28,17 @@ from tradesys.charter import (
     settle,
 )
 from tradesys.clock import Clock, Time, wall_clock
-from tradesys.errors import DamagedError, InvalidValue, StorageError
+from tradesys.errors import DamagedError, InvalidValue, NotYetReplicated, StorageError
+from tradesys.explained import Explained, explained
 from tradesys.history import Past, difference
+from tradesys.orders import Answer, OrderLike
 from tradesys.records import Kind, Origin
 from tradesys.recovery import Recovered, recover
 from tradesys.replication import Link, behind, links, replicate, to_give_back
 from tradesys.sessions import day_of
 from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.firm import FirmSystem
+from tradesys.systems.inquiries import Inquiries
 from tradesys.systems.street import StreetSystem
 from tradesys.systems.system import System
 from tradesys.topology import WRITES
@@ -262,6 +265,65 @@ class Network:
         return not self.cut(link.source.name, link.target.name)
 
     # ---- looking
+
+    def status(
+        self,
+        order: OrderLike,
+        *,
+        at: str,
+        at_least: Mapping[str, int] | None = None,
+        steps: int = 100,
+    ) -> Answer:
+        """An order's status as a system answers it, once the records asked for have reached it.
+
+        What is under way is carried until they have, ``steps`` times at most.
+
+        :param at_least: as in :meth:`~tradesys.systems.inquiries.Inquiries.status`.
+        :raises NotYetReplicated: they do not come: a link is cut, or there is no such order.
+        :raises InvalidValue: no such system answers inquiries, or there is no such order.
+        """
+        system = self._asked("at", at)
+        for _ in range(given.whole("steps", steps, 0)):
+            with suppress(NotYetReplicated):
+                return system.status(order, at_least=at_least)
+            if not self.step():
+                break
+        return system.status(order, at_least=at_least)
+
+    def explain(self, order: OrderLike) -> Explained:
+        """An order's records, and when each system learned of each; what those that know it answer.
+
+        :raises NotYetReplicated: no system knows of it.
+        :raises InvalidValue: there is no such order.
+        """
+        answers: list[Answer] = []
+        unknown: NotYetReplicated | InvalidValue | None = None
+        for system in self:
+            if isinstance(system, Inquiries):
+                try:
+                    answers.append(system.status(order))
+                except (NotYetReplicated, InvalidValue) as error:
+                    unknown = error
+        if unknown and not answers:
+            raise unknown
+        return explained(answers[0].order_id, answers, [(s.name, s.tables) for s in self])
+
+    def evidence(self, of: Answer | str) -> pl.DataFrame:
+        """What an answer (or a system, by name) rests on beside the best that any system knows.
+
+        :returns: ``dataset, origin, records, newest, best, held_by, behind, lacks, age``: see
+            :meth:`tradesys.evidence.Evidence.beside`.
+        :raises InvalidValue: no such system answers inquiries.
+        """
+        found = of.evidence if isinstance(of, Answer) else self._asked("of", of).evidence()
+        return found.beside({s.name: s.tables for s in self}, self.clock())
+
+    def _asked(self, field: str, name: object) -> Inquiries:
+        """The system of this name, which answers inquiries."""
+        systems = {s.name: s for s in self if isinstance(s, Inquiries)}
+        if not isinstance(name, str) or name not in systems:
+            raise InvalidValue(field, name, f"one of {', '.join(systems)}")
+        return systems[name]
 
     def behind(self) -> pl.DataFrame:
         """How far each link is behind: ``source, target, behind`` (records), ``cut``."""

@@ -1,11 +1,11 @@
 """Orders as a system acknowledges them, and as a system answers for them."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import SupportsIndex
+from typing import NamedTuple, SupportsIndex
 
 from tradesys.errors import InvalidValue
-from tradesys.records import OrdStatus, format_id, origin, parse_id, split_id
+from tradesys.evidence import Evidence
+from tradesys.records import OrdStatus, average, format_id, origin, parse_id, split_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,29 +34,54 @@ class Order:
         return format_id(self.order_id)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """An order's status, aggregated at ``system`` from the records it held (claims 16, 27).
 
     Quantities in shares; ``price`` in 1/10,000 of the currency (None for a market order),
-    ``avg_px`` in the currency (None without a fill). ``positions`` is the evidence: how many
-    records of each origin, per dataset, the answer rests on.
+    ``avg_px`` in the currency (None without a fill). ``evidence`` says on which records the answer
+    rests, ``request_in_force`` which request states its terms.
     """
 
     order_id: int
-    cl_ord_id: str | None
     account: str
     symbol: str
     side: str
     ord_type: str
+    time_in_force: str
     price: int | None
     ord_status: OrdStatus
     order_qty: int
     cum_qty: int
     leaves_qty: int
-    avg_px: float | None
-    system: str
-    positions: Mapping[str, Mapping[str, int]]
+    cum_amount: int
+    request_in_force: int
+    evidence: Evidence
+
+    @property
+    def cl_ord_id(self) -> str | None:
+        """What the customer calls the order; it is looked up when it is asked for."""
+        names = self.evidence.names
+        return names.of_one(self.request_in_force) or names.of_one(self.order_id)
+
+    @property
+    def avg_px(self) -> float | None:
+        """The average price of the fills in the currency; None without a fill."""
+        return average(self.cum_amount, self.cum_qty)
+
+    @property
+    def token(self) -> dict[str, int]:
+        """What another system must hold to answer from no less."""
+        return self.evidence.token
+
+    @property
+    def system(self) -> str:
+        """The system that was asked."""
+        return self.evidence.system
+
+    @property
+    def positions(self) -> dict[str, dict[str, int]]:
+        """How many records of each origin, per dataset, the answer rests on."""
+        return self.evidence.positions
 
     def __str__(self) -> str:
         at = f" at {self.avg_px:,.4f}" if self.avg_px is not None else ""
@@ -76,6 +101,8 @@ def id_of(order: OrderLike) -> int:
 
     :raises InvalidValue: it is no id.
     """
+    if type(order) is int and 0 <= order < 1 << 64:
+        return order
     if isinstance(order, Order | Answer):
         return order.order_id
     if isinstance(order, bool) or not isinstance(order, str | SupportsIndex):

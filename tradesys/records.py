@@ -245,8 +245,13 @@ def to_price(value: object) -> int:
     raise InvalidValue("price", value, 'a number of 1/10,000 like 502500, or text like "50.25"')
 
 
-_SEQUENCE_BITS = 48
-SEQUENCE_MASK = (1 << _SEQUENCE_BITS) - 1
+def average(amount: int, qty: int) -> float | None:
+    """The average price of ``qty`` shares that cost ``amount``, in the currency; None of none."""
+    return amount / (qty * PRICE_SCALE) if qty else None
+
+
+SEQUENCE_BITS = 48
+SEQUENCE_MASK = (1 << SEQUENCE_BITS) - 1
 _ORIGIN = re.compile(r"([vcs]|firm)([0-9]*)(?:\.([0-9]+))?")
 _PREFIX = {Kind.VENUE: "v", Kind.CUSTOMER: "c", Kind.STREET: "s", Kind.FIRM: "firm"}
 
@@ -299,12 +304,12 @@ def parse_origin(text: str) -> Origin:
 
 def make_id(code: int, sequence: int) -> int:
     """The record id of record ``sequence`` (from 0) of the origin with this 16-bit ``code``."""
-    return code << _SEQUENCE_BITS | sequence
+    return code << SEQUENCE_BITS | sequence
 
 
 def split_id(record_id: int) -> tuple[int, int]:
     """The 16-bit origin code and the sequence (from 0) of a record id."""
-    return record_id >> _SEQUENCE_BITS, record_id & SEQUENCE_MASK
+    return record_id >> SEQUENCE_BITS, record_id & SEQUENCE_MASK
 
 
 def format_id(record_id: int) -> str:

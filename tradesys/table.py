@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from tradesys.arrivals import Arrival, Arrivals, arrival_of
 from tradesys.arrow import batch_of
@@ -14,7 +15,8 @@ from tradesys.errors import ReadOnlyError
 from tradesys.framing import NO_HEAD
 from tradesys.log import Log, Row
 from tradesys.logfile import LogFile
-from tradesys.records import SCHEMAS, Origin, origin, split_id
+from tradesys.memory import Ids
+from tradesys.records import SCHEMAS, Origin, make_id, origin, split_id
 from tradesys.topology import CALLED, WRITER, Holding
 
 Rows = Sequence[Mapping[str, object]]
@@ -83,7 +85,34 @@ class Table:
         parts = [split_id(record_id) for record_id in record_ids]
         return [self.logs[code].row(sequence) for code, sequence in parts]
 
-    def of_order(self, order_id: int) -> pl.DataFrame:
+    def column(self, name: str, record_ids: Ids) -> pl.Series:
+        """A column of the records with these ids; null for one that is not held."""
+        index = np.full(len(record_ids), -1, np.int64)
+        parts: list[pa.Array] = []
+        rows = 0
+        for code, log in self.logs.items():
+            sequences = _sequences(record_ids, code)
+            mine = sequences < log.count
+            wanted = sequences[mine]
+            if len(wanted):
+                first, stop = int(wanted.min()), int(wanted.max()) + 1
+                parts += [batch.column(name) for batch in log.between(first, stop)]
+                index[mine] = wanted.view(np.int64) + (rows - first)
+                rows += stop - first
+        values = pl.Series(pa.chunked_array(parts, self.schema.field(name).type))
+        places = pl.Series(index)
+        if len(index) and index.min() < 0:
+            places = places.set(places < 0, None)
+        return values.gather(places)
+
+    def holds(self, record_ids: Ids) -> NDArray[np.bool_]:
+        """Whether each of the records with these ids is held."""
+        held = np.zeros(len(record_ids), np.bool_)
+        for code, log in self.logs.items():
+            held |= _sequences(record_ids, code) < log.count
+        return held
+
+    def of_order(self, order_id: int) -> list[pa.RecordBatch]:
         """The records of one order, found by looking through all."""
         found = []
         for log in self.logs.values():
@@ -91,7 +120,7 @@ class Table:
                 rows = np.flatnonzero(batch["order_id"].to_numpy() == order_id)
                 if len(rows):
                     found.append(batch.take(pa.array(rows)))
-        return pl.DataFrame(pa.Table.from_batches(found, self.schema))
+        return found
 
     def new_log(self, code: int) -> Log:
         """An empty log of the origin with this 16-bit code."""
@@ -186,3 +215,12 @@ class Table:
     def _seal_if_full(self) -> None:
         if self.file:
             self.file.seal_if_full(self.read)
+
+
+Tables = Mapping[str, Table]
+"""The datasets of a system, by name."""
+
+
+def _sequences(record_ids: Ids, code: int) -> Ids:
+    """The sequence of each id of an origin; more than any log holds of one of another."""
+    return record_ids - np.uint64(make_id(code, 0))

@@ -5,7 +5,7 @@ come in any order and more than once. The cost of a record, and of a question ab
 not grow with history. Tests hold it equal to the definitions after every batch.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,9 +17,20 @@ from tradesys import loops
 from tradesys.balances import Accounts, codes_of
 from tradesys.facts import Facts
 from tradesys.loops import KNOWN, PAGE
-from tradesys.memory import Executions, Ids, Ints, Memory, Postings, Records, Requests, Told
+from tradesys.memory import (
+    Executions,
+    Ids,
+    Ints,
+    Memory,
+    Postings,
+    Records,
+    Requests,
+    States,
+    Terms,
+)
 from tradesys.positions import FIRMS_OWN
-from tradesys.records import PRICE_SCALE, SCHEMAS, OrdStatus
+from tradesys.records import PRICE_SCALE, SCHEMAS, OrdStatus, average
+from tradesys.status import COLUMNS
 
 _REQUEST_TYPES = {text: code for code, text in enumerate(loops.REQUEST_TYPES)}
 _EXEC_TYPES = {text: code for code, text in enumerate(loops.EXEC_TYPES)}
@@ -58,28 +69,23 @@ STATUS_TYPE = pl.Enum(list(loops.STATUSES))
 class OrderState(NamedTuple):
     """What the records held say of one order. Quantities in shares, prices in 1/10,000."""
 
-    ord_status: OrdStatus
-    order_qty: int
-    cum_qty: int
-    leaves_qty: int
-    cum_amount: int
-    price: int
-    request_in_force: int
-
-    @property
-    def avg_px(self) -> float | None:
-        """The average price of the fills in the currency; None without a fill."""
-        return self.cum_amount / (self.cum_qty * PRICE_SCALE) if self.cum_qty else None
-
-
-class OrderTerms(NamedTuple):
-    """The terms of an order that no replace changes."""
-
     account: str
     symbol: str
     side: str
     ord_type: str
     time_in_force: str
+    price: int | None
+    ord_status: OrdStatus
+    order_qty: int
+    cum_qty: int
+    leaves_qty: int
+    cum_amount: int
+    request_in_force: int
+
+    @property
+    def avg_px(self) -> float | None:
+        """The average price of the fills in the currency; None without a fill."""
+        return average(self.cum_amount, self.cum_qty)
 
 
 class Traded(NamedTuple):
@@ -98,12 +104,18 @@ class Traded(NamedTuple):
 
 
 class View:
-    """Facts of every order, and balances of every account, from the records applied so far."""
+    """Facts of every order, and balances of every account, from the records applied so far.
 
-    def __init__(self) -> None:
+    :param names: gives the ``cl_ord_id`` of orders, by their ids and those of the requests whose
+        terms are in force: only records have it.
+    """
+
+    def __init__(self, names: Callable[[Ids, Ids], pl.Series] | None = None) -> None:
+        self.names = names or _no_names
         self.facts, self.accounts = Facts(), Accounts()
         self._memory = self._gathered()
-        self._frames: dict[int, pl.DataFrame] = {}
+        self._terms: dict[int, pl.DataFrame] = {}
+        self._states: dict[int, pl.DataFrame] = {}
         self._waiting: dict[str, list[pa.RecordBatch]] = {name: [] for name in _READ}
         self._waiting_rows = 0
 
@@ -129,14 +141,16 @@ class View:
         waiting, self._waiting = self._waiting, {name: [] for name in _READ}
         self._waiting_rows = 0
         if batches := waiting["requests"]:
-            self._take_requests(_one("requests", batches))
+            self._take_requests(*_one("requests", batches))
         if batches := waiting["executions"]:
-            self._take_executions(_one("executions", batches))
+            self._take_executions(*_one("executions", batches))
         if batches := waiting["postings"]:
-            self._take_postings(_one("postings", batches))
+            self._take_postings(*_one("postings", batches))
 
-    def _take_requests(self, batch: pa.RecordBatch) -> None:
-        record_id, kind, reason, order_id, account, symbol, *terms, qty, price = _columns(batch, 11)
+    def _take_requests(self, batch: pa.RecordBatch, read: Sequence[int]) -> None:
+        record_id, kind, reason, order_id, account, symbol, *terms, qty, price = _columns(
+            batch, read
+        )
         rows = Requests(
             record_id=record_id.to_numpy(),
             request_type=codes_of(kind, _REQUEST_TYPES.__getitem__),
@@ -152,8 +166,8 @@ class View:
             ids = rows.record_id.item(done), rows.order_id.item(done)
             self._make_room(ids, (), rows.key.item(done))
 
-    def _take_executions(self, batch: pa.RecordBatch) -> None:
-        exec_id, kind, exec_ref_id, request_id, order_id, *rest = _columns(batch, 9)
+    def _take_executions(self, batch: pa.RecordBatch, read: Sequence[int]) -> None:
+        exec_id, kind, exec_ref_id, request_id, order_id, *rest = _columns(batch, read[:9])
         qty, price, last_qty, last_px = rest
         rows = Executions(
             exec_id=exec_id.to_numpy(),
@@ -172,15 +186,15 @@ class View:
         while (done := loops.take_executions(self._memory, rows, done)) < count:
             if done < 0:
                 done = -1 - done
-                account, symbol, *terms = _columns(batch, 5, first=9)
+                account, symbol, *terms = _columns(batch, read[9:])
                 key = self.accounts.keys_of(account, symbol)
                 rows = rows._replace(key=key, terms=_terms(*terms))
             exec_ids = [i for i in (rows.exec_id.item(done), rows.exec_ref_id.item(done)) if i]
             ids = rows.order_id.item(done), rows.request_id.item(done)
             self._make_room(ids, exec_ids, rows.key.item(done) if len(rows.key) else None)
 
-    def _take_postings(self, batch: pa.RecordBatch) -> None:
-        exec_id, account, asset, amount = _columns(batch, 4)
+    def _take_postings(self, batch: pa.RecordBatch, read: Sequence[int]) -> None:
+        exec_id, account, asset, amount = _columns(batch, read)
         rows = Postings(
             exec_id=_or_zero(exec_id),
             key=self.accounts.keys_of(account, asset),
@@ -205,7 +219,7 @@ class View:
         return Memory(
             slots=facts.slots.slotted,
             orders=facts.orders,
-            changed=facts.changed,
+            news=facts.news,
             passing=facts.passing,
             passing_count=facts.passing_count,
             event_slots=facts.event_slots.slotted,
@@ -224,27 +238,24 @@ class View:
         slot = facts.slots.find(order_id)
         # The facts in the sequence of memory.ORDER.
         qty, price, cum_qty, cum_amount, flags, in_force, passing, *more = facts.orders[slot].item()
-        pending, replacing, terms, *_ = more
+        pending, replacing, terms, pair, *_ = more
         if passing:
             flags = loops.standing(self._memory, slot)
         if not flags & KNOWN:
             return None
-        return OrderState(
-            _STATUSES[loops.rank(flags, pending, replacing, cum_qty, qty)],
-            qty,
-            cum_qty,
-            loops.leaves(flags, terms, cum_qty, qty),
-            cum_amount,
-            price,
-            facts.slots.id_of(in_force),
+        return OrderState._make(
+            (
+                *self.accounts.names[pair],
+                *_ALL_TERMS[terms],
+                price or None,
+                _STATUSES[loops.rank(flags, pending, replacing, cum_qty, qty)],
+                qty,
+                cum_qty,
+                loops.leaves(flags, terms, cum_qty, qty),
+                cum_amount,
+                facts.slots.id_of(in_force),
+            )
         )
-
-    def terms(self, order_id: int) -> OrderTerms:
-        """The terms of one known order that never change."""
-        self._catch_up()
-        order = self.facts.orders[self.facts.slots.find(order_id)]
-        names = self.accounts.names(order["pair"].item())
-        return OrderTerms(*names, *_ALL_TERMS[order["terms"].item()])
 
     # ---- answers out: some orders, requests or events
 
@@ -256,7 +267,7 @@ class View:
         orders = self._orders(order_ids)
         columns = (*self.accounts.names_of(orders["pair"]), *_named(orders["terms"]))
         texts = (column.to_arrow().cast(pa.utf8()) for column in columns)
-        return dict(zip(OrderTerms._fields, texts, strict=True))
+        return dict(zip(OrderState._fields, texts, strict=False))
 
     def reserved_of(self, order_ids: Ids) -> Ints:
         """What each of these orders may still spend (cash) or sell (shares).
@@ -359,59 +370,82 @@ class View:
     def statuses(self) -> pl.DataFrame:
         """Every order's state, by ``order_id``.
 
-        The answer for a page of orders is kept until a record changes one of them, so a question
-        costs what has changed since the last. A frame that was handed out never changes.
+        The answer for a page of orders is kept until a record changes one of them, its terms apart
+        from its state, so a question costs what has changed since the last. A frame that was handed
+        out never changes.
 
-        :returns: :data:`tradesys.status.COLUMNS` but for ``cl_ord_id``, which only a record has:
-            the one that ``request_in_force`` names.
+        :returns: :data:`tradesys.status.COLUMNS`.
         """
         self._catch_up()
-        changed = np.flatnonzero(self.facts.changed)
-        if len(changed):
-            ends, told = self._told(changed)
-            starts = [0, *ends[:-1]]
-            for page, start, end in zip(changed.tolist(), starts, ends, strict=True):
-                self._frames[page] = told.slice(start, end - start)
-            self.facts.changed[changed] = False
-        first = self.facts.slots.slotted.first
-        frames = [self._frames[page] for page in sorted(self._frames, key=first.item)]
-        return pl.concat(frames, rechunk=False) if frames else self._told(changed)[1]
+        news, first = self.facts.news, self.facts.slots.slotted.first
+        for kind, kept, tell in (
+            (loops.TERMS, self._terms, self._told_terms),
+            (loops.STATE, self._states, self._told_states),
+        ):
+            pages = np.flatnonzero(news & kind)
+            if not len(pages) and kept:
+                continue
+            ends, frame = tell(pages)
+            kept[0] = frame.clear()  # slots of page 0 are nobody's: the columns alone
+            for page, start, end in zip(pages.tolist(), [0, *ends], ends, strict=False):
+                kept[page] = frame.slice(start, end - start)
+        news[:] = 0
+        told = sorted(self._terms, key=first.item)
+        frames = [
+            pl.concat([kept[page] for page in told], rechunk=False)
+            for kept in (self._terms, self._states)
+        ]
+        return frames[0].hstack(frames[1].get_columns()).select(COLUMNS)
 
-    def _told(self, pages: Ints) -> tuple[list[int], pl.DataFrame]:
-        """The state of the known orders of these pages, and the row after the last of each."""
+    def _told_terms(self, pages: Ints) -> tuple[list[int], pl.DataFrame]:
+        """The terms of the known orders of these pages, and the row after the last of each."""
         most = PAGE * len(pages)
-        told = Told(
+        told = Terms(
             ends=np.empty(len(pages), np.int64),
             order_id=np.empty(most, np.uint64),
             request_in_force=np.empty(most, np.uint64),
-            pair=np.empty(most, np.int32),
+            account=np.empty(most, np.int32),
+            asset=np.empty(most, np.int32),
             terms=np.empty(most, np.uint8),
+        )
+        count = loops.tell_terms(self._memory, pages, told)
+        sides, ord_types, _ = _named(told.terms[:count])
+        ids = told.order_id[:count]
+        frame = pl.DataFrame(
+            {
+                "order_id": ids,
+                "cl_ord_id": self.names(ids, told.request_in_force[:count]),
+                "account": self.accounts.accounts.column.gather(told.account[:count]),
+                "symbol": self.accounts.assets.column.gather(told.asset[:count]),
+                "side": sides,
+                "ord_type": ord_types,
+            }
+        )
+        return told.ends.tolist(), frame
+
+    def _told_states(self, pages: Ints) -> tuple[list[int], pl.DataFrame]:
+        """The states of the same orders, likewise."""
+        most = PAGE * len(pages)
+        told = States(
+            ends=np.empty(len(pages), np.int64),
+            price=np.empty(most, np.int64),
             ord_status=np.empty(most, np.uint8),
             order_qty=np.empty(most, np.int64),
             cum_qty=np.empty(most, np.int64),
             leaves_qty=np.empty(most, np.int64),
-            price=np.empty(most, np.int64),
             avg_px=np.empty(most, np.float64),
-            priced=np.zeros(most // 8, np.uint8),
-            traded=np.zeros(most // 8, np.uint8),
+            priced=np.empty(most, np.bool_),
+            traded=np.empty(most, np.bool_),
         )
-        count = loops.tell(self._memory, pages, float(PRICE_SCALE), told)
-        accounts, symbols = self.accounts.names_of(told.pair[:count])
-        sides, ord_types, _ = _named(told.terms[:count])
+        count = loops.tell_states(self._memory, pages, float(PRICE_SCALE), told)
         frame = pl.DataFrame(
             {
-                "order_id": told.order_id[:count],
-                "account": accounts,
-                "symbol": symbols,
-                "side": sides,
-                "ord_type": ord_types,
                 "price": _nullable(told.price, told.priced, count),
                 "ord_status": pl.Series(told.ord_status[:count]).cat.to(STATUS_TYPE),
                 "order_qty": told.order_qty[:count],
                 "cum_qty": told.cum_qty[:count],
                 "leaves_qty": told.leaves_qty[:count],
                 "avg_px": _nullable(told.avg_px, told.traded, count),
-                "request_in_force": told.request_in_force[:count],
             }
         )
         return told.ends.tolist(), frame
@@ -437,14 +471,16 @@ class View:
         )
 
 
-def _one(dataset: str, batches: list[pa.RecordBatch]) -> pa.RecordBatch:
-    """What matters of the batches that waited, as one."""
-    read = [batch.select(_READ[dataset]) for batch in batches]
-    return read[0] if len(read) == 1 else pa.concat_batches(read)
+def _one(dataset: str, batches: list[pa.RecordBatch]) -> tuple[pa.RecordBatch, Sequence[int]]:
+    """The batches that waited as one, and which of its columns matter."""
+    places = _READ[dataset]
+    if len(batches) == 1:
+        return batches[0], places
+    return pa.concat_batches([batch.select(places) for batch in batches]), range(len(places))
 
 
-def _columns(batch: pa.RecordBatch, count: int, first: int = 0) -> list[pa.Array]:
-    return [batch.column(i) for i in range(first, first + count)]
+def _columns(batch: pa.RecordBatch, places: Sequence[int]) -> list[pa.Array]:
+    return [batch.column(place) for place in places]
 
 
 def _is_null(column: pa.Array) -> NDArray[np.bool_]:
@@ -479,7 +515,12 @@ def _or_zero(column: pa.Array) -> NDArray[Any]:
     return zeros
 
 
-def _nullable(values: NDArray[Any], bits: NDArray[np.uint8], count: int) -> pa.Array:
-    """The first values as an Arrow column that shares memory, null where their bit is not set."""
+def _nullable(values: NDArray[Any], is_there: NDArray[np.bool_], count: int) -> pa.Array:
+    """The first values as an Arrow column that shares memory, null where there is none."""
+    bits = np.packbits(is_there[:count], bitorder="little")
     buffers = [pa.py_buffer(bits), pa.py_buffer(values)]
     return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), count, buffers)
+
+
+def _no_names(order_ids: Ids, _: Ids) -> pl.Series:
+    return pl.repeat(None, len(order_ids), dtype=pl.String, eager=True)

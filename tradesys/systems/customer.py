@@ -81,8 +81,10 @@ class CustomerSystem(Inquiries):
         with self.lock:
             super().catch_up()
             self.own_news = False
-            self._staged = {k: v for k, v in self._staged.items() if not v[1].done}
-            self._use([use for use in self._uses if self._is_unseen(use)])
+            if self._staged:
+                self._staged = {k: v for k, v in self._staged.items() if not v[1].done}
+            if self._uses:
+                self._use([use for use in self._uses if self._is_unseen(use)])
 
     def applied(self, dataset: str, batch: pa.RecordBatch) -> None:
         """Keep the names of orders up to date."""
@@ -374,12 +376,12 @@ class CustomerSystem(Inquiries):
 
     def _in_force(self, order_id: int) -> tuple[Terms, int]:
         """The terms of a known order as they are now, and how much of it is filled."""
-        state, kept = self.view.order(order_id), self.view.terms(order_id)
+        state = self.view.order(order_id)
         assert state is not None
         expires = 0
-        if kept.time_in_force == TimeInForce.GTD:
+        if state.time_in_force == TimeInForce.GTD:
             expires = self.stated(order_id)["expire_time"]
-        return Terms(*kept, expires, state.order_qty, state.price), state.cum_qty
+        return Terms(*state[:5], expires, state.order_qty, state.price or 0), state.cum_qty
 
     def _take(self, rows: list[Row]) -> None:
         """Make one's own rows, which are durable, part of the table."""

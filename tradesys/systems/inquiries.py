@@ -1,48 +1,164 @@
-"""Answering inquiries: a system aggregates its own records, and asks nobody (claims 16, 20, 27)."""
+"""Answering inquiries: a system aggregates its own records, and asks nobody (claims 16, 20, 27).
 
-from collections.abc import Mapping
+A question about one order costs the same however many there are. An answer says on which records it
+rests; beside a frame of many, :meth:`Inquiries.evidence` says it.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 
-from tradesys import status as definition
+from tradesys import given, status
+from tradesys.clock import Clock
 from tradesys.errors import InvalidValue, NotYetReplicated
+from tradesys.evidence import Evidence
+from tradesys.explained import Explained, explained
+from tradesys.names import NamesGiven
 from tradesys.orders import Answer, OrderLike, id_of
-from tradesys.positions import FIRMS_OWN
-from tradesys.records import Kind, OrdStatus, format_id, origin, split_id
+from tradesys.records import (
+    CURRENCY,
+    ExecType,
+    Kind,
+    Origin,
+    format_id,
+    make_id,
+    origin,
+    parse_origin,
+    split_id,
+)
 from tradesys.systems.system import System
-from tradesys.views import OrderState
+from tradesys.topology import WRITES
+from tradesys.views import View
 
 _WORTH_A_VIEW = 200_000
 _FEW = 32
-"""So many orders are answered for by the definition while so many records wait for the view."""
+"""So many orders are answered for from their own records while so many wait for the view."""
+
+_OF_ORDERS = ("requests", "executions")
+_OF_ACCOUNTS = (*_OF_ORDERS, "postings")
+
+_EVENT = {
+    "requests": (pl.col("request_type").alias("record"), pl.col("record_id").alias("event")),
+    "executions": (pl.col("exec_type").alias("record"), pl.col("exec_id").alias("event")),
+}
+_ACCEPTED = pl.col("reject_reason").is_null()
+_CLEARED = pl.col("exec_type").is_in([t.value for t in (*status.TRADES, ExecType.TRADE_CANCEL)])
+_WAITS = ("record_id", "dataset", "order_id", "record", "ts", "waits_for")
+
+_FILL = ("exec_id", "order_id", "account", "symbol", "side", "last_qty", "last_px", "transact_time")
+
+BY = {
+    "status": pl.col("ord_status"),
+    "symbol": pl.col("symbol"),
+    "account": pl.col("account"),
+    "system": pl.col("order_id") // 2**48,
+    "time": pl.col("order_id"),
+}
+"""What a book can be divided by, and what of an order says it; see :meth:`Inquiries.book`."""
+
+_QUANTITIES = ("order_qty", "cum_qty", "leaves_qty", "price")
+_SPAN = re.compile(r"[1-9][0-9]*[smhd]")
+_IS_OPEN = pl.col("leaves_qty") > 0
+_ADDED_UP = (
+    pl.len().cast(pl.Int64).alias("orders"),
+    _IS_OPEN.sum().cast(pl.Int64).alias("open"),
+    pl.col("order_qty", "cum_qty", "leaves_qty").sum(),
+    (pl.col("leaves_qty") * pl.col("price")).sum().alias("open_amount"),
+)
+
+_POSITIONS = "the token of an order or an answer, like {'c1': 18}"
 
 
 class Inquiries(System):
     """A system that holds requests and executions, and so can answer for every order."""
 
-    _defined = 0  # how many orders were answered for by the definition
+    _few = 0  # how many orders were answered for from their own records
+    _evidence: Evidence | None = None
+
+    def __init__(self, origin: Origin, *, clock: Clock, folder: Path | None) -> None:
+        super().__init__(origin, clock=clock, folder=folder)
+        self._names_given = NamesGiven(self.tables)
+        self._view = View(self._names_given)
+
+    def catch_up(self) -> None:
+        """Take in what has become part of the tables since the last question."""
+        with self.lock:
+            super().catch_up()
+            self._evidence = None
+
+    # ---- one order
 
     def status(self, order: OrderLike, *, at_least: Mapping[str, int] | None = None) -> Answer:
         """The status of one order, aggregated from the records held here (claims 16, 20, 27).
 
-        :param at_least: the ``token`` of an order, to be answered from records that include it.
+        :param at_least: the ``token`` of an order or an answer, to be answered from records that
+            include those.
         :raises NotYetReplicated: the records asked for are not here yet.
-        :raises InvalidValue: there is no such order.
+        :raises InvalidValue: there is no such order, or ``at_least`` is no token.
         """
         order_id = id_of(order)
         with self.lock:
-            for name, count in (at_least or {}).items():
-                self._require(name, count)
-            if self.unviewed > _WORTH_A_VIEW and self._defined < _FEW:
-                self._defined += 1
-                answer = self._by_definition(order_id)
+            if at_least is not None:
+                self._require(at_least)
+            if self.news and self._few < _FEW and self.unviewed > _WORTH_A_VIEW:
+                self._few += 1
+                view, evidence = self._view_of(order_id), self._held(_OF_ORDERS)
             else:
-                state = self.view.order(order_id)
-                answer = state and self._answer(order_id, state)
-            if answer is None:
+                view = self.view
+                evidence = self._evidence = self._evidence or self._held(_OF_ORDERS)
+            state = view.order(order_id)
+            if state is None:
                 raise self._unknown(order, order_id)
-            return answer
+            return Answer._make((order_id, *state, evidence))
+
+    def explain(self, order: OrderLike) -> Explained:
+        """One order's status, its records, and when this system learned of each.
+
+        :raises NotYetReplicated: nothing of it is here yet.
+        :raises InvalidValue: there is no such order.
+        """
+        answer = self.status(order)
+        with self.lock:
+            return explained(answer.order_id, [answer], [(self.name, self.tables)])
+
+    def outstanding(self, order: OrderLike | None = None) -> pl.DataFrame:
+        """What is held here of an order (or of all) that waits for a record to come.
+
+        Requests that no street-side system has answered, which may change a status; fills, and
+        what corrects them, that the firm has not posted, which change what is booked.
+
+        :returns: ``record_id, dataset, order_id, record`` (its type), ``ts, waits_for``.
+        :raises NotYetReplicated: nothing of the order is here yet.
+        :raises InvalidValue: there is no such order.
+        """
+        with self.lock:
+            order_id = None if order is None else self.status(order).order_id
+            view, parts = self.view, []
+            for dataset, matters, done, waits_for in (
+                ("requests", _ACCEPTED, view.answered, "an answer"),
+                ("executions", _CLEARED, view.posted, "clearing"),
+            ):
+                table = self.tables[dataset]
+                held = table.frame
+                if order_id is not None:
+                    found = pa.Table.from_batches(table.of_order(order_id), table.schema)
+                    held = pl.DataFrame(found)
+                held = held.with_columns(_EVENT[dataset]).filter(matters)
+                held = held.filter(~done(held["event"].to_numpy()))
+                told = {"dataset": pl.lit(dataset), "waits_for": pl.lit(waits_for)}
+                parts.append(held.with_columns(**told).select(_WAITS))
+        return pl.concat(parts).sort("ts", "record_id")
+
+    def evidence(self) -> Evidence:
+        """On which records the answers of this moment rest."""
+        with self.lock:
+            return self._held(_OF_ACCOUNTS)
+
+    # ---- many orders
 
     def statuses(self) -> pl.DataFrame:
         """The status of every order known here, by ``order_id``.
@@ -50,78 +166,115 @@ class Inquiries(System):
         :returns: the columns of :data:`tradesys.status.COLUMNS`.
         """
         with self.lock:
-            frame = self.view.statuses()
-            requests = self.tables["requests"].frame.select("record_id", "cl_ord_id")
-            executions = self.tables["executions"].frame.select("request_id", "cl_ord_id")
-        names = pl.concat(
-            [requests, executions.rename({"request_id": "record_id"})], rechunk=False
-        ).unique("record_id", keep="first")
-        for request, name in (("request_in_force", "cl_ord_id"), ("order_id", "first_name")):
-            named = names.select(
-                pl.col("record_id").alias(request), pl.col("cl_ord_id").alias(name)
-            )
-            frame = frame.join(named, on=request, how="left", maintain_order="left")
-        return frame.with_columns(pl.coalesce("cl_ord_id", "first_name").alias("cl_ord_id")).select(
-            definition.COLUMNS
-        )
+            return self.view.statuses()
 
-    def orders(self, account: str | None = None, *, open_only: bool = False) -> pl.DataFrame:
-        """The orders of an account (or of all), as :meth:`statuses`."""
-        frame = self.statuses()
-        if account is not None:
-            self._known_account(account)
-            frame = frame.filter(pl.col("account") == account)
+    def orders(
+        self, account: str | None = None, *, symbol: str | None = None, open_only: bool = False
+    ) -> pl.DataFrame:
+        """The orders of an account, in a symbol (or all), as :meth:`statuses`.
+
+        :raises InvalidValue: the firm has not described the account or the symbol.
+        """
+        frame = self._of(self.statuses(), account, symbol)
         return frame.filter(pl.col("leaves_qty") > 0) if open_only else frame
+
+    def fills(self, account: str | None = None, *, symbol: str | None = None) -> pl.DataFrame:
+        """The fills that stand, of an account, in a symbol (or all): no bust or correction undid.
+
+        :returns: ``exec_id, order_id, account, symbol, side, last_qty, last_px, transact_time``,
+            and ``posted``: whether the firm has cleared it.
+        :raises InvalidValue: the firm has not described the account or the symbol.
+        """
+        with self.lock:
+            # What refers to a fill is of the same order.
+            events = self._of(self.tables["executions"].frame, account, symbol)
+            fills = status.trades(events).filter("effective").select(_FILL).sort("exec_id")
+            return fills.with_columns(
+                posted=pl.Series(self.view.posted(fills["exec_id"].to_numpy()), dtype=pl.Boolean)
+            )
+
+    def book(self, by: str | Sequence[str] = "status", *, every: str = "1h") -> pl.DataFrame:
+        """The whole book, added up by one or several of :data:`BY`.
+
+        :param by: ``status``, ``symbol``, ``account``, ``system`` (that took the order), ``time``
+            (that it did so).
+        :param every: the length of a bucket of time: ``"1h"``, ``"5m"``, ``"30s"``, ``"1d"``.
+        :returns: the columns of ``by``, then int64: ``orders``, ``open`` (orders), ``order_qty``,
+            ``cum_qty``, ``leaves_qty`` in shares, ``open_amount`` in 1/10,000 (of limit orders).
+            ``time`` is null where the order's request has not arrived.
+        :raises InvalidValue: ``by`` or ``every`` is something else.
+        """
+        given.a(object, "by", by, f"one or several of {', '.join(BY)}", _divides)
+        names = [by] if isinstance(by, str) else list(by)
+        expected = "a length of time like 1h, 5m, 30s or 1d"
+        given.a(str, "every", every, expected, lambda text: _SPAN.fullmatch(text) is not None)
+        with self.lock:
+            frame = self.statuses()
+            keys = frame.select(BY[name].alias(name) for name in names)
+            if "time" in names:
+                entered = self.tables["requests"].column("ts", keys["time"].to_numpy())
+                keys = keys.with_columns(time=entered.dt.truncate(every))
+        if "system" in names:
+            systems = {c: origin(c).system for c in keys["system"].unique().to_list()}
+            system = pl.col("system").replace_strict(systems, return_dtype=pl.String)
+            keys = keys.with_columns(system)
+        added_up = keys.with_columns(frame.select(*_QUANTITIES)).group_by(names).agg(_ADDED_UP)
+        return added_up.sort(names)
+
+    # ---- accounts
 
     def positions(self, account: str | None = None) -> pl.DataFrame:
         """Shares and cash of an account (or of all).
 
         :returns: ``account, asset, booked, uncleared, amount, reserved``: int64, in shares or, for
             cash, in 1/10,000 of the currency. ``reserved`` is what open orders may still use.
+        :raises InvalidValue: the firm has not described the account.
         """
         with self.lock:
-            frame = self.view.positions()
-        if account is not None:
-            self._known_account(account)
-            frame = frame.filter(pl.col("account") == account)
-        return frame
+            return self._of(self.view.positions(), account)
+
+    def cash(self, account: str | None = None) -> pl.DataFrame:
+        """Cash and buying power of an account (or of all).
+
+        :returns: ``account, booked, uncleared, amount, reserved, buying_power``: int64, in 1/10,000
+            of the currency. Buying power is the amount less what open buy orders may still spend; a
+            market order states no price, and so counts nothing here.
+        :raises InvalidValue: the firm has not described the account.
+        """
+        cash = self.positions(account).filter(pl.col("asset") == CURRENCY).drop("asset")
+        return cash.with_columns(buying_power=pl.col("amount") - pl.col("reserved"))
 
     # ---- inside
 
-    def _by_definition(self, order_id: int) -> Answer | None:
-        """The answer for one order, aggregated from its own records alone."""
-        held = (self.tables[name].of_order(order_id) for name in ("requests", "executions"))
-        for row in definition.statuses(*held).iter_rows(named=True):
-            row["ord_status"] = OrdStatus(row["ord_status"])
-            return Answer(**row, system=self.name, positions=self._positions())
-        return None
+    def _of(
+        self, frame: pl.DataFrame, account: str | None, symbol: str | None = None
+    ) -> pl.DataFrame:
+        """The rows of an account and a symbol, where they are given."""
+        if account is not None:
+            self._known_account(account)
+            frame = frame.filter(pl.col("account") == account)
+        if symbol is not None:
+            if not isinstance(symbol, str) or symbol not in self.reference.symbols:
+                raise InvalidValue("symbol", symbol, "a symbol the firm has described")
+            frame = frame.filter(pl.col("symbol") == symbol)
+        return frame
 
-    def _positions(self) -> dict[str, dict[str, int]]:
-        return {name: self.tables[name].positions for name in ("requests", "executions")}
+    def _known_account(self, account: str) -> None:
+        known = self.reference.accounts
+        if not isinstance(account, str) or (account not in known and account not in FIRMS_OWN):
+            raise InvalidValue("account", account, "an account the firm has described")
 
-    def _answer(self, order_id: int, state: OrderState) -> Answer:
-        account, symbol, side, ord_type, _ = self.view.terms(order_id)
-        return Answer(
-            order_id=order_id,
-            cl_ord_id=self._name(state.request_in_force) or self._name(order_id),
-            account=account,
-            symbol=symbol,
-            side=side,
-            ord_type=ord_type,
-            price=state.price or None,
-            ord_status=state.ord_status,
-            order_qty=state.order_qty,
-            cum_qty=state.cum_qty,
-            leaves_qty=state.leaves_qty,
-            avg_px=state.avg_px,
-            system=self.name,
-            positions=self._positions(),
-        )
+    def _view_of(self, order_id: int) -> View:
+        """A view of the records of one order alone."""
+        view = View()
+        for dataset in _OF_ORDERS:
+            for batch in self.tables[dataset].of_order(order_id):
+                view.apply(dataset, batch)
+        return view
 
-    def _name(self, request_id: int) -> str | None:
-        """The customer's own name for a request, if it has one."""
-        name: str | None = self.stated(request_id).get("cl_ord_id")
-        return name
+    def _held(self, datasets: Sequence[str]) -> Evidence:
+        tables = {name: self.tables[name] for name in datasets}
+        return Evidence(self.name, tables, self._names_given)
 
     def stated(self, request_id: int) -> dict[str, Any]:
         """The terms that a request stated, from its record or one that repeats them; or nothing."""
@@ -130,14 +283,30 @@ class Inquiries(System):
         executions = self.tables["executions"].frame.filter(pl.col("request_id") == request_id)
         return executions.row(0, named=True) if len(executions) else {}
 
-    def _require(self, name: str, count: int) -> None:
-        held = self.tables["requests"].positions.get(name, 0)
-        if held < count:
-            missing = (f"{name}-{held}", f"{name}-{count - 1}")
+    def _require(self, token: Mapping[str, int]) -> None:
+        """See that the records of a token are held.
+
+        :raises NotYetReplicated: they are not.
+        :raises InvalidValue: it is no token.
+        """
+        if not isinstance(token, Mapping):
+            raise InvalidValue("at_least", token, _POSITIONS)
+        missing = []
+        for name, count in token.items():
+            code = parse_origin(given.text("at_least", name, _POSITIONS)).code
+            datasets = WRITES.get(origin(code).kind, ())
+            if len(datasets) != 1:
+                raise InvalidValue("at_least", token, _POSITIONS)
+            held = self.tables[datasets[0]].count(code)
+            if held < given.whole("at_least", count, 0, of="records"):
+                missing += [make_id(code, held), make_id(code, count - 1)]
+        if missing:
+            names = tuple(map(format_id, missing))
+            spans = [" to ".join(names[i : i + 2]) for i in range(0, len(names), 2)]
             raise NotYetReplicated(
-                f"{self.name} holds {held} requests of {name}; "
-                f"{missing[0]} to {missing[1]} have not reached it yet",
-                missing,
+                f"{', '.join(spans)} have not reached {self.name} yet; it answers without them "
+                "where at_least is not given",
+                names,
             )
 
     def _unknown(self, order: OrderLike, order_id: int) -> Exception:
@@ -151,6 +320,8 @@ class Inquiries(System):
             (format_id(order_id),),
         )
 
-    def _known_account(self, account: str) -> None:
-        if account not in self.reference.accounts and account not in FIRMS_OWN:
-            raise InvalidValue("account", account, "an account the firm has described")
+
+def _divides(by: object) -> bool:
+    """Whether a book can be divided by this."""
+    names = list(by) if isinstance(by, list | tuple) else [by]
+    return bool(names) and all(n in list(BY) and names.count(n) == 1 for n in names)
