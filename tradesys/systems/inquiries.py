@@ -19,6 +19,7 @@ from tradesys.evidence import Evidence
 from tradesys.explained import Explained, explained
 from tradesys.names import NamesGiven
 from tradesys.orders import Answer, OrderLike, id_of
+from tradesys.positions import FIRMS_OWN
 from tradesys.records import (
     CURRENCY,
     ExecType,
@@ -254,14 +255,14 @@ class Inquiries(System):
             self._known_account(account)
             frame = frame.filter(pl.col("account") == account)
         if symbol is not None:
-            if not isinstance(symbol, str) or symbol not in self.reference.symbols:
+            if not given.is_text(symbol) or symbol not in self.reference.symbols:
                 raise InvalidValue("symbol", symbol, "a symbol the firm has described")
             frame = frame.filter(pl.col("symbol") == symbol)
         return frame
 
     def _known_account(self, account: str) -> None:
         known = self.reference.accounts
-        if not isinstance(account, str) or (account not in known and account not in FIRMS_OWN):
+        if not given.is_text(account) or (account not in known and account not in FIRMS_OWN):
             raise InvalidValue("account", account, "an account the firm has described")
 
     def _view_of(self, order_id: int) -> View:
