@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from tradesys import positions, status
-from tradesys.records import CURRENCY, format_id, make_id, origin
+from tradesys.records import CURRENCY, ExecType, format_id, make_id, origin
 from tradesys.replication import Link
 from tradesys.topology import WRITER, WRITES
 
@@ -216,7 +216,7 @@ def _conservation(network: "Network") -> Finding:
         for row in sums.to_dicts() if not found else ():
             of_it = [pl.col(name).eq_missing(row[name]) for name in keys]
             fill = f" of fill {format_id(row['exec_id'])}" if row.get("exec_id") else ""
-            records = _ids(alone.filter(of_it)["record_id"])
+            records = listed(alone.filter(of_it)["record_id"])
             found.append(f"{row['asset']}{fill} sums to {row['total']:,}: {records}")
     return Finding(len(postings), found, [])
 
@@ -242,7 +242,7 @@ def _cleared(network: "Network") -> Finding:
         for leg in amiss.filter(known).to_dicts()
     ]
     wrong += [
-        f"{format_id(fill)} is cleared more than once: {_ids(records)}"
+        f"{format_id(fill)} is cleared more than once: {listed(records)}"
         for fill, records in again.group_by(legs, maintain_order=True)
         .agg("record_id")
         .unique("exec_id", keep="first", maintain_order=True)["exec_id", "record_id"]
@@ -287,19 +287,51 @@ def _answered(network: "Network") -> Finding:
     return Finding(evaluated, [], found)
 
 
-def _referred(network: "Network") -> Finding:
-    """Every request that an execution answers is held: what is not was lost with its system."""
+def lost_requests(network: "Network") -> list[tuple[int, int]]:
+    """Requests held by nobody that an execution speaks of: the execution's id, the request's."""
     held = pl.concat([s.tables["requests"].frame.select("record_id") for s in network.customers])
     executions = pl.concat([s.tables["executions"].frame for s in network.streets])
     asked = pl.concat(
         [executions.select("record_id", request=name) for name in ("request_id", "order_id")]
     ).unique("request", keep="first", maintain_order=True)
     lost = asked.join(held, left_on="request", right_on="record_id", how="anti").sort("request")
+    return list(lost.iter_rows())
+
+
+def _referred(network: "Network") -> Finding:
+    """Every request that an execution answers is held: what is not was lost with its system."""
     found = [
         f"{format_id(request)} is held by nobody, and {format_id(record)} answers it"
-        for record, request in lost.iter_rows()
+        for record, request in lost_requests(network)
     ]
-    return Finding(len(asked), [], found)
+    return Finding(sum(len(s.tables["executions"]) for s in network.streets), [], found)
+
+
+def _executed_once(network: "Network") -> Finding:
+    """An order that was entered at two systems is accepted by the market once (by its name)."""
+    executions = pl.concat([s.tables["executions"].frame for s in network.streets])
+    taken = executions.filter(
+        pl.col("exec_type") == ExecType.NEW, pl.col("cl_ord_id").is_not_null()
+    )
+    orders = taken.unique("order_id").sort("record_id")
+    again = orders.group_by("account", "cl_ord_id", maintain_order=True).agg("record_id")
+    found = [
+        f"{name} of {account}: {listed(records)}"
+        for account, name, records in again.filter(pl.col("record_id").list.len() > 1).iter_rows()
+    ]
+    return Finding(len(orders), found, [])
+
+
+def _flagged(network: "Network") -> Finding:
+    """Of the records of one event, at most one does not say that it may be a duplicate."""
+    executions = pl.concat([s.tables["executions"].frame for s in network.streets])
+    certain = executions.unique("record_id").filter(~pl.col("poss_dup")).sort("record_id")
+    again = certain.group_by("exec_id", maintain_order=True).agg("record_id")
+    found = [
+        f"{format_id(event)} is certain in each of {listed(records)}"
+        for event, records in again.filter(pl.col("record_id").list.len() > 1).iter_rows()
+    ]
+    return Finding(len(certain), found, [])
 
 
 def _over_fills(network: "Network") -> Finding:
@@ -311,7 +343,7 @@ def _over_fills(network: "Network") -> Finding:
         over = frame.filter(pl.col("cum_qty") > pl.col("order_qty"))
         fills = positions.trades(system.tables["executions"].frame) if len(over) else over
         for order_id, cum_qty, order_qty in over["order_id", "cum_qty", "order_qty"].iter_rows():
-            records = _ids(fills.filter(pl.col("order_id") == order_id)["record_id"])
+            records = listed(fills.filter(pl.col("order_id") == order_id)["record_id"])
             order = f"{format_id(order_id)} at {system.name}"
             found.append(f"{order}: {cum_qty:,} of {order_qty:,} by {records}")
     return Finding(evaluated, [], found)
@@ -328,7 +360,7 @@ def _span(code: int, start: int, stop: int) -> str:
     return first if stop - start == 1 else f"{first} to {last}"
 
 
-def _ids(records: Sequence[int] | pl.Series) -> str:
+def listed(records: Sequence[int] | pl.Series) -> str:
     """The ids of some records; the first few of many."""
     texts = [format_id(record) for record in records[:_IDS_MAX]]
     more = len(records) - len(texts)
@@ -372,9 +404,13 @@ def _differences(
     else:
         name, datasets = f"{key['asset']} of {key['account']}", ["postings"]
     frames = [system.tables[dataset].frame.filter(about)["record_id"] for dataset in datasets]
-    records = _ids(pl.concat(frames))
+    records = listed(pl.concat(frames))
     yield f"{system.name} answers for {name} otherwise than {than}: {how}; by {records}"
 
+
+REFERRED = "every request that was answered is held"
+TWICE = "no name is executed twice"
+FLAGGED = "what is recorded again is a possible duplicate"
 
 CHECKS: dict[str, Callable[["Network"], Finding]] = {
     "every record is where the topology says": _placed,
@@ -384,8 +420,10 @@ CHECKS: dict[str, Callable[["Network"], Finding]] = {
     "answers agree with the definition": _definition,
     "equal records give equal answers": _agreement,
     "every accepted request is answered": _answered,
-    "every request that was answered is held": _referred,
+    REFERRED: _referred,
     "no order is filled beyond its quantity": _over_fills,
+    TWICE: _executed_once,
+    FLAGGED: _flagged,
     "executions agree with the venue's record": _venue,
     "each fill is cleared exactly once": _cleared,
     "cash and shares conserve": _conservation,

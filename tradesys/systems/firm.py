@@ -18,6 +18,7 @@ from tradesys import given
 from tradesys.charter import OpeningBooks
 from tradesys.clock import Clock
 from tradesys.errors import InvalidValue
+from tradesys.logfile import OpenFile
 from tradesys.positions import CAPITAL, CLEARING
 from tradesys.records import CURRENCY, POSTINGS, ExecType, Kind, Origin, Side
 from tradesys.slots import first_of_each
@@ -31,9 +32,16 @@ class FirmSystem(Inquiries):
 
     kind = Kind.FIRM
 
-    def __init__(self, origin: Origin, *, clock: Clock, folder: Path | None) -> None:
+    def __init__(
+        self,
+        origin: Origin,
+        *,
+        clock: Clock,
+        folder: Path | None,
+        open_file: OpenFile | None = None,
+    ) -> None:
         self._unseen: list[pa.RecordBatch] = []
-        super().__init__(origin, clock=clock, folder=folder)
+        super().__init__(origin, clock=clock, folder=folder, open_file=open_file)
 
     def applied(self, dataset: str, batch: pa.RecordBatch) -> None:
         """Keep the executions whose fills are to be cleared."""
