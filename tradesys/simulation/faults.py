@@ -61,6 +61,8 @@ class Faults:
 
     def _over(self, number: int, node: Node) -> None:
         self.active -= 1
+        if node.up:
+            node.disk.fails_in = None  # a power failure that no write has met
         self._desk.wires.note(node.name, "over", self.suffered[number].fault.kind + " is over")
         self._watch(number, node, self._desk.owed(node.name))
 

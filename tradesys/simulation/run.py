@@ -88,9 +88,8 @@ class Simulation(Network):
             clock=lambda: START_NS + self.wires.now,
         )
         self.faults = Faults(self)
-        self.ways = Ways(
-            self.wires, self.systems, self.links, plan.choices.every, self._held, self._came
-        )
+        told = self._held, self._came, self.work
+        self.ways = Ways(self.wires, self.systems, self.links, plan.choices.every, *told)
         for node in self.wires.nodes.values():
             self.wires.after(HEARTBEAT, self._look_around, node)
             if node.origin.kind is Kind.CUSTOMER and plan.choices.resend:

@@ -45,7 +45,8 @@ class Ways:
     :param systems: the systems that are there now, by name.
     :param every: records are asked for every so many ns; 0: as they come.
     :param held: told what a target says it holds of a source.
-    :param came: told that new records of a source have come to a target.
+    :param came: told how many new records of a source have come to a target.
+    :param regained: told that a system was given back records that its disk had lost.
     """
 
     def __init__(
@@ -56,9 +57,10 @@ class Ways:
         every: int,
         held: Callable[[Way, Positions], None],
         came: Callable[[Node, Way, int], None],
+        regained: Callable[[Node], None],
     ) -> None:
         self._wires, self._systems, self._every = wires, systems, every
-        self._held, self._came = held, came
+        self._held, self._came, self._regained = held, came, regained
         self.ways = [Way(k.source.name, k.target.name, WRITES[k.route.writer]) for k in links]
         self._from = {name: [w for w in self.ways if w.source == name] for name in systems}
         self._to = {name: [w for w in self.ways if w.target == name] for name in systems}
@@ -156,6 +158,7 @@ class Ways:
     def _given_back(self, way: Way, carried: Carried) -> None:
         if self._receive(self._systems[way.source], carried):
             self.news(way.source)
+            self._regained(self._wires.nodes[way.source])
 
     # ---- at the target
 
