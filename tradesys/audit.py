@@ -168,27 +168,34 @@ def _definition(network: "Network") -> Finding:
     """What each customer-facing system answers is what the definition says of its records."""
     found: list[str] = []
     evaluated = 0
+    known: list[tuple[CustomerSystem, pl.DataFrame, pl.DataFrame]] = []
     for system in network.customers:
-        requests, executions = system.tables["requests"].frame, system.tables["executions"].frame
-        answered, defined = system.statuses(), status.statuses(requests, executions)
-        evaluated += len(defined)
-        found += _differences(system, "defined", answered, defined)
-        holdings = positions.positions(system.tables["postings"].frame, executions)
-        answered = system.positions().drop("reserved")
-        evaluated += len(holdings)
-        found += _differences(system, "defined", answered, holdings)
+        same = [each[1:] for each in known if _positions_of(each[0]) == _positions_of(system)]
+        defined, holdings = same[0] if same else _defined(system)
+        known.append((system, defined, holdings))
+        evaluated += len(defined) + len(holdings)
+        found += _differences(system, "defined", system.statuses(), defined)
+        found += _differences(system, "defined", system.positions().drop("reserved"), holdings)
     return Finding(evaluated, found, [])
+
+
+def _defined(system: "CustomerSystem") -> tuple[pl.DataFrame, pl.DataFrame]:
+    """What the definitions say of a system's records."""
+    requests, executions = system.tables["requests"].frame, system.tables["executions"].frame
+    holdings = positions.positions(system.tables["postings"].frame, executions)
+    return status.statuses(requests, executions), holdings
+
+
+def _positions_of(system: "CustomerSystem") -> dict[str, dict[str, int]]:
+    """Which records a system holds; that equal ones say the same is another check."""
+    return {dataset: table.positions for dataset, table in system.tables.items()}
 
 
 def _agreement(network: "Network") -> Finding:
     """Customer-facing systems that hold the same records give the same answers."""
-
-    def positions_of(system: "CustomerSystem") -> object:
-        return {dataset: table.positions for dataset, table in system.tables.items()}
-
     found: list[str] = []
     first = network.customers[0]
-    others = [s for s in network.customers[1:] if positions_of(s) == positions_of(first)]
+    others = [s for s in network.customers[1:] if _positions_of(s) == _positions_of(first)]
     answers = first.statuses(), first.positions()
     for other in others:
         for mine, theirs in zip(answers, (other.statuses(), other.positions()), strict=True):

@@ -123,7 +123,7 @@ class MemoryFile(LogFile):
     def seal_if_full(self, read: ReadRun) -> None:
         """Nothing is ever full here."""
 
-    def close(self, read: ReadRun | None = None) -> None:
+    def close(self, read: ReadRun | None = None) -> None:  # noqa: ARG002
         """Leave everything durable."""
         self._durable += self._pending
         self._pending = []

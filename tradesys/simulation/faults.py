@@ -1,6 +1,7 @@
 """Faults as they begin and end, one at a time for what each can bear."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from tradesys.simulation.plan import Fault
@@ -99,42 +100,64 @@ class Faults:
 
     def _last(self, node: Node, fault: Fault) -> None:
         """What only lasts for a time: switched on now, and off again."""
-        wires = self._desk.wires
-        switch = self._switch(node, fault)
+        switch = partial(_SWITCH[fault.kind], self._desk, node, fault)
         switch(1)
-        wires.after(fault.lasts, switch, -1)
+        self._desk.wires.after(fault.lasts, switch, -1)
 
-    def _switch(self, node: Node, fault: Fault) -> Callable[[int], None]:
-        wires, name = self._desk.wires, node.name
-        others = [fault.other] if fault.other else [n for n in wires.nodes if n != name]
 
-        def cut(on: int) -> None:
-            for other in others:
-                wires.cut[name, other] += on
-                if fault.kind == "partition":
-                    wires.cut[other, name] += on
-            if fault.kind == "one-way":
-                wires.cut[name, CUSTOMERS] += on
+Switch = Callable[["Simulation", Node, Fault, int], None]
+"""Switches a fault on (1) or off (-1); several of a kind may be on at a time."""
 
-        def pause(on: int) -> None:
-            if on > 0:
-                node.paused_until = max(node.paused_until, wires.now + fault.lasts)
 
-        def write(on: int) -> None:
-            node.write_ns += on * fault.amount
+def _cut(desk: "Simulation", node: Node, fault: Fault, on: int) -> None:
+    wires = desk.wires
+    for other in [fault.other] if fault.other else [n for n in wires.nodes if n != node.name]:
+        wires.cut[node.name, other] += on
+        if fault.kind == "partition":
+            wires.cut[other, node.name] += on
+    if fault.kind == "one-way":
+        wires.cut[node.name, CUSTOMERS] += on
 
-        def skew(on: int) -> None:
-            node.skew += on * fault.amount
 
-        def session(on: int) -> None:
-            node.session_cuts += on
-            if not node.session_cuts:
-                wires.let(node, self._desk.work, node)
+def _pause(desk: "Simulation", node: Node, fault: Fault, on: int) -> None:
+    if on > 0:
+        node.paused_until = max(node.paused_until, desk.wires.now + fault.lasts)
 
-        def count(on: int) -> None:
-            {"loss": wires.lossy, "repeat": wires.repeating, "delay": wires.slow}[fault.kind][
-                name
-            ] += on
 
-        named = {"pause": pause, "slow-disk": write, "skew": skew, "session": session}
-        return named.get(fault.kind, cut if fault.kind in ("partition", "one-way") else count)
+def _write(_: "Simulation", node: Node, fault: Fault, on: int) -> None:
+    node.write_ns += on * fault.amount
+
+
+def _skew(_: "Simulation", node: Node, fault: Fault, on: int) -> None:
+    node.skew += on * fault.amount
+
+
+def _session(desk: "Simulation", node: Node, _: Fault, on: int) -> None:
+    node.session_cuts += on
+    if not node.session_cuts:
+        desk.wires.let(node, desk.work, node)
+
+
+def _lose(desk: "Simulation", node: Node, _: Fault, on: int) -> None:
+    desk.wires.lossy[node.name] += on
+
+
+def _repeat(desk: "Simulation", node: Node, _: Fault, on: int) -> None:
+    desk.wires.repeating[node.name] += on
+
+
+def _delay(desk: "Simulation", node: Node, _: Fault, on: int) -> None:
+    desk.wires.slow[node.name] += on
+
+
+_SWITCH: dict[str, Switch] = {
+    "pause": _pause,
+    "slow-disk": _write,
+    "partition": _cut,
+    "one-way": _cut,
+    "loss": _lose,
+    "repeat": _repeat,
+    "delay": _delay,
+    "skew": _skew,
+    "session": _session,
+}

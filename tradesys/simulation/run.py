@@ -8,6 +8,7 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from tradesys.audit import REFERRED, Audit, Check, listed, lost_requests
 from tradesys.errors import InvalidValue, NotYetReplicated, TradesysError
 from tradesys.network import Network, system_of
 from tradesys.orders import Order
-from tradesys.records import CLOSED, Kind, Origin, format_id, origin, split_id
+from tradesys.records import Kind, Origin, format_id, origin, split_id
 from tradesys.replication import links
 from tradesys.scenario import START_NS
 from tradesys.simulation.disk import Disk
@@ -75,7 +76,7 @@ class Simulation(Network):
         self.wrong: list[tuple[str, str]] = []
         self.audits: list[Audit] = []
         self.asking = 0
-        self._best: dict[tuple[str, int], tuple[int, bool]] = {}
+        self._best: dict[str, dict[tuple[str, str], int]] = {}
         self._events: dict[int, list[tuple[int, int]]] = {}
         self._known_until = 0
         folder = None if data is None else Path(data)
@@ -162,12 +163,15 @@ class Simulation(Network):
         """Send accepted requests, each to the one street-side system of its symbol."""
         outbox = system.outbox
         for street in outbox.sort(node.assignment.street_for):
-            outbox.hand_over(street, lambda batch, to=street: self._send(node.name, to, batch))
+            outbox.hand_over(street, partial(self._dispatch, node.name, street))
 
-    def _send(
+    def _dispatch(
         self, source: str, street: str, requests: pa.RecordBatch, *, again: bool = False
     ) -> None:
-        words = ("possible resend: " if again else "") + listed(requests["record_id"].to_pylist())
+        def words() -> str:
+            said = "possible resend: " if again else ""
+            return said + listed(requests["record_id"].to_pylist())
+
         self.wires.send(source, street, words, self._accept, street, requests)
 
     def _accept(self, street: str, requests: pa.RecordBatch) -> None:
@@ -193,7 +197,7 @@ class Simulation(Network):
             if any(late):
                 requests = batch.filter(pa.array(late))
                 for street, part in by_street(requests, node.assignment.street_for):
-                    self._send(node.name, street, part, again=True)
+                    self._dispatch(node.name, street, part, again=True)
         node.waiting = waiting
 
     def _look_around(self, node: Node) -> None:
@@ -319,12 +323,14 @@ class Simulation(Network):
         self.statuses_seen[answer.ord_status] += 1
         now = self.wires.now
         self.log.append((now, name, "answered", now - self._missing_since(system, order_id)))
-        key = name, order_id
-        told = answer.cum_qty, answer.ord_status in CLOSED
-        best = self._best.get(key, (0, False))
-        if told[0] < best[0] or told[1] < best[1]:
-            self.wrong.append((NEVER_BACK, f"{name} on {format_id(order_id)}: {told} after {best}"))
-        self._best[key] = max(told[0], best[0]), told[1] or best[1]
+        held = {(d, o): n for d, of in answer.positions.items() for o, n in of.items()}
+        held["cum_qty", format_id(order_id)] = answer.cum_qty
+        best = self._best.setdefault(name, {})
+        for (what, whose), count in held.items():
+            if count < best.get((what, whose), 0):
+                text = f"{name} answered from {count} {what} of {whose}, after {best[what, whose]}"
+                self.wrong.append((NEVER_BACK, text))
+        best |= held
 
     def _missing_since(self, system: CustomerSystem, order_id: int) -> int:
         """When the first event of an order came that a system does not know of; now, if none."""
@@ -342,7 +348,7 @@ class Simulation(Network):
 
     def forget_answers(self, name: str) -> None:
         """A system that has lost its disk may answer from less than it had."""
-        self._best = {key: best for key, best in self._best.items() if key[0] != name}
+        self._best.pop(name, None)
 
     # ---- running
 
@@ -386,6 +392,21 @@ class Simulation(Network):
             self.audits.append(self.audit())
         return self.audits[-1]
 
+    def step(self) -> int:
+        """Let a millisecond pass; gives how many records that brought to systems."""
+        before = self._held_records()
+        self.until(self.wires.now + MS)
+        return self._held_records() - before
+
+    def run(self) -> int:
+        """Let time pass until all is quiet; gives how many records that brought to systems."""
+        before = self._held_records()
+        self.settle()
+        return self._held_records() - before
+
+    def _held_records(self) -> int:
+        return sum(len(table) for system in self for table in system.tables.values())
+
     def settle(self) -> None:
         """Let time pass until nothing is under way or left to do, and all faults are over."""
         limit = self.wires.now + _QUIET_MAX
@@ -405,16 +426,27 @@ class Simulation(Network):
     def audit(self, progress: Callable[[int], None] | None = None) -> Audit:
         """Check everything that must hold over all systems, and of what customers were told."""
         checks = [self._allowed(check) for check in super().audit(progress).checks]
-        held = {i for c in self.customers for i in c.tables["requests"].frame["record_id"]}
-        lost = [i for i in self.acknowledged if i not in held]
+        lost = self._lost_acknowledged()
         wrong = [format_id(i) for i in lost if not self._was_lost(self.acknowledged[i][1])]
         found = wrong or [f"{format_id(i)} was lost with every disk that had it" for i in lost]
         checks.append(Check(NOT_LOST, not wrong, len(self.acknowledged), tuple(found)))
-        for name, count in ((NEVER_BACK, len(self._best)), (ID_ONCE, len(self.acknowledged))):
+        for name, count in (
+            (NEVER_BACK, sum(map(len, self._best.values()))),
+            (ID_ONCE, len(self.acknowledged)),
+        ):
             texts = tuple(text for check, text in self.wrong if check == name)
             checks.append(Check(name, not texts, count, texts))
         checks.append(Check(QUIET, self.is_at_rest(), 1))
         return Audit(tuple(checks))
+
+    def _lost_acknowledged(self) -> list[int]:
+        """Acknowledged requests that no customer-facing system holds any more."""
+        tables = [customer.tables["requests"] for customer in self.customers]
+        return [i for i in self.acknowledged if not any(table.has(i) for table in tables)]
+
+    def lost(self) -> int:
+        """How many acknowledged requests were lost, with every disk that had them."""
+        return len(self._lost_acknowledged())
 
     def _was_lost(self, holders: dict[str, int]) -> bool:
         """Whether every system that held it then has lost its disk since."""

@@ -20,7 +20,8 @@ from tradesys.systems.system import System
 from tradesys.topology import WRITES
 
 HEARTBEAT = 10 * MS
-_AGAIN = 15 * MS
+_SELDOM = 40 * MS  # where nobody takes over from who is not heard of
+_LATE = 8 * MS
 
 Positions = dict[tuple[str, int], int]
 """How many records of a dataset and an origin's code are held."""
@@ -34,6 +35,7 @@ class Way:
     source: str
     target: str
     datasets: tuple[str, ...]
+    beat: int
     number: int = 0
     asked_at: int = 0
     asked: tuple[int, Positions] | None = None
@@ -61,12 +63,12 @@ class Ways:
     ) -> None:
         self._wires, self._systems, self._every = wires, systems, every
         self._held, self._came, self._regained = held, came, regained
-        self.ways = [Way(k.source.name, k.target.name, WRITES[k.route.writer]) for k in links]
+        self.ways = [_way(link) for link in links]
         self._from = {name: [w for w in self.ways if w.source == name] for name in systems}
         self._to = {name: [w for w in self.ways if w.target == name] for name in systems}
         for way in self.ways:
             self.pull(way)
-            wires.after(_AGAIN, self._watch, way)
+            wires.after(way.beat + _LATE, self._watch, way)
 
     def news(self, name: str) -> None:
         """A system has written records: whoever waits for them is answered."""
@@ -99,11 +101,11 @@ class Ways:
     def _watch(self, way: Way) -> None:
         """Ask again where no answer has come."""
         wires = self._wires
-        if wires.now - way.asked_at >= _AGAIN + self._every:
+        if wires.now - way.asked_at >= way.beat + _LATE + self._every:
             node = wires.nodes[way.target]
             if node.up and node.paused_until <= wires.now:
                 self.pull(way)
-        wires.after(_AGAIN, self._watch, way)
+        wires.after(way.beat + _LATE, self._watch, way)
 
     # ---- at the source
 
@@ -111,9 +113,9 @@ class Ways:
         way.asked = number, positions
         self._held(way, positions)
         self._take_back(way, positions)
-        if way.asked and not self._answer(way):
+        if not self._answer(way):
             node = self._wires.nodes[way.source]
-            self._wires.after(HEARTBEAT, self._beat, node, node.epoch, way, number)
+            self._wires.after(way.beat, self._beat, node, node.epoch, way, number)
 
     def _beat(self, node: Node, epoch: int, way: Way, number: int) -> None:
         """Say at least that one is there."""
@@ -137,8 +139,8 @@ class Ways:
         if not carried and not heartbeat:
             return False
         way.asked = None
-        what = _words(carried)
-        self._wires.send(way.source, way.target, what, self._answered, way, number, carried)
+        to = way.source, way.target
+        self._wires.send(*to, lambda: _words(carried), self._answered, way, number, carried)
         return True
 
     def _take_back(self, way: Way, positions: Positions) -> None:
@@ -167,7 +169,8 @@ class Ways:
         logs = ((k, target.tables[k[0]].logs[k[1]], count) for k, count in lacking.items())
         batches = [(k[0], log.since(count), NO_HEAD) for k, log, count in logs]
         carried: Carried = [b for b in batches if b[1] is not None]
-        self._wires.send(way.target, way.source, _words(carried), self._given_back, way, carried)
+        to = way.target, way.source
+        self._wires.send(*to, lambda: _words(carried), self._given_back, way, carried)
 
     def _answered(self, way: Way, number: int, carried: Carried) -> None:
         new = self._receive(self._systems[way.target], carried)
@@ -189,6 +192,11 @@ class Ways:
                 file.sync()
             new += moved
         return new
+
+
+def _way(link: Link) -> Way:
+    beat = HEARTBEAT if link.route.writer is Kind.STREET else _SELDOM
+    return Way(link.source.name, link.target.name, WRITES[link.route.writer], beat)
 
 
 def _words(carried: Carried) -> str:

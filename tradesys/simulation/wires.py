@@ -99,7 +99,7 @@ class Wires:
         """Do something later."""
         later = self.env.timeout(delay)
         assert later.callbacks is not None
-        later.callbacks.append(lambda _: do(*args))
+        later.callbacks.append(lambda _: (do(*args), None)[1])
 
     def note(self, system: str, kind: str, text: str) -> None:
         """Put something that happens into the trace, where there is one."""
@@ -107,26 +107,36 @@ class Wires:
             self.trace.append(Event(self.now, system, kind, text))
 
     def send(
-        self, source: str, target: str, what: str, do: Callable[..., object], *args: Any
+        self,
+        source: str,
+        target: str,
+        what: str | Callable[[], str],
+        do: Callable[..., object],
+        *args: Any,
     ) -> None:
-        """Send a message, on which the target does something; it may be late, lost or doubled."""
+        """Send a message, on which the target does something; it may be late, lost or doubled.
+
+        :param what: what it says, for a picture.
+        """
         rng = self.rng
         lost = rng.random() < (0.34 if self.lossy[source] or self.lossy[target] else 0.005)
         again = rng.random() < (0.5 if self.repeating[source] or self.repeating[target] else 0.005)
-        lost = lost or self.cut[source, target] > 0
-        for _ in range(0 if lost else 1 + again):
+        if lost or self.cut[source, target] > 0:
+            self._trace(source, target, what, 0)
+            return
+        for _ in range(1 + again):
             delay = 200_000 + int(rng.expovariate(1 / 500_000))
             if self.slow[source] or self.slow[target]:
                 delay *= 10
             elif rng.random() < 0.01:
                 delay *= 20  # some are overtaken by many
-            if self.trace is not None:
-                self.trace.append(
-                    Event(self.now, source, "message", what, self.now + delay, target)
-                )
+            self._trace(source, target, what, self.now + delay)
             self.after(delay, self._arrive, source, target, do, args)
-        if lost and self.trace is not None:
-            self.trace.append(Event(self.now, source, "message", what, 0, target))
+
+    def _trace(self, source: str, target: str, what: str | Callable[[], str], arrives: int) -> None:
+        if self.trace is not None:
+            text = what if isinstance(what, str) else what()
+            self.trace.append(Event(self.now, source, "message", text, arrives, target))
 
     def _arrive(self, source: str, target: str, do: Callable[..., object], args: Any) -> None:
         if self.cut[source, target]:

@@ -76,6 +76,7 @@ class CustomerSystem(Inquiries):
         # knows an order by its id, so sending twice is safe, and not sending is not.
         self._sent: dict[int, int] = {}
         self._send_again = True
+        self._settled: Counter[int] = Counter()
 
     @property
     def names(self) -> Names:
@@ -243,9 +244,14 @@ class CustomerSystem(Inquiries):
         logs = self.tables["requests"].logs
         codes = sorted(logs) if everybody else self.own_codes("requests")
         waiting = []
-        for batch in (b for code in codes for b in logs[code].batches()):
+        for code in codes:
+            batch = logs[code].since(self._settled[code])
+            if batch is None:
+                continue
             waits = ~self.view.answered(batch["record_id"].to_numpy())
             waits &= batch["reject_reason"].is_null().to_numpy(zero_copy_only=False)
+            # What is answered stays answered: it is not looked at again.
+            self._settled[code] += int(waits.argmax()) if waits.any() else batch.num_rows
             if waits.any():
                 waiting.append(batch.filter(pa.array(waits)))
         return waiting
