@@ -317,11 +317,10 @@ def _referred(network: "Network") -> Finding:
 def _executed_once(network: "Network") -> Finding:
     """An order that was entered at two systems is accepted by the market once (by its name)."""
     executions = pl.concat([s.tables["executions"].frame for s in network.streets])
-    taken = executions.filter(
-        pl.col("exec_type") == ExecType.NEW, pl.col("cl_ord_id").is_not_null()
-    )
+    taken = executions.filter(pl.col("exec_type") == ExecType.NEW)
     orders = taken.unique("order_id").sort("record_id")
-    again = orders.group_by("account", "cl_ord_id", maintain_order=True).agg("record_id")
+    named = orders.filter(pl.col("cl_ord_id").is_not_null())
+    again = named.group_by("account", "cl_ord_id", maintain_order=True).agg("record_id")
     found = [
         f"{name} of {account}: {listed(records)}"
         for account, name, records in again.filter(pl.col("record_id").list.len() > 1).iter_rows()
@@ -361,10 +360,15 @@ def _over_fills(network: "Network") -> Finding:
 _IDS_MAX = 8
 
 
-def _span(code: int, start: int, stop: int) -> str:
+def span(first: int, count: int) -> str:
     """The ids of a run of records."""
-    first, last = format_id(make_id(code, start)), format_id(make_id(code, stop - 1))
-    return first if stop - start == 1 else f"{first} to {last}"
+    last = format_id(first + count - 1)
+    return last if count == 1 else f"{format_id(first)} to {last}"
+
+
+def _span(code: int, start: int, stop: int) -> str:
+    """The ids of the records of an origin from one position to another."""
+    return span(make_id(code, start), stop - start)
 
 
 def listed(records: Sequence[int] | pl.Series) -> str:

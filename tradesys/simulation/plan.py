@@ -33,7 +33,8 @@ FAULTS: dict[str, str] = {
 }
 """What can go wrong with a system, for a time."""
 
-BOOKS = OpeningBooks(cash=400_000 * PRICE_SCALE, shares=3_000)
+# Of two street-side systems, one is the home of the first and one that of the others.
+BOOKS = OpeningBooks(symbols=("ALFA", "DLTA", "GOLF"), cash=400_000 * PRICE_SCALE, shares=3_000)
 _TICK, _MID = 100, 50 * PRICE_SCALE
 
 

@@ -12,16 +12,19 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 
 from tradesys.assignment import Assignment
-from tradesys.audit import REFERRED, Audit, Check, listed, lost_requests
+from tradesys.audit import REFERRED, Audit, Check, listed, lost_requests, span
 from tradesys.errors import InvalidValue, NotYetReplicated, TradesysError
 from tradesys.network import Network, system_of
 from tradesys.orders import Order
+from tradesys.positions import CAPITAL, CLEARING
 from tradesys.records import Kind, Origin, format_id, origin, split_id
 from tradesys.replication import links
 from tradesys.scenario import START_NS
+from tradesys.simulation.bill import bill
 from tradesys.simulation.disk import Disk
 from tradesys.simulation.faults import Faults
 from tradesys.simulation.plan import BOOKS, MS, Ask, Plan
@@ -39,7 +42,7 @@ _ATTEMPTS = 6
 _RESEND = 25 * MS
 _CLEARING = 2 * MS
 _VENUE = 300_000
-_QUIET_MAX = 3_000 * MS
+_QUIET_MAX = 1_000 * MS
 
 NOT_LOST = "every acknowledged request is held"
 NEVER_BACK = "an answer at one system never goes back"
@@ -147,11 +150,14 @@ class Simulation(Network):
         if isinstance(system, CustomerSystem):
             self._forward(node, system)
         elif isinstance(system, FirmSystem):
-            if not node.unheard_peers and system.clear():
+            if not node.unheard_peers and (fills := system.clear()):
+                self.wires.note(node.name, "record", f"{fills} fills are cleared")
                 self.ways.news(node.name)
         elif isinstance(system, StreetSystem) and not node.session_cuts:
             reported = self.venue.reported
-            if system.work():
+            first = system.next_id("executions")
+            if written := system.work():
+                self.wires.note(node.name, "record", f"{span(first, written)} of the market")
                 self.ways.news(node.name)
             if self.venue.reported > reported:
                 for other in self._streets:
@@ -208,11 +214,22 @@ class Simulation(Network):
         if node.origin.kind is Kind.FIRM:
             self.wires.let(node, self.work, node)
             return
+        if node.origin.kind is Kind.STREET and self.plan.choices.resend:
+            self.wires.let(node, self._forget_waiting, node)
         late = self.wires.now - self.plan.choices.grace - HEARTBEAT
         up = [s for s, heard in node.heard.items() if s == node.name or heard >= late]
         if node.assignment.see(up):
             self.wires.note(node.name, "sees", f"up: {', '.join(up)}")
             self.wires.let(node, self._take_over, node)
+
+    def _forget_waiting(self, node: Node) -> None:
+        """Every so often: what waits longer than a resend takes waits for what is lost."""
+        system = self.systems[node.name]
+        assert isinstance(system, StreetSystem)
+        if not system.has_work or node.session_cuts:
+            node.idle_at = self.wires.now
+        elif self.wires.now - node.idle_at > 4 * _RESEND:
+            system.forget_waiting()
 
     def _take_over(self, node: Node) -> None:
         system = self.systems[node.name]
@@ -438,6 +455,19 @@ class Simulation(Network):
             checks.append(Check(name, not texts, count, texts))
         checks.append(Check(QUIET, self.is_at_rest(), 1))
         return Audit(tuple(checks))
+
+    def bill(self) -> pl.DataFrame:
+        """What each system did for customers while each fault lasted (:mod:`.bill`)."""
+        return bill(self)
+
+    def overspent(self) -> pl.DataFrame:
+        """What accounts owe that two systems let them use at the same time.
+
+        :returns: ``account, asset, amount`` below zero, in 1/10,000 or shares, as the firm has it.
+        """
+        own = ~pl.col("account").is_in([CAPITAL, CLEARING])
+        held = self.firm.positions().filter(own, pl.col("amount") < 0)
+        return held.select("account", "asset", "amount").sort("account", "asset")
 
     def _lost_acknowledged(self) -> list[int]:
         """Acknowledged requests that no customer-facing system holds any more."""

@@ -44,6 +44,7 @@ class Node:
     heard: dict[str, int] = field(default_factory=dict)
     waiting: set[int] = field(default_factory=set)
     due: bool = False
+    idle_at: int = 0
     withheld: list[tuple[int, set[str], Callable[[set[str]], None]]] = field(default_factory=list)
     unheard_peers: set[str] = field(default_factory=set)
 

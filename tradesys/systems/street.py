@@ -83,6 +83,13 @@ class StreetSystem(System):
             missed = np.flatnonzero(~self.view.seen(reported["record_id"].to_numpy()))
             self._polled = min([self._polled, *missed[:1].tolist()])
 
+    def forget_waiting(self) -> None:
+        """Forget changes that wait for an order that does not come; it may be lost.
+
+        Whoever has them, and hears no answer, sends them again.
+        """
+        self._inbox = []
+
     @property
     def has_work(self) -> bool:
         """Whether requests wait to be worked here, or reports of the market to be recorded."""
