@@ -15,11 +15,12 @@ import pytest
 
 from tests.build import Row
 from tradesys.arrow import with_columns
+from tradesys.assignment import Assignment
 from tradesys.audit import FLAGGED, TWICE
 from tradesys.log import Log
-from tradesys.simulation import draw
+from tradesys.simulation import Choices, draw
 from tradesys.simulation.disk import MemoryFile
-from tradesys.simulation.run import ID_ONCE, NEVER_BACK, QUIET, Simulation
+from tradesys.simulation.run import ID_ONCE, IN_ORDER, NEVER_BACK, NOT_LOST, TIMELY, Simulation
 from tradesys.simulation.seeds import run_plan
 from tradesys.simulation.ways import Ways
 from tradesys.simulation.wires import Node
@@ -241,9 +242,19 @@ def replicate_once(patch: Patch) -> None:
     patch.setattr(Ways, "begin", lambda *_: None)
 
 
-def accept_what_others_write(patch: Patch) -> None:
-    """Each street-side system records everything, whoever is responsible for the symbol."""
-    patch.setattr(StreetSystem, "_mine", lambda _, reports: reports)
+def stand_in_for_nobody(patch: Patch) -> None:
+    """Nobody ever takes a street-side system to be down."""
+    patch.setattr(Assignment, "see", lambda *_: False)
+
+
+def acknowledge_before_a_peer_has_it(patch: Patch) -> None:
+    """An order counts as held by a peer that has asked for records, whatever it holds."""
+    real = Simulation._held
+
+    def held(desk: Simulation, way: Any, positions: dict[tuple[str, int], int]) -> None:
+        real(desk, way, dict.fromkeys(positions, 1 << 48))
+
+    patch.setattr(Simulation, "_held", held)
 
 
 AGREES = "executions agree with the venue's record"
@@ -258,7 +269,7 @@ SAME = "replicas hold what their origin wrote"
 
 CAUGHT_BY: list[tuple[Callable[[Patch], None], str, tuple[str, ...]]] = [
     (count_an_event_twice, DEFINED, ("crash", "pause")),
-    (apply_across_a_gap, GAPLESS, ("power", "lost-disk", "repeat")),
+    (apply_across_a_gap, GAPLESS, ("lost-disk", "delay")),
     (acknowledge_before_it_is_durable, ID_ONCE, ("crash", "power")),
     (reuse_ids_after_a_lost_disk, SAME, ("lost-disk",)),
     (execute_at_two_streets, HELD, ("pause",)),
@@ -266,7 +277,9 @@ CAUGHT_BY: list[tuple[Callable[[Patch], None], str, tuple[str, ...]]] = [
     (clear_before_peers_gave_back, CLEARED, ("lost-disk",)),
     (never_say_possible_duplicate, FLAGGED, ("crash", "pause")),
     (answer_from_what_is_not_durable, NEVER_BACK, ("crash",)),
-    (never_take_over, AGREES, ("pause",)),
+    (never_take_over, TIMELY, ("power",)),
+    (stand_in_for_nobody, TIMELY, ("crash",)),
+    (acknowledge_before_a_peer_has_it, NOT_LOST, ("lost-disk",)),
     (repeat_a_request_at_the_venue, OVER_FILL, ("repeat", "loss")),
     (accept_a_name_twice, TWICE, ("loss", "pause")),
     (never_send_again, ANSWERED, ("loss", "crash")),
@@ -274,10 +287,9 @@ CAUGHT_BY: list[tuple[Callable[[Patch], None], str, tuple[str, ...]]] = [
     (state_a_position_too_high, PLACED, ("pause",)),
     (forget_what_was_lost, PLACED, ("lost-disk",)),
     (send_nothing_after_a_restart, ANSWERED, ("crash",)),
-    (work_on_without_the_order, QUIET, ("delay", "loss")),
+    (work_on_without_the_order, IN_ORDER, ("delay", "loss")),
     (begin_polling_at_the_end, AGREES, ("crash", "pause")),
     (replicate_once, PLACED, ("crash", "loss")),
-    (accept_what_others_write, FLAGGED, ("pause",)),
 ]
 """Each mutant, the check that catches it, and the faults that bring it out."""
 
@@ -289,7 +301,9 @@ def caught(
     for seed in range(1, seeds + 1):
         with Patch.context() as patch:
             mutant(patch)
-            outcome = run_plan(draw(seed, orders=60, faults=8, phases=1, kinds=kinds))
+            choices = Choices(acknowledge="one" if "peer" in mutant.__name__ else "own")
+            plan = draw(seed, orders=60, faults=8, phases=1, kinds=kinds, choices=choices)
+            outcome = run_plan(plan)
         if outcome.verdict is not True:
             return seed, outcome.found
     return 0, {}

@@ -21,6 +21,11 @@ _COLOUR = {
     "executions": PALETTE[2],
     "firm": PALETTE[4],
 }
+_OWN = {
+    Kind.CUSTOMER: _COLOUR["requests"],
+    Kind.STREET: _COLOUR["executions"],
+    Kind.FIRM: _COLOUR["firm"],
+}
 _SAID = {
     "asked": "a customer asks, and is answered",
     "sent": "an order is sent to the street side",
@@ -104,7 +109,7 @@ def _arrow(event: Event, lanes: dict[str, int], y: Callable[[int], float]) -> st
     assert event.target is not None
     kind = _kind_of(event)
     colour = _COLOUR[kind]
-    x1, x2, y1 = lanes[event.system], lanes[event.target], y(event.at)
+    x1, x2, y1 = lanes[event.system], float(lanes[event.target]), y(event.at)
     lost = not event.arrives
     y2 = y1 + 14 if lost else y(event.arrives or 0)
     if lost:
@@ -133,7 +138,8 @@ def _dot(event: Event, x: int, y: float) -> str:
     if event.kind in ("fault", "over"):
         mark = f'<path d="M {x - 6},{y:.1f} H {x + 6}" stroke="{colour}" stroke-width="3"/>'
     else:
-        mark = f'<circle cx="{x}" cy="{y:.1f}" r="4.5" fill="{colour}" stroke="{PAPER}" stroke-width="1.5"/>'
+        rim = f'stroke="{PAPER}" stroke-width="1.5"'
+        mark = f'<circle cx="{x}" cy="{y:.1f}" r="4.5" fill="{colour}" {rim}/>'
     text = ""
     if event.kind in ("sees", "up") or (event.kind == "fault"):
         anchor = f'x="{x + 10}" y="{y + 4:.1f}" font-size="10.5" font-weight="600"'
@@ -151,18 +157,12 @@ def _band(x: int, top: float, bottom: float, kind: str) -> str:
 def _lanes(lanes: dict[str, int], bottom: float) -> str:
     parts = []
     for name, x in lanes.items():
-        colour = INK
-        if name != CUSTOMERS:
-            kind = parse_origin(name).kind
-            colour = {Kind.CUSTOMER: _COLOUR["requests"], Kind.STREET: _COLOUR["executions"]}.get(
-                kind, _COLOUR["firm"]
-            )
-        box = f'x="{x - 46}" y="24" width="92" height="30" rx="8"'
-        parts.append(
-            f'<line x1="{x}" y1="54" x2="{x}" y2="{bottom:.0f}" stroke="{LINE}" stroke-width="1.5"/>'
-            f'<rect {box} fill="{CARD}" stroke="{colour}"/>'
-            f'<text x="{x}" y="44" text-anchor="middle" font-weight="700" font-size="13" fill="{colour}">{name}</text>'
-        )
+        colour = INK if name == CUSTOMERS else _OWN[parse_origin(name).kind]
+        box = f'x="{x - 46}" y="24" width="92" height="30" rx="8" fill="{CARD}"'
+        line = f'x1="{x}" y1="54" x2="{x}" y2="{bottom:.0f}" stroke="{LINE}"'
+        look = f'text-anchor="middle" font-weight="700" font-size="13" fill="{colour}"'
+        parts.append(f'<line {line} stroke-width="1.5"/><rect {box} stroke="{colour}"/>')
+        parts.append(f'<text x="{x}" y="44" {look}>{name}</text>')
     return "".join(parts)
 
 
@@ -172,10 +172,9 @@ def _times(start: float, end: float, y: Callable[[int], float], width: int) -> s
     parts, at = [], -(-start // step) * step
     while at <= end:
         height = y(int(at * _MS))
-        parts.append(
-            f'<line x1="66" y1="{height:.1f}" x2="{width - 20}" y2="{height:.1f}" stroke="{CARD}"/>'
-            f'<text x="58" y="{height + 4:.1f}" text-anchor="end" fill="#64748b" font-size="11">{at:g} ms</text>'
-        )
+        line = f'x1="66" y1="{height:.1f}" x2="{width - 20}" y2="{height:.1f}" stroke="{CARD}"'
+        look = f'text-anchor="end" fill="{PALETTE[6]}" font-size="11"'
+        parts.append(f'<line {line}/><text x="58" y="{height + 4:.1f}" {look}>{at:g} ms</text>')
         at += step
     return "".join(parts)
 
@@ -183,11 +182,9 @@ def _times(start: float, end: float, y: Callable[[int], float], width: int) -> s
 def _legend(y: float) -> str:
     parts, x = [], 30
     for kind, said in _SAID.items():
-        parts.append(
-            f'<line x1="{x}" y1="{y - 4:.0f}" x2="{x + 22}" y2="{y - 4:.0f}" stroke="{_COLOUR[kind]}" '
-            f'stroke-width="2" marker-end="url(#st-{kind})"/>'
-            f'<text x="{x + 32}" y="{y:.0f}" fill="{INK}" font-size="11">{said}</text>'
-        )
+        line = f'x1="{x}" y1="{y - 4:.0f}" x2="{x + 22}" y2="{y - 4:.0f}" stroke="{_COLOUR[kind]}"'
+        parts.append(f'<line {line} stroke-width="2" marker-end="url(#st-{kind})"/>')
+        parts.append(f'<text x="{x + 32}" y="{y:.0f}" fill="{INK}" font-size="11">{said}</text>')
         x += 48 + int(5.6 * len(said))
     return "".join(parts)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from tradesys.simulation.plan import Fault
+from tradesys.simulation.plan import MS, Fault
 from tradesys.simulation.wires import CUSTOMERS, Node
 
 if TYPE_CHECKING:
@@ -86,6 +86,28 @@ class Faults:
             if code == system.origin.code
         )
 
+    def excuses(self, customer: str, streets: list[str]) -> list[tuple[int, int]]:
+        """The times, apart, at which an order that a system has acknowledged may have to wait.
+
+        That is while anything is amiss with that system or the street side, but a street-side
+        system that has stopped; or while all of those have.
+        """
+        way = {customer, *streets}
+        about = [s for s in self.suffered if way & {s.fault.system, s.fault.other}]
+        stopped = [s for s in about if s.fault.kind in _STOPS and s.fault.system in streets]
+        spans = [(s.began, s.ended + _BACK) for s in about if s not in stopped]
+        for one in stopped:
+            same = [s for s in stopped if s.began <= one.ended and one.began <= s.ended]
+            if {s.fault.system for s in same} == set(streets):
+                spans += [(s.began, s.ended + _BACK) for s in same]
+        apart: list[tuple[int, int]] = []
+        for began, ended in sorted(spans):
+            if apart and began <= apart[-1][1]:
+                apart[-1] = apart[-1][0], max(apart[-1][1], ended)
+            else:
+                apart.append((began, ended))
+        return apart
+
     # ---- each kind
 
     def _crash(self, node: Node, fault: Fault) -> None:
@@ -104,6 +126,9 @@ class Faults:
         switch(1)
         self._desk.wires.after(fault.lasts, switch, -1)
 
+
+_STOPS = ("crash", "power", "lost-disk", "pause")
+_BACK = 100 * MS  # until what waited is sent again
 
 Switch = Callable[["Simulation", Node, Fault, int], None]
 """Switches a fault on (1) or off (-1); several of a kind may be on at a time."""

@@ -208,4 +208,5 @@ def _fault(
         "skew": rng.randint(-2000 * MS, 2000 * MS),
     }.get(kind, 0)
     at = rng.randint(0, ends[phase])
-    return Fault(phase, at, kind, system, other, rng.randint(5 * MS, 80 * MS), amount)
+    lasts = rng.randint(5 * MS, 80 * MS) if rng.random() < 0.85 else rng.randint(200 * MS, 300 * MS)
+    return Fault(phase, at, kind, system, other, lasts, amount)

@@ -21,7 +21,7 @@ from tradesys.errors import InvalidValue, NotYetReplicated, TradesysError
 from tradesys.network import Network, system_of
 from tradesys.orders import Order
 from tradesys.positions import CAPITAL, CLEARING
-from tradesys.records import Kind, Origin, format_id, origin, split_id
+from tradesys.records import ExecType, Kind, Origin, format_id, origin, split_id
 from tradesys.replication import links
 from tradesys.scenario import START_NS
 from tradesys.simulation.bill import bill
@@ -48,6 +48,9 @@ NOT_LOST = "every acknowledged request is held"
 NEVER_BACK = "an answer at one system never goes back"
 ID_ONCE = "no id is given twice"
 QUIET = "all becomes quiet"
+TIMELY = "whoever is up answers for who is down"
+IN_ORDER = "no change overtakes its order"
+_TIMELY = 150 * MS
 
 
 @dataclass(frozen=True)
@@ -74,11 +77,12 @@ class Simulation(Network):
         self.wires = Wires(self.rng, self._power_failed, [] if trace else None)
         self.told: dict[str, Told] = {}
         self.log: list[tuple[int, str, str, int]] = []
-        self.acknowledged: dict[int, tuple[str, dict[str, int]]] = {}
+        self.acknowledged: dict[int, tuple[str, dict[str, int], int]] = {}
         self.statuses_seen: Counter[str] = Counter()
         self.wrong: list[tuple[str, str]] = []
         self.audits: list[Audit] = []
         self.asking = 0
+        self._recorded: dict[int, int] = {}
         self._best: dict[str, dict[tuple[str, str], int]] = {}
         self._events: dict[int, list[tuple[int, int]]] = {}
         self._known_until = 0
@@ -157,6 +161,7 @@ class Simulation(Network):
             reported = self.venue.reported
             first = system.next_id("executions")
             if written := system.work():
+                self._note_recorded(system, written)
                 self.wires.note(node.name, "record", f"{span(first, written)} of the market")
                 self.ways.news(node.name)
             if self.venue.reported > reported:
@@ -164,6 +169,14 @@ class Simulation(Network):
                     if other != node.name:
                         peer = self.wires.nodes[other]
                         self.wires.after(_VENUE, self.wires.let, peer, self.work, peer)
+
+    def _note_recorded(self, system: StreetSystem, count: int) -> None:
+        """Note when each request was first answered by a street-side system's record."""
+        log = system.tables["executions"].logs[system.origin.code]
+        batch = log.since(log.count - count)
+        assert batch is not None
+        for request_id in batch["request_id"].to_pylist():
+            self._recorded.setdefault(request_id, self.wires.now)
 
     def _forward(self, node: Node, system: CustomerSystem) -> None:
         """Send accepted requests, each to the one street-side system of its symbol."""
@@ -310,7 +323,9 @@ class Simulation(Network):
 
         def acknowledge(peers: set[str], order: Order = order) -> None:
             holders = {n: self.wires.nodes[n].disks for n in (name, *sorted(peers))}
-            earlier = self.acknowledged.setdefault(order.record_id, (ask.name, holders))
+            earlier = self.acknowledged.setdefault(
+                order.record_id, (ask.name, holders, self.wires.now)
+            )
             if earlier[0] != ask.name:
                 self.wrong.append(
                     (ID_ONCE, f"{format_id(order.record_id)} is {earlier[0]} and {ask.name}")
@@ -394,20 +409,23 @@ class Simulation(Network):
     def play(self) -> Audit:
         """Run the whole plan; everything is checked after each phase. Gives the last audit."""
         for phase in range(self.plan.phases):
-            start = self.wires.now
-            last = MS
-            for ask in self.plan.asks:
-                if ask.phase == phase:
-                    self.wires.after(ask.at, self._ask, ask)
-                    last = max(last, ask.at)
-            for fault in self.plan.faults:
-                if fault.phase == phase:
-                    self.wires.after(fault.at, self.faults.begin, fault)
-                    last = max(last, fault.at)
-            self.until(start + last + MS)
+            self.until(self.begin(phase) + MS)
             self.settle()
             self.audits.append(self.audit())
         return self.audits[-1]
+
+    def begin(self, phase: int) -> int:
+        """Put down what a phase brings; gives when the last of it begins."""
+        last = 0
+        for ask in self.plan.asks:
+            if ask.phase == phase:
+                self.wires.after(ask.at, self._ask, ask)
+                last = max(last, ask.at)
+        for fault in self.plan.faults:
+            if fault.phase == phase:
+                self.wires.after(fault.at, self.faults.begin, fault)
+                last = max(last, fault.at)
+        return self.wires.now + last
 
     def step(self) -> int:
         """Let a millisecond pass; gives how many records that brought to systems."""
@@ -453,8 +471,32 @@ class Simulation(Network):
         ):
             texts = tuple(text for check, text in self.wrong if check == name)
             checks.append(Check(name, not texts, count, texts))
-        checks.append(Check(QUIET, self.is_at_rest(), 1))
+        checks += [self._timely(), self._in_order(), Check(QUIET, self.is_at_rest(), 1)]
         return Audit(tuple(checks))
+
+    def _timely(self) -> Check:
+        """An order is answered in time, while one street-side system is up and nothing is amiss."""
+        found = []
+        excuses = {c.name: self.faults.excuses(c.name, self._streets) for c in self.customers}
+        for record_id, (_, holders, since) in self.acknowledged.items():
+            until = self._recorded.get(record_id, 0)
+            spans = excuses[next(iter(holders))]
+            excused = sum(max(0, min(until, b) - max(since, a)) for a, b in spans)
+            if until - since - excused > _TIMELY:
+                late = (until - since) / MS
+                found.append(f"{format_id(record_id)} was answered after {late:.1f} ms")
+        return Check(TIMELY, not found, len(self.acknowledged), tuple(found))
+
+    def _in_order(self) -> Check:
+        """No change of an order reaches the market before the order does."""
+        reports = pl.DataFrame(self.venue.reports.table())
+        refused = reports.filter(pl.col("exec_type") == ExecType.CANCEL_REJECTED)
+        taken = reports.filter(pl.col("exec_type") == ExecType.NEW)
+        early = refused.filter(pl.col("text") == "unknown order").join(
+            taken, on="order_id", how="semi"
+        )
+        found = [f"{format_id(i)} came before its order" for i in early["request_id"]]
+        return Check(IN_ORDER, not found, len(refused), tuple(found))
 
     def bill(self) -> pl.DataFrame:
         """What each system did for customers while each fault lasted (:mod:`.bill`)."""
