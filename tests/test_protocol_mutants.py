@@ -7,7 +7,8 @@ is what :data:`CAUGHT_BY` says. ``TRADESYS_MUTANT_SEEDS`` is how many are tried.
 
 import os
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -18,9 +19,10 @@ from tradesys.arrow import with_columns
 from tradesys.assignment import Assignment
 from tradesys.audit import FLAGGED, TWICE
 from tradesys.log import Log
-from tradesys.simulation import Choices, draw
+from tradesys.simulation import Choices, Plan, draw
 from tradesys.simulation.disk import MemoryFile
-from tradesys.simulation.run import ID_ONCE, IN_ORDER, NEVER_BACK, NOT_LOST, TIMELY, Simulation
+from tradesys.simulation.plan import MS
+from tradesys.simulation.run import IN_ORDER, NEVER_BACK, NOT_LOST, TIMELY, Simulation
 from tradesys.simulation.seeds import run_plan
 from tradesys.simulation.ways import Ways
 from tradesys.simulation.wires import Node
@@ -30,7 +32,7 @@ from tradesys.systems.street import StreetSystem
 from tradesys.venue import BookVenue, Venue
 from tradesys.views import View
 
-SEEDS = int(os.environ.get("TRADESYS_MUTANT_SEEDS", "8"))
+SEEDS = int(os.environ.get("TRADESYS_MUTANT_SEEDS", "12"))
 Patch = pytest.MonkeyPatch
 
 
@@ -267,43 +269,72 @@ OVER_FILL = "no order is filled beyond its quantity"
 PLACED = "every record is where the topology says"
 SAME = "replicas hold what their origin wrote"
 
-CAUGHT_BY: list[tuple[Callable[[Patch], None], str, tuple[str, ...]]] = [
-    (count_an_event_twice, DEFINED, ("crash", "pause")),
-    (apply_across_a_gap, GAPLESS, ("lost-disk", "delay")),
-    (acknowledge_before_it_is_durable, ID_ONCE, ("crash", "power")),
-    (reuse_ids_after_a_lost_disk, SAME, ("lost-disk",)),
-    (execute_at_two_streets, HELD, ("pause",)),
-    (clear_twice, CLEARED, ("crash", "pause")),
-    (clear_before_peers_gave_back, CLEARED, ("lost-disk",)),
-    (never_say_possible_duplicate, FLAGGED, ("crash", "pause")),
-    (answer_from_what_is_not_durable, NEVER_BACK, ("crash",)),
-    (never_take_over, TIMELY, ("power",)),
-    (stand_in_for_nobody, TIMELY, ("crash",)),
-    (acknowledge_before_a_peer_has_it, NOT_LOST, ("lost-disk",)),
-    (repeat_a_request_at_the_venue, OVER_FILL, ("repeat", "loss")),
-    (accept_a_name_twice, TWICE, ("loss", "pause")),
-    (never_send_again, ANSWERED, ("loss", "crash")),
-    (write_read_only_data, SAME, ("pause",)),
-    (state_a_position_too_high, PLACED, ("pause",)),
-    (forget_what_was_lost, PLACED, ("lost-disk",)),
-    (send_nothing_after_a_restart, ANSWERED, ("crash",)),
-    (work_on_without_the_order, IN_ORDER, ("delay", "loss")),
-    (begin_polling_at_the_end, AGREES, ("crash", "pause")),
-    (replicate_once, PLACED, ("crash", "loss")),
+
+class Mutant(NamedTuple):
+    """What leaves a rule out, the check that catches it, and the faults that bring it out.
+
+    These are of some kinds, or one of them at one system (``where``) for a long time.
+    """
+
+    leave_out: Callable[[Patch], None]
+    check: str
+    kinds: tuple[str, ...]
+    where: str | None = None
+    acknowledge: str = "own"
+
+
+CAUGHT_BY = [
+    Mutant(count_an_event_twice, DEFINED, ("crash", "pause")),
+    Mutant(apply_across_a_gap, GAPLESS, ("lost-disk", "delay")),
+    Mutant(acknowledge_before_it_is_durable, NOT_LOST, ("crash", "power")),
+    Mutant(reuse_ids_after_a_lost_disk, SAME, ("lost-disk",)),
+    Mutant(execute_at_two_streets, HELD, ("pause",)),
+    Mutant(clear_twice, CLEARED, ("crash", "pause")),
+    Mutant(clear_before_peers_gave_back, CLEARED, ("lost-disk",)),
+    Mutant(never_say_possible_duplicate, FLAGGED, ("crash", "pause")),
+    Mutant(answer_from_what_is_not_durable, NEVER_BACK, ("crash",)),
+    Mutant(never_take_over, TIMELY, ("power",), "s1"),
+    Mutant(stand_in_for_nobody, TIMELY, ("crash",), "s1"),
+    Mutant(acknowledge_before_a_peer_has_it, NOT_LOST, ("lost-disk",), acknowledge="one"),
+    Mutant(repeat_a_request_at_the_venue, OVER_FILL, ("repeat", "loss")),
+    Mutant(accept_a_name_twice, TWICE, ("loss", "pause")),
+    Mutant(never_send_again, ANSWERED, ("loss", "crash")),
+    Mutant(write_read_only_data, SAME, ("pause",)),
+    Mutant(state_a_position_too_high, PLACED, ("pause",)),
+    Mutant(forget_what_was_lost, PLACED, ("lost-disk",)),
+    Mutant(send_nothing_after_a_restart, ANSWERED, ("crash",)),
+    Mutant(work_on_without_the_order, IN_ORDER, ("delay", "loss")),
+    Mutant(begin_polling_at_the_end, AGREES, ("crash", "pause")),
+    Mutant(replicate_once, PLACED, ("crash", "loss")),
 ]
-"""Each mutant, the check that catches it, and the faults that bring it out."""
 
 
-def caught(
-    mutant: Callable[[Patch], None], kinds: tuple[str, ...], seeds: int
-) -> tuple[int, dict[str, tuple[str, ...]]]:
-    """After how many seeds a mutant is caught, and what was found; 0 if it is not."""
+def drawn(seed: int, kinds: tuple[str, ...], where: str | None, choices: Choices) -> Plan:
+    plan = draw(seed, orders=60, faults=8, phases=1, kinds=kinds, choices=choices)
+    if where is None:
+        return plan
+    (first, *_) = plan.faults
+    return replace(plan, faults=(replace(first, system=where, lasts=300 * MS),))
+
+
+def caught(mutant: Mutant, seeds: int) -> int:
+    """After how many seeds the check that is for it catches a mutant; 0 if it does not."""
+    leave_out, check, kinds, where, acknowledge = mutant
+    choices = Choices(acknowledge=acknowledge)
     for seed in range(1, seeds + 1):
         with Patch.context() as patch:
-            mutant(patch)
-            choices = Choices(acknowledge="one" if "peer" in mutant.__name__ else "own")
-            plan = draw(seed, orders=60, faults=8, phases=1, kinds=kinds, choices=choices)
-            outcome = run_plan(plan)
-        if outcome.verdict is not True:
-            return seed, outcome.found
-    return 0, {}
+            leave_out(patch)
+            if check in run_plan(drawn(seed, kinds, where, choices)).found:
+                return seed
+    return 0
+
+
+@pytest.mark.parametrize("mutant", CAUGHT_BY, ids=lambda mutant: mutant.leave_out.__name__)
+def test_the_simulation_catches_a_protocol_that_leaves_out_a_rule(mutant: Mutant) -> None:
+    assert caught(mutant, SEEDS)
+
+
+def test_the_protocol_as_it_is_passes_what_the_mutants_are_caught_by() -> None:
+    for kinds, where in {(mutant.kinds, mutant.where) for mutant in CAUGHT_BY}:
+        outcome = run_plan(drawn(1, kinds, where, Choices()))
+        assert outcome.verdict, outcome.found

@@ -163,7 +163,7 @@ def _asks(rng: random.Random, customers: int, orders: int, phases: int) -> list[
         name = f"n{number}"
         asks.append(Ask(phase, at, "new", name, rng.randrange(customers), None, _terms(rng, mid)))
         opened.append(name)
-        for kind, often in (("cancel", 0.25), ("replace", 0.12), ("inquire", 0.5)):
+        for kind, often in (("cancel", 0.25), ("replace", 0.12), ("inquire", 0.35)):
             if rng.random() < often:
                 # A request about an order of a moment ago crosses its fills.
                 of = rng.choice(opened[-8:] if rng.random() < 0.7 else opened)

@@ -41,6 +41,7 @@ _PATIENCE = 20 * MS
 _ATTEMPTS = 6
 _RESEND = 25 * MS
 _CLEARING = 2 * MS
+_WORK = MS
 _VENUE = 300_000
 _QUIET_MAX = 1_000 * MS
 
@@ -197,7 +198,7 @@ class Simulation(Network):
         system = self.systems[street]
         assert isinstance(system, StreetSystem)
         system.accept(requests)
-        self.work(self.wires.nodes[street])
+        self._work_soon(self.wires.nodes[street], _WORK)
 
     def _resend(self, node: Node) -> None:
         """Send again what nobody has answered for a while, whoever took it."""
@@ -254,11 +255,16 @@ class Simulation(Network):
         """Records of a system, or only its word that it is there, have come."""
         if way.source in node.heard:
             node.heard[way.source] = self.wires.now
-        if new and node.origin.kind is Kind.FIRM and not node.due:
-            node.due = True
-            self.wires.after(_CLEARING, self._clear_soon, node)
+        if new and node.origin.kind is Kind.FIRM:
+            self._work_soon(node, _CLEARING)
 
-    def _clear_soon(self, node: Node) -> None:
+    def _work_soon(self, node: Node, delay: int) -> None:
+        """Let a system work together what comes until then."""
+        if not node.due:
+            node.due = True
+            self.wires.after(delay, self._work_due, node)
+
+    def _work_due(self, node: Node) -> None:
         node.due = False
         self.wires.let(node, self.work, node)
 
@@ -446,7 +452,7 @@ class Simulation(Network):
         """Let time pass until nothing is under way or left to do, and all faults are over."""
         limit = self.wires.now + _QUIET_MAX
         while not self.is_at_rest() and self.wires.now < limit:
-            self.until(self.wires.now + 5 * MS)
+            self.until(self.wires.now + 10 * MS)
 
     def is_at_rest(self) -> bool:
         """Whether all systems are up, nobody waits, and nothing is under way or left to do."""
