@@ -36,6 +36,7 @@ class Disk:
         self.folder = folder
         self.held: dict[Path, list[Written]] = {}
         self.fails_in: int | None = None
+        self.touched = 0
         self._open: list[MemoryFile | RealFile] = []
 
     def open(self, path: Path, schema: pa.Schema, *, owner: str) -> LogFile:
@@ -50,6 +51,7 @@ class Disk:
 
         :raises PowerFailure: now is when the power fails.
         """
+        self.touched += 1
         if self.fails_in is not None:
             self.fails_in -= 1
             if self.fails_in < 0:

@@ -21,7 +21,7 @@ FAULTS: dict[str, str] = {
     "crash": "the system stops, and comes back from its disk",
     "power": "the power fails in the middle of a write",
     "pause": "the system stands still, and goes on as if nothing had been",
-    "slow-disk": "each write takes 2 to 8 ms",
+    "slow-disk": "each write, and each sync, takes 1 to 4 ms",
     "lost-disk": "the system stops, and comes back with an empty disk",
     "partition": "the system is cut off from one other, or from all, both ways",
     "one-way": "what the system sends reaches nobody",
@@ -204,7 +204,7 @@ def _fault(
         other = rng.choice([name for name in everybody if name != system])
     amount = {
         "power": rng.randint(0, 12),
-        "slow-disk": rng.randint(2 * MS, 8 * MS),
+        "slow-disk": rng.randint(MS, 4 * MS),
         "skew": rng.randint(-2000 * MS, 2000 * MS),
     }.get(kind, 0)
     at = rng.randint(0, ends[phase])

@@ -38,6 +38,7 @@ class Node:
     free_at: int = 0
     paused_until: int = 0
     write_ns: int = 0
+    touched: int = 0
     skew: int = 0
     session_cuts: int = 0
     outage: int = 0
@@ -52,6 +53,10 @@ class Node:
     def name(self) -> str:
         """The system's name."""
         return self.origin.system
+
+    def writing(self) -> int:
+        """How many ns the disk needs for what has been written since the system began this."""
+        return (self.disk.touched - self.touched) * self.write_ns
 
 
 class Event(NamedTuple):
@@ -125,8 +130,9 @@ class Wires:
         if lost or self.cut[source, target] > 0:
             self._trace(source, target, what, 0)
             return
+        written = 0 if source == CUSTOMERS else self.nodes[source].writing()
         for _ in range(1 + again):
-            delay = 200_000 + int(rng.expovariate(1 / 500_000))
+            delay = written + 200_000 + int(rng.expovariate(1 / 500_000))
             if self.slow[source] or self.slow[target]:
                 delay *= 10
             elif rng.random() < 0.01:
@@ -149,24 +155,26 @@ class Wires:
 
     def let(self, node: Node, do: Callable[..., object], *args: Any) -> None:
         """Let a system do something, once what it does already is done."""
-        now = self.now
-        start = max(now, node.free_at, node.paused_until)
-        node.free_at = start + node.write_ns
-        if node.free_at > now:
-            self.after(node.free_at - now, self._do, node, node.epoch, do, args)
+        start = max(node.free_at, node.paused_until)
+        if start > self.now:
+            self.after(start - self.now, self._do, node, node.epoch, do, args)
         else:
             self._do(node, node.epoch, do, args)
 
     def _do(self, node: Node, epoch: int, do: Callable[..., object], args: Any) -> None:
         if node.epoch != epoch or not node.up:
             return
-        if node.paused_until > self.now:
-            self.after(node.paused_until - self.now, self._do, node, epoch, do, args)
+        busy = max(node.free_at, node.paused_until) - self.now
+        if busy > 0:
+            self.after(busy, self._do, node, epoch, do, args)
             return
+        node.touched = node.disk.touched
         try:
             do(*args)
         except PowerFailure:
             self._failed(node)
+        node.free_at = self.now + node.writing()
+        node.touched = node.disk.touched
 
 
 __all__ = ["CUSTOMERS", "MS", "Event", "Node", "Wires"]
