@@ -324,7 +324,10 @@ def simulate_command(
 
     given.whole("seeds", seeds, 1)
     choices = simulation.Choices(
-        acknowledge=acknowledge, every=every_ms * 1_000_000, grace=grace_ms * 1_000_000
+        acknowledge=acknowledge,
+        every=every_ms * 1_000_000,
+        grace=grace_ms * 1_000_000,
+        resend=resend,
     )
     kinds = simulation.FAULTS if faults is None else faults.split(",")
     total = simulating.simulate(

@@ -395,6 +395,10 @@ class Simulation(Network):
         up = (c for c in self.customers if self.wires.nodes[c.name].up)
         return bool(self.asking) or any(c.unanswered() for c in up)
 
+    def answered_at(self, record_id: int) -> int:
+        """When a request was first answered by a street-side system, in ns; 0 if it is not yet."""
+        return self._recorded.get(record_id, 0)
+
     def owed(self, name: str) -> dict[tuple[str, int], int]:
         """How many records of each dataset and origin others have written that a system holds."""
         held = self.systems[name].tables
