@@ -22,7 +22,8 @@ from tradesys.log import Log
 from tradesys.simulation import Choices, Plan, draw
 from tradesys.simulation.disk import MemoryFile
 from tradesys.simulation.plan import MS
-from tradesys.simulation.run import IN_ORDER, NEVER_BACK, NOT_LOST, TIMELY, Simulation
+from tradesys.simulation.promises import IN_ORDER, NEVER_BACK, NOT_LOST, TIMELY
+from tradesys.simulation.run import Simulation
 from tradesys.simulation.seeds import run_plan
 from tradesys.simulation.ways import Ways
 from tradesys.simulation.wires import Node

@@ -21,8 +21,8 @@ from tradesys.pictures import bill_chart
 from tradesys.records import format_id, parse_id
 from tradesys.simulation import FAULTS, Ask, Choices, Fault, Plan, Simulation, draw
 from tradesys.simulation.plan import MS
+from tradesys.simulation.promises import NOT_LOST, lost
 from tradesys.simulation.replayed import write_notebook
-from tradesys.simulation.run import NOT_LOST
 from tradesys.simulation.seeds import run_plan, shrink
 from tradesys.spacetime import space_time
 
@@ -94,14 +94,14 @@ def run(*what: Ask | Fault, seed: int = 1, choices: Choices | None = None) -> Si
 
 
 def order(desk: Simulation, name: str) -> Order:
-    told = desk.told[name].order
+    told = desk.callers.told[name].order
     assert told is not None
     return told
 
 
 def test_a_customer_who_gets_no_answer_turns_to_another_system() -> None:
     desk = run(fault("crash", "c1", 0.1, 60), new("A", 1))
-    assert desk.told["A"].attempts == 2
+    assert desk.callers.told["A"].attempts == 2
     assert format_id(order(desk, "A").order_id) == "c2-0"
     assert {state(c, order(desk, "A")) for c in desk.customers} == {("new", 100, 0, 100)}
 
@@ -115,8 +115,8 @@ def test_an_order_entered_at_two_systems_is_executed_once() -> None:
 
 def test_what_a_dead_system_acknowledged_and_did_not_send_is_sent_by_its_peers() -> None:
     """Whatever c1 sends to the street side is lost, then c1 is gone for 300 ms."""
-    lost = Fault(0, 0, "partition", "c1", HOME, 20 * MS, 0)
-    desk = run(lost, new("A", 1), fault("crash", "c1", 10, 300))
+    cut = Fault(0, 0, "partition", "c1", HOME, 20 * MS, 0)
+    desk = run(cut, new("A", 1), fault("crash", "c1", 10, 300))
     assert format_id(order(desk, "A").order_id) == "c1-0"
     sent = [e for e in desk.wires.trace or [] if e.target == HOME and "c1-0" in e.text]
     assert [e.system for e in sent if e.arrives and e.text.startswith("possible resend")]
@@ -145,24 +145,24 @@ def test_a_fill_that_was_never_replicated_and_its_repeat_count_once() -> None:
 
 
 def test_an_order_that_only_a_lost_disk_had_is_named() -> None:
-    cut, lost = fault("partition", "c1", 0, 60), fault("lost-disk", "c1", 20, 10)
-    desk = run(cut, new("A", 1), lost)
+    cut, taken = fault("partition", "c1", 0, 60), fault("lost-disk", "c1", 20, 10)
+    desk = run(cut, new("A", 1), taken)
     (check,) = (c for c in desk.audits[-1].checks if c.name == NOT_LOST)
     assert check.found == ("c1-0 was lost with every disk that had it",)
-    assert desk.lost() == 1
+    assert len(lost(desk)) == 1
 
 
 def test_an_order_that_a_peer_must_have_is_not_lost_with_one_disk() -> None:
-    cut, lost = fault("partition", "c1", 0, 60), fault("lost-disk", "c1", 20, 10)
-    desk = run(cut, new("A", 1), lost, choices=Choices(acknowledge="one"))
-    assert desk.lost() == 0
+    cut, taken = fault("partition", "c1", 0, 60), fault("lost-disk", "c1", 20, 10)
+    desk = run(cut, new("A", 1), taken, choices=Choices(acknowledge="one"))
+    assert len(lost(desk)) == 0
     assert format_id(order(desk, "A").order_id) == "c2-0"  # c1 could not tell the customer
 
 
 @pytest.mark.parametrize("acknowledge", ["one", "all"])
 def test_the_price_of_safety_is_a_later_acknowledgement(acknowledge: str) -> None:
     own, safe = (run(new("A", 1), choices=Choices(acknowledge=a)) for a in ("own", acknowledge))
-    assert own.told["A"].took < safe.told["A"].took
+    assert own.callers.told["A"].took < safe.callers.told["A"].took
 
 
 @pytest.mark.parametrize("kind", FAULTS)

@@ -114,7 +114,7 @@ class Faults:
         desk = self._desk
         desk.stop(node, lose=fault.kind == "lost-disk")
         if fault.kind == "lost-disk":
-            desk.forget_answers(node.name)
+            desk.callers.forget_answers(node.name)
         desk.wires.after(fault.lasts, desk.start, node)
 
     def _power(self, node: Node, fault: Fault) -> None:

@@ -5,31 +5,28 @@ carried, and what stops is made again from its disk. One seed gives one run, byt
 """
 
 import random
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import pyarrow as pa
 
 from tradesys.assignment import Assignment
-from tradesys.audit import REFERRED, Audit, Check, listed, lost_requests, span
-from tradesys.errors import InvalidValue, NotYetReplicated, TradesysError
+from tradesys.audit import Audit, listed, span
 from tradesys.network import Network, system_of
-from tradesys.orders import Order
 from tradesys.positions import CAPITAL, CLEARING
-from tradesys.records import ExecType, Kind, Origin, format_id, origin, split_id
+from tradesys.records import Kind, Origin, split_id
 from tradesys.replication import links
 from tradesys.scenario import START_NS
+from tradesys.simulation import promises
 from tradesys.simulation.bill import bill
+from tradesys.simulation.customers import Callers
 from tradesys.simulation.disk import Disk
 from tradesys.simulation.faults import Faults
-from tradesys.simulation.plan import BOOKS, MS, Ask, Plan
+from tradesys.simulation.plan import BOOKS, MS, Plan
 from tradesys.simulation.ways import HEARTBEAT, Positions, Way, Ways
-from tradesys.simulation.wires import CUSTOMERS, Node, Wires
+from tradesys.simulation.wires import Node, Wires
 from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.firm import FirmSystem
 from tradesys.systems.outbox import by_street
@@ -37,32 +34,11 @@ from tradesys.systems.street import StreetSystem
 from tradesys.systems.system import System
 from tradesys.topology import WRITES
 
-_PATIENCE = 20 * MS
-_ATTEMPTS = 6
 _RESEND = 25 * MS
 _CLEARING = 2 * MS
 _WORK = MS
 _VENUE = 300_000
 _QUIET_MAX = 1_000 * MS
-
-NOT_LOST = "every acknowledged request is held"
-NEVER_BACK = "an answer at one system never goes back"
-ID_ONCE = "no id is given twice"
-QUIET = "all becomes quiet"
-TIMELY = "whoever is up answers for who is down"
-IN_ORDER = "no change overtakes its order"
-_TIMELY = 150 * MS
-
-
-@dataclass(frozen=True)
-class Told:
-    """What became of one request of a customer: ``order`` as acknowledged, or why not."""
-
-    ask: Ask
-    order: Order | None
-    why: str | None
-    attempts: int
-    took: int
 
 
 class Simulation(Network):
@@ -76,19 +52,12 @@ class Simulation(Network):
         self.plan = plan
         self.rng = random.Random(plan.seed + 1)
         self.wires = Wires(self.rng, self._power_failed, [] if trace else None)
-        self.told: dict[str, Told] = {}
         self.log: list[tuple[int, str, str, int]] = []
-        self.acknowledged: dict[int, tuple[str, dict[str, int], int]] = {}
-        self.statuses_seen: Counter[str] = Counter()
-        self.wrong: list[tuple[str, str]] = []
         self.audits: list[Audit] = []
-        self.asking = 0
+        self.callers = Callers(self)
         self._recorded: dict[int, int] = {}
-        self._best: dict[str, dict[tuple[str, str], int]] = {}
-        self._events: dict[int, list[tuple[int, int]]] = {}
-        self._known_until = 0
         folder = None if data is None else Path(data)
-        self._streets = [f"s{i + 1}" for i in range(plan.streets)]
+        self.street_names = [f"s{i + 1}" for i in range(plan.streets)]
         super().__init__(
             plan.customers,
             plan.streets,
@@ -111,8 +80,8 @@ class Simulation(Network):
         node = self.wires.nodes.get(origin.system)
         if node is None:
             folder = self.data / origin.system if self.data else None
-            node = Node(origin, Disk(folder), Assignment(self._streets))
-            node.heard = dict.fromkeys(self._streets, 0)
+            node = Node(origin, Disk(folder), Assignment(self.street_names))
+            node.heard = dict.fromkeys(self.street_names, 0)
             self.wires.nodes[origin.system] = node
         clock = self.wires.clock_of(node)
         return system_of(origin, clock, self.data, self.venue, node.assignment, node.disk.open)
@@ -125,8 +94,8 @@ class Simulation(Network):
             system.renew(node.origin)
         self.systems[node.name] = system
         self.links = links(list(self.systems.values()))
-        node.heard = dict.fromkeys(self._streets, self.wires.now)
-        node.assignment.see(self._streets)
+        node.heard = dict.fromkeys(self.street_names, self.wires.now)
+        node.assignment.see(self.street_names)
         self.wires.note(node.name, "up", f"{node.origin} is up")
         self.ways.begin(node.name)
         self.wires.let(node, self.work, node)
@@ -153,7 +122,7 @@ class Simulation(Network):
         """Let a system do what it has to do, and carry on what comes of it."""
         system = self.systems[node.name]
         if isinstance(system, CustomerSystem):
-            self._forward(node, system)
+            self.forward(node, system)
         elif isinstance(system, FirmSystem):
             if not node.unheard_peers and (fills := system.clear()):
                 self.wires.note(node.name, "record", f"{fills} fills are cleared")
@@ -166,7 +135,7 @@ class Simulation(Network):
                 self.wires.note(node.name, "record", f"{span(first, written)} of the market")
                 self.ways.news(node.name)
             if self.venue.reported > reported:
-                for other in self._streets:
+                for other in self.street_names:
                     if other != node.name:
                         peer = self.wires.nodes[other]
                         self.wires.after(_VENUE, self.wires.let, peer, self.work, peer)
@@ -179,7 +148,7 @@ class Simulation(Network):
         for request_id in batch["request_id"].to_pylist():
             self._recorded.setdefault(request_id, self.wires.now)
 
-    def _forward(self, node: Node, system: CustomerSystem) -> None:
+    def forward(self, node: Node, system: CustomerSystem) -> None:
         """Send accepted requests, each to the one street-side system of its symbol."""
         outbox = system.outbox
         for street in outbox.sort(node.assignment.street_for):
@@ -278,122 +247,23 @@ class Simulation(Network):
             code, sequence = split_id(record_id)
             if positions.get(("requests", code), 0) > sequence:
                 peers.add(way.target)
-            if len(peers) >= self._peers_needed():
+            if len(peers) >= self.peers_needed():
                 reply(peers)
             else:
                 still.append((record_id, peers, reply))
         node.withheld = still
 
-    def _peers_needed(self) -> int:
+    def peers_needed(self) -> int:
+        """How many peers must have an order on disk before it is acknowledged."""
         peers = self.plan.customers - 1
         return {"own": 0, "one": min(1, peers), "all": peers}[self.plan.choices.acknowledge]
-
-    # ---- customers
-
-    def _ask(self, ask: Ask) -> None:
-        """A customer begins to ask."""
-        about = self.told.get(ask.of) if ask.of else None
-        if ask.of and (about is None or about.order is None or about.order.reject_reason):
-            return
-        self.asking += 1
-        Asking(self, ask, about.order.order_id if about and about.order else 0).turn()
-
-    def serve(self, asking: "Asking", name: str, attempt: int) -> None:
-        """A system is asked by a customer: it answers, or says why not."""
-        node, system = self.wires.nodes[name], self.systems[name]
-        assert isinstance(system, CustomerSystem)
-        ask, order_id = asking.ask, asking.order_id
-        order: Order | None = None
-        try:
-            if ask.kind == "new":
-                order = system.submit(**ask.terms, cl_ord_id=ask.name)
-            elif ask.kind == "cancel":
-                order = system.cancel(order_id, cl_ord_id=ask.name)
-            elif ask.kind == "replace":
-                order = system.replace(order_id, **ask.terms, cl_ord_id=ask.name)
-            else:
-                self._inquire(name, system, order_id)
-        except NotYetReplicated as error:
-            self._reply(name, asking, attempt, None, error)
-            return
-        except InvalidValue as error:
-            self.log.append((self.wires.now, name, "refused", 0))
-            self._reply(name, asking, attempt, None, error)
-            return
-        if order is None:
-            self._reply(name, asking, attempt, None, None)
-            return
-        self.log.append((self.wires.now, name, "refused" if order.reject_reason else "taken", 0))
-        self.wires.note(name, "record", f"{format_id(order.record_id)}: {ask.kind} {ask.name}")
-        self.ways.news(name)
-
-        def acknowledge(peers: set[str], order: Order = order) -> None:
-            holders = {n: self.wires.nodes[n].disks for n in (name, *sorted(peers))}
-            earlier = self.acknowledged.setdefault(
-                order.record_id, (ask.name, holders, self.wires.now)
-            )
-            if earlier[0] != ask.name:
-                self.wrong.append(
-                    (ID_ONCE, f"{format_id(order.record_id)} is {earlier[0]} and {ask.name}")
-                )
-            self._reply(name, asking, attempt, order, None)
-
-        self._forward(node, system)
-        if self._peers_needed():
-            node.withheld.append((order.record_id, set(), acknowledge))
-        else:
-            acknowledge(set())
-
-    def _reply(
-        self,
-        name: str,
-        asking: "Asking",
-        attempt: int,
-        order: Order | None,
-        error: TradesysError | None,
-    ) -> None:
-        words = str(error) if error else "acknowledged" if order else "answer"
-        self.wires.send(name, CUSTOMERS, words, asking.hear, name, attempt, order, error)
-
-    def _inquire(self, name: str, system: CustomerSystem, order_id: int) -> None:
-        """Answer an inquiry, note how old the answer is, and that it does not go back."""
-        answer = system.status(order_id)
-        self.statuses_seen[answer.ord_status] += 1
-        now = self.wires.now
-        self.log.append((now, name, "answered", now - self._missing_since(system, order_id)))
-        held = {(d, o): n for d, of in answer.positions.items() for o, n in of.items()}
-        held["cum_qty", format_id(order_id)] = answer.cum_qty
-        best = self._best.setdefault(name, {})
-        for (what, whose), count in held.items():
-            if count < best.get((what, whose), 0):
-                text = f"{name} answered from {count} {what} of {whose}, after {best[what, whose]}"
-                self.wrong.append((NEVER_BACK, text))
-        best |= held
-
-    def _missing_since(self, system: CustomerSystem, order_id: int) -> int:
-        """When the first event of an order came that a system does not know of; now, if none."""
-        until, self._known_until = self._known_until, self.venue.reports.count
-        fresh = self.venue.reports.since(until)
-        if fresh is not None:
-            times = fresh["ts"].cast(pa.int64()).to_pylist()
-            ids = fresh["record_id"].to_pylist(), fresh["order_id"].to_pylist()
-            for exec_id, of, ts in zip(*ids, times, strict=True):
-                self._events.setdefault(of, []).append((exec_id, ts - START_NS))
-        events = self._events.get(order_id, [])
-        seen = system.view.seen(np.array([i for i, _ in events], np.uint64))
-        missing = np.flatnonzero(~seen)
-        return events[missing[0]][1] if len(missing) else self.wires.now
-
-    def forget_answers(self, name: str) -> None:
-        """A system that has lost its disk may answer from less than it had."""
-        self._best.pop(name, None)
 
     # ---- running
 
     def has_order_in_flight(self) -> bool:
         """Whether a customer waits for an answer, or a request for what the market says."""
         up = (c for c in self.customers if self.wires.nodes[c.name].up)
-        return bool(self.asking) or any(c.unanswered() for c in up)
+        return bool(self.callers.waiting) or any(c.unanswered() for c in up)
 
     def answered_at(self, record_id: int) -> int:
         """When a request was first answered by a street-side system, in ns; 0 if it is not yet."""
@@ -429,7 +299,7 @@ class Simulation(Network):
         last = 0
         for ask in self.plan.asks:
             if ask.phase == phase:
-                self.wires.after(ask.at, self._ask, ask)
+                self.wires.after(ask.at, self.callers.ask, ask)
                 last = max(last, ask.at)
         for fault in self.plan.faults:
             if fault.phase == phase:
@@ -461,7 +331,7 @@ class Simulation(Network):
     def is_at_rest(self) -> bool:
         """Whether all systems are up, nobody waits, and nothing is under way or left to do."""
         nodes = self.wires.nodes.values()
-        busy = self.asking or self.faults.active or not all(node.up for node in nodes)
+        busy = self.callers.waiting or self.faults.active or not all(node.up for node in nodes)
         if busy or any(node.paused_until > self.wires.now for node in nodes):
             return False
         if not super().is_at_rest():
@@ -470,43 +340,8 @@ class Simulation(Network):
 
     def audit(self, progress: Callable[[int], None] | None = None) -> Audit:
         """Check everything that must hold over all systems, and of what customers were told."""
-        checks = [self._allowed(check) for check in super().audit(progress).checks]
-        lost = self._lost_acknowledged()
-        wrong = [format_id(i) for i in lost if not self._was_lost(self.acknowledged[i][1])]
-        found = wrong or [f"{format_id(i)} was lost with every disk that had it" for i in lost]
-        checks.append(Check(NOT_LOST, not wrong, len(self.acknowledged), tuple(found)))
-        for name, count in (
-            (NEVER_BACK, sum(map(len, self._best.values()))),
-            (ID_ONCE, len(self.acknowledged)),
-        ):
-            texts = tuple(text for check, text in self.wrong if check == name)
-            checks.append(Check(name, not texts, count, texts))
-        checks += [self._timely(), self._in_order(), Check(QUIET, self.is_at_rest(), 1)]
-        return Audit(tuple(checks))
-
-    def _timely(self) -> Check:
-        """An order is answered in time, while one street-side system is up and nothing is amiss."""
-        found = []
-        excuses = {c.name: self.faults.excuses(c.name, self._streets) for c in self.customers}
-        for record_id, (_, holders, since) in self.acknowledged.items():
-            until = self._recorded.get(record_id, 0)
-            spans = excuses[next(iter(holders))]
-            excused = sum(max(0, min(until, b) - max(since, a)) for a, b in spans)
-            if until - since - excused > _TIMELY:
-                late = (until - since) / MS
-                found.append(f"{format_id(record_id)} was answered after {late:.1f} ms")
-        return Check(TIMELY, not found, len(self.acknowledged), tuple(found))
-
-    def _in_order(self) -> Check:
-        """No change of an order reaches the market before the order does."""
-        reports = pl.DataFrame(self.venue.reports.table())
-        refused = reports.filter(pl.col("exec_type") == ExecType.CANCEL_REJECTED)
-        taken = reports.filter(pl.col("exec_type") == ExecType.NEW)
-        early = refused.filter(pl.col("text") == "unknown order").join(
-            taken, on="order_id", how="semi"
-        )
-        found = [f"{format_id(i)} came before its order" for i in early["request_id"]]
-        return Check(IN_ORDER, not found, len(refused), tuple(found))
+        checks = [promises.allowed(self, check) for check in super().audit(progress).checks]
+        return Audit((*checks, *promises.checks(self)))
 
     def bill(self) -> pl.DataFrame:
         """What each system did for customers while each fault lasted (:mod:`.bill`)."""
@@ -520,75 +355,3 @@ class Simulation(Network):
         own = ~pl.col("account").is_in([CAPITAL, CLEARING])
         held = self.firm.positions().filter(own, pl.col("amount") < 0)
         return held.select("account", "asset", "amount").sort("account", "asset")
-
-    def _lost_acknowledged(self) -> list[int]:
-        """Acknowledged requests that no customer-facing system holds any more."""
-        tables = [customer.tables["requests"] for customer in self.customers]
-        return [i for i in self.acknowledged if not any(table.has(i) for table in tables)]
-
-    def lost(self) -> int:
-        """How many acknowledged requests were lost, with every disk that had them."""
-        return len(self._lost_acknowledged())
-
-    def _was_lost(self, holders: dict[str, int]) -> bool:
-        """Whether every system that held it then has lost its disk since."""
-        return all(self.wires.nodes[name].disks > disks for name, disks in holders.items())
-
-    def _allowed(self, check: Check) -> Check:
-        """A request that went with a lost disk is named, and is not wrong by itself."""
-        if check.verdict is not False or check.name != REFERRED:
-            return check
-        lost = [origin(split_id(i)[0]) for _, i in lost_requests(self)]
-        gone = all(o.incarnation < self.wires.nodes[o.system].disks for o in lost)
-        return replace(check, verdict=True) if gone else check
-
-
-class Asking:
-    """One customer who asks, and turns to another system when no answer comes."""
-
-    def __init__(self, desk: Simulation, ask: Ask, order_id: int) -> None:
-        self.desk, self.ask, self.order_id = desk, ask, order_id
-        self.attempt, self.began = 0, desk.wires.now
-        self.is_done = False
-
-    def turn(self) -> None:
-        """Turn to the next system."""
-        desk, ask = self.desk, self.ask
-        name = f"c{(ask.system + self.attempt) % desk.plan.customers + 1}"
-        words = f"{ask.kind} {ask.name}"
-        self.attempt += 1
-        desk.wires.send(CUSTOMERS, name, words, desk.serve, self, name, self.attempt)
-        desk.wires.after(_PATIENCE, self.lose_patience, name, self.attempt)
-
-    def lose_patience(self, name: str, attempt: int) -> None:
-        """No answer has come."""
-        if not self.is_done and attempt == self.attempt:
-            self.desk.log.append((self.desk.wires.now, name, "delayed", 0))
-            self._go_on("no answer")
-
-    def hear(
-        self, name: str, attempt: int, order: Order | None, error: TradesysError | None
-    ) -> None:
-        """An answer has come, perhaps a late one."""
-        if self.is_done:
-            return
-        if isinstance(error, NotYetReplicated):
-            if attempt == self.attempt:
-                self._go_on(str(error))
-            return
-        took = self.desk.wires.now - self.began
-        if order:
-            self.desk.log.append((self.desk.wires.now, name, "acknowledged", took))
-        self._end(Told(self.ask, order, str(error) if error else None, self.attempt, took))
-
-    def _go_on(self, why: str) -> None:
-        if self.attempt < _ATTEMPTS:
-            self.turn()
-        else:
-            took = self.desk.wires.now - self.began
-            self._end(Told(self.ask, None, why, self.attempt, took))
-
-    def _end(self, told: Told) -> None:
-        self.is_done = True
-        self.desk.asking -= 1
-        self.desk.told[self.ask.name] = told

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tradesys.simulation.plan import Plan, draw
+from tradesys.simulation.promises import lost
 from tradesys.simulation.run import Simulation
 
 
@@ -49,7 +50,7 @@ def run_plan(plan: Plan) -> Outcome:
         evaluated.update({check.name: check.evaluated for check in audit.checks})
         found |= {c.name: c.found or ("",) for c in audit.checks if c.verdict is not True}
     verdicts = [verdict, *(audit.verdict for audit in desk.audits)]
-    statuses = Counter(set(desk.statuses_seen))
+    statuses = Counter(set(desk.callers.statuses_seen))
     for customer in desk.customers if verdict else ():
         statuses |= Counter(set(customer.statuses()["ord_status"]))
     return Outcome(
@@ -62,7 +63,7 @@ def run_plan(plan: Plan) -> Outcome:
         evaluated=evaluated,
         statuses=statuses,
         unknown=verdicts.count(None),
-        lost=desk.lost(),
+        lost=len(lost(desk)),
         found=found,
     )
 
