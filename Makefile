@@ -25,6 +25,16 @@ ifneq ($(shell $(PYTHON) --version 2>&1),$(shell $(BIN)/python --version 2>&1))
 endif
 endif
 
+# What is compiled (tradesys/compiled.py) is kept from the first use on; this uses all of it.
+define ONE_ORDER
+import tradesys
+desk = tradesys.Network()
+order = desk["c1"].submit(account="alice", symbol="ALFA", side="buy", order_qty=100, price="50.25")
+desk.run()
+desk["c1"].status(order), desk["c1"].statuses(), desk["c1"].positions()
+endef
+export ONE_ORDER
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lab format bench lock clean
 
@@ -78,5 +88,8 @@ $(LOCKED): requirements.lock
 
 $(INSTALLED): $(LOCKED) pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@echo "Compiling the loops that keep the views, once"
+	@rm -f tradesys/__pycache__/*.nb[ci]
+	@$(BIN)/python -c "$$ONE_ORDER"
 	@touch $@
 	@echo "$(VENV) is ready"

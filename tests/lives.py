@@ -9,7 +9,7 @@ nothing with the package but the names of the columns.
 import itertools
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -31,6 +31,7 @@ class Working:
     answered: bool = False
     closed: bool = False
     changes: list[Row] = field(default_factory=list)
+    effective: list[Row] = field(default_factory=list)
 
 
 class World:
@@ -40,7 +41,7 @@ class World:
         self.logs: dict[tuple[str, str], list[Row]] = {}
         self.orders: list[Working] = []
         self.events = 0
-        self.fills: list[Row] = []
+        self.moves: list[tuple[Row, list[tuple[Row, int]]]] = []
         legs = [(a, s, n) for a in ACCOUNTS for s, n in (("USD", 10**9), ("ALFA", 500))]
         for account, asset, amount in legs:
             self._write("postings", "firm", account=account, asset=asset, amount=amount)
@@ -73,7 +74,7 @@ class World:
             symbol=draw.choice(SYMBOLS),
             side=draw.choice(SIDES),
             ord_type="market" if market else "limit",
-            time_in_force=draw.choice(("day", "gtc", "ioc", "fok")),
+            time_in_force=draw.choice(("day", "gtc", "ioc", "fok", "gtd")),
             order_qty=draw.randint(1, 9),
             price=None if market else PRICE + draw.randint(-3, 3),
             reject_reason="not enough cash" if draw.random() < 0.1 else None,
@@ -134,9 +135,71 @@ class World:
         qty = draw.randint(1, max(left, 1) + (3 if draw.random() < 0.1 else 0))
         order.cum_qty += qty
         price = PRICE + draw.randint(-3, 3)
-        self.fills.append(
-            self._report(draw, order, order.in_force, "trade", last_qty=qty, last_px=price)
-        )
+        row = self._report(draw, order, order.in_force, "trade", last_qty=qty, last_px=price)
+        order.effective.append(row)
+        self.moves.append((row, [(row, 1)]))
+
+    def mend(self, draw: random.Random) -> None:
+        """The market corrects or busts a trade or a correction; one in ten times, one it has."""
+        traded = [order for order in self.orders if order.effective]
+        if not traded:
+            return
+        order = draw.choice(traded)
+        about = draw.choice(order.effective)
+        reference = {"exec_ref_id": about["exec_id"]}
+        if draw.random() < 0.1:
+            self._report(draw, order, order.in_force, "trade_cancel", **reference)
+            self._report(draw, order, order.in_force, "trade_cancel", **reference)
+            row = self._report(draw, order, order.in_force, "trade_cancel", **reference)
+            moved = [(about, -1)]
+        elif draw.random() < 0.5:
+            row = self._report(draw, order, order.in_force, "trade_cancel", **reference)
+            moved = [(about, -1)]
+        else:
+            terms = {"last_qty": draw.randint(1, 9), "last_px": PRICE + draw.randint(-3, 3)}
+            kind = "trade_correct"
+            row = self._report(draw, order, order.in_force, kind, **reference | terms)
+            order.effective.append(row)
+            order.cum_qty += row["last_qty"]
+            moved = [(about, -1), (row, 1)]
+        order.effective.remove(about)
+        order.cum_qty -= about["last_qty"]
+        self.moves.append((row, moved))
+
+    def say(self, draw: random.Random) -> None:
+        """The market says something that answers no request."""
+        if not self.orders:
+            return
+        order = draw.choice(self.orders)
+        says = ("done_for_day", "calculated", "stopped", "suspended", "pending_new", "order_status")
+        kind = draw.choice((*says, "restated", "pending"))
+        if kind == "pending" and order.changes:
+            request = draw.choice(order.changes)
+            pending = f"pending_{request['request_type']}"
+            terms = {n: order.in_force[n] for n in ("order_qty", "price")}
+            self._report(draw, order, request, pending, **terms)
+        elif kind == "restated":
+            qty = max(order.in_force["order_qty"] - draw.randint(0, 2), order.cum_qty, 1)
+            order.in_force = order.in_force | {"order_qty": qty}
+            self._report(draw, order, order.in_force, "restated")
+        elif kind != "pending":
+            self._report(draw, order, order.in_force, kind)
+
+    def mistake(self, draw: random.Random) -> None:
+        """A customer sends an order again under another id, or cancels one that is none."""
+        system = draw.choice(CUSTOMERS)
+        own_id = record_id(system, len(self.logs.get(("requests", system), ())))
+        if not self.orders:
+            return
+        order = draw.choice(self.orders)
+        terms = _without_id(order.terms) | {"order_id": own_id}
+        if draw.random() < 0.5:
+            row = self._write("requests", system, **terms)
+            self._report(draw, order, row, "rejected")
+        else:
+            row = self._write("requests", system, **terms | {"request_type": "cancel"})
+            unknown = Working(row, row)
+            self._report(draw, unknown, row, "cancel_rejected")
 
     def expire(self, draw: random.Random) -> None:
         """The market closes an order by itself."""
@@ -155,15 +218,16 @@ class World:
             self._write("executions", system, **_without_id(row) | {"poss_dup": True})
 
     def clear(self, draw: random.Random) -> None:
-        """The firm posts some of the fills, four legs each."""
-        for row in self.fills[: draw.randint(0, len(self.fills))]:
-            sign = 1 if row["side"] == "buy" else -1
-            shares = sign * row["last_qty"]
-            for asset, amount in ((row["symbol"], shares), ("USD", -shares * row["last_px"])):
-                for account, leg in ((row["account"], amount), ("clearing", -amount)):
-                    terms = {"account": account, "asset": asset, "amount": leg}
-                    self._write("postings", "firm", exec_id=row["exec_id"], **terms)
-            self.fills.remove(row)
+        """The firm posts what some events move, two legs an asset of each fill concerned."""
+        taken = draw.randint(0, len(self.moves))
+        cleared, self.moves = self.moves[:taken], self.moves[taken:]
+        for event, moved in cleared:
+            for fill, times in moved:
+                shares = times * fill["last_qty"] * (1 if fill["side"] == "buy" else -1)
+                for asset, amount in ((fill["symbol"], shares), ("USD", -shares * fill["last_px"])):
+                    for account, leg in ((fill["account"], amount), ("clearing", -amount)):
+                        terms = {"account": account, "asset": asset, "amount": leg}
+                        self._write("postings", "firm", exec_id=event["exec_id"], **terms)
 
     def _report(
         self, draw: random.Random, order: Working, about: Row, exec_type: str, **columns: object
@@ -180,6 +244,8 @@ class World:
             terms["exec_id"] = record_id(system, len(self.logs.get(("executions", system), ())))
         if exec_type in ("cancel_rejected", "canceled"):
             terms |= {n: order.in_force[n] for n in ("order_qty", "price")}
+        if exec_type == "rejected" and about["record_id"] != order.terms["record_id"]:
+            terms |= {n: order.in_force[n] for n in ("order_qty", "price", "cl_ord_id")}
         self.events += 1
         return self._write("executions", system, **terms | columns)
 
@@ -212,6 +278,9 @@ ACTIONS = {
     "ask": 3,
     "answer": 6,
     "fill": 5,
+    "mend": 2,
+    "say": 3,
+    "mistake": 1,
     "expire": 1,
     "repeat": 2,
     "clear": 1,
@@ -259,18 +328,23 @@ def expected_statuses(requests: Iterable[Row], reports: Iterable[Row]) -> list[R
 
 def _expected(order_id: int, terms: Row, asked: list[Row], told: list[Row]) -> Row:
     mine = [row for row in told if row["order_id"] == order_id]
-    kinds = {row["exec_type"] for row in mine}
     for row in mine:
-        if row["exec_type"] in ("new", "replaced"):
+        if row["exec_type"] in ("new", "replaced", "restated"):
             terms = terms | {n: row[n] for n in ("order_qty", "price", "cl_ord_id")}
-    fills = [(row["last_qty"], row["last_px"]) for row in mine if row["exec_type"] == "trade"]
+    fills = [(r["last_qty"], r["last_px"]) for r in effective(told) if r["order_id"] == order_id]
     cum_qty = sum(qty for qty, _ in fills)
-    refused = terms.get("reject_reason") is not None or "rejected" in kinds
-    closed = refused or bool(kinds & {"canceled", "expired"})
+    closed = is_closed(order_id, asked, told)
+    states = standing(mine)
+    if states & {"done_for_day", "calculated"} and terms["time_in_force"] not in ("gtc", "gtd"):
+        closed = True
+    states |= {row["exec_type"] for row in mine} & {"new", "canceled", "expired"}
+    if is_refused(order_id, asked, told):
+        states.add("rejected")
+    waiting = unanswered(asked, told)
+    states |= {f"pending_{kind}" for about, _, kind in waiting if about == order_id}
     columns = ("order_id", "cl_ord_id", "account", "symbol", "side", "ord_type", "price")
-    pending = {r["request_type"] for r in unanswered(asked, told) if r["order_id"] == order_id}
     return {n: terms[n] for n in columns} | {
-        "ord_status": _rank(kinds, pending, cum_qty, terms["order_qty"], refused=refused),
+        "ord_status": _rank(states, cum_qty, terms["order_qty"]),
         "order_qty": terms["order_qty"],
         "cum_qty": cum_qty,
         "leaves_qty": 0 if closed else max(0, terms["order_qty"] - cum_qty),
@@ -278,45 +352,85 @@ def _expected(order_id: int, terms: Row, asked: list[Row], told: list[Row]) -> R
     }
 
 
-def _rank(kinds: set[str], pending: set[str], cum: int, qty: int, *, refused: bool) -> str:
-    """The names of the statuses that hold, the highest first."""
-    holds = {
-        "pending_cancel": "cancel" in pending,
-        "pending_replace": "replace" in pending,
-        "filled": 0 < cum >= qty,
-        "canceled": "canceled" in kinds,
-        "expired": "expired" in kinds,
-        "partially_filled": cum > 0,
-        "rejected": refused,
-        "new": "new" in kinds,
-    }
-    return next((name for name, held in holds.items() if held), "pending_new")
+def effective(told: list[Row]) -> list[Row]:
+    """The trades and corrections that no correction or bust has taken out of account."""
+    gone = {r["exec_ref_id"] for r in told if r["exec_type"] in ("trade_correct", "trade_cancel")}
+    kinds = ("trade", "trade_correct")
+    return [row for row in told if row["exec_type"] in kinds and row["exec_id"] not in gone]
 
 
-def unanswered(requests: Iterable[Row], reports: Iterable[Row]) -> Iterator[Row]:
-    """The accepted changes that no report answers."""
+def standing(mine: list[Row]) -> set[str]:
+    """What the market said last of an order's standing, walked through in its own sequence."""
+    states: set[str] = set()
+    for row in sorted(mine, key=lambda row: int(row["exec_id"])):
+        kind = row["exec_type"]
+        if kind in ("done_for_day", "calculated", "suspended", "stopped"):
+            states.add(kind)
+        elif kind == "trade":
+            states &= {"stopped"}
+        elif kind in ("new", "replaced", "restated"):
+            states.clear()
+    return set() if any(row["exec_type"] in ("canceled", "expired") for row in mine) else states
+
+
+def _rank(states: set[str], cum: int, qty: int) -> str:
+    """The name of the highest status that holds."""
+    ranks = (
+        *("pending_cancel", "pending_replace", "done_for_day", "calculated", "filled", "stopped"),
+        *("suspended", "canceled", "expired", "partially_filled", "rejected", "new"),
+    )
+    filled = {"filled"} if 0 < cum >= qty else set()
+    held = states | filled | ({"partially_filled"} if cum > 0 else set())
+    return next((name for name in ranks if name in held), "pending_new")
+
+
+def unanswered(requests: Iterable[Row], reports: Iterable[Row]) -> set[tuple[int, int, str]]:
+    """The changes that no report answers: order, request and kind."""
+    told = list(reports)
     answers = ("canceled", "replaced", "cancel_rejected")
-    done = {row["request_id"] for row in reports if row["exec_type"] in answers}
-    for row in requests:
-        change = row["request_type"] != "new" and row["reject_reason"] is None
-        if change and row["record_id"] not in done:
-            yield row
+    done = {row["request_id"] for row in told if row["exec_type"] in answers}
+    asked = {
+        (row["order_id"], row["record_id"], row["request_type"])
+        for row in requests
+        if row["request_type"] != "new" and row["reject_reason"] is None
+    }
+    pending = {
+        (row["order_id"], row["request_id"], row["exec_type"].removeprefix("pending_"))
+        for row in told
+        if row["exec_type"] in ("pending_cancel", "pending_replace")
+    }
+    return {change for change in asked | pending if change[1] not in done}
+
+
+def is_refused(order_id: int, requests: Iterable[Row], reports: Iterable[Row]) -> bool:
+    """Whether the request that an order began with was refused."""
+    refusals = ("rejected", "cancel_rejected")
+    told = any(r["request_id"] == order_id and r["exec_type"] in refusals for r in reports)
+    return told or any(
+        r["record_id"] == order_id and r["request_type"] == "new" and r["reject_reason"]
+        for r in requests
+    )
 
 
 def is_closed(order_id: int, requests: Iterable[Row], reports: Iterable[Row]) -> bool:
     """Whether an order was refused, rejected, canceled or has expired."""
-    closing = ("rejected", "canceled", "expired")
-    told = any(r["order_id"] == order_id and r["exec_type"] in closing for r in reports)
-    return told or any(r["record_id"] == order_id and r["reject_reason"] for r in requests)
+    told = list(reports)
+    ended = any(
+        r["order_id"] == order_id and r["exec_type"] in ("canceled", "expired") for r in told
+    )
+    return ended or is_refused(order_id, requests, told)
 
 
 def expected_reserved(order: Row, requests: Iterable[Row], reports: Iterable[Row]) -> int:
     """What an order may still spend or sell, the replaces that wait for an answer included."""
-    if is_closed(order["order_id"], requests, reports):
+    asked, told = list(requests), list(reports)
+    if is_closed(order["order_id"], asked, told):
         return 0
-    waiting = [row for row in unanswered(requests, reports) if row["request_type"] == "replace"]
-    asked = [order, *(row for row in waiting if row["order_id"] == order["order_id"])]
-    uses = [(max(0, r["order_qty"] - order["cum_qty"]), r["price"] or 0) for r in asked]
+    waiting = {request for _, request, _ in unanswered(asked, told)}
+    replaces = [r for r in asked if r["record_id"] in waiting and r["request_type"] == "replace"]
+    mine = [row for row in replaces if row["order_id"] == order["order_id"]]
+    uses = [(order["leaves_qty"], order["price"] or 0)]
+    uses += [(max(0, r["order_qty"] - order["cum_qty"]), r["price"] or 0) for r in mine]
     return max(qty * price if order["side"] == "buy" else qty for qty, price in uses)
 
 
@@ -326,12 +440,17 @@ def expected_balances(
     """``booked, uncleared, reserved`` of each account and asset that any record touches."""
     balances: defaultdict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0, 0])
     legs, asked, told = list(postings), list(requests), list(reports)
-    cleared = {leg["exec_id"] for leg in legs}
+    posted = {leg["exec_id"] for leg in legs}
     for leg in legs:
         balances[leg["account"], leg["asset"]][0] += leg["amount"]
-    for row in events(told):
-        if row["exec_type"] == "trade" and row["exec_id"] not in cleared:
-            shares = row["last_qty"] if row["side"] == "buy" else -row["last_qty"]
+    once = events(told)
+    counted = {row["exec_id"] for row in effective(once)}
+    reversed_ = {row["exec_ref_id"] for row in once if row["exec_id"] in posted}
+    for row in once:
+        if row["exec_type"] in ("trade", "trade_correct"):
+            exec_id = row["exec_id"]
+            times = (exec_id in counted) - (exec_id in posted) + (exec_id in reversed_)
+            shares = times * (row["last_qty"] if row["side"] == "buy" else -row["last_qty"])
             balances[row["account"], row["symbol"]][1] += shares
             balances[row["account"], "USD"][1] -= shares * row["last_px"]
     for order in expected_statuses(asked, told):

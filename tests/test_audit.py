@@ -145,13 +145,14 @@ def answer_wrongly(desk: Network) -> None:
     """Every view has forgotten a fill in the same way."""
     for system in desk.customers:
         system.statuses()
-        system.view._orders.cum_qty[:] = 0
+        system.view.facts.orders["cum_qty"] = 0
+        system.view.facts.changed[1] = True
 
 
 def reserve_differently(desk: Network) -> None:
     """Two systems with equal records tell an account of different means."""
     desk["c2"].positions()
-    desk["c2"].view._pairs.balances.reserved[:] += 1
+    desk["c2"].view.accounts.balances["reserved"] += 1
 
 
 def lose_an_order(desk: Network) -> None:

@@ -19,7 +19,8 @@ from tradesys.records import ExecType, OrdType, Side, TimeInForce
 
 BUY, SELL = Side.BUY, Side.SELL
 MARKET, LIMIT = OrdType.MARKET, OrdType.LIMIT
-DAY, GTC, IOC, FOK, GTD = TimeInForce
+DAY, GTC, GTD = TimeInForce.DAY, TimeInForce.GTC, TimeInForce.GTD
+IOC, FOK = TimeInForce.IOC, TimeInForce.FOK
 NEW, TRADE, EXPIRED = ExecType.NEW, ExecType.TRADE, ExecType.EXPIRED
 CANCELED, REPLACED = ExecType.CANCELED, ExecType.REPLACED
 REJECTED, CANCEL_REJECTED = ExecType.REJECTED, ExecType.CANCEL_REJECTED
@@ -52,7 +53,7 @@ def test_a_limit_order_that_meets_nothing_is_new_and_rests() -> None:
 
 
 @pytest.mark.parametrize("time_in_force", [DAY, GTC, GTD])
-def test_day_gtc_and_gtd_orders_rest(time_in_force: TimeInForce) -> None:
+def test_an_order_that_is_good_for_longer_than_now_rests(time_in_force: TimeInForce) -> None:
     book = OrderBook()
     book.new(1, SELL, LIMIT, time_in_force, 100, 50)
     assert book.best_ask == 50
@@ -161,7 +162,10 @@ ONE_OR_NONE = "expected one of a limit order and none of a market order"
     [
         (("bye", "limit", "day", 5, 50), "side='bye': expected buy or sell"),
         (("buy", "stop", "day", 5, 50), "ord_type='stop': expected market or limit"),
-        (("buy", "limit", "x", 5, 50), "time_in_force='x': expected day, gtc, ioc, fok or gtd"),
+        (
+            ("buy", "limit", "x", 5, 50),
+            "time_in_force='x': expected one of day, gtc, ioc, fok, gtd",
+        ),
         (("buy", "limit", "day", 0, 50), "order_qty=0: expected at least 1"),
         (("buy", "limit", "day", 5, 0), "price=0: expected at least 1"),
         (("buy", "limit", "day", 5, None), f"price=None: {ONE_OR_NONE}"),

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import polars as pl
@@ -150,3 +151,32 @@ def test_threads_may_submit_cancel_and_ask_at_the_same_time(desk: Network) -> No
     desk.run()
     assert desk.audit().verdict
     assert c1.tables["requests"].frame["ts"].dt.timestamp("ns").unique().to_list() == [NOON]
+
+
+def test_orders_may_be_entered_and_asked_about_while_the_network_runs(desk: Network) -> None:
+    done = Event()
+
+    def carry() -> None:
+        while not done.is_set():
+            desk.step()
+
+    def customer(system: CustomerSystem) -> list[int]:
+        orders = []
+        for turn in range(25):
+            order = submit(system, order_qty=10, price=PRICE - 100 * (turn % 5))
+            assert system.status(order).order_qty == 10
+            assert system.orders("alice")["order_id"].is_unique().all()
+            orders.append(order.order_id)
+        return orders
+
+    with ThreadPoolExecutor(3) as pool:
+        carried = pool.submit(carry)
+        try:
+            entered = [i for ids in pool.map(customer, desk.customers) for i in ids]
+        finally:
+            done.set()
+        carried.result()
+    desk.run()
+    assert desk.audit().verdict
+    for system in desk.customers:
+        assert system.statuses()["order_id"].to_list() == sorted(entered)

@@ -39,6 +39,7 @@ def trade_and_kill(folder: Path, seed: int) -> dict[int, int]:
 
 def test_what_was_acknowledged_before_a_kill_is_there_once_and_as_it_was(tmp_path: Path) -> None:
     acknowledged: dict[int, int] = {}
+    total = 0
     for kill in range(KILLS):
         folder = tmp_path / str(kill // KILLS_A_FOLDER)
         if kill % KILLS_A_FOLDER == 0:
@@ -57,3 +58,5 @@ def test_what_was_acknowledged_before_a_kill_is_there_once_and_as_it_was(tmp_pat
                 lost = acknowledged.keys() - quantities.keys()
                 assert not lost, f"after kill {kill} {customer.name} lacks {sorted(lost)[:3]}"
                 assert all(quantities[i] == qty for i, qty in acknowledged.items())
+        total += len(told)
+    sys.stdout.write(f"\n{KILLS} kills, {total:,} acknowledged: 0 lost, 0 twice, 0 wrong\n")

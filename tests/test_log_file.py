@@ -40,6 +40,7 @@ def path(tmp_path: Path) -> Path:
 def write(path: Path, received: Received) -> LogFile:
     """Append these batches, and make them durable."""
     file = LogFile(path, REQUESTS)
+    file.settle()
     for received_at, batch in received:
         file.append(batch, received_at)
     file.sync()
@@ -49,6 +50,7 @@ def write(path: Path, received: Received) -> LogFile:
 def read(path: Path) -> Received:
     """What the file holds, as an opened log file gives it; it is closed again."""
     file = LogFile(path, REQUESTS)
+    file.settle()
     held = history(file)
     file.close()
     return held
@@ -243,6 +245,8 @@ def test_a_foreign_file_is_set_aside_as_it_is(path: Path, foreign: bytes) -> Non
     file = LogFile(path, REQUESTS)
     assert file.damage is not None
     assert (file.damage.path, file.damage.offset, file.damage.torn) == (path, 0, False)
+    assert path.read_bytes() == foreign
+    file.settle()
     assert file.damage.aside.read_bytes() == foreign
     assert file.stored() == []
     file.close()
@@ -251,6 +255,7 @@ def test_a_foreign_file_is_set_aside_as_it_is(path: Path, foreign: bytes) -> Non
 def test_a_file_of_another_dataset_is_set_aside_as_it_is(path: Path) -> None:
     data = closed_file(path)
     file = LogFile(path, POSTINGS)
+    file.settle()
     assert file.damage is not None
     assert file.damage.aside.read_bytes() == data
     file.close()

@@ -20,6 +20,7 @@ from tests.build import (
     NOON,
     PRICE,
     SHARES,
+    TERMS,
     contents,
     filled,
     network,
@@ -27,8 +28,10 @@ from tests.build import (
     state,
     submit,
 )
+from tradesys.clock import to_ns
 from tradesys.errors import InvalidValue, NotYetReplicated
 from tradesys.network import Network
+from tradesys.orders import Order
 from tradesys.systems import rules
 
 
@@ -402,3 +405,46 @@ def test_a_market_buy_that_no_price_can_value_is_refused_one_by_one_and_in_a_tab
     verdicts = desk["c1"].submit_many(pl.DataFrame(rows))
     assert order.reject_reason == "no last price to value a market order at"
     assert verdicts["reject_reason"].to_list() == [order.reject_reason, None]
+
+
+def test_a_change_given_twice_is_answered_with_the_first_even_when_its_order_is_closed(
+    desk: Network,
+) -> None:
+    order = submit(desk["c1"])
+    desk.run()
+    replaced = desk["c1"].replace(order, order_qty=50, cl_ord_id="R")
+    desk.run()
+    assert desk["c2"].replace(order, order_qty=50, cl_ord_id="R") == Order(
+        order.order_id, replaced.record_id, "R", repeated=True
+    )
+    canceled = desk["c2"].cancel(order, cl_ord_id="X")
+    desk.run()
+    again = desk["c1"].cancel(order, cl_ord_id="X")
+    assert (again.record_id, again.repeated) == (canceled.record_id, True)
+    with pytest.raises(InvalidValue, match="not used before"):
+        desk["c1"].replace(order, order_qty=60, cl_ord_id="R")
+    assert len(desk["c1"].tables["requests"]) == 3
+
+
+def test_a_market_buy_uses_cash_until_it_is_answered(desk: Network) -> None:
+    filled(desk)  # 100 for 2,000.00: a market order is valued at 20.00
+    each = {"ord_type": "market", "price": None, "order_qty": 300}
+    assert submit(desk["c1"], **each).reject_reason is None
+    assert submit(desk["c1"], **each).reject_reason == rules.REASONS[rules.NO_CASH]
+    (verdict,) = desk["c1"].submit_many(pl.DataFrame([TERMS | each])).to_dicts()
+    assert verdict["reject_reason"] == rules.REASONS[rules.NO_CASH]
+    desk.run()  # nobody sells: it expires, and uses nothing any more
+    assert submit(desk["c1"], **each).reject_reason is None
+
+
+def test_an_order_good_till_date_says_until_when_in_every_record_of_it(desk: Network) -> None:
+    until = "2024-06-30T20:00:00Z"
+    order = submit(desk["c1"], time_in_force="gtd", expire_time=until)
+    desk.run()
+    desk["c2"].replace(order, order_qty=50)
+    table = pl.DataFrame({"request_type": ["cancel"], "order_id": [order.order_id]})
+    assert desk["c2"].submit_many(table)["accepted"].to_list() == [True]
+    desk.run()
+    for dataset, rows in (("requests", 3), ("executions", 3)):
+        times = desk["c2"].tables[dataset].frame["expire_time"].dt.timestamp("ns")
+        assert times.to_list() == [to_ns(until)] * rows

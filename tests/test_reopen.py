@@ -20,7 +20,7 @@ import pytest
 
 from tests.build import BOOKS, NOON, contents, filled, network, record_id, state, stopped, submit
 from tradesys.clock import ManualClock
-from tradesys.errors import InvalidValue, StorageError
+from tradesys.errors import DamagedError, InvalidValue, StorageError
 from tradesys.network import Network
 from tradesys.records import SCHEMAS
 
@@ -322,3 +322,18 @@ def test_a_fill_that_the_disk_refused_is_recorded_once_there_is_room(
         desk.run()
         assert desk.audit().verdict is True, str(desk.audit())
         assert desk["c2"].status(order).ord_status == "filled"
+
+
+def test_the_markets_own_record_is_never_begun_anew_where_it_is_damaged(desk: Network) -> None:
+    folder = closed(desk)
+    file = folder / "venue" / "reports.arrows"
+    whole = file.read_bytes()
+    damage(file, at=0.4)
+    spoiled = contents(folder)
+    for _ in range(2):
+        with pytest.raises(DamagedError, match=r"venue/reports\.arrows: damaged at byte"):
+            reopened(folder)
+        assert contents(folder) == spoiled
+    file.write_bytes(whole)
+    with reopened(folder) as again:
+        assert again.audit().verdict is True

@@ -372,3 +372,40 @@ def test_a_repeat_names_the_order_that_stands() -> None:
     assert (verdict["accepted"], verdict["order_id"]) == (False, first.order_id)
     assert "not used before" in verdict["error"]
     assert state(desk["c1"], first) == ("pending_new", 100, 0, 100)
+
+
+def test_the_open_orders_of_a_frame_are_canceled_by_their_ids() -> None:
+    desk = network(2)
+    kept = submit(desk["c1"], account="bob", order_qty=10)
+    for _ in range(40):
+        submit(desk["c1"], order_qty=10)
+    desk.run()
+    ours = desk["c2"].orders("alice", open_only=True)
+    verdicts = desk["c2"].submit_many(ours.select("order_id", request_type=pl.lit("cancel")))
+    assert verdicts["accepted"].all()
+    assert verdicts["order_id"].to_list() == ours["order_id"].to_list()
+    desk.run()
+    assert desk["c1"].orders(open_only=True)["order_id"].to_list() == [kept.order_id]
+    requests = desk["c2"].tables["requests"].frame.filter(request_type="cancel")
+    assert requests.select("account", "symbol", "order_qty").unique().rows() == [
+        ("alice", "ALFA", 10)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({"order_id": 17}, "order_id the id, of an order of this account"),
+        ({"order_id": None}, "order_id the id, of an order of this account"),
+        ({"order_id": 0, "account": "bob"}, "of an order of this account"),
+    ],
+)
+def test_an_id_that_is_no_order_of_the_account_is_an_error(row: Row, expected: str) -> None:
+    desk = network()
+    order = submit(desk["c1"])
+    wanted: Row = {"request_type": "cancel", "account": None, **row}
+    if wanted["order_id"] == 0:
+        wanted["order_id"] = order.order_id
+    schema = {"request_type": pl.String, "account": pl.String, "order_id": pl.UInt64}
+    (verdict,) = desk["c1"].submit_many(pl.DataFrame([wanted], schema=schema)).to_dicts()
+    assert expected in verdict["error"]

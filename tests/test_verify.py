@@ -3,14 +3,17 @@
 Method: a small run on disk, and a copy of it that is damaged, rewritten or cut.
 """
 
+import errno
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.build import history, network, submit
 from tradesys import incarnation, logfile, segments
+from tradesys.errors import StorageError
 from tradesys.framing import END_OF_STREAM, NO_HEAD
 from tradesys.logfile import LogFile
 from tradesys.network import Network
@@ -228,3 +231,38 @@ def test_a_run_is_as_written_again_once_it_was_mended(run: Path) -> None:
         desk.run()
         assert desk.audit().verdict is True
     assert verify(run).findings == []
+
+
+@pytest.mark.parametrize("call", ["fdatasync", "pwrite", "fsync"])
+def test_a_mending_that_the_disk_refuses_loses_nothing_and_is_done_at_the_next_opening(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    with Network.open(run) as desk:
+        known_to_nobody = submit(desk["c1"])
+    flip(run / C1, 0.97)  # in that order's own record; those before it are whole
+    flip(run / "firm" / "authoritative" / "postings.arrows", 0.5)
+    real, refused = getattr(os, call), 0
+    for at in range(1, 30):
+        copy = Path(shutil.copytree(run, tmp_path / str(at)))
+        calls = iter(range(1, 1000))
+
+        def refuses(*args: object, calls: Iterator[int] = calls, at: int = at) -> object:
+            if next(calls) == at:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return real(*args)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, call, refuses)
+            try:
+                Network.open(copy).close()
+            except StorageError:
+                refused += 1
+        with Network.open(copy) as desk:
+            held = desk["c1"].tables["requests"].frame["order_id"].to_list()
+            assert len(held) == 4
+            assert known_to_nobody.order_id not in held
+            desk.run()
+            assert desk.audit().verdict is True, str(desk.audit())
+        assert verify(copy).findings == []
+        shutil.rmtree(copy)
+    assert refused > 0

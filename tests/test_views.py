@@ -6,7 +6,7 @@ system that wrote none of them, in an order that chance draws; plain Python coun
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
@@ -15,9 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.build import PRICE, Row, batch, change, executions, new, record_id
+from tests.build import PRICE, Row, batch, change, executions, frame, new, record_id
 from tests.lives import (
     World,
+    events,
     expected_balances,
     expected_reserved,
     expected_statuses,
@@ -25,25 +26,26 @@ from tests.lives import (
     unanswered,
     worlds,
 )
-from tradesys import pairs, positions, slots, status, views
+from tests.order_lives import LIVES, Life, records_of
+from tradesys import loops, memory, positions, status
+from tradesys.balances import Accounts, codes_of
 from tradesys.clock import ManualClock
-from tradesys.pairs import Pairs
-from tradesys.records import Kind, Origin
-from tradesys.slots import Columns, Slots, first_of_each
+from tradesys.records import (
+    ExecType,
+    Kind,
+    OrdStatus,
+    OrdType,
+    Origin,
+    RequestType,
+    Side,
+    TimeInForce,
+)
+from tradesys.slots import Slots, first_of_each, with_room
 from tradesys.systems.customer import CustomerSystem
 from tradesys.views import View
 
 ID = record_id("c1", 0)
 SEEDS = st.integers(0, 2**16)
-
-
-@pytest.fixture(params=[1, 32, 10**9], ids=["as_large", "as_is", "as_small"])
-def small(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """Where batches begin to count as large: always, as in the package, or never."""
-    for module in (views, pairs, slots):
-        monkeypatch.setattr(module, "_SMALL", request.param)
-    yield request.param
-    monkeypatch.undo()
 
 
 def reader() -> CustomerSystem:
@@ -83,7 +85,6 @@ def test_after_every_batch_a_view_answers_as_the_definitions_do(world: World, se
         assert_as_defined(system)
 
 
-@pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("count", [4, 40])
 def test_large_batches_and_small_ones_are_answered_as_the_definitions_do(
@@ -106,6 +107,53 @@ def test_what_was_asked_on_the_way_changes_no_answer(world: World, one: int, oth
         patient.receive(dataset, records)
     assert curious.statuses().equals(patient.statuses())
     assert curious.positions().equals(patient.positions())
+
+
+@settings(max_examples=40)
+@given(worlds(), SEEDS)
+def test_records_in_any_order_whatever_and_again_give_the_same_answers(
+    world: World, seed: int
+) -> None:
+    chance, view = random.Random(seed), View()
+    rows = {name: world.rows(name) for name in ("requests", "executions", "postings")}
+    arrivals = [(name, row) for name, records in rows.items() for row in records]
+    told = [(name, row) for name, row in arrivals if name != "postings"]
+    arrivals += chance.choices(told, k=len(told) // 2) if told else []
+    chance.shuffle(arrivals)
+    for name, row in arrivals:
+        view.apply(name, batch(name, [row]))
+        if chance.random() < 0.3:
+            view.order(ID)
+    defined = status.statuses(
+        frame("requests", rows["requests"]), frame("executions", rows["executions"])
+    )
+    answered = view.statuses().select(defined.drop("cl_ord_id").columns)
+    assert answered.cast(defined.drop("cl_ord_id").schema).equals(defined.drop("cl_ord_id"))
+    held = positions.positions(
+        frame("postings", rows["postings"]), frame("executions", rows["executions"])
+    )
+    assert view.positions().drop("reserved").equals(held)
+
+
+@settings(max_examples=40)
+@given(worlds(), SEEDS)
+def test_whichever_street_side_systems_report_an_event_the_answers_are_the_same(
+    world: World, seed: int
+) -> None:
+    chance, requests = random.Random(seed), frame("requests", world.rows("requests"))
+    reports = world.rows("executions")
+    logs: dict[str, list[Row]] = {"s1": [], "s2": [], "s3": []}
+    for row in events(reports):
+        for system in chance.sample(sorted(logs), chance.randint(1, 3)):
+            logs[system].append(row | {"record_id": record_id(system, len(logs[system]))})
+    split = [row for system in chance.sample(sorted(logs), 3) for row in logs[system]]
+    expected = status.statuses(requests, frame("executions", reports))
+    assert status.statuses(requests, frame("executions", split)).equals(expected)
+    view = View()
+    view.apply("executions", batch("executions", split))
+    view.apply("requests", batch("requests", world.rows("requests")))
+    columns = expected.drop("cl_ord_id").columns
+    assert view.statuses().select(columns).to_dicts() == expected.select(columns).to_dicts()
 
 
 @settings(max_examples=40)
@@ -155,9 +203,10 @@ def assert_orders(system: CustomerSystem, expected: list[Row]) -> None:
 
 
 def assert_requests(view: View, requests: list[Row], reports: list[Row]) -> None:
-    waiting = {row["record_id"] for row in unanswered(requests, reports)}
-    closing = {"new", "rejected", "canceled", "expired"}
+    waiting = {request for _, request, _ in unanswered(requests, reports)}
+    closing = {"new", "canceled", "expired"}
     told = {row["order_id"] for row in reports if row["exec_type"] in closing}
+    told |= {row["request_id"] for row in reports if row["exec_type"] == "rejected"}
     sent = [row for row in requests if row["reject_reason"] is None]
     expected = [
         row["record_id"] in told
@@ -189,6 +238,20 @@ def test_the_last_price_of_a_symbol_is_that_of_its_latest_event(world: World, se
 
 
 # Single rules.
+
+
+@pytest.mark.parametrize("backwards", [False, True], ids=["in_turn", "backwards"])
+@pytest.mark.parametrize("life", LIVES, ids=lambda life: life.rule.replace(" ", "_"))
+def test_the_life_of_one_order_told_record_by_record(life: Life, *, backwards: bool) -> None:
+    view, arrivals = View(), list[tuple[str, Row]]()
+    for dataset, rows in zip(("requests", "executions"), records_of(life), strict=True):
+        arrivals += [(dataset, row) for row in rows]
+    for dataset, row in arrivals[::-1] if backwards else arrivals:
+        view.apply(dataset, batch(dataset, [row]))
+        view.order(ID)
+    state = view.order(ID)
+    assert state is not None
+    assert (*state[:4], state.avg_px, state.price) == (*life.then[:5], life.then.price)
 
 
 def test_of_an_order_of_which_nothing_is_known_there_is_no_state() -> None:
@@ -250,53 +313,75 @@ def test_a_frame_that_was_handed_out_does_not_change_when_records_arrive() -> No
     assert [frame.to_dicts() for frame in answered] == copies
 
 
-# What views are made of, small and large.
+# What views are made of.
 
 
 KEYS = st.lists(st.tuples(st.sampled_from(["c1", "c2", "s1"]), st.integers(0, 20_000)), max_size=90)
 
 
-@pytest.mark.usefixtures("small")
 @settings(max_examples=30)
 @given(st.lists(KEYS, max_size=4))
 def test_a_slot_is_given_to_each_id_once_and_stays_its_own(
     runs: list[list[tuple[str, int]]],
 ) -> None:
-    given_out, known = Slots(), dict[int, int]()
+    slots, known = Slots(), dict[int, int]()
     for run in runs:
-        asked = [record_id(*key) for key in run]
-        for record, slot in zip(asked, given_out.of(ids(asked)).tolist(), strict=True):
-            assert known.setdefault(record, slot) == slot == given_out.find(record)
-            assert 0 <= slot < given_out.count
+        for record in [record_id(*key) for key in run]:
+            slot = slots.give(record)
+            assert known.setdefault(record, slot) == slot == slots.find(record)
+            assert 0 < slot < slots.count
+            assert slots.id_of(slot) == record
+    assert slots.of(ids(list(known))).tolist() == list(known.values())
     assert len(set(known.values())) == len(known)
 
 
-@pytest.mark.usefixtures("small")
+def test_what_was_never_seen_has_no_slot() -> None:
+    slots = Slots()
+    slots.give(record_id("c1", 50_000))
+    unseen = [record_id("c1", 0), record_id("c1", 1 << 40), record_id("firm", 50_000)]
+    assert [slots.find(record) for record in unseen] == [0, 0, 0]
+    assert slots.of(ids(unseen)).tolist() == [0, 0, 0]
+
+
+WORDS = st.tuples(st.sampled_from("abcdefghij"), st.sampled_from(["X", "Y", "Z", "USD"]))
+
+
 @settings(max_examples=30)
-@given(
-    st.lists(
-        st.lists(
-            st.tuples(st.sampled_from("abc"), st.sampled_from(["X", "Y", "USD"])), max_size=70
-        ),
-        max_size=4,
-    )
-)
-def test_a_pair_is_given_one_slot_and_knows_the_cash_of_its_account(
+@given(st.lists(st.lists(WORDS, max_size=70), max_size=4))
+def test_a_pair_is_given_once_and_knows_the_cash_of_its_account(
     runs: list[list[tuple[str, str]]],
 ) -> None:
-    pairs, known = Pairs(), dict[tuple[str, str], int]()
+    accounts, known = Accounts(), dict[tuple[str, str], int]()
     for run in runs:
         columns = [pa.array([row[i] for row in run], pa.utf8()) for i in (0, 1)]
-        for pair, slot in zip(run, pairs.of(*columns).tolist(), strict=True):
-            assert known.setdefault(pair, slot) == slot == pairs.find(*pair)
-            assert (pairs.accounts[slot], pairs.assets[slot]) == pair
-            assert pairs.balances.cash_pair[slot] == pairs.find(pair[0], "USD")
+        for words, key in zip(run, accounts.keys_of(*columns).tolist(), strict=True):
+            pair = accounts.give(key)
+            assert known.setdefault(words, pair) == pair == accounts.find(*words)
+            assert accounts.names(pair) == words
+            assert accounts.balances[pair]["cash"] == accounts.find(words[0], "USD")
+    assert len(set(known.values())) == len(known)
 
 
 @given(st.lists(st.sampled_from("abcd"), max_size=80))
-def test_codes_are_positions_whether_few_or_many(letters: list[str]) -> None:
-    codes = views._codes(pa.array(letters, pa.utf8()), list("abcd"))
+def test_codes_are_those_of_the_words_whether_few_or_many(letters: list[str]) -> None:
+    codes = codes_of(pa.array(letters, pa.utf8()), "abcd".index)
     assert codes.tolist() == ["abcd".index(letter) for letter in letters]
+
+
+def test_every_text_has_a_code() -> None:
+    kinds = {
+        loops.REQUEST_TYPES: RequestType,
+        loops.EXEC_TYPES: ExecType,
+        loops.SIDES: Side,
+        loops.ORD_TYPES: OrdType,
+        loops.TIMES_IN_FORCE: TimeInForce,
+        loops.STATUSES: OrdStatus,
+    }
+    for texts, kind in kinds.items():
+        assert sorted(texts) == sorted(kind)
+    assert tuple(OrdStatus) == loops.STATUSES
+    for exec_type in (*status.STATES_TERMS, *status.TRADES, *status.ANSWERS, *status.PENDING):
+        assert getattr(loops, exec_type.name) == loops.EXEC_TYPES.index(exec_type)
 
 
 @given(st.lists(st.integers(0, 9), max_size=60))
@@ -306,15 +391,15 @@ def test_the_first_of_each_value_is_marked(values: list[int]) -> None:
 
 
 @given(st.lists(st.integers(0, 3000), min_size=1, max_size=8))
-def test_columns_grow_with_zeros_and_keep_what_they_hold(counts: list[int]) -> None:
-    columns, written = Columns(qty=np.int64), 0
+def test_memory_grows_with_zeros_and_keep_what_they_hold(counts: list[int]) -> None:
+    records, written = np.zeros(1, memory.PRICE), 0
     for count in counts:
-        columns.reserve(count)
+        records = with_room(records, count)
         if count > written:
-            assert not columns.qty[written:count].any()
-            columns.qty[written:count] = np.arange(written, count)
+            assert not records["px"][written:count].any()
+            records["px"][written:count] = np.arange(written, count)
             written = count
-        assert columns.qty[:written].tolist() == list(range(written))
+        assert records["px"][:written].tolist() == list(range(written))
 
 
 def test_the_empty_view_answers_with_the_columns_it_always_has() -> None:

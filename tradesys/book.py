@@ -279,7 +279,7 @@ def _why_rejected(
     if ord_type not in _ORD_TYPES:
         return f"ord_type={ord_type!r}: expected market or limit"
     if time_in_force not in _TIMES_IN_FORCE:
-        return f"time_in_force={time_in_force!r}: expected day, gtc, ioc, fok or gtd"
+        return f"time_in_force={time_in_force!r}: expected one of {', '.join(TimeInForce)}"
     if (ord_type == OrdType.LIMIT) != (price is not None):
         return f"price={price}: expected one of a limit order and none of a market order"
     return _why_not_positive(order_qty, price)

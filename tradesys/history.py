@@ -40,7 +40,8 @@ def _at(system: Inquiries, time_ns: int) -> Inquiries:
     past = kind(system.origin, clock=lambda: time_ns, folder=None)
     for dataset, table in system.tables.items():
         for code, count in table.arrivals.known_at(time_ns).items():
-            past.receive(dataset, table.read(code, 0, count))
+            for batch in table.logs[code].first(count):
+                past.receive(dataset, batch)
     return past
 
 

@@ -1,6 +1,7 @@
 """An append-only log in memory: the records of one origin in one dataset, in sequence, no gap."""
 
 from bisect import bisect_right
+from collections.abc import Iterator
 from threading import Lock
 from typing import Any
 
@@ -15,7 +16,9 @@ Row = tuple[Any, ...]
 """The values of a record, in the order of its schema."""
 
 _MERGE_FACTOR = 16
-_NEVER_MERGED = 3  # level of a chunk of 4,096 rows: enough for every reader
+_MANY = 256  # middling chunks that whoever reads everything would notice
+_TINY = 2  # a chunk below this level, of 256 rows, is merged as it comes
+_SMALL = 3  # a chunk below this one, of 4,096 rows, is merged when somebody reads everything
 
 
 class Chunk:
@@ -42,8 +45,9 @@ class Chunk:
 class Log:
     """The records of one origin in one dataset, in memory, in sequence, with no gap.
 
-    Tiny batches are merged geometrically into chunks of 4,096 rows or more, since a thousand
-    batches of one row cost a reader what a thousand big ones do. Chunks are shared, never changed.
+    Tiny batches are merged geometrically, since a thousand batches of one row cost a reader what a
+    thousand big ones do: up to 256 rows at once, up to 4,096 when everything is read. Chunks are
+    shared, never changed.
     """
 
     def __init__(self, code: int, schema: pa.Schema) -> None:
@@ -52,19 +56,21 @@ class Log:
         self.count = 0
         self._settled: list[Chunk] = []
         self._rows: list[Row] = []
-        self._settling = Lock()
+        self._lock = Lock()  # one thread may write while others read
 
     @property
     def _chunks(self) -> list[Chunk]:
-        """The records as batches. Rows that came one by one become a batch when somebody reads."""
+        """The records as batches."""
         if self._rows:
-            with self._settling:
-                rows, self._rows = self._rows, []
-                if rows:
-                    last = self._settled[-1] if self._settled else None
-                    start = last.start + last.batch.num_rows if last else 0
-                    self._take(batch_of(self.schema, rows), start)
+            with self._lock:
+                self._settle()
         return self._settled
+
+    def _settle(self) -> None:
+        """Make rows that came one by one a batch: when somebody reads, or a batch follows."""
+        if self._rows:
+            rows, self._rows = self._rows, []
+            self._take(batch_of(self.schema, rows))
 
     def check(self, batch: pa.RecordBatch) -> pa.RecordBatch | None:
         """What of ``batch`` is not held yet; None when all of it is.
@@ -90,32 +96,44 @@ class Log:
 
     def append(self, batch: pa.RecordBatch) -> None:
         """Append a batch that :meth:`check` passed."""
-        assert self._chunks is self._settled, "rows that came before are before it"
-        self._take(batch, self.count)
-        self.count += batch.num_rows
+        with self._lock:
+            self._settle()
+            self._take(batch)
+            self.count += batch.num_rows
 
     def append_rows(self, rows: list[Row]) -> None:
         """Append rows of this log's schema, whose ids follow on."""
-        self._rows += rows
-        self.count += len(rows)
+        with self._lock:
+            self._rows += rows
+            self.count += len(rows)
 
-    def _take(self, batch: pa.RecordBatch, start: int) -> None:
+    def _take(self, batch: pa.RecordBatch) -> None:
+        last = self._settled[-1] if self._settled else None
+        start = last.start + last.batch.num_rows if last else 0
         self._settled.append(Chunk(start, batch))
-        self._merge()
+        newest = self._settled[-1].level()
+        while newest < _TINY and self._merge(newest, _MERGE_FACTOR):
+            newest = self._settled[-1].level()
 
-    def _merge(self) -> None:
+    def _merge(self, level: int, count: int) -> bool:
+        """Make one chunk of the last ones up to a level, if they are so many; whether they were."""
         chunks = self._settled
-        while True:
-            newest = chunks[-1].level()
-            if newest >= _NEVER_MERGED:
-                return
-            first = len(chunks)
-            while first and chunks[first - 1].level() <= newest:
-                first -= 1
-            if len(chunks) - first < _MERGE_FACTOR:
-                return
-            merged = pa.concat_batches([chunk.batch for chunk in chunks[first:]])
-            chunks[first:] = [Chunk(chunks[first].start, merged)]
+        first = len(chunks)
+        while first and chunks[first - 1].level() <= level:
+            first -= 1
+        if len(chunks) - first < count:
+            return False
+        merged = pa.concat_batches([chunk.batch for chunk in chunks[first:]])
+        # A list of its own: whoever reads the one before goes on reading it.
+        self._settled = [*chunks[:first], Chunk(chunks[first].start, merged)]
+        return True
+
+    def _all(self) -> list[Chunk]:
+        """The records as batches, for somebody who reads everything."""
+        with self._lock:
+            self._settle()
+            self._merge(_SMALL - 1, _MANY)
+        return self._settled
 
     def since(self, position: int, rows: int | None = None) -> pa.RecordBatch | None:
         """The records from ``position`` on (so many of them), as one batch; None without any."""
@@ -123,15 +141,13 @@ class Log:
         if position >= stop:
             return None
         parts: list[pa.RecordBatch] = []
-        for chunk in self._chunks[self._chunk_of(position) :]:
+        chunks = self._chunks
+        for chunk in chunks[_place(chunks, position) :]:
             if chunk.start >= stop:
                 break
             first = max(0, position - chunk.start)
             parts.append(chunk.batch.slice(first, stop - chunk.start - first))
         return parts[0] if len(parts) == 1 else pa.concat_batches(parts)
-
-    def _chunk_of(self, sequence: int) -> int:
-        return bisect_right(self._chunks, sequence, key=lambda chunk: chunk.start) - 1
 
     @property
     def last_ts(self) -> int:
@@ -140,15 +156,24 @@ class Log:
 
     def row(self, sequence: int) -> dict[str, Any]:
         """One record, as a dictionary."""
-        chunk = self._chunks[self._chunk_of(sequence)]
+        chunks = self._chunks
+        chunk = chunks[_place(chunks, sequence)]
         return rows_of(chunk.batch.slice(sequence - chunk.start, 1))[0]
 
     def batches(self, position: int = 0) -> list[pa.RecordBatch]:
         """The records from ``position`` on, as the batches they are held in; no copy is made."""
         if position >= self.count:
             return []
-        first, *rest = self._chunks[self._chunk_of(position) :]
+        chunks = self._chunks if position else self._all()
+        first, *rest = chunks[_place(chunks, position) :]
         return [first.batch.slice(position - first.start), *(chunk.batch for chunk in rest)]
+
+    def first(self, count: int) -> Iterator[pa.RecordBatch]:
+        """The first so many records, as the batches they are held in; no copy is made."""
+        for chunk in self._chunks:
+            if chunk.start >= count:
+                return
+            yield chunk.batch.slice(0, count - chunk.start)
 
     def table(self) -> pa.Table:
         """All records, as an Arrow table; no copy is made."""
@@ -156,7 +181,12 @@ class Log:
 
     def frames(self) -> list[pl.DataFrame]:
         """The records, as one polars frame for each batch they are held in."""
-        return [chunk.frame() for chunk in self._chunks]
+        return [chunk.frame() for chunk in self._all()]
+
+
+def _place(chunks: list[Chunk], sequence: int) -> int:
+    """Which of the chunks holds the record of a sequence."""
+    return bisect_right(chunks, sequence, key=lambda chunk: chunk.start) - 1
 
 
 def _is_run(ids: pa.UInt64Array) -> bool:

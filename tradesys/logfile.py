@@ -15,13 +15,14 @@ from threading import RLock
 from typing import Protocol
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from blake3 import blake3
 
 from tradesys import segments
 from tradesys.arrivals import Arrival, Arrivals, arrival_of
 from tradesys.compaction import ReadRun, compact
 from tradesys.disk import disk_errors, in_making, make_folder, name_aside, put_in_place, write_all
-from tradesys.errors import Outcome, StorageError
+from tradesys.errors import DamagedError, Outcome, StorageError
 from tradesys.formats import FORMAT
 from tradesys.framing import END_OF_STREAM, NO_HEAD
 from tradesys.log import Row
@@ -36,8 +37,10 @@ SEGMENT_RUNS = 16_384
 
 _TINY_RUNS = 1_000  # a segment of so many is sealed when the file is closed
 _TOGETHER_ROWS = 4096
+_COARSE_ROWS = 512  # a segment with so many in a batch, on average, opens fast as it is
 _ZEROS = bytes(256 * 1024)
 _MOST_AHEAD = 2 * 1024 * 1024
+_SMALL = 256 * 1024
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,8 @@ class Damage:
     """What did not verify when a file was opened, and where its bytes are kept.
 
     ``torn`` says that it can be the unfinished end of a last write, which was never acknowledged;
-    otherwise bytes have changed after they were written.
+    otherwise bytes have changed after they were written. ``aside`` has them once the file is
+    settled (:meth:`LogFile.settle`).
     """
 
     path: Path
@@ -64,12 +68,20 @@ class LogFile:
     """
 
     def __init__(
-        self, path: Path, schema: pa.Schema, *, owner: str = "", segment_bytes: int = SEGMENT_BYTES
+        self,
+        path: Path,
+        schema: pa.Schema,
+        *,
+        owner: str = "",
+        segment_bytes: int = SEGMENT_BYTES,
+        mends: bool = True,
     ) -> None:
         """Open or create the file; what it held is then given by :meth:`stored`.
 
         :param owner: whose file it is; the file of another is taken for damaged.
+        :param mends: whether a damaged file is set aside and begun anew.
         :raises StorageError: the disk refused, or a later version wrote the file.
+        :raises DamagedError: it is damaged and not to be mended; it stays as it is.
         """
         self.path = path
         self.schema = schema
@@ -78,6 +90,7 @@ class LogFile:
         self.salvaged: list[pa.RecordBatch] = []
         self.is_new = False
         self._owner = owner
+        self._mends = mends
         self._segment_bytes = self._full_bytes = segment_bytes
         self._full_runs = SEGMENT_RUNS
         self._framing = segments.framing_of(schema)
@@ -89,6 +102,7 @@ class LogFile:
         self._fd = -1
         self._lock = RLock()  # one's own rows and those of others may come at the same time
         self._held: list[pa.RecordBatch] = []
+        self._spoiled: list[Path] = []
         with disk_errors(path):
             make_folder(path.parent)
             self._open()
@@ -175,25 +189,34 @@ class LogFile:
         """
         if self._fd < 0:
             return
+        if self._spoiled:  # whoever opened it came to nothing, and the damage is to be found again
+            os.close(self._fd)
+            self._fd = -1
+            return
         if read and self.arrivals.count - self._arrived_before >= _TINY_RUNS:
             with suppress(StorageError):
                 self._seal(read)
         fd, self._fd = self._fd, -1
         with disk_errors(self.path):
             try:
-                os.ftruncate(fd, self._position)
-                with suppress(OSError):  # a stream may end without saying so
-                    os.pwrite(fd, END_OF_STREAM, self._position)
-                os.fdatasync(fd)
+                self._end(fd)
             finally:
                 os.close(fd)
+
+    def _end(self, fd: int) -> None:
+        """End the stream, and give back the space held ahead; durable on return."""
+        os.ftruncate(fd, self._position)
+        with suppress(OSError):  # a stream may end without saying so
+            os.pwrite(fd, END_OF_STREAM, self._position)
+        os.fdatasync(fd)
 
     def _write(self, data: bytes | bytearray) -> None:
         end = self._position + len(data)
         with disk_errors(self.path):
             # Blocks of zeros ahead: a later fdatasync then has no new file size to write. A zero
             # length reads as end-of-stream, so the file is a whole Arrow stream at any moment.
-            if self._zeroed < end:
+            # They pay for small messages only: large ones are written once.
+            if self._zeroed < end and len(data) <= _SMALL:
                 self._write_zeros(end)
             write_all(self._fd, data, self._position)
 
@@ -212,10 +235,10 @@ class LogFile:
         Where there is no room for them, there may still be room for the data.
         """
         with suppress(OSError):
-            while self._zeroed < end + self._position // 4:
-                self._zeroed += os.pwrite(self._fd, _ZEROS, max(self._zeroed, self._position))
-                if self._zeroed - end > _MOST_AHEAD:
-                    return
+            self._zeroed = max(self._zeroed, self._position)
+            ahead = min(max(self._position // 4, len(_ZEROS)), _MOST_AHEAD)
+            while self._zeroed < end + ahead:
+                self._zeroed += os.pwrite(self._fd, _ZEROS, self._zeroed)
 
     # ---- opening
 
@@ -229,19 +252,22 @@ class LogFile:
                 sealed.unlink()
                 break
             reading = segments.read(sealed, self.schema, self._owner, self._previous)
-            if reading.problem or reading.arrivals is None:
+            if reading.problem:
                 self._start_over(reading)
                 return
-            self._held += reading.batches()
-            self.arrivals.extend(reading.arrivals)
-            self._reached = reading.arrivals["head"][-1].as_py()
+            if reading.arrivals is None:
+                self._take(reading)
+            else:
+                self._held += reading.batches()
+                self.arrivals.extend(reading.arrivals)
+                self._reached = reading.arrivals["head"][-1].as_py()
             self._sealed_until(reading.head)
         if not self.path.exists():
             self.is_new = not self._sealed
             self._begin(self._previous)
             return
         reading = segments.read(self.path, self.schema, self._owner, self._previous)
-        if reading.problem and not self._is_torn(reading):
+        if reading.problem:
             self._start_over(reading)
             return
         if not reading.end:
@@ -254,51 +280,52 @@ class LogFile:
         else:
             self._modernize(reading)
 
-    def _is_torn(self, reading: Reading) -> bool:
-        """Whether the file only ends in an unfinished write; its bytes are then kept aside."""
-        rest = segments.salvage(self.path, self.schema, reading.end)
-        if not reading.may_be_torn or next(rest, None) is not None:
-            return False
-        aside = name_aside(self.path, "torn")
-        aside.write_bytes(reading.raw[reading.end :])
-        self.damage = Damage(self.path, reading.end, str(reading.problem), torn=True, aside=aside)
-        return True
-
     def _take(self, reading: Reading) -> None:
         """Count what was read of a plain segment as held, tiny batches put together."""
         waiting: dict[int, list[pa.RecordBatch]] = {}
         rows: Counter[int] = Counter()
         for message, batch in zip(reading.messages, reading.batches(), strict=True):
+            self._reached = message.head
             arrival = arrival_of(batch, message.received_at, message.head, message.origin_head)
             self.arrivals.append(arrival)
+            if batch.num_rows >= _COARSE_ROWS:
+                self._held += [_together(waiting.pop(c)) for c in (arrival.code,) if c in waiting]
+                self._held.append(batch)  # it stays in its file
+                rows[arrival.code] = 0
+                continue
             waiting.setdefault(arrival.code, []).append(batch)
             rows[arrival.code] += batch.num_rows
             if rows[arrival.code] >= _TOGETHER_ROWS:
                 del rows[arrival.code]
                 self._held.append(_together(waiting.pop(arrival.code)))
-            self._reached = message.head
         self._held += map(_together, waiting.values())
 
-    def _begin(self, previous: bytes) -> None:
-        """Make the segment that is written to; on return its name is durable too."""
+    def _begin(self, previous: bytes, kept: Reading | None = None) -> None:
+        """Make the segment that is written to; on return it is durable, its name too.
+
+        :param kept: what stands in it from the beginning; its name is then left to :meth:`settle`.
+        """
         start = segments.segment_header(self._framing, self._owner, previous, segments.PLAIN)
-        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC
-        fd = os.open(in_making(self.path), flags, 0o644)
+        before = self._fd, self._position, self._zeroed, self._head
+        self._fd = os.open(in_making(self.path), os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
         try:
-            write_all(fd, start, 0)
-            ahead = 0
+            write_all(self._fd, start, 0)
+            self._position = self._zeroed = len(start)
+            self._head = blake3(start).digest()
+            if kept:
+                for message, batch in zip(kept.messages, kept.batches(), strict=True):
+                    self.append(batch, message.received_at, origin_head=message.origin_head)
             with suppress(OSError):
-                ahead = os.pwrite(fd, _ZEROS, len(start))
-            os.fdatasync(fd)
-            put_in_place(self.path)
+                self._zeroed += os.pwrite(self._fd, _ZEROS, self._zeroed)
+            self.sync()
+            if not kept:
+                put_in_place(self.path)
         except OSError:
-            os.close(fd)
-            raise
-        if self._fd >= 0:
             os.close(self._fd)
-        self._fd = fd
-        self._position, self._zeroed = len(start), len(start) + ahead
-        self._head = blake3(start).digest()
+            self._fd, self._position, self._zeroed, self._head = before
+            raise
+        if before[0] >= 0:
+            os.close(before[0])
 
     def _resume(self, reading: Reading) -> None:
         """Go on writing after what was read."""
@@ -311,10 +338,10 @@ class LogFile:
             self.sync()
 
     def _start_over(self, reading: Reading) -> None:
-        """Set damaged files aside; what is whole of them is kept, in a new file or to be fitted in.
+        """Begin a new file with what is whole before the damage.
 
-        Records before the damage stay. Those after it are ``salvaged``: they fit in again once
-        what is missing between has been fetched from a peer.
+        Whole records after it are ``salvaged``: they fit in again once what is missing between has
+        been fetched from a peer. The spoiled files keep their names until :meth:`settle`.
         """
         files, number = [reading.path], self._sealed + 2
         if reading.path != self.path:
@@ -325,16 +352,38 @@ class LogFile:
         for file in filter(Path.exists, files):
             offset = reading.end if file == reading.path else 0
             self.salvaged += segments.salvage(file, self.schema, offset)
-            aside = name_aside(file, "damaged")
-            file.rename(aside)
-            if self.damage is None:
-                reason = str(reading.problem)
-                self.damage = Damage(file, reading.end, reason, torn=False, aside=aside)
-        self._begin(self._previous)
-        for message, batch in zip(reading.messages, reading.batches(), strict=True):
-            self.append(batch, message.received_at, origin_head=message.origin_head)
-            self._held.append(batch)
-        self.sync()
+        torn = reading.may_be_torn and reading.path == self.path and not self.salvaged
+        if not torn and not self._mends:
+            raise DamagedError(str(reading.path), reading.end, str(reading.problem))
+        aside = name_aside(reading.path, "torn" if torn else "damaged")
+        self.damage = Damage(reading.path, reading.end, str(reading.problem), torn, aside)
+        self._spoiled = files
+        self._begin(self._previous, reading)
+        self._held += reading.batches()
+
+    def settle(self) -> None:
+        """Let what was begun anew take the place of what was damaged, which is set aside.
+
+        A crash before leaves the damage to be found again: whoever draws a consequence from it (a
+        system that goes on as a new incarnation) makes that durable first.
+
+        :raises StorageError: the disk refused.
+        """
+        spoiled, damage = self._spoiled, self.damage
+        if not spoiled or damage is None:
+            return
+        with disk_errors(self.path):
+            for file in filter(Path.exists, spoiled):
+                aside = damage.aside if file == damage.path else name_aside(file, "damaged")
+                if damage.torn:
+                    aside.write_bytes(file.read_bytes()[damage.offset :])
+                else:
+                    aside.hardlink_to(file)
+            put_in_place(self.path)
+            for file in reversed(spoiled):
+                if file != self.path:
+                    file.unlink(missing_ok=True)
+        self._spoiled = []
 
     # ---- sealing
 
@@ -342,18 +391,30 @@ class LogFile:
         """Rewrite the segment that is written to, and begin the next.
 
         The new files take their place when all are whole, the next segment last: until then the
-        one that was written to is there, says all that it said, and can be appended to.
+        one that was written to is there, says all that it said, and can be appended to. One whose
+        batches are large already stays as it is, and only gets another name.
         """
+        self.settle()
         sealed = sealed_path(self.path, self._sealed + 1)
         arrived = self.arrivals.table(self._arrived_before)
+        rows = pc.sum(arrived["rows"]).as_py()
+        is_coarse = self._fd >= 0 and rows >= _COARSE_ROWS * len(arrived)
         with disk_errors(self.path):
             try:
-                head = compact(sealed, self.schema, self._owner, self._previous, arrived, read)
-                put_in_place(arrivals_path(sealed), sealed)
+                if is_coarse:
+                    self._end(self._fd)
+                    self._zeroed = self._position
+                    sealed.hardlink_to(self.path)
+                    head = self._head
+                else:
+                    head = compact(sealed, self.schema, self._owner, self._previous, arrived, read)
+                    put_in_place(arrivals_path(sealed), sealed)
                 self._begin(head)
             except OSError:
                 for left in (arrivals_path(sealed), sealed, self.path):
                     in_making(left).unlink(missing_ok=True)
+                if is_coarse:
+                    sealed.unlink(missing_ok=True)
                 raise
         self._sealed_until(head)
 

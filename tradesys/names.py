@@ -1,5 +1,7 @@
 """What customers call their orders: (account, ``cl_ord_id``) to ``order_id``."""
 
+from collections.abc import Iterable
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -38,7 +40,15 @@ class Names:
         self._catch_up()
         return self._order_ids.get(key)
 
+    def get_each(self, keys: Iterable[Key | None]) -> dict[Key, int | None]:
+        """The order that each key means, each key once."""
+        self._catch_up()
+        get = self._order_ids.get
+        return {key: get(key) for key in keys if key is not None}
+
     def _catch_up(self) -> None:
+        if not self._waiting:
+            return
         waiting, self._waiting = self._waiting, []
         for batch in waiting:
             keys = keys_of(batch["account"], batch["cl_ord_id"])

@@ -1,11 +1,13 @@
 """Holdings and cash, aggregated from records: the definition.
 
 A balance is what the firm has posted plus what has traded and is not posted yet, so an answer does
-not wait for clearing and counts each fill exactly once, however the two kinds of record race.
+not wait for clearing and counts each fill exactly once, however the two kinds of record race. A
+bust takes a fill out again, whether or not the firm has posted it (FIX 4.4 tag 150 = H).
 """
 
 import polars as pl
 
+from tradesys import status
 from tradesys.records import CURRENCY, ExecType, Side
 
 CLEARING = "clearing"
@@ -16,16 +18,36 @@ CAPITAL = "capital"
 
 
 def trades(executions: pl.DataFrame) -> pl.DataFrame:
-    """The fills, each event once, with the signed ``shares`` and ``cash`` of the customer."""
+    """The fills as first reported, each once, with the ``shares`` and ``cash`` of the customer."""
+    return moved(status.trades(executions).filter(pl.col("exec_type") == ExecType.TRADE))
+
+
+def moved(fills: pl.DataFrame) -> pl.DataFrame:
+    """Fills with what they move at the customer: ``shares``, and ``cash`` in 1/10,000."""
     sign = pl.when(pl.col("side") == Side.BUY).then(1).otherwise(-1)
-    return (
-        executions.filter(pl.col("exec_type") == ExecType.TRADE)
-        .unique("exec_id", keep="first", maintain_order=True)
-        .with_columns(
-            shares=sign * pl.col("last_qty"),
-            cash=-sign * pl.col("last_qty") * pl.col("last_px"),
-        )
+    return fills.with_columns(
+        shares=sign * pl.col("last_qty"),
+        cash=-sign * pl.col("last_qty") * pl.col("last_px"),
     )
+
+
+def uncleared(postings: pl.DataFrame, executions: pl.DataFrame) -> pl.DataFrame:
+    """The fills whose balances the firm has yet to move, with how often, as ``owed``: 1 or -1.
+
+    Every event is posted by its own ``exec_id``: a fill or correction as what it moves, a bust or
+    correction also as the opposite of what it refers to. So a fill is owed if it is effective, less
+    if it is posted, and again if the posting of what refers to it has taken it back.
+    """
+    posted = postings["exec_id"].drop_nulls().unique().implode()
+    events = status.each_once(executions)
+    reverses = events.filter(status.refers(), pl.col("exec_id").is_in(posted))
+    reversed_ = reverses["exec_ref_id"].drop_nulls().unique().implode()
+    owed = (
+        pl.col("effective").cast(pl.Int64)
+        - pl.col("exec_id").is_in(posted).cast(pl.Int64)
+        + pl.col("exec_id").is_in(reversed_).cast(pl.Int64)
+    )
+    return moved(status.trades(executions)).with_columns(owed=owed)
 
 
 def positions(postings: pl.DataFrame, executions: pl.DataFrame) -> pl.DataFrame:
@@ -34,23 +56,20 @@ def positions(postings: pl.DataFrame, executions: pl.DataFrame) -> pl.DataFrame:
     :returns: ``account, asset, booked, uncleared, amount``: int64, in shares of a symbol or, for
         cash, in 1/10,000 of the currency; ``amount`` is the sum of the other two.
     """
-    waiting = trades(executions).join(postings, on="exec_id", how="anti")
+    waiting = uncleared(postings, executions)
     legs = pl.concat(
         [
             postings.filter(~pl.col("account").is_in([CLEARING, CAPITAL])).select(
                 "account", "asset", booked="amount", uncleared=pl.lit(0, pl.Int64)
             ),
-            waiting.select(
-                "account",
-                asset="symbol",
-                booked=pl.lit(0, pl.Int64),
-                uncleared="shares",
-            ),
-            waiting.select(
-                "account",
-                asset=pl.lit(CURRENCY),
-                booked=pl.lit(0, pl.Int64),
-                uncleared="cash",
+            *(
+                waiting.select(
+                    "account",
+                    asset=asset,
+                    booked=pl.lit(0, pl.Int64),
+                    uncleared=pl.col("owed") * pl.col(amount),
+                )
+                for asset, amount in ((pl.col("symbol"), "shares"), (pl.lit(CURRENCY), "cash"))
             ),
         ]
     )

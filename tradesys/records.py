@@ -69,13 +69,24 @@ class TimeInForce(StrEnum):
 class ExecType(StrEnum):
     """What an execution report reports (FIX 4.4 tag 150; a cancel reject is MsgType 9)."""
 
+    PENDING_NEW = "pending_new"
     NEW = "new"
     REJECTED = "rejected"
     TRADE = "trade"
+    TRADE_CORRECT = "trade_correct"
+    TRADE_CANCEL = "trade_cancel"
+    PENDING_CANCEL = "pending_cancel"
     CANCELED = "canceled"
+    PENDING_REPLACE = "pending_replace"
     REPLACED = "replaced"
     CANCEL_REJECTED = "cancel_rejected"
+    RESTATED = "restated"
     EXPIRED = "expired"
+    DONE_FOR_DAY = "done_for_day"
+    CALCULATED = "calculated"
+    STOPPED = "stopped"
+    SUSPENDED = "suspended"
+    ORDER_STATUS = "order_status"
 
 
 class OrdStatus(StrEnum):
@@ -87,7 +98,11 @@ class OrdStatus(StrEnum):
     PARTIALLY_FILLED = "partially_filled"
     CANCELED = "canceled"
     EXPIRED = "expired"
+    SUSPENDED = "suspended"
+    STOPPED = "stopped"
     FILLED = "filled"
+    CALCULATED = "calculated"
+    DONE_FOR_DAY = "done_for_day"
     PENDING_REPLACE = "pending_replace"
     PENDING_CANCEL = "pending_cancel"
 
@@ -165,7 +180,9 @@ EXECUTIONS = pa.schema(
 
 ``exec_id`` names the event: the venue's own number, so that one event reported through two
 street-side systems counts once; what a street-side system decides by itself (a rejection) has its
-own ``record_id`` there. ``request_id`` is the ``record_id`` of the request it answers. The terms of
+own ``record_id`` there. ``exec_ref_id`` is, of a correction or a bust, the ``exec_id`` of the trade
+or correction that it is about (FIX tag 19). ``request_id`` is the ``record_id`` of the request it
+answers; of what nobody asked for, that of the order's NEW or last accepted replace. The terms of
 the order are repeated so that a street-side peer can take the order over.
 """
 
@@ -211,6 +228,8 @@ def to_price(value: object) -> int:
     :raises InvalidValue: it is neither, or finer than 1/10,000. A float is refused: it cannot say
         50.10.
     """
+    if type(value) is int:
+        return value
     if isinstance(value, str | Decimal):
         try:
             decimal = Decimal(value)

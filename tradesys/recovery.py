@@ -83,6 +83,9 @@ def _bring_back(
     system.sync()
     if own:
         system.renew(_next_incarnation(system, systems))
+    for table in damaged:
+        if table.file:
+            table.file.settle()
     damage = tuple(t.file.damage for t in damaged if t.file and t.file.damage)
     return Recovered(
         system.name, damage, restored, tuple(missing), str(system.origin) if own else None

@@ -4,9 +4,9 @@ from itertools import islice
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from tradesys.records import AccountStatus, InstrumentStatus
+from tradesys.slots import with_room
 
 TICK_SIZE, LOT_SIZE, SECURITY_STATUS, LAST_PX = range(4)
 """The columns of an instrument, as whole numbers."""
@@ -31,8 +31,8 @@ class Reference:
     def __init__(self) -> None:
         self.accounts: dict[str, int] = {}
         self.symbols: dict[str, int] = {}
-        self.account_status: NDArray[np.int64] = np.zeros(1, np.int64)
-        self.instruments: NDArray[np.int64] = np.ones((1, 4), np.int64)
+        self.account_status = np.zeros(1, np.int64)
+        self.instruments = np.ones((1, 4), np.int64)
 
     def symbol(self, code: int) -> str:
         """The symbol of a number."""
@@ -43,20 +43,11 @@ class Reference:
         columns = {name: batch[name].to_pylist() for name in batch.schema.names[2:]}
         if dataset == "accounts":
             codes = [self.accounts.setdefault(a, len(self.accounts)) for a in columns["account"]]
-            self.account_status = _grown(self.account_status, len(self.accounts))
+            self.account_status = with_room(self.account_status, len(self.accounts))
             self.account_status[codes] = [_STATUS[s] for s in columns["account_status"]]
             return
         codes = [self.symbols.setdefault(s, len(self.symbols)) for s in columns["symbol"]]
-        self.instruments = _grown(self.instruments, len(self.symbols))
+        self.instruments = with_room(self.instruments, len(self.symbols))
         status = [_STATUS[s] for s in columns["security_status"]]
         rows = zip(columns["tick_size"], columns["lot_size"], status, strict=True)
         self.instruments[codes, :3] = list(rows)
-
-
-def _grown(array: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """The array, with room for ``count`` elements at least."""
-    if count <= len(array):
-        return array
-    grown = np.zeros((2 * count, *array.shape[1:]), np.int64)
-    grown[: len(array)] = array
-    return grown

@@ -2,22 +2,34 @@
 
 Nothing stores a status. It follows from the set of records that a system holds, whatever the order
 in which they arrived and however often. Facts first, then rank: a status is never computed from an
-earlier status. The expressions below are the rules of FIX 4.4 Volume 4, Appendix D, one a line;
-:mod:`tradesys.views` keeps the same facts up to date batch by batch and is tested against this.
+earlier status. The rules are those of FIX 4.4 Volume 4, Appendix D, one a line; where "later" is
+said it is by ``exec_id``, since the venue numbers its reports. :mod:`tradesys.views` keeps the same
+facts up to date batch by batch and is tested against this.
 """
 
 import polars as pl
 
-from tradesys.records import CLOSED, PRICE_SCALE, ExecType, OrdStatus, RequestType
+from tradesys.records import CLOSED, PRICE_SCALE, ExecType, OrdStatus, RequestType, TimeInForce
 
 CHANGES = (RequestType.CANCEL, RequestType.REPLACE)
+PENDING = (ExecType.PENDING_CANCEL, ExecType.PENDING_REPLACE)
 ANSWERS = (ExecType.CANCELED, ExecType.REPLACED, ExecType.CANCEL_REJECTED)
-STATES_TERMS = (ExecType.NEW, ExecType.REPLACED)
+REFUSALS = (ExecType.REJECTED, ExecType.CANCEL_REJECTED)
+TRADES = (ExecType.TRADE, ExecType.TRADE_CORRECT)
+REFERS = (ExecType.TRADE_CORRECT, ExecType.TRADE_CANCEL)
+STATES_TERMS = (ExecType.NEW, ExecType.REPLACED, ExecType.RESTATED)
+AT_WORK = (*STATES_TERMS, ExecType.TRADE)
+ENDS = (ExecType.CANCELED, ExecType.EXPIRED)
+GOOD_TILL = (TimeInForce.GTC.value, TimeInForce.GTD.value)
 
 PRECEDENCE = (
     (OrdStatus.PENDING_CANCEL, pl.col("pending_cancel")),
     (OrdStatus.PENDING_REPLACE, pl.col("pending_replace")),
+    (OrdStatus.DONE_FOR_DAY, pl.col("done_for_day")),
+    (OrdStatus.CALCULATED, pl.col("calculated")),
     (OrdStatus.FILLED, (pl.col("cum_qty") > 0) & (pl.col("cum_qty") >= pl.col("order_qty"))),
+    (OrdStatus.STOPPED, pl.col("stopped")),
+    (OrdStatus.SUSPENDED, pl.col("suspended")),
     (OrdStatus.CANCELED, pl.col("canceled")),
     (OrdStatus.EXPIRED, pl.col("expired")),
     (OrdStatus.PARTIALLY_FILLED, pl.col("cum_qty") > 0),
@@ -57,14 +69,20 @@ def statuses(requests: pl.DataFrame, executions: pl.DataFrame) -> pl.DataFrame:
 
 
 def status() -> pl.Expr:
-    """The highest status that the facts of an order support."""
+    """The highest status that the facts of an order support (FIX tag 39)."""
     found = [pl.when(holds).then(pl.lit(s.value)) for s, holds in PRECEDENCE]
     return pl.coalesce(found).alias("ord_status")
 
 
 def leaves() -> pl.Expr:
-    """The quantity that can still trade: none once the order is closed, whatever is pending."""
-    closed = pl.col("canceled") | pl.col("expired") | pl.col("rejected")
+    """The quantity that can still trade (FIX tag 151): none once the order is closed.
+
+    An order that is done or calculated for the day is closed unless it is good beyond the day. An
+    over-fill leaves nothing; what was filled is shown all the same.
+    """
+    over = pl.col("canceled") | pl.col("expired") | pl.col("rejected")
+    day_over = pl.col("done_for_day") | pl.col("calculated")
+    closed = over | day_over & ~pl.col("time_in_force").is_in(GOOD_TILL)
     open_qty = (pl.col("order_qty") - pl.col("cum_qty")).clip(lower_bound=0)
     return pl.when(closed).then(0).otherwise(open_qty).alias("leaves_qty")
 
@@ -74,53 +92,44 @@ def is_open() -> pl.Expr:
     return ~pl.col("ord_status").is_in([s.value for s in CLOSED]) & (pl.col("leaves_qty") > 0)
 
 
+def each_once(executions: pl.DataFrame) -> pl.DataFrame:
+    """The events, each once, however many systems reported it and however often (tag 17)."""
+    return executions.unique("exec_id", keep="first", maintain_order=True)
+
+
+def refers() -> pl.Expr:
+    """Whether an event takes another out of account: a correction or a bust (FIX tag 19)."""
+    return _is(*REFERS)
+
+
+def trades(executions: pl.DataFrame) -> pl.DataFrame:
+    """The trades and corrections of trades, each event once, with whether it is ``effective``.
+
+    One is effective if no correction and no bust refers to it (FIX tags 19, 150 = G and H; Vol. 4,
+    J.1), whichever of the two arrived first.
+    """
+    events = each_once(executions)
+    referred = events.filter(refers())["exec_ref_id"].drop_nulls()
+    return events.filter(_is(*TRADES)).with_columns(
+        effective=~pl.col("exec_id").is_in(referred.implode())
+    )
+
+
 def facts(requests: pl.DataFrame, executions: pl.DataFrame) -> pl.DataFrame:
     """What the records say of each order, before any status: its terms, quantities and flags."""
-    events = executions.unique("exec_id", keep="first", maintain_order=True)
-    trades = events.filter(pl.col("exec_type") == ExecType.TRADE)
-    answered = events.filter(pl.col("exec_type").is_in([t.value for t in ANSWERS]))
-    pending = requests.filter(
-        pl.col("request_type").is_in([t.value for t in CHANGES]),
-        pl.col("reject_reason").is_null(),
-    ).join(answered, left_on="record_id", right_on="request_id", how="anti")
-
-    def kind(exec_type: ExecType) -> pl.Expr:
-        return (pl.col("exec_type") == exec_type).any()
-
-    per_order = (
-        _terms(requests, events)
-        .join(_terms_in_force(events), on="order_id", how="left")
-        .join(
-            events.group_by("order_id").agg(
-                acknowledged=kind(ExecType.NEW),
-                refused=kind(ExecType.REJECTED),
-                canceled=kind(ExecType.CANCELED),
-                expired=kind(ExecType.EXPIRED),
-            ),
-            on="order_id",
-            how="left",
-        )
-        .join(
-            trades.group_by("order_id").agg(
-                cum_qty=pl.col("last_qty").sum(),
-                cum_amount=(pl.col("last_qty") * pl.col("last_px")).sum(),
-            ),
-            on="order_id",
-            how="left",
-        )
-        .join(
-            pending.group_by("order_id").agg(
-                pending_cancel=(pl.col("request_type") == RequestType.CANCEL).any(),
-                pending_replace=(pl.col("request_type") == RequestType.REPLACE).any(),
-            ),
-            on="order_id",
-            how="left",
-        )
-    )
-    flags = ("acknowledged", "refused", "canceled", "expired", "pending_cancel", "pending_replace")
+    events = each_once(executions)
+    known = _terms(requests, events)
+    for found in (
+        _terms_in_force(events),
+        _reported(events),
+        _filled(executions),
+        _refused(events),
+        _waiting(requests, events),
+    ):
+        known = known.join(found, on="order_id", how="left")
     return (
-        per_order.with_columns(
-            pl.col(*flags).fill_null(value=False),
+        known.with_columns(
+            pl.col(pl.Boolean).fill_null(value=False),
             pl.col("cum_qty", "cum_amount").fill_null(0),
             order_qty=pl.coalesce("qty_in_force", "order_qty"),
             price=pl.coalesce("price_in_force", "price"),
@@ -155,14 +164,86 @@ def _terms(requests: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
 
 
 def _terms_in_force(events: pl.DataFrame) -> pl.DataFrame:
-    """Quantity, price and ``cl_ord_id`` after the last accepted replace.
+    """Quantity, price and ``cl_ord_id`` as the last report that states them has it.
 
-    The venue numbers its reports: the last is the one with the highest ``exec_id``, whenever it
-    arrived.
+    That is the acceptance of the order or of a replace, asked for or not, or a restatement (FIX
+    tags 38, 44, 11; Vol. 4, C, D and E.1), whenever it arrived.
     """
-    stated = events.filter(pl.col("exec_type").is_in([t.value for t in STATES_TERMS]))
-    return stated.group_by("order_id").agg(
-        qty_in_force=pl.col("order_qty").sort_by("exec_id").last(),
-        price_in_force=pl.col("price").sort_by("exec_id").last(),
-        cl_ord_id_in_force=pl.col("cl_ord_id").sort_by("exec_id").last(),
+    last = events.filter(_is(*STATES_TERMS)).sort("exec_id").group_by("order_id").last()
+    return last.select(
+        "order_id",
+        qty_in_force="order_qty",
+        price_in_force="price",
+        cl_ord_id_in_force="cl_ord_id",
     )
+
+
+def _reported(events: pl.DataFrame) -> pl.DataFrame:
+    """What the market said of each order, and has not taken back since.
+
+    Being done or calculated for the day, or suspended, lasts until a later report shows the order
+    at work again; a guarantee (stopped) lasts through the trades it guarantees. Each of them ends
+    for good when the order is canceled or expires (FIX tag 39; Vol. 4, A.1, H.1, K.1 and L.1).
+    """
+
+    def ever(*exec_types: ExecType) -> pl.Expr:
+        return _is(*exec_types).any()
+
+    def last(*exec_types: ExecType) -> pl.Expr:
+        return pl.col("exec_id").filter(_is(*exec_types)).max().fill_null(0)
+
+    return events.group_by("order_id").agg(
+        acknowledged=ever(ExecType.NEW),
+        canceled=ever(ExecType.CANCELED),
+        expired=ever(ExecType.EXPIRED),
+        done_for_day=(last(ExecType.DONE_FOR_DAY) > last(*AT_WORK)) & ~ever(*ENDS),
+        calculated=(last(ExecType.CALCULATED) > last(*AT_WORK)) & ~ever(*ENDS),
+        suspended=(last(ExecType.SUSPENDED) > last(*AT_WORK)) & ~ever(*ENDS),
+        stopped=(last(ExecType.STOPPED) > last(*STATES_TERMS)) & ~ever(*ENDS),
+    )
+
+
+def _filled(executions: pl.DataFrame) -> pl.DataFrame:
+    """What has traded: the sum of the effective trades (FIX tags 14 and 6)."""
+    effective = trades(executions).filter("effective")
+    return effective.group_by("order_id").agg(
+        cum_qty=pl.col("last_qty").sum(),
+        cum_amount=(pl.col("last_qty") * pl.col("last_px")).sum(),
+    )
+
+
+def _refused(events: pl.DataFrame) -> pl.DataFrame:
+    """The orders whose own request was refused.
+
+    A refusal counts against the request that it answers and against no other: that of a duplicate
+    is none of the original's (Vol. 4, F.1), and a cancel of an order that nobody knows is itself
+    all there is to reject (FIX 4.4 MsgType 9, tag 39).
+    """
+    refused = events.filter(_is(*REFUSALS)).select(order_id="request_id").unique()
+    return refused.with_columns(refused=pl.lit(value=True))
+
+
+def _waiting(requests: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
+    """The orders with a cancel or replace that is not answered (FIX tag 39; Vol. 4, B, C and D).
+
+    It pends from when a customer-facing system accepts it, or the market reports that it pends,
+    until the market does it or refuses it.
+    """
+    asked = requests.filter(_is(*CHANGES, of="request_type"), pl.col("reject_reason").is_null())
+    told = events.filter(_is(*PENDING))
+    answered = events.filter(_is(*ANSWERS))
+    kind = pl.col("exec_type").str.strip_prefix("pending_")
+    waiting = pl.concat(
+        [
+            asked.select("order_id", "record_id", kind="request_type"),
+            told.select("order_id", record_id="request_id", kind=kind),
+        ]
+    ).join(answered, left_on="record_id", right_on="request_id", how="anti")
+    return waiting.group_by("order_id").agg(
+        pending_cancel=(pl.col("kind") == RequestType.CANCEL).any(),
+        pending_replace=(pl.col("kind") == RequestType.REPLACE).any(),
+    )
+
+
+def _is(*values: ExecType | RequestType, of: str = "exec_type") -> pl.Expr:
+    return pl.col(of).is_in([value.value for value in values])

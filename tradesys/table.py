@@ -112,6 +112,19 @@ class Table:
         log = self.logs.get(code)
         return log.count if log else 0
 
+    def commit(self, batch: pa.RecordBatch, received_at: int) -> None:
+        """Write records of one's own, numbered as they follow; durable before anybody sees them."""
+        code, start = split_id(batch.column(0)[0].as_py())
+        log = self.logs.get(code) or self.new_log(code)
+        assert start == log.count, "one's own records follow on"
+        if self.file:
+            self.file.append(batch, received_at, durable=True)
+        else:
+            self.arrivals.append(Arrival(received_at, code, start, batch.num_rows))
+        log.append(batch)
+        self.logs[code] = log
+        self._seal_if_full()
+
     def write_rows(self, rows: list[Row], received_at: int) -> None:
         """Write rows of one's own to the file; durable on return, but not part of the table yet."""
         code, start = split_id(rows[0][0])
@@ -136,15 +149,13 @@ class Table:
         batch: pa.RecordBatch,
         received_at: int,
         *,
-        durable: bool = False,
         origin_head: bytes = NO_HEAD,
     ) -> pa.RecordBatch | None:
         """Take in a run of records of one origin; gives back what was new, None when nothing was.
 
-        What is known is dropped; a gap is refused; so applying is safe to repeat. ``durable`` asks
-        that the records be on disk before anybody can see them. ``origin_head`` is the digest that
-        the origin's file had reached when they were fetched from it: kept, so that a history that
-        is rewritten later shows.
+        What is known is dropped; a gap is refused; so applying is safe to repeat. ``origin_head``
+        is the digest that the origin's file had reached when they were fetched from it: kept, so
+        that a history that is rewritten later shows.
 
         :raises ReadOnlyError: the records' origin is of a kind that may not write this dataset.
         :raises GapError: records before these are missing.
@@ -164,7 +175,7 @@ class Table:
         if new is None:
             return None
         if self.file:
-            self.file.append(new, received_at, durable=durable, origin_head=origin_head)
+            self.file.append(new, received_at, origin_head=origin_head)
         else:
             self.arrivals.append(arrival_of(new, received_at))
         log.append(new)

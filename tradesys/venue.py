@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from tradesys.arrow import batch_of, rows_of, with_columns
 from tradesys.book import OrderBook, Report
 from tradesys.clock import Clock
-from tradesys.errors import DamagedError, InvalidValue
+from tradesys.errors import InvalidValue
 from tradesys.log import Log
 from tradesys.logfile import LogFile
 from tradesys.records import REPORTS, ExecType, Kind, Origin, RequestType, make_id
@@ -131,9 +131,9 @@ class Venue(ABC):
 
 def _file(folder: Path) -> LogFile:
     """The venue's own record. It is the market's: no peer can give back what it has lost."""
-    file = LogFile(folder / "venue" / "reports.arrows", REPORTS, owner="venue/reports")
-    if file.damage and not file.damage.torn:
-        raise DamagedError(str(file.damage.aside), file.damage.offset, file.damage.reason)
+    path = folder / "venue" / "reports.arrows"
+    file = LogFile(path, REPORTS, owner="venue/reports", mends=False)
+    file.settle()
     return file
 
 
@@ -239,7 +239,7 @@ class TapeVenue(Venue):
         self._awaited: defaultdict[str, list[int]] = defaultdict(list)
         self._ready: list[int] = []
         self._named: dict[str, int] = {}
-        self._terms: dict[int, tuple[pa.RecordBatch, int]] = {}
+        self._terms: dict[int, tuple[object, ...]] = {}
         self._filled = set(fills["cl_ord_id"].to_list())
         self._reported: Counter[int] = Counter()
 
@@ -284,10 +284,10 @@ class TapeVenue(Venue):
         for row, (request_type, order_id, name) in enumerate(zip(*columns, strict=True)):
             if request_type == RequestType.NEW and name in self._filled:
                 self._named[name] = order_id
-                self._terms[order_id] = requests, row
+                self._terms[order_id] = _terms(requests, row)
                 self._ready += self._awaited.pop(name, ())
             elif request_type == RequestType.REPLACE and order_id in self._terms:
-                self._terms[order_id] = requests, row
+                self._terms[order_id] = _terms(requests, row)
 
     def _report(self, taken: pa.RecordBatch | None) -> None:
         """Report the answers to requests and the fills that are due, in the order of their time."""
@@ -296,8 +296,7 @@ class TapeVenue(Venue):
             rows = []
             for fill in sorted(self._ready):
                 name, ts, qty, px = self._fills[fill]
-                requests, row = self._terms[self._named[name]]
-                terms = (requests[n][row].as_py() for n in _TERMS)
+                terms = self._terms[self._named[name]]
                 rows.append((0, ts, ExecType.TRADE, None, *terms, qty, px, None))
             parts.append(batch_of(REPORTS, rows))
             self._ready = []
@@ -327,6 +326,12 @@ _TERMS = (
     *("record_id", "order_id", "cl_ord_id", "orig_cl_ord_id", "account", "symbol", "side"),
     *("ord_type", "time_in_force", "expire_time", "order_qty", "price"),
 )
+
+
+def _terms(requests: pa.RecordBatch, row: int) -> tuple[object, ...]:
+    """The terms that a request asks for, as a report of it repeats them."""
+    (found,) = rows_of(requests.slice(row, 1).select(_TERMS))
+    return tuple(found.values())
 
 
 def _answers(requests: pa.RecordBatch) -> pa.RecordBatch:

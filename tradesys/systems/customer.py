@@ -315,7 +315,7 @@ class CustomerSystem(Inquiries):
             rules.ORD_TYPES.get(terms.ord_type, rules.UNKNOWN),
             rules.TIMES_IN_FORCE.get(terms.time_in_force, rules.UNKNOWN),
             *(terms.expire_time, terms.order_qty, terms.price),
-            *(0, -1, -1, -1, 0, 0, 0),
+            *(0, -1, -1, -1, 0, 0, 0, 0, 0),
         ]
 
     def _judge(self, rows: rules.Ints, left: int, given: dict[str, Any]) -> str | None:
@@ -326,8 +326,8 @@ class CustomerSystem(Inquiries):
         reference = self._reference
         status, instruments = reference.account_status, reference.instruments
         balances = np.array([left], np.int64)
-        verdicts, _ = rules.decide(rows, 1, _NO_NAMES, balances, status, instruments)
-        verdict = verdicts.item(0)
+        rules.decide(rows, 1, _NO_NAMES, balances, status, instruments)
+        verdict = rows.item(0, rules.VERDICT)
         if rules.ACCEPTED < verdict < rules.FIRST_REASON:
             field = rules.ERRORS[verdict][0]
             instrument = instruments[max(rows.item(0, rules.SYMBOL), 0)]

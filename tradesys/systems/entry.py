@@ -139,7 +139,7 @@ class Sheet:
             keys_of(columns["account"], columns[n]) for n in ("cl_ord_id", "orig_cl_ord_id")
         )
         # Every name in the table, and the order that has it already.
-        self.named = {k: system.names.get(k) for k in (*names, *orig_names) if k is not None}
+        self.named = system.names.get_each((*names, *orig_names))
         self.held = self._held(orig_names)
         self.rows = np.zeros((count + len(self.held), rules.COLUMNS), np.int64)
         self._code(names, orig_names)
@@ -149,7 +149,7 @@ class Sheet:
         )
         reference = system.reference
         self._note_last_prices()
-        self.verdicts, self.orders = rules.decide(
+        rules.decide(
             self.rows,
             count,
             self.owners,
@@ -157,6 +157,7 @@ class Sheet:
             reference.account_status,
             reference.instruments,
         )
+        self.verdicts, self.orders = self.rows[:count, [rules.VERDICT, rules.ABOUT]].T
         self.recorded = self.orders >= 0
         if (self.rows[:count, rules.KIND] != rules.NEW).any():
             self._take_terms(terms)

@@ -23,7 +23,9 @@ BUY = SIDES[Side.BUY]
 MARKET, LIMIT = ORD_TYPES[OrdType.MARKET], ORD_TYPES[OrdType.LIMIT]
 GTD = TIMES_IN_FORCE[TimeInForce.GTD]
 
-COLUMNS = 16
+_INT64_MAX = (1 << 63) - 1
+
+COLUMNS = 18
 (
     KIND,
     ACCOUNT,
@@ -41,6 +43,8 @@ COLUMNS = 16
     CUM_QTY,
     RESERVED,  # what an order may still spend, in 1/10,000, or sell
     OPEN,
+    VERDICT,  # what is decided of the request
+    ABOUT,  # the row of the order that it is about, -1 where it is an error
 ) = range(COLUMNS)
 """The columns of a request, and of an order held already, as whole numbers."""
 
@@ -101,8 +105,8 @@ def expected(verdict: int, instrument: Ints) -> str:
 @compiled
 def decide(
     rows: Ints, count: int, names: Ints, left: Ints, accounts: Ints, instruments: Ints
-) -> tuple[Ints, Ints]:
-    """Decide the first ``count`` rows, in their order.
+) -> None:
+    """Decide the first ``count`` rows, in their order: :data:`VERDICT` and :data:`ABOUT` of each.
 
     :param rows: ``[:, COLUMNS]``; after the requests, the orders held already that they are about.
         A change is given the terms of its order, where it leaves them open, in place.
@@ -110,24 +114,21 @@ def decide(
     :param left: what is left of each balance; it is used up in place.
     :param accounts: the status of each account, by code.
     :param instruments: ``[:, 4]``, by code.
-    :returns: the verdict of each row, and the row of the order it is about, -1 for an error.
     """
-    verdicts = np.zeros(count, np.int64)
-    orders = np.full(count, -1, np.int64)
     for i in range(count):
         verdict, order = _order(rows, i, names)
         if verdict == ACCEPTED and rows[i, KIND] != CANCEL:
             verdict = _error(rows, i, accounts, instruments)
+        rows[i, ABOUT] = -1
         if verdict == ACCEPTED:
-            orders[i] = order
+            rows[i, ABOUT] = order
             if rows[i, NAME] >= 0:
                 names[rows[i, NAME]] = order
             if rows[i, KIND] != CANCEL:
                 verdict = _reason(rows, i, order, left, accounts, instruments)
             if rows[i, KIND] == NEW:
                 rows[i, OPEN] = verdict == ACCEPTED
-        verdicts[i] = verdict
-    return verdicts, orders
+        rows[i, VERDICT] = verdict
 
 
 @compiled
@@ -207,7 +208,7 @@ def _reason(rows: Ints, i: int, order: int, left: Ints, accounts: Ints, instrume
         each = rows[i, PRICE] or instruments[rows[i, SYMBOL], LAST_PX]
         if not each:
             return NO_PRICE
-        if qty > np.iinfo(np.int64).max // each:
+        if qty > _INT64_MAX // each:
             return NO_CASH
     more = qty * each - rows[order, RESERVED]
     if more > left[rows[i, BALANCE]]:

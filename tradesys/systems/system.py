@@ -208,9 +208,10 @@ class System:
         :raises StorageError: the disk refused; nothing was acknowledged.
         """
         self.check_writer(dataset)
-        with self.lock:
-            self.tables[dataset].apply(batch, self.clock(), durable=True)
-            self.news = True
+        if batch.num_rows:
+            with self.lock:
+                self.tables[dataset].commit(batch, self.clock())
+                self.news = True
 
     def check_writer(self, dataset: object) -> None:
         """Refuse a write to data that another kind of system writes."""

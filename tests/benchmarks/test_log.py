@@ -1,0 +1,361 @@
+"""Orders made durable, beside databases that are asked for the same.
+
+Goal: an order is acknowledged only when it is on disk, and that costs no more than elsewhere.
+Method: the same orders, in one run on one machine, every commit durable (``fdatasync``; SQLite in
+WAL mode with ``synchronous=FULL``, PostgreSQL as installed): five rounds, in each of which all take
+their turn; medians of the rates, and their ratios. *The log* appends records that are given, as a
+plain table of the databases takes them; *order entry* also checks every rule, for which no peer is
+asked. What the peers cannot take as it is (an Arrow table) they are given in the quickest form that
+they have, and its making counts.
+"""
+
+import asyncio
+import io
+import json
+import os
+import re
+import shutil
+import sqlite3
+import statistics
+import subprocess
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psycopg
+import pyarrow as pa
+import pyarrow.csv as pc
+import pytest
+from eventsourcing.persistence import StoredEvent
+from eventsourcing.sqlite import SQLiteAggregateRecorder, SQLiteDatastore
+
+from tests.build import NOON, PRICE
+from tradesys.charter import OpeningBooks
+from tradesys.network import Network
+from tradesys.records import REQUESTS
+from tradesys.systems.customer import CustomerSystem
+
+ROUNDS = 5
+ACCOUNTS = [f"A{n:03}" for n in range(100)]
+SYMBOLS = [f"S{n:02}" for n in range(10)]
+BOOKS = OpeningBooks(ACCOUNTS, SYMBOLS, cash=10**17, shares=10**12)
+TABLE = """create table requests (record_id bigint primary key, ts bigint, request_type text,
+order_id bigint, cl_ord_id text, orig_cl_ord_id text, account text, symbol text, side text,
+ord_type text, time_in_force text, expire_time bigint, order_qty bigint, price bigint,
+reject_reason text)"""
+INSERT = f"insert into requests values ({', '.join('?' * 15)})"
+
+Task = Callable[[], int]
+"""Does something durable, and says how many orders that was."""
+
+
+class Numbers:
+    """Ids that no two rows share."""
+
+    def __init__(self) -> None:
+        self.next = 0
+
+    def rows(self, count: int) -> pa.Table:
+        """So many orders, as a table of requests."""
+        ids = np.arange(self.next, self.next + count)
+        self.next += count
+        texts = {"request_type": "new", "side": "buy", "ord_type": "limit", "time_in_force": "day"}
+        columns = {
+            "record_id": pa.array(ids, pa.uint64()),
+            "order_id": pa.array(ids, pa.uint64()),
+            "ts": pa.array(np.full(count, NOON)).cast(pa.timestamp("ns", "UTC")),
+            "account": pa.array(ACCOUNTS).take(pa.array(ids % len(ACCOUNTS))),
+            "symbol": pa.array(SYMBOLS).take(pa.array(ids % len(SYMBOLS))),
+            "order_qty": pa.array(np.full(count, 100)),
+            "price": pa.array(np.full(count, PRICE)),
+            **{name: pa.repeat(text, count) for name, text in texts.items()},
+        }
+        given = [columns.get(f.name, pa.nulls(count, f.type)) for f in REQUESTS]
+        return pa.Table.from_arrays(given, schema=REQUESTS)
+
+
+def side_by_side(title: str, peers: dict[str, Task], seconds: float = 0.4) -> dict[str, float]:
+    """The median rate of each, in orders a second; all take their turn in every round."""
+    for task in peers.values():
+        task()
+    rates: dict[str, list[float]] = {name: [] for name in peers}
+    for _ in range(ROUNDS):
+        for name, task in peers.items():
+            rates[name].append(rate_of(task, seconds))
+    return shown(title, rates)
+
+
+def rate_of(task: Task, seconds: float = 0.4) -> float:
+    orders, start = 0, time.perf_counter()
+    while (taken := time.perf_counter() - start) < seconds:
+        orders += task()
+    return orders / taken
+
+
+def shown(title: str, rates: dict[str, list[float]]) -> dict[str, float]:
+    """The medians, printed with what the first is of each."""
+    medians = {name: statistics.median(found) for name, found in rates.items()}
+    print(f"\n{title}")
+    ours = next(iter(medians.values()))
+    for name, rate in medians.items():
+        print(f"  {name:<44} {rate:>12,.0f} orders/s   the log is {ours / rate:>6.2f} x")
+    return medians
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Network]:
+    """A system for the log, and one for order entry: each has only its own orders to think of."""
+    with Network(2, 1, firm=BOOKS, data=tmp_path / "run") as made:
+        yield made
+
+
+@pytest.fixture
+def c1(desk: Network) -> CustomerSystem:
+    return desk["c1"]
+
+
+@pytest.fixture
+def c2(desk: Network) -> CustomerSystem:
+    return desk["c2"]
+
+
+@pytest.fixture
+def at_end() -> Iterator[ExitStack]:
+    """What is to be closed when the test is over."""
+    with ExitStack() as stack:
+        yield stack
+
+
+def sqlite_at(path: Path, at_end: ExitStack) -> sqlite3.Connection:
+    connection = at_end.enter_context(closing(sqlite3.connect(path, isolation_level=None)))
+    connection.execute("pragma journal_mode=wal")
+    connection.execute("pragma synchronous=full")
+    connection.execute(TABLE)
+    return connection
+
+
+def tuples_of(table: pa.Table) -> list[tuple[object, ...]]:
+    columns = [c.cast(pa.int64()) if pa.types.is_timestamp(c.type) else c for c in table.columns]
+    return list(zip(*(column.to_pylist() for column in columns), strict=True))
+
+
+def the_log(system: CustomerSystem, count: int) -> Task:
+    """Commits tables of records as they are given; only their ids are the system's own."""
+    table = Numbers().rows(count).combine_chunks()
+    columns = dict(zip(table.column_names, table.to_batches()[0].columns, strict=True))
+
+    def commit() -> int:
+        first = system.next_id("requests")
+        ids = pa.array(np.arange(first, first + count, dtype=np.uint64))
+        columns["record_id"] = columns["order_id"] = ids
+        batch = pa.RecordBatch.from_arrays([columns[n] for n in REQUESTS.names], schema=REQUESTS)
+        system.commit("requests", batch)
+        return count
+
+    return commit
+
+
+def order_entry(system: CustomerSystem, count: int) -> Task:
+    names = ["account", "symbol", "side", "order_qty", "price"]
+    table = Numbers().rows(count).select(names)
+
+    def submit() -> int:
+        assert system.submit_many(table)["accepted"].all()
+        return count
+
+    return submit
+
+
+def sqlite_batches(path: Path, count: int, at_end: ExitStack) -> Task:
+    connection, numbers = sqlite_at(path, at_end), Numbers()
+
+    def insert() -> int:
+        rows = tuples_of(numbers.rows(count))
+        connection.execute("begin")
+        connection.executemany(INSERT, rows)
+        connection.execute("commit")
+        return count
+
+    return insert
+
+
+def postgres_batches(postgres: str, count: int, at_end: ExitStack) -> Task:
+    connection, numbers = at_end.enter_context(psycopg.connect(postgres)), Numbers()
+    connection.execute("drop table if exists requests")
+    connection.execute(TABLE)
+    connection.commit()
+
+    def copy() -> int:
+        table = numbers.rows(count)
+        ts = table["ts"].cast(pa.int64())
+        sink = io.BytesIO()
+        pc.write_csv(table.set_column(1, "ts", ts), sink, pc.WriteOptions(include_header=False))
+        with connection.cursor() as cursor, cursor.copy("copy requests from stdin csv") as stream:
+            stream.write(sink.getvalue())
+        connection.commit()
+        return count
+
+    return copy
+
+
+def eventsourcing_batches(path: Path, count: int, at_end: ExitStack) -> Task:
+    recorder = SQLiteAggregateRecorder(SQLiteDatastore(str(path)))
+    at_end.callback(recorder.datastore.close)
+    recorder.create_table()
+    numbers = Numbers()
+    names = REQUESTS.names
+
+    def record() -> int:
+        rows = tuples_of(numbers.rows(count))
+        states = (json.dumps(dict(zip(names, row, strict=True))).encode() for row in rows)
+        recorder.insert_events(
+            [StoredEvent(uuid.uuid4(), 1, "requests", state) for state in states]
+        )
+        return count
+
+    return record
+
+
+def test_one_order_a_commit_is_no_slower_than_sqlite(
+    c1: CustomerSystem, c2: CustomerSystem, tmp_path: Path, at_end: ExitStack
+) -> None:
+    terms: dict[str, Any] = {
+        "account": "A001",
+        "symbol": "S01",
+        "side": "buy",
+        "order_qty": 100,
+        "price": PRICE,
+    }
+    table, numbers = c1.tables["requests"], Numbers()
+    connection = sqlite_at(tmp_path / "one.db", at_end)
+    (row,) = tuples_of(numbers.rows(1))
+
+    def log() -> int:
+        record_id = c1.next_id("requests")
+        rows = [(record_id, *row[1:3], record_id, *row[4:])]
+        table.write_rows(rows, NOON)
+        table.take_rows(rows)
+        return 1
+
+    def entry() -> int:
+        c2.submit(**terms)
+        return 1
+
+    def sqlite() -> int:
+        numbers.next += 1
+        connection.execute(INSERT, (numbers.next, *row[1:3], numbers.next, *row[4:]))
+        return 1
+
+    peers = {"the log": log, "order entry": entry, "SQLite": sqlite}
+    found = side_by_side("one order a commit, one submitter", peers)
+    assert found["the log"] >= found["SQLite"]
+
+
+def test_32_submitters_share_fdatasyncs(
+    c1: CustomerSystem, c2: CustomerSystem, postgres: str, tmp_path: Path
+) -> None:
+    terms: dict[str, Any] = {
+        "account": "A001",
+        "symbol": "S01",
+        "side": "buy",
+        "order_qty": 100,
+        "price": PRICE,
+    }
+
+    (row,) = tuples_of(Numbers().rows(1))
+
+    async def enter() -> None:
+        await c2.submit_async(**terms)
+
+    async def record() -> None:
+        record_id = c1.next_id("requests")
+        await c1._group.committed(c1._group.stage((record_id, *row[1:3], record_id, *row[4:])))
+
+    async def submitter(act: Callable[[], Awaitable[None]]) -> None:
+        for _ in range(50):
+            await act()
+
+    async def submitters(act: Callable[[], Awaitable[None]]) -> None:
+        await asyncio.gather(*(submitter(act) for _ in range(32)))
+
+    def all_of(act: Callable[[], Awaitable[None]]) -> int:
+        asyncio.run(submitters(act))
+        return 32 * 50
+
+    with psycopg.connect(postgres) as connection:
+        connection.execute("drop table if exists requests")
+        connection.execute(TABLE.replace("bigint primary key", "bigserial primary key", 1))
+    script = tmp_path / "insert.sql"
+    script.write_text(
+        "insert into requests (ts, request_type, order_id, account, symbol, side, ord_type, "
+        "time_in_force, order_qty, price) values "
+        f"({NOON}, 'new', 1, 'A001', 'S01', 'buy', 'limit', 'day', 100, {PRICE});"
+    )
+    pgbench = [*_pgbench(), "-n", "-M", "prepared", "-f", str(script), "-c", "32", "-j", "2"]
+    host = dict(part.split("=") for part in postgres.split())["host"]
+    command = [*pgbench, "-T", "2", "-h", host, "-U", "postgres", "postgres"]
+
+    def pgbench_rate() -> float:
+        said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        (tps,) = re.findall(r"tps = ([0-9.]+)", said)
+        return float(tps)
+
+    ours = {"the log": record, "order entry, with all its checks": enter}
+    rates: dict[str, list[float]] = {name: [] for name in (*ours, "pgbench")}
+    for _ in range(ROUNDS):
+        for name, act in ours.items():
+            rates[name].append(rate_of(partial(all_of, act)))
+        rates["pgbench"].append(pgbench_rate())
+    found = shown("32 submitters, one order each at a time", rates)
+    assert found["the log"] >= 3 * found["pgbench"]
+
+
+def _pgbench() -> list[str]:
+    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/pgbench"))
+    return [str(installed[-1]) if installed else str(shutil.which("pgbench"))]
+
+
+def test_tables_of_1000_orders(
+    c1: CustomerSystem, c2: CustomerSystem, postgres: str, tmp_path: Path, at_end: ExitStack
+) -> None:
+    peers = {
+        "the log": the_log(c1, 1000),
+        "order entry, with all its checks": order_entry(c2, 1000),
+        "SQLite": sqlite_batches(tmp_path / "many.db", 1000, at_end),
+        "PostgreSQL, COPY": postgres_batches(postgres, 1000, at_end),
+        "eventsourcing, SQLite": eventsourcing_batches(tmp_path / "events.db", 1000, at_end),
+    }
+    found = side_by_side("tables of 1,000 orders, a commit each", peers)
+    assert found["the log"] >= 15 * found["SQLite"]
+    assert found["the log"] >= 15 * found["PostgreSQL, COPY"]
+    assert found["the log"] >= 50 * found["eventsourcing, SQLite"]
+
+
+def test_tables_of_10000_orders_reach_much_of_what_the_disk_does(
+    c1: CustomerSystem, c2: CustomerSystem, tmp_path: Path, at_end: ExitStack
+) -> None:
+    file = c1.tables["requests"].file
+    assert file is not None
+    commit = the_log(c1, 10_000)
+    before = file._position
+    commit()
+    message = os.urandom(file._position - before)
+    fd = os.open(tmp_path / "plain", os.O_RDWR | os.O_CREAT)
+    at_end.callback(os.close, fd)
+    place = 0
+
+    def plain() -> int:
+        nonlocal place
+        place += os.pwrite(fd, message, place)
+        os.fdatasync(fd)
+        return 10_000
+
+    peers = {"the log": commit, "write and fdatasync of as many bytes": plain}
+    peers["order entry, with all its checks"] = order_entry(c2, 10_000)
+    found = side_by_side("tables of 10,000 orders, a commit each", peers)
+    assert found["the log"] >= 0.4 * found["write and fdatasync of as many bytes"]

@@ -1,0 +1,363 @@
+"""Every rule matters: with one line of the rules changed, the tests notice.
+
+Goal: no rule of status or of balances could be dropped or turned without a test that fails.
+Method: the source of a module with one text put in place of another is executed, and answers for
+the lives of `order_lives.py` and some random ones of `lives.py`, which plain Python counts along.
+The compiled loops are executed as the Python that they are.
+"""
+
+import random
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numba
+import numpy as np
+import pytest
+
+import tradesys
+from tests.build import PRICE, Row, batch, executions, frame, record_id
+from tests.lives import World, expected_balances, expected_statuses, large_world
+from tests.order_lives import ID, LIVES, bust, records_of, trade
+from tradesys import balances, views
+from tradesys.views import View
+
+NAMES = ("ord_status", "order_qty", "cum_qty", "leaves_qty", "avg_px")
+
+STATUS = {
+    "an event counts as often as it is reported": (
+        'executions.unique("exec_id", keep="first", maintain_order=True)',
+        "executions",
+    ),
+    "a bust takes nothing out": (
+        "REFERS = (ExecType.TRADE_CORRECT, ExecType.TRADE_CANCEL)",
+        "REFERS = (ExecType.TRADE_CORRECT,)",
+    ),
+    "a correction takes nothing out": (
+        "REFERS = (ExecType.TRADE_CORRECT, ExecType.TRADE_CANCEL)",
+        "REFERS = (ExecType.TRADE_CANCEL,)",
+    ),
+    "a correction counts for nothing": (
+        "TRADES = (ExecType.TRADE, ExecType.TRADE_CORRECT)",
+        "TRADES = (ExecType.TRADE,)",
+    ),
+    "a restatement states no terms": (
+        "STATES_TERMS = (ExecType.NEW, ExecType.REPLACED, ExecType.RESTATED)",
+        "STATES_TERMS = (ExecType.NEW, ExecType.REPLACED)",
+    ),
+    "a trade does not show an order at work": (
+        "AT_WORK = (*STATES_TERMS, ExecType.TRADE)",
+        "AT_WORK = STATES_TERMS",
+    ),
+    "a trade ends a guarantee": (
+        "(last(ExecType.STOPPED) > last(*STATES_TERMS))",
+        "(last(ExecType.STOPPED) > last(*AT_WORK))",
+    ),
+    "an order that ended may be done for the day": (
+        "(last(ExecType.DONE_FOR_DAY) > last(*AT_WORK)) & ~ever(*ENDS)",
+        "(last(ExecType.DONE_FOR_DAY) > last(*AT_WORK))",
+    ),
+    "done for the day once is done for ever": (
+        "(last(ExecType.DONE_FOR_DAY) > last(*AT_WORK))",
+        "ever(ExecType.DONE_FOR_DAY)",
+    ),
+    "a suspension is for ever": (
+        "(last(ExecType.SUSPENDED) > last(*AT_WORK))",
+        "ever(ExecType.SUSPENDED)",
+    ),
+    "no order is open after its day": (
+        "GOOD_TILL = (TimeInForce.GTC.value, TimeInForce.GTD.value)",
+        "GOOD_TILL = ()",
+    ),
+    "a calculated day order stays open": (
+        'pl.col("done_for_day") | pl.col("calculated")',
+        'pl.col("done_for_day")',
+    ),
+    "a rejected order stays open": (
+        'pl.col("canceled") | pl.col("expired") | pl.col("rejected")',
+        'pl.col("canceled") | pl.col("expired")',
+    ),
+    "an over-fill leaves less than nothing": (".clip(lower_bound=0)", ""),
+    "a refusal counts against the order": (
+        'select(order_id="request_id")',
+        'select("order_id")',
+    ),
+    "a refusal of a cancel answers nothing": (
+        "ANSWERS = (ExecType.CANCELED, ExecType.REPLACED, ExecType.CANCEL_REJECTED)",
+        "ANSWERS = (ExecType.CANCELED, ExecType.REPLACED)",
+    ),
+    "a change that the system refused pends": (
+        '_is(*CHANGES, of="request_type"), pl.col("reject_reason").is_null()',
+        '_is(*CHANGES, of="request_type")',
+    ),
+    "a change pends only if its request is held": (
+        "told = events.filter(_is(*PENDING))",
+        "told = events.clear()",
+    ),
+    "the first terms stay in force": (
+        '.sort("exec_id").group_by("order_id").last()',
+        '.sort("exec_id").group_by("order_id").first()',
+    ),
+    "the average is not weighted": (
+        'cum_amount=(pl.col("last_qty") * pl.col("last_px")).sum()',
+        'cum_amount=pl.col("last_px").mean().cast(pl.Int64) * pl.col("last_qty").sum()',
+    ),
+    "filled only if nothing was filled beyond": (
+        'pl.col("cum_qty") >= pl.col("order_qty")',
+        'pl.col("cum_qty") == pl.col("order_qty")',
+    ),
+    "canceled outranks filled": (
+        """    (OrdStatus.FILLED, (pl.col("cum_qty") > 0)""",
+        """    (OrdStatus.CANCELED, pl.col("canceled")),
+    (OrdStatus.FILLED, (pl.col("cum_qty") > 0)""",
+    ),
+    "new outranks rejected": (
+        """    (OrdStatus.REJECTED, pl.col("rejected")),""",
+        """    (OrdStatus.NEW, pl.col("acknowledged")),
+    (OrdStatus.REJECTED, pl.col("rejected")),""",
+    ),
+    "a pending replace outranks a pending cancel": (
+        """    (OrdStatus.PENDING_CANCEL, pl.col("pending_cancel")),""",
+        """    (OrdStatus.PENDING_REPLACE, pl.col("pending_replace")),
+    (OrdStatus.PENDING_CANCEL, pl.col("pending_cancel")),""",
+    ),
+}
+
+LOOPS = {
+    "an event counts as often as it is reported": (
+        """        if m.events[event]["flags"] & SEEN:
+            continue
+""",
+        "",
+    ),
+    "a trade counts as often as it is marked": (
+        "counted = counts(after) - counts(before)",
+        "counted = counts(after)",
+    ),
+    "what a bust refers to counts still": ("mark(m, refers, REFERRED)", "pass"),
+    "a bust does not wait for its trade": (
+        "return 1 if flags & FILL and not flags & REFERRED else 0",
+        "return 1 if flags & FILL else 0",
+    ),
+    "a posted bust takes nothing back": (
+        """mark(m, m.events[event]["refers"], REVERSED)""",
+        "pass",
+    ),
+    "a bust that was posted before it came takes nothing back": (
+        "mark(m, refers, REVERSED)",
+        "pass",
+    ),
+    "what is posted is owed still": ("counts(flags) - posted + taken_back", "counts(flags)"),
+    "the terms that came last are in force": (
+        """kind <= RESTATED and exec_id > order["terms_exec_id"]""",
+        "kind <= RESTATED",
+    ),
+    "terms as entered replace those in force": (
+        """    if order["terms_exec_id"] == 0:
+        order""",
+        """    if True:
+        order""",
+    ),
+    "the report that came first tells the terms": (
+        "(first == 0 or exec_id < first)",
+        "(first == 0)",
+    ),
+    "an answer that came before its request is lost": (
+        """    if not change["flags"] & ANSWERED and asked == CANCEL_ASKED:""",
+        """    if asked == CANCEL_ASKED:""",
+    ),
+    "a request is answered as often as it is told": (
+        """    if change["flags"] & ANSWERED:
+        return
+""",
+        "",
+    ),
+    "a refusal counts against the order": (
+        """m.orders[request]["flags"] |= REFUSED""",
+        """order["flags"] |= REFUSED""",
+    ),
+    "a trade ends a guarantee": (
+        """last["stopped"] > order["terms_exec_id"]""",
+        """last["stopped"] > order["work_exec_id"]""",
+    ),
+    "a trade does not show an order at work": ("if kind <= TRADE:", "if kind <= RESTATED:"),
+    "an order that ended may be done for the day": (
+        """if order["passing"] and not flags & (WAS_CANCELED | HAS_EXPIRED):""",
+        """if order["passing"]:""",
+    ),
+    "a later report of being done is overlooked": (
+        """max(last["done_for_day"], exec_id)""",
+        """last["done_for_day"] or exec_id""",
+    ),
+    "no order is open after its day": (" and terms < GOOD_TILL", ""),
+    "an over-fill leaves less than nothing": (
+        "return max(order_qty - cum_qty, 0)",
+        "return order_qty - cum_qty",
+    ),
+    "a replace that waits reserves nothing": (
+        """else order["asked"]
+    while""",
+        """else 0
+    while""",
+    ),
+    "a replace that was answered reserves still": (
+        """before["asked"] = change["asked"]""",
+        "pass",
+    ),
+    "canceled outranks filled": (
+        """        return 8
+""",
+        """        return 4 if flags & WAS_CANCELED else 8
+""",
+    ),
+    "new outranks rejected": (
+        """    if flags & REFUSED:
+        return 2
+""",
+        """    if flags & REFUSED and not flags & ACKNOWLEDGED:
+        return 2
+""",
+    ),
+    "a guarantee is outranked by a halt": (
+        "    if flags & IS_STOPPED:",
+        "    if flags & IS_STOPPED and not flags & IS_SUSPENDED:",
+    ),
+    "a sale brings no cash": (
+        """m.balances[balance["cash"]]["uncleared"] -= shares * px""",
+        """m.balances[balance["cash"]]["uncleared"] -= max(shares, 0) * px""",
+    ),
+}
+
+
+def mutated(name: str, old: str, new: str) -> ModuleType:
+    """The module with the one place where ``old`` stands changed."""
+    path = Path(tradesys.__file__).with_name(f"{name}.py")
+    source = path.read_text()
+    assert source.count(old) == 1, f"{name}.py has {source.count(old)} places like {old!r}"
+    module = ModuleType(f"tradesys.{name}")
+    module.__file__ = str(path)
+    exec(compile(source.replace(old, new), str(path), "exec"), module.__dict__)  # noqa: S102
+    return module
+
+
+@cache
+def random_lives() -> list[World]:
+    """A few worlds, the same every time."""
+    return [large_world(seed, 150) for seed in range(4)]
+
+
+def status_is_wrong(module: Any) -> bool:
+    """Whether a definition answers otherwise than a person or plain Python."""
+    for life in LIVES:
+        requests, reports = records_of(life)
+        found = module.statuses(frame("requests", requests), frame("executions", reports))
+        expected = life.then._asdict()
+        if found.select(expected.keys()).to_dicts() != [expected]:
+            return True
+    for world in random_lives():
+        requests, reports = world.rows("requests"), world.rows("executions")
+        found = module.statuses(frame("requests", requests), frame("executions", reports))
+        if found.to_dicts() != expected_statuses(requests, reports):
+            return True
+    return False
+
+
+NOTHING_DONE: Row = {"order_id": ID, "ord_status": "pending_new", "price": PRICE}
+NOTHING_DONE |= {"order_qty": 100, "cum_qty": 0, "leaves_qty": 100, "avg_px": None}
+
+
+def views_are_wrong() -> bool:
+    """Whether a view answers otherwise than a person or plain Python, in whatever sequence."""
+    for life in LIVES:
+        requests, reports = ([*rows] for rows in records_of(life))
+        asked, told = (
+            [("requests", row) for row in requests],
+            [("executions", row) for row in reports],
+        )
+        for arrivals in (asked + told, told[::-1] + asked):
+            view = View()
+            for dataset, row in arrivals:
+                view.apply(dataset, batch(dataset, [row]))
+                view.order(ID)
+            if answers_wrongly(view, {"order_id": ID} | life.then._asdict()):
+                return True
+    # Whatever a second report of an event says, the first counts.
+    view, again = View(), executions(ID, trade(30), trade(20) | {"exec_id": record_id("v", 0)})
+    for row in (*again, *executions(ID, bust(0) | {"exec_id": record_id("v", 2)})):
+        view.apply("executions", batch("executions", [row]))
+        view.order(ID)
+    if answers_wrongly(view, NOTHING_DONE):
+        return True
+    # Of an order whose request is not held the first report tells the terms, whenever it comes.
+    view, reports = View(), executions(ID, trade(30), trade(20, order_qty=90))[::-1]
+    for row in reports:
+        view.apply("executions", batch("executions", [row]))
+        view.order(ID)
+    if view_is_wrong(view, [], batch("executions", reports).to_pylist(), []):
+        return True
+    return any(world_is_wrong(world, seed) for seed, world in enumerate(random_lives()))
+
+
+def world_is_wrong(world: World, seed: int) -> bool:
+    """Whether a view that a world's records reach in some order answers wrongly on the way."""
+    view = View()
+    held: dict[str, list[Row]] = {"requests": [], "executions": [], "postings": []}
+    for number, (dataset, records) in enumerate(world.batches(random.Random(seed), count=40)):
+        view.apply(dataset, records)
+        held[dataset] += records.to_pylist()
+        view.order(ID)
+        if number % 5 == 0 and view_is_wrong(view, *held.values()):
+            return True
+    return view_is_wrong(view, *held.values())
+
+
+def answers_wrongly(view: View, expected: Row) -> bool:
+    """Whether a view answers for an order otherwise than is expected."""
+    state = view.order(expected["order_id"])
+    if state is None or (state.price or None) != expected["price"]:
+        return True
+    return any(getattr(state, name) != expected[name] for name in NAMES)
+
+
+def view_is_wrong(view: View, requests: list[Row], reports: list[Row], postings: list[Row]) -> bool:
+    """Whether a view answers otherwise than plain Python counts."""
+    if any(answers_wrongly(view, row) for row in expected_statuses(requests, reports)):
+        return True
+    counted = expected_balances(requests, reports, postings)
+    for pair, (booked, uncleared, reserved) in counted.items():
+        if view.available(*pair) != booked + uncleared - reserved:
+            return True
+    told = view.positions().select("account", "asset", "booked", "uncleared", "reserved")
+    return any(counted[row[0], row[1]] != row[2:] for row in told.iter_rows())
+
+
+@pytest.fixture
+def plain_python(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """What is compiled from now on stays the Python that it is."""
+    monkeypatch.setattr(numba.config, "DISABLE_JIT", 1)
+    return monkeypatch
+
+
+def loops_are_wrong(plain_python: pytest.MonkeyPatch, old: str, new: str) -> bool:
+    """Whether views answer wrongly with these loops."""
+    module = mutated("loops", old, new)
+    for user in (views, balances):
+        plain_python.setattr(user, "loops", module)
+    with np.errstate(over="ignore"):  # a key's place is found by arithmetic that wraps around
+        return views_are_wrong()
+
+
+def test_the_rules_as_they_are_answer_rightly(plain_python: pytest.MonkeyPatch) -> None:
+    assert not status_is_wrong(mutated("status", "CHANGES =", "CHANGES ="))
+    assert not loops_are_wrong(plain_python, "KNOWN, ENTERED, REFUSED", "KNOWN, ENTERED, REFUSED")
+
+
+@pytest.mark.parametrize("mutant", STATUS)
+def test_a_mutant_of_the_definition_is_noticed(mutant: str) -> None:
+    assert status_is_wrong(mutated("status", *STATUS[mutant]))
+
+
+@pytest.mark.parametrize("mutant", LOOPS)
+def test_a_mutant_of_the_loops_is_noticed(mutant: str, plain_python: pytest.MonkeyPatch) -> None:
+    assert loops_are_wrong(plain_python, *LOOPS[mutant])

@@ -1,0 +1,35 @@
+"""What records say of orders and of events: a slot each, in dense memory that grows.
+
+Only the loops of :mod:`tradesys.loops` write here. Slot 0 is nobody's and stays zero, so whatever
+was never seen has no facts.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from tradesys.loops import PAGE_BITS
+from tradesys.memory import EVENT, ORDER, PASSING
+from tradesys.slots import Slots, with_room
+
+
+class Facts:
+    """The facts of every order and every event that a view knows of."""
+
+    def __init__(self) -> None:
+        self.slots, self.event_slots = Slots(), Slots()
+        self.orders, self.events = np.zeros(0, ORDER), np.zeros(0, EVENT)
+        self.changed = np.zeros(1, np.bool_)
+        self.passing, self.passing_count = np.zeros(2, PASSING), np.ones(1, np.int64)
+        self.make_room((), ())
+
+    def make_room(self, record_ids: Iterable[int], exec_ids: Iterable[int]) -> None:
+        """See that these requests and events have slots, and one more order a row in passing."""
+        for record_id in record_ids:
+            self.slots.give(record_id)
+        for exec_id in exec_ids:
+            self.event_slots.give(exec_id)
+        self.orders = with_room(self.orders, self.slots.count)
+        self.changed = with_room(self.changed, self.slots.count >> PAGE_BITS)
+        self.events = with_room(self.events, self.event_slots.count)
+        self.passing = with_room(self.passing, self.passing_count.item(0) + 1)

@@ -1,0 +1,467 @@
+"""The rules of :mod:`tradesys.status` and :mod:`tradesys.positions` as compiled loops.
+
+One loop a dataset takes records into the facts, one at a time, whether there is one or there are
+100,000, in whatever order they arrive; the status is ranked from the facts when it is asked for.
+Everything that is compiled stands in this file, the codes that it knows included: see
+:func:`tradesys.compiled.compiled`.
+"""
+
+import numpy as np
+
+from tradesys.compiled import compiled
+from tradesys.memory import (
+    Executions,
+    Ids,
+    Ints,
+    Memory,
+    Postings,
+    Records,
+    Requests,
+    Slotted,
+    Told,
+)
+
+# Record ids and slots: see :mod:`tradesys.slots`.
+SEQUENCE_BITS, PAGE_BITS = 48, 14
+PAGE = 1 << PAGE_BITS
+_CODE_SHIFT, _PAGE_SHIFT = np.uint64(SEQUENCE_BITS), np.uint64(PAGE_BITS)
+_SEQUENCE, _OFFSET = np.uint64((1 << SEQUENCE_BITS) - 1), np.uint64(PAGE - 1)
+_SPREAD, _HASH_SHIFT = np.uint64(0x9E3779B97F4A7C15), np.uint64(32)
+
+# Codes of texts: the place of each.
+REQUEST_TYPES = ("new", "cancel", "replace")
+NEW_ORDER, CANCEL, REPLACE = range(3)
+EXEC_TYPES = (
+    *("new", "replaced", "restated", "trade", "trade_correct", "trade_cancel"),
+    *("rejected", "cancel_rejected", "canceled", "expired", "pending_cancel", "pending_replace"),
+    *("done_for_day", "calculated", "suspended", "stopped", "pending_new", "order_status"),
+)
+NEW, REPLACED, RESTATED, TRADE, TRADE_CORRECT, TRADE_CANCEL = range(6)
+REJECTED, CANCEL_REJECTED, CANCELED, EXPIRED, PENDING_CANCEL, PENDING_REPLACE = range(6, 12)
+DONE_FOR_DAY, CALCULATED, SUSPENDED, STOPPED = range(12, 16)
+STATUSES = (
+    *("pending_new", "new", "rejected", "partially_filled", "canceled", "expired", "suspended"),
+    *("stopped", "filled", "calculated", "done_for_day", "pending_replace", "pending_cancel"),
+)
+# The terms of an order that never change: a number of these three digits.
+SIDES, ORD_TYPES = ("sell", "buy"), ("market", "limit")
+TIMES_IN_FORCE = ("day", "ioc", "fok", "gtc", "gtd")
+BUY, GOOD_TILL = 1, 4 * TIMES_IN_FORCE.index("gtc")
+
+# Flags of an order, or of a request that asks for a change: each has its own slot.
+KNOWN, ENTERED, REFUSED, ACKNOWLEDGED, WAS_CANCELED, HAS_EXPIRED = (1 << i for i in range(6))
+REQUESTED, CANCEL_ASKED, REPLACE_ASKED, ANSWERED = (1 << i for i in range(6, 10))
+# Flags that are worked out when they are asked for.
+IS_DONE, IS_CALCULATED, IS_SUSPENDED, IS_STOPPED = (1 << i for i in range(10, 14))
+# Flags of an event: its execution was seen; it is a trade or a correction; a correction or a bust
+# refers to it; its postings were seen; so were those of what refers to it.
+SEEN, FILL, REFERRED, POSTED, REVERSED = (1 << i for i in range(5))
+
+
+# ---- where things are
+
+
+@compiled
+def slot_of(slotted: Slotted, record_id: np.uint64) -> int:
+    """The slot of a record id; 0 if it has none yet."""
+    row = slotted.rows[record_id >> _CODE_SHIFT]
+    page = int((record_id & _SEQUENCE) >> _PAGE_SHIFT)
+    if row < 0 or page >= slotted.bases.shape[1]:
+        return 0
+    base: int = slotted.bases[row, page]
+    return base + int(record_id & _OFFSET) if base else 0
+
+
+@compiled
+def pair_of(places: Records, key: int) -> int:
+    """The pair of an account and asset; -1 if it has none yet."""
+    place = places[place_of(places, key)]
+    pair: int = place["pair"] if place["key"] == key else -1
+    return pair
+
+
+@compiled
+def place_of(places: Records, key: int) -> int:
+    """Where a key is, or may be put: open addressing in a power of two of places."""
+    last = len(places) - 1
+    at = int((np.uint64(key) * _SPREAD) >> _HASH_SHIFT) & last
+    while places[at]["key"] not in (-1, key):
+        at = (at + 1) & last
+    return at
+
+
+# ---- the rules
+
+
+@compiled
+def standing(m: Memory, slot: int) -> int:
+    """The flags of an order, with those of states that have not passed (``status._reported``)."""
+    order = m.orders[slot]
+    flags: int = order["flags"]
+    if order["passing"] and not flags & (WAS_CANCELED | HAS_EXPIRED):
+        last = m.passing[order["passing"]]
+        if last["done_for_day"] > order["work_exec_id"]:
+            flags |= IS_DONE
+        if last["calculated"] > order["work_exec_id"]:
+            flags |= IS_CALCULATED
+        if last["suspended"] > order["work_exec_id"]:
+            flags |= IS_SUSPENDED
+        if last["stopped"] > order["terms_exec_id"]:
+            flags |= IS_STOPPED
+    return flags
+
+
+@compiled
+def rank(flags: int, pending: int, replacing: int, cum_qty: int, order_qty: int) -> int:  # noqa: C901, PLR0911
+    """The place in ``STATUSES`` of the highest that holds (``status.PRECEDENCE``)."""
+    if pending > 0:
+        return 12
+    if replacing > 0:
+        return 11
+    if flags & IS_DONE:
+        return 10
+    if flags & IS_CALCULATED:
+        return 9
+    if cum_qty > 0 and cum_qty >= order_qty:
+        return 8
+    if flags & IS_STOPPED:
+        return 7
+    if flags & IS_SUSPENDED:
+        return 6
+    if flags & WAS_CANCELED:
+        return 4
+    if flags & HAS_EXPIRED:
+        return 5
+    if cum_qty > 0:
+        return 3
+    if flags & REFUSED:
+        return 2
+    return 1 if flags & ACKNOWLEDGED else 0
+
+
+@compiled
+def leaves(flags: int, terms: int, cum_qty: int, order_qty: int) -> int:
+    """The quantity that can still trade (``status.leaves``)."""
+    if flags & (REFUSED | WAS_CANCELED | HAS_EXPIRED):
+        return 0
+    if flags & (IS_DONE | IS_CALCULATED) and terms < GOOD_TILL:
+        return 0
+    return max(order_qty - cum_qty, 0)
+
+
+@compiled
+def counts(flags: int) -> int:
+    """How often a fill counts for its order: once, if it is effective (``status.trades``)."""
+    return 1 if flags & FILL and not flags & REFERRED else 0
+
+
+@compiled
+def owed(flags: int) -> int:
+    """How often the balances count a fill beside what is posted (``positions.uncleared``)."""
+    if not flags & FILL:
+        return 0
+    posted = 1 if flags & POSTED else 0
+    taken_back = 1 if flags & REVERSED else 0
+    return counts(flags) - posted + taken_back
+
+
+@compiled
+def touch(m: Memory, slot: int) -> None:
+    """Work out anew what an order may use; a replace that waits counts as granted."""
+    m.changed[slot >> PAGE_BITS] = True
+    order, flags = m.orders[slot], standing(m, slot)
+    if not flags & KNOWN:
+        return
+    cum_qty, buys = order["cum_qty"], order["terms"] & BUY
+    left = leaves(flags, order["terms"], cum_qty, order["order_qty"])
+    reserved = left * order["price"] if buys else left
+    request = 0 if flags & (REFUSED | WAS_CANCELED | HAS_EXPIRED) else order["asked"]
+    while request:
+        asked = m.orders[request]
+        left = max(asked["order_qty"] - cum_qty, 0)
+        reserved = max(reserved, left * asked["price"] if buys else left)
+        request = asked["asked"]
+    balance = m.balances[order["pair"]]
+    if buys:
+        balance = m.balances[balance["cash"]]
+    balance["reserved"] += reserved - order["reserved"]
+    order["reserved"] = reserved
+
+
+@compiled
+def mark(m: Memory, slot: int, flag: int) -> None:
+    """Add a flag to an event, and to its order and the balances the difference that it makes."""
+    event = m.events[slot]
+    order, qty, px = m.orders[event["order"]], event["qty"], event["px"]
+    before = event["flags"]
+    after = before | flag
+    event["flags"] = after
+    counted = counts(after) - counts(before)
+    if counted:
+        order["cum_qty"] += counted * qty
+        order["cum_amount"] += counted * qty * px
+        touch(m, event["order"])
+    times = owed(after) - owed(before)
+    if times:
+        balance = m.balances[order["pair"]]
+        shares = times * qty if order["terms"] & BUY else -times * qty
+        balance["uncleared"] += shares
+        m.balances[balance["cash"]]["uncleared"] -= shares * px
+
+
+# ---- records in: each loop gives the row at which it stopped for want of room, or their number
+
+
+@compiled
+def take_requests(m: Memory, rows: Requests, start: int) -> int:
+    """Take in requests from row ``start`` on."""
+    for i in range(start, len(rows.record_id)):
+        request, slot = slot_of(m.slots, rows.record_id[i]), slot_of(m.slots, rows.order_id[i])
+        pair = pair_of(m.places, rows.key[i])
+        if request == 0 or slot == 0 or pair < 0:
+            return i
+        asked = m.orders[request]
+        if asked["flags"] & REQUESTED:
+            continue
+        asked["flags"] |= REQUESTED
+        kind, qty, px = rows.request_type[i], rows.order_qty[i], rows.price[i]
+        if kind == NEW_ORDER:
+            asked["flags"] |= ENTERED if rows.accepted[i] else ENTERED | REFUSED
+            learn(m, slot, request, pair, rows.terms[i], qty, px)
+        elif rows.accepted[i] and kind == CANCEL:
+            pend(m, request, slot, CANCEL_ASKED)
+        elif rows.accepted[i]:
+            pend(m, request, slot, REPLACE_ASKED)
+            if request != slot and not asked["flags"] & ANSWERED:
+                asked["order_qty"], asked["price"] = qty, px
+                asked["asked"], m.orders[slot]["asked"] = m.orders[slot]["asked"], request
+        touch(m, slot)
+    return len(rows.record_id)
+
+
+@compiled
+def learn(m: Memory, slot: int, request: int, pair: int, terms: int, qty: int, px: int) -> None:
+    """The terms of an order, unless an accepted report has stated later ones."""
+    order = m.orders[slot]
+    order["flags"] |= KNOWN
+    order["pair"], order["terms"] = pair, terms
+    if order["terms_exec_id"] == 0:
+        order["order_qty"], order["price"], order["in_force"] = qty, px, request
+
+
+@compiled
+def pend(m: Memory, request: int, slot: int, asked: int) -> None:
+    """A change of an order is asked for: it pends until it is answered."""
+    change, order = m.orders[request], m.orders[slot]
+    if change["flags"] & asked:
+        return
+    change["flags"] |= asked
+    change["target"] = slot
+    if not change["flags"] & ANSWERED and asked == CANCEL_ASKED:
+        order["pending_cancel"] += 1
+    elif not change["flags"] & ANSWERED:
+        order["pending_replace"] += 1
+
+
+@compiled
+def answer(m: Memory, request: int) -> None:
+    """A request is answered: it pends no longer."""
+    change = m.orders[request]
+    order = m.orders[change["target"]]
+    if change["flags"] & ANSWERED:
+        return
+    change["flags"] |= ANSWERED
+    if change["flags"] & CANCEL_ASKED:
+        order["pending_cancel"] -= 1
+    if change["flags"] & REPLACE_ASKED:
+        order["pending_replace"] -= 1
+        before = order
+        while before["asked"] not in (0, request):
+            before = m.orders[before["asked"]]
+        before["asked"] = change["asked"]
+    touch(m, change["target"])
+
+
+@compiled
+def take_executions(m: Memory, rows: Executions, start: int) -> int:
+    """Take in executions from row ``start`` on.
+
+    It stops at row ``-1 - result`` for want of the texts ``key`` and ``terms``: they are needed for
+    an order whose request is not held, of its first report by ``exec_id``.
+    """
+    for i in range(start, len(rows.exec_id)):
+        exec_id, kind = rows.exec_id[i], rows.exec_type[i]
+        event, slot = slot_of(m.event_slots, exec_id), slot_of(m.slots, rows.order_id[i])
+        request = slot_of(m.slots, rows.request_id[i])
+        refers = slot_of(m.event_slots, rows.exec_ref_id[i]) if rows.exec_ref_id[i] else -1
+        if event == 0 or slot == 0 or request == 0 or refers == 0:
+            return i
+        if m.passing_count[0] == len(m.passing):
+            return i
+        if m.events[event]["flags"] & SEEN:
+            continue
+        if is_first(m.orders[slot], exec_id):
+            if len(rows.key) == 0:
+                return -1 - i
+            pair = pair_of(m.places, rows.key[i])
+            if pair < 0:
+                return i
+            m.orders[slot]["first_exec_id"] = exec_id
+            learn(m, slot, request, pair, rows.terms[i], rows.order_qty[i], rows.price[i])
+        m.events[event]["flags"] |= SEEN
+        m.events[event]["order"] = slot
+        state(m.orders[slot], request, kind, exec_id, rows.order_qty[i], rows.price[i])
+        if TRADE <= kind <= TRADE_CANCEL:
+            trade(m, event, kind, refers, exec_id, rows.last_qty[i], rows.last_px[i])
+        report(m, slot, request, kind, exec_id)
+        touch(m, slot)
+    return len(rows.exec_id)
+
+
+@compiled
+def is_first(order: np.void, exec_id: np.uint64) -> bool:
+    """Whether this is the first report, by ``exec_id``, of an order whose request is not held."""
+    first: np.uint64 = order["first_exec_id"]
+    return bool(not order["flags"] & ENTERED and (first == 0 or exec_id < first))
+
+
+@compiled
+def state(order: np.void, request: int, kind: int, exec_id: np.uint64, qty: int, px: int) -> None:
+    """The terms in force, if this is the last report that states them; and the last at work."""
+    if kind <= RESTATED and exec_id > order["terms_exec_id"]:
+        order["terms_exec_id"], order["in_force"] = exec_id, request
+        order["order_qty"], order["price"] = qty, px
+    if kind <= TRADE:
+        order["work_exec_id"] = max(order["work_exec_id"], exec_id)
+
+
+@compiled
+def report(m: Memory, slot: int, request: int, kind: int, exec_id: np.uint64) -> None:
+    """What a report says of its order and of the request that it answers."""
+    order = m.orders[slot]
+    if kind == NEW:
+        order["flags"] |= ACKNOWLEDGED
+    elif kind == CANCELED:
+        order["flags"] |= WAS_CANCELED
+    elif kind == EXPIRED:
+        order["flags"] |= HAS_EXPIRED
+    elif kind in (REJECTED, CANCEL_REJECTED):
+        m.orders[request]["flags"] |= REFUSED
+        touch(m, request)
+    elif kind == PENDING_CANCEL:
+        pend(m, request, slot, CANCEL_ASKED)
+    elif kind == PENDING_REPLACE:
+        pend(m, request, slot, REPLACE_ASKED)
+    elif DONE_FOR_DAY <= kind <= STOPPED:
+        pass_through(m, slot, kind, exec_id)
+    if kind in (CANCELED, REPLACED, CANCEL_REJECTED):
+        answer(m, request)
+
+
+@compiled
+def pass_through(m: Memory, slot: int, kind: int, exec_id: np.uint64) -> None:
+    """An order is in a state that passes: note the last report that says so."""
+    if not m.orders[slot]["passing"]:
+        m.orders[slot]["passing"] = m.passing_count[0]
+        m.passing_count[0] += 1
+    last = m.passing[m.orders[slot]["passing"]]
+    if kind == DONE_FOR_DAY:
+        last["done_for_day"] = max(last["done_for_day"], exec_id)
+    elif kind == CALCULATED:
+        last["calculated"] = max(last["calculated"], exec_id)
+    elif kind == SUSPENDED:
+        last["suspended"] = max(last["suspended"], exec_id)
+    else:
+        last["stopped"] = max(last["stopped"], exec_id)
+
+
+@compiled
+def trade(
+    m: Memory, slot: int, kind: int, refers: int, exec_id: np.uint64, qty: int, px: int
+) -> None:
+    """A trade, a correction of one or a bust: what it moves, and what it takes out of account."""
+    event = m.events[slot]
+    balance = m.balances[m.orders[event["order"]]["pair"]]
+    if kind != TRADE and refers > 0:
+        event["refers"] = refers
+        mark(m, refers, REFERRED)
+        if event["flags"] & POSTED:
+            mark(m, refers, REVERSED)
+    if kind != TRADE_CANCEL:
+        event["qty"], event["px"] = qty, px
+        balance["moved"] = True
+        m.balances[balance["cash"]]["moved"] = True
+        mark(m, slot, FILL)
+    price = m.prices[balance["asset"]]
+    if kind == TRADE and exec_id > price["exec_id"]:
+        price["exec_id"], price["px"] = exec_id, px
+
+
+@compiled
+def take_postings(m: Memory, rows: Postings, start: int) -> int:
+    """Take in postings from row ``start`` on."""
+    for i in range(start, len(rows.exec_id)):
+        pair = pair_of(m.places, rows.key[i])
+        event = slot_of(m.event_slots, rows.exec_id[i]) if rows.exec_id[i] else -1
+        if pair < 0 or event == 0:
+            return i
+        m.balances[pair]["booked"] += rows.amount[i]
+        m.balances[pair]["moved"] = True
+        if event > 0 and not m.events[event]["flags"] & POSTED:
+            mark(m, event, POSTED)
+            if m.events[event]["refers"]:
+                mark(m, m.events[event]["refers"], REVERSED)
+    return len(rows.exec_id)
+
+
+# ---- answers out
+
+
+@compiled
+def find_slots(slotted: Slotted, record_ids: Ids, found: Ints) -> None:
+    """The slot of each id; 0, where all facts are zero, for one that was never seen."""
+    for i in range(len(record_ids)):
+        found[i] = slot_of(slotted, record_ids[i])
+
+
+@compiled
+def find_leaves(m: Memory, slots: Ints, found: Ints) -> None:
+    """The open quantity of each order."""
+    for i in range(len(slots)):
+        order, flags = m.orders[slots[i]], standing(m, slots[i])
+        found[i] = leaves(flags, order["terms"], order["cum_qty"], order["order_qty"])
+
+
+@compiled
+def tell(m: Memory, pages: Ints, scale: float, to: Told) -> int:
+    """Write the state of the known orders of these pages; gives how many they are."""
+    row = 0
+    for i in range(len(pages)):
+        for offset in range(PAGE):
+            slot = (pages[i] << PAGE_BITS) + offset
+            if m.orders[slot]["flags"] & KNOWN:
+                to.order_id[row] = m.slots.first[pages[i]] + np.uint64(offset)
+                tell_one(m, slot, scale, to, row)
+                row += 1
+        to.ends[i] = row
+    return row
+
+
+@compiled
+def tell_one(m: Memory, slot: int, scale: float, to: Told, row: int) -> None:
+    """Write the state of one order."""
+    order, flags = m.orders[slot], standing(m, slot)
+    qty, cum_qty, request = order["order_qty"], order["cum_qty"], order["in_force"]
+    pending, replacing = order["pending_cancel"], order["pending_replace"]
+    first = m.slots.first[request >> PAGE_BITS]
+    to.request_in_force[row] = first + np.uint64(request & (PAGE - 1))
+    to.pair[row], to.terms[row] = order["pair"], order["terms"]
+    to.ord_status[row] = rank(flags, pending, replacing, cum_qty, qty)
+    to.order_qty[row], to.cum_qty[row] = qty, cum_qty
+    to.leaves_qty[row] = leaves(flags, order["terms"], cum_qty, qty)
+    to.price[row], to.avg_px[row] = order["price"], 0.0
+    if order["price"]:
+        to.priced[row >> 3] |= np.uint8(1 << (row & 7))
+    if cum_qty > 0:
+        to.avg_px[row] = order["cum_amount"] / (cum_qty * scale)
+        to.traded[row >> 3] |= np.uint8(1 << (row & 7))
