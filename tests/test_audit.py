@@ -280,7 +280,7 @@ SHOWN: dict[Callable[[Network], None], str] = {
     lose_an_order: "c1-4 has no answer",
     lose_a_cancel: "c1-3 is held by nobody, and s1-6 answers it",
     fill_beyond: "c1-0 at c1: 30 of 20 by s1-2",
-    accept_a_name_twice: "A of alice: s1-8, s1-9",
+    accept_a_name_twice: "A of alice: s1-7, s1-8",
     record_again_as_certain: "v1-0 is certain in each of s1-0, s2-0$",
     forge_a_price: "s1-2 is not what the market reported as v1-2",
     clear_another_account: "firm-12 clears v1-2 amiss: bob 30 ALFA",
