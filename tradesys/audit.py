@@ -294,13 +294,18 @@ def _answered(network: "Network") -> Finding:
     return Finding(evaluated, [], found)
 
 
+def _spoken_of(network: "Network") -> pl.DataFrame:
+    """Each request that an execution speaks of, and that execution: ``record_id, request``."""
+    executions = pl.concat([s.tables["executions"].frame for s in network.streets])
+    return pl.concat(
+        [executions.select("record_id", request=name) for name in ("request_id", "order_id")]
+    ).unique("request", keep="first", maintain_order=True)
+
+
 def lost_requests(network: "Network") -> list[tuple[int, int]]:
     """Requests held by nobody that an execution speaks of: the execution's id, the request's."""
     held = pl.concat([s.tables["requests"].frame.select("record_id") for s in network.customers])
-    executions = pl.concat([s.tables["executions"].frame for s in network.streets])
-    asked = pl.concat(
-        [executions.select("record_id", request=name) for name in ("request_id", "order_id")]
-    ).unique("request", keep="first", maintain_order=True)
+    asked = _spoken_of(network)
     lost = asked.join(held, left_on="request", right_on="record_id", how="anti").sort("request")
     return list(lost.iter_rows())
 
@@ -311,7 +316,7 @@ def _referred(network: "Network") -> Finding:
         f"{format_id(request)} is held by nobody, and {format_id(record)} answers it"
         for record, request in lost_requests(network)
     ]
-    return Finding(sum(len(s.tables["executions"]) for s in network.streets), [], found)
+    return Finding(len(_spoken_of(network)), [], found)
 
 
 def _executed_once(network: "Network") -> Finding:
