@@ -29,6 +29,8 @@ DEFINITION = "answers agree with the definition"
 AGREEMENT = "equal records give equal answers"
 ANSWERED = "every accepted request is answered"
 REFERRED = "every request that was answered is held"
+TWICE = "no name is executed twice"
+FLAGGED = "what is recorded again is a possible duplicate"
 OVER_FILL = "no order is filled beyond its quantity"
 VENUE = "executions agree with the venue's record"
 CLEARED = "each fill is cleared exactly once"
@@ -180,6 +182,27 @@ def fill_beyond(desk: Network) -> None:
     view_again(desk)
 
 
+def accept_a_name_twice(desk: Network) -> None:
+    """A customer turned to another system before the first could tell it, and the market forgot."""
+    desk.partition("c1", "c2")
+    submit(desk["c1"], order_qty=10, cl_ord_id="A")
+    desk.run()
+    desk.venue._named.clear()  # type: ignore[attr-defined]
+    submit(desk["c2"], order_qty=10, cl_ord_id="A")
+    desk.heal()
+    desk.run()
+
+
+def record_again_as_certain(desk: Network) -> None:
+    """A street-side system records what another has recorded, and does not say that it may."""
+    street = desk.systems[desk.street_for("ALFA")]
+    (peer,) = (s for s in desk.streets if s is not street)
+    first = everything(log_of(peer, "executions", street))[:1]
+    ids = pa.array(np.array([peer.next_id("executions")], np.uint64))
+    peer.commit("executions", with_columns(first, record_id=ids))
+    desk.run()
+
+
 def forge_a_price(desk: Network) -> None:
     """The street-side systems, and so all others, have another price than the market."""
     reports = everything(desk.venue.reports)
@@ -224,6 +247,8 @@ MUTANTS: list[tuple[Callable[[Network], None], set[str]]] = [
     (lose_an_order, {ANSWERED}),
     (lose_a_cancel, {REFERRED}),
     (fill_beyond, {OVER_FILL}),
+    (accept_a_name_twice, {TWICE}),
+    (record_again_as_certain, {FLAGGED}),
     (forge_a_price, {VENUE}),
     (clear_another_account, {CLEARED}),
     (clear_twice, {CLEARED}),
@@ -256,6 +281,8 @@ SHOWN: dict[Callable[[Network], None], str] = {
     lose_an_order: "c1-4 has no answer",
     lose_a_cancel: "c1-3 is held by nobody, and s1-6 answers it",
     fill_beyond: "c1-0 at c1: 30 of 20 by s1-2",
+    accept_a_name_twice: "A of alice: s1-7, s1-8",
+    record_again_as_certain: "v1-0 is certain in each of s1-0, s2-0$",
     forge_a_price: "s1-2 is not what the market reported as v1-2",
     clear_another_account: "firm-12 clears v1-2 amiss: bob 30 ALFA",
     clear_twice: "v1-2 is cleared more than once: firm-12, firm-20$",

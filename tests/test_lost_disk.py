@@ -16,7 +16,7 @@ from tradesys.clock import ManualClock
 from tradesys.network import Network
 from tradesys.records import format_id
 from tradesys.replication import replicate
-from tradesys.systems.outbox import _by_street
+from tradesys.systems.outbox import by_street
 from tradesys.topology import WRITES
 from tradesys.verify import verify
 
@@ -138,7 +138,7 @@ def test_what_reached_nobody_is_lost_and_the_audit_names_what_was_executed_of_it
         unsent = submit(desk["c1"], order_qty=30)
         for batch in desk["c1"].outgoing():
             sent = batch.filter(pc.not_equal(batch["order_id"], unsent.order_id))
-            for street, part in _by_street(sent, desk.street_for):
+            for street, part in by_street(sent, desk.street_for):
                 desk.systems[street].accept(part)  # type: ignore[attr-defined]
         desk.lose_disk("c1")
         desk.run()

@@ -160,7 +160,7 @@ def test_an_order_that_was_replaced_is_reported_by_its_later_name() -> None:
 
 def test_symbols_do_not_meet() -> None:
     venue = book_venue()
-    send(venue, new(c1(0), side="sell", symbol="ALFA"), new(c1(1), symbol="DLTA"))
+    send(venue, new(c1(0), side="sell", symbol="ALFA"), new(c1(1), symbol="DLTA", cl_ord_id="B"))
     assert [kind for kind, _, _ in events(venue)] == ["new", "new"]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from tradesys import positions, status
-from tradesys.records import CURRENCY, format_id, make_id, origin
+from tradesys.records import CURRENCY, ExecType, format_id, make_id, origin
 from tradesys.replication import Link
 from tradesys.topology import WRITER, WRITES
 
@@ -168,27 +168,34 @@ def _definition(network: "Network") -> Finding:
     """What each customer-facing system answers is what the definition says of its records."""
     found: list[str] = []
     evaluated = 0
+    known: list[tuple[CustomerSystem, pl.DataFrame, pl.DataFrame]] = []
     for system in network.customers:
-        requests, executions = system.tables["requests"].frame, system.tables["executions"].frame
-        answered, defined = system.statuses(), status.statuses(requests, executions)
-        evaluated += len(defined)
-        found += _differences(system, "defined", answered, defined)
-        holdings = positions.positions(system.tables["postings"].frame, executions)
-        answered = system.positions().drop("reserved")
-        evaluated += len(holdings)
-        found += _differences(system, "defined", answered, holdings)
+        same = [each[1:] for each in known if _positions_of(each[0]) == _positions_of(system)]
+        defined, holdings = same[0] if same else _defined(system)
+        known.append((system, defined, holdings))
+        evaluated += len(defined) + len(holdings)
+        found += _differences(system, "defined", system.statuses(), defined)
+        found += _differences(system, "defined", system.positions().drop("reserved"), holdings)
     return Finding(evaluated, found, [])
+
+
+def _defined(system: "CustomerSystem") -> tuple[pl.DataFrame, pl.DataFrame]:
+    """What the definitions say of a system's records."""
+    requests, executions = system.tables["requests"].frame, system.tables["executions"].frame
+    holdings = positions.positions(system.tables["postings"].frame, executions)
+    return status.statuses(requests, executions), holdings
+
+
+def _positions_of(system: "CustomerSystem") -> dict[str, dict[str, int]]:
+    """Which records a system holds; that equal ones say the same is another check."""
+    return {dataset: table.positions for dataset, table in system.tables.items()}
 
 
 def _agreement(network: "Network") -> Finding:
     """Customer-facing systems that hold the same records give the same answers."""
-
-    def positions_of(system: "CustomerSystem") -> object:
-        return {dataset: table.positions for dataset, table in system.tables.items()}
-
     found: list[str] = []
     first = network.customers[0]
-    others = [s for s in network.customers[1:] if positions_of(s) == positions_of(first)]
+    others = [s for s in network.customers[1:] if _positions_of(s) == _positions_of(first)]
     answers = first.statuses(), first.positions()
     for other in others:
         for mine, theirs in zip(answers, (other.statuses(), other.positions()), strict=True):
@@ -216,7 +223,7 @@ def _conservation(network: "Network") -> Finding:
         for row in sums.to_dicts() if not found else ():
             of_it = [pl.col(name).eq_missing(row[name]) for name in keys]
             fill = f" of fill {format_id(row['exec_id'])}" if row.get("exec_id") else ""
-            records = _ids(alone.filter(of_it)["record_id"])
+            records = listed(alone.filter(of_it)["record_id"])
             found.append(f"{row['asset']}{fill} sums to {row['total']:,}: {records}")
     return Finding(len(postings), found, [])
 
@@ -246,7 +253,7 @@ def _cleared(network: "Network") -> Finding:
         .filter(pl.col("record_id").list.len() > 1)
     )
     wrong = [
-        f"{format_id(event)} is cleared more than once: {_ids(records)}"
+        f"{format_id(event)} is cleared more than once: {listed(records)}"
         for event, records in again.iter_rows()
     ]
     once = postings.filter(~pl.col("exec_id").is_in(again["exec_id"].implode()))
@@ -267,7 +274,7 @@ def _cleared(network: "Network") -> Finding:
     )
     held = executions["exec_id"].implode()
     wrong += [
-        f"{_ids([leg['record_id']]) if leg['record_id'] else 'no posting'} clears "
+        f"{listed([leg['record_id']]) if leg['record_id'] else 'no posting'} clears "
         f"{format_id(leg['exec_id'])} amiss: {leg['account']} {leg['amount']:,} {leg['asset']}"
         for leg in amiss.filter(pl.col("exec_id").is_in(held)).to_dicts()
     ]
@@ -313,19 +320,55 @@ def _answered(network: "Network") -> Finding:
     return Finding(evaluated, [], found)
 
 
-def _referred(network: "Network") -> Finding:
-    """Every request that an execution answers is held: what is not was lost with its system."""
-    held = pl.concat([s.tables["requests"].frame.select("record_id") for s in network.customers])
+def _spoken_of(network: "Network") -> pl.DataFrame:
+    """Each request that an execution speaks of, and that execution: ``record_id, request``."""
     executions = pl.concat([s.tables["executions"].frame for s in network.streets])
-    asked = pl.concat(
+    return pl.concat(
         [executions.select("record_id", request=name) for name in ("request_id", "order_id")]
     ).unique("request", keep="first", maintain_order=True)
+
+
+def lost_requests(network: "Network") -> list[tuple[int, int]]:
+    """Requests held by nobody that an execution speaks of: the execution's id, the request's."""
+    held = pl.concat([s.tables["requests"].frame.select("record_id") for s in network.customers])
+    asked = _spoken_of(network)
     lost = asked.join(held, left_on="request", right_on="record_id", how="anti").sort("request")
+    return list(lost.iter_rows())
+
+
+def _referred(network: "Network") -> Finding:
+    """Every request that an execution answers is held: what is not was lost with its system."""
     found = [
         f"{format_id(request)} is held by nobody, and {format_id(record)} answers it"
-        for record, request in lost.iter_rows()
+        for record, request in lost_requests(network)
     ]
-    return Finding(len(asked), [], found)
+    return Finding(len(_spoken_of(network)), [], found)
+
+
+def _executed_once(network: "Network") -> Finding:
+    """An order that was entered at two systems is accepted by the market once (by its name)."""
+    executions = pl.concat([s.tables["executions"].frame for s in network.streets])
+    taken = executions.filter(pl.col("exec_type") == ExecType.NEW)
+    orders = taken.unique("order_id").sort("record_id")
+    named = orders.filter(pl.col("cl_ord_id").is_not_null())
+    again = named.group_by("account", "cl_ord_id", maintain_order=True).agg("record_id")
+    found = [
+        f"{name} of {account}: {listed(records)}"
+        for account, name, records in again.filter(pl.col("record_id").list.len() > 1).iter_rows()
+    ]
+    return Finding(len(orders), found, [])
+
+
+def _flagged(network: "Network") -> Finding:
+    """Of the records of one event, at most one does not say that it may be a duplicate."""
+    executions = pl.concat([s.tables["executions"].frame for s in network.streets])
+    certain = executions.unique("record_id").filter(~pl.col("poss_dup")).sort("record_id")
+    again = certain.group_by("exec_id", maintain_order=True).agg("record_id")
+    found = [
+        f"{format_id(event)} is certain in each of {listed(records)}"
+        for event, records in again.filter(pl.col("record_id").list.len() > 1).iter_rows()
+    ]
+    return Finding(len(certain), found, [])
 
 
 def _over_fills(network: "Network") -> Finding:
@@ -338,7 +381,7 @@ def _over_fills(network: "Network") -> Finding:
         held = system.tables["executions"].frame if len(over) else None
         fills = over if held is None else status.trades(held).filter("effective")
         for order_id, cum_qty, order_qty in over["order_id", "cum_qty", "order_qty"].iter_rows():
-            records = _ids(fills.filter(pl.col("order_id") == order_id)["record_id"])
+            records = listed(fills.filter(pl.col("order_id") == order_id)["record_id"])
             order = f"{format_id(order_id)} at {system.name}"
             found.append(f"{order}: {cum_qty:,} of {order_qty:,} by {records}")
     return Finding(evaluated, [], found)
@@ -349,13 +392,18 @@ def _over_fills(network: "Network") -> Finding:
 _IDS_MAX = 8
 
 
-def _span(code: int, start: int, stop: int) -> str:
+def span(first: int, count: int) -> str:
     """The ids of a run of records."""
-    first, last = format_id(make_id(code, start)), format_id(make_id(code, stop - 1))
-    return first if stop - start == 1 else f"{first} to {last}"
+    last = format_id(first + count - 1)
+    return last if count == 1 else f"{format_id(first)} to {last}"
 
 
-def _ids(records: Sequence[int] | pl.Series) -> str:
+def _span(code: int, start: int, stop: int) -> str:
+    """The ids of the records of an origin from one position to another."""
+    return span(make_id(code, start), stop - start)
+
+
+def listed(records: Sequence[int] | pl.Series) -> str:
     """The ids of some records; the first few of many."""
     texts = [format_id(record) for record in records[:_IDS_MAX]]
     more = len(records) - len(texts)
@@ -399,9 +447,13 @@ def _differences(
     else:
         name, datasets = f"{key['asset']} of {key['account']}", ["postings"]
     frames = [system.tables[dataset].frame.filter(about)["record_id"] for dataset in datasets]
-    records = _ids(pl.concat(frames))
+    records = listed(pl.concat(frames))
     yield f"{system.name} answers for {name} otherwise than {than}: {how}; by {records}"
 
+
+REFERRED = "every request that was answered is held"
+TWICE = "no name is executed twice"
+FLAGGED = "what is recorded again is a possible duplicate"
 
 CHECKS: dict[str, Callable[["Network"], Finding]] = {
     "every record is where the topology says": _placed,
@@ -411,8 +463,10 @@ CHECKS: dict[str, Callable[["Network"], Finding]] = {
     "answers agree with the definition": _definition,
     "equal records give equal answers": _agreement,
     "every accepted request is answered": _answered,
-    "every request that was answered is held": _referred,
+    REFERRED: _referred,
     "no order is filled beyond its quantity": _over_fills,
+    TWICE: _executed_once,
+    FLAGGED: _flagged,
     "executions agree with the venue's record": _venue,
     "each fill is cleared exactly once": _cleared,
     "cash and shares conserve": _conservation,

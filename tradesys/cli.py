@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from tradesys import tapes
+from tradesys import given, tapes
 from tradesys.audit import CHECKS, Audit
 from tradesys.charter import Charter
 from tradesys.errors import InvalidValue, NotYetReplicated, TradesysError
@@ -369,6 +369,63 @@ def _tell(desk: Network) -> None:
     desk["c2"].cancel(buy)
     ask("alice cancels the rest at c2")
     out.print(table)
+
+
+@app.command("simulate")
+def simulate_command(
+    seeds: Annotated[int, typer.Option(help="How many seeds.")] = 200,
+    first_seed: Annotated[int, typer.Option(help="The first of them.")] = 1,
+    faults: Annotated[
+        str | None, typer.Option(help="Kinds of fault, with commas between; all by default.")
+    ] = None,
+    number: Annotated[int, typer.Option(help="How many faults to a seed.")] = 10,
+    customers: Customers = 3,
+    streets: Streets = 2,
+    orders: Annotated[int, typer.Option(help="How many orders to a seed.")] = 200,
+    acknowledge: Annotated[
+        str, typer.Option(help="An order is acknowledged when it is on disk at: own, one, all.")
+    ] = "own",
+    every_ms: Annotated[int, typer.Option(help="Replicate every so many ms; 0: at once.")] = 0,
+    grace_ms: Annotated[int, typer.Option(help="Take over after so many ms of silence.")] = 25,
+    resend: Annotated[bool, typer.Option(help="Send again what nobody has answered.")] = True,
+    notebooks: Annotated[Path, typer.Option(help="Where a failing seed's notebook goes.")] = Path(
+        "outputs"
+    ),
+    json_out: JsonOut = None,
+) -> None:
+    """Run the systems under virtual time with faults drawn from seeds, and audit each run.
+
+    Exit status 0 only if every audit is true.
+
+    Example: tradesys simulate --seeds 200 --faults crash,partition
+    """
+    from tradesys import simulation
+    from tradesys.simulation import cli as simulating
+
+    given.whole("seeds", seeds, 1)
+    choices = simulation.Choices(
+        acknowledge=acknowledge,
+        every=every_ms * 1_000_000,
+        grace=grace_ms * 1_000_000,
+        resend=resend,
+    )
+    kinds = simulation.FAULTS if faults is None else faults.split(",")
+    total = simulating.simulate(
+        range(first_seed, first_seed + seeds),
+        _progress,
+        console,
+        notebooks,
+        customers=customers,
+        streets=streets,
+        orders=orders,
+        faults=number,
+        kinds=tuple(kinds),
+        choices=choices,
+    )
+    _print_json(json_out, simulating.as_dict(total))
+    if json_out != "-":
+        simulating.print_total(out, total)
+    raise typer.Exit(1 if total.failed else 0)
 
 
 @contextmanager

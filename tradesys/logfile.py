@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
+from typing import Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -442,6 +443,14 @@ class LogFile:
             return whole[code].slice(start - first, rows)
 
         self._seal(read)
+
+
+class OpenFile(Protocol):
+    """Opens the file of a dataset: :class:`LogFile`, or a double of it."""
+
+    def __call__(self, path: Path, schema: pa.Schema, *, owner: str) -> LogFile:
+        """The file at a path, with what it held."""
+        ...
 
 
 def _together(batches: list[pa.RecordBatch]) -> pa.RecordBatch:

@@ -9,18 +9,19 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple, Self, overload
 
 import polars as pl
-from blake3 import blake3
 
 from tradesys import given
+from tradesys.assignment import Assignment
 from tradesys.audit import Audit, audit
 from tradesys.charter import (
     FILE,
+    NO_FEES,
     Charter,
+    Fees,
     OpeningBooks,
     complete,
     lock,
@@ -31,6 +32,7 @@ from tradesys.clock import Clock, Time, wall_clock
 from tradesys.errors import DamagedError, InvalidValue, NotYetReplicated, StorageError
 from tradesys.explained import Explained, explained
 from tradesys.history import Past, difference
+from tradesys.logfile import OpenFile
 from tradesys.orders import Answer, OrderLike
 from tradesys.records import Kind, Origin
 from tradesys.recovery import Recovered, recover
@@ -42,7 +44,7 @@ from tradesys.systems.inquiries import Inquiries
 from tradesys.systems.street import StreetSystem
 from tradesys.systems.system import System
 from tradesys.topology import WRITES
-from tradesys.venue import BookVenue, VenueFactory, kind_of, venue_of
+from tradesys.venue import BookVenue, Venue, VenueFactory, kind_of, venue_of
 
 
 class DayEnd(NamedTuple):
@@ -97,8 +99,9 @@ class Network:
         self.charter = Charter(customers, streets, kind_of(venue), books)
         self.data = None if data is None else given.folder("data", data)
         self._cuts: set[frozenset[str]] = set()
-        self._streets = tuple(o.system for o in self.charter.origins if o.kind is Kind.STREET)
-        self.street_for = cache(self._rendezvous)
+        self.assignment = Assignment(
+            [o.system for o in self.charter.origins if o.kind is Kind.STREET]
+        )
         self.systems: dict[str, System] = {}
         self._lock = lock(self.data) if self.data else None
         try:
@@ -209,9 +212,9 @@ class Network:
                     moved += customer.outbox.hand_over(street, target.accept)
         return moved
 
-    def _rendezvous(self, symbol: str) -> str:
-        """The street-side system of a symbol: the highest random weight (rendezvous hashing)."""
-        return max(self._streets, key=lambda s: blake3(f"{s}:{symbol}".encode()).digest())
+    def street_for(self, symbol: str) -> str:
+        """The street-side system of a symbol (:mod:`tradesys.assignment`)."""
+        return self.assignment.street_for(symbol)
 
     # ---- faults
 
@@ -421,18 +424,8 @@ class Network:
 
     def _system(self, origin: Origin) -> System:
         """A system of the kind that its origin says, with what its files hold."""
-        clock, folder, name = self.clock, self.data, origin.system
-        if origin.kind is Kind.CUSTOMER:
-            return CustomerSystem(origin, clock=clock, folder=folder)
-        if origin.kind is Kind.FIRM:
-            return FirmSystem(origin, clock=clock, folder=folder, fees=self.charter.books.fees)
-        return StreetSystem(
-            origin,
-            clock=clock,
-            folder=folder,
-            venue=self.venue,
-            owns=lambda symbol: self.street_for(symbol) == name,
-        )
+        fees = self.charter.books.fees
+        return system_of(origin, self.clock, self.data, self.venue, self.assignment, fees=fees)
 
     def _lost(self) -> set[str]:
         """The systems whose files are new where they had been made, or that forgot who they are."""
@@ -451,3 +444,32 @@ class Network:
             if Kind.STREET in kinds or customer.name in {each.system for each in recovered}:
                 customer.send_again()
         return recovered
+
+
+def system_of(
+    origin: Origin,
+    clock: Clock,
+    folder: Path | None,
+    venue: Venue,
+    assignment: Assignment,
+    open_file: OpenFile | None = None,
+    *,
+    fees: Fees = NO_FEES,
+) -> System:
+    """A system of the kind that its origin says, with what its files hold.
+
+    :param open_file: opens its files; by default real ones, where there is a folder.
+    :param fees: what the firm-side system charges.
+    """
+    if origin.kind is Kind.STREET:
+        return StreetSystem(
+            origin,
+            clock=clock,
+            folder=folder,
+            open_file=open_file,
+            venue=venue,
+            assignment=assignment,
+        )
+    if origin.kind is Kind.FIRM:
+        return FirmSystem(origin, clock=clock, folder=folder, open_file=open_file, fees=fees)
+    return CustomerSystem(origin, clock=clock, folder=folder, open_file=open_file)

@@ -15,10 +15,10 @@ from tradesys.readable import show_text_plainly
 from tradesys.records import Kind, parse_origin
 from tradesys.topology import ROUTES, WRITES, Holding, holdings
 
-_PALETTE = ("#2563eb", "#d97706", "#0d9488", "#be185d", "#7c3aed", "#65a30d", "#475569", "#b91c1c")
-_INK, _LINE, _PAPER, _CARD, _ALARM = "#1e293b", "#cbd5e1", "#ffffff", "#f1f5f9", "#b91c1c"
+PALETTE = ("#2563eb", "#d97706", "#0d9488", "#be185d", "#7c3aed", "#65a30d", "#475569", "#b91c1c")
+INK, LINE, PAPER, CARD, ALARM = "#1e293b", "#cbd5e1", "#ffffff", "#f1f5f9", "#b91c1c"
 _COLOUR = {Holding.AUTHORITATIVE: "#2563eb", Holding.READ_ONLY: "#64748b"}
-_FONT = "Helvetica, Arial, 'Liberation Sans', sans-serif"
+FONT = "Helvetica, Arial, 'Liberation Sans', sans-serif"
 
 _TITLES = {Kind.CUSTOMER: "customer-facing", Kind.FIRM: "firm-side", Kind.STREET: "street-side"}
 _LEFT = {Kind.CUSTOMER: 95, Kind.FIRM: 405, Kind.STREET: 715}
@@ -35,7 +35,7 @@ _ORDERS = ("M 285,215 H 711", 500, 207)
 _TIPS = "".join(
     f'<marker id="tip{colour[1:]}" viewBox="0 0 8 8" refX="5" refY="4" markerWidth="7" '
     f'markerHeight="7" orient="auto"><path d="M 0,0 L 8,4 L 0,8 z" fill="{colour}"/></marker>'
-    for colour in (_INK, *_COLOUR.values())
+    for colour in (INK, *_COLOUR.values())
 )
 
 
@@ -63,14 +63,14 @@ def network_svg(network: Network | Mapping[str, Mapping[str, int]]) -> Picture:
         bottoms[kind] += 52 + 17 * len(held)
     tall = max(290, *bottoms.values())
     groups = [_group(kind, bottoms[kind] if kind is Kind.FIRM else tall) for kind in _TITLES]
-    arrows = [_arrow(_ORDERS, ("orders, each to one street-side system",), _INK, "6 4")]
+    arrows = [_arrow(_ORDERS, ("orders, each to one street-side system",), INK, "6 4")]
     arrows += [_arrow(_ARROWS[w, r], WRITES[w], _COLOUR[holding]) for w, r, holding, _ in ROUTES]
     legend = [_dot(105, tall + 24, Holding.AUTHORITATIVE), _dot(415, tall + 24, Holding.READ_ONLY)]
     legend.append(_text(117, tall + 28, "authoritative: systems of this kind write it"))
     legend.append(_text(427, tall + 28, "read-only: a copy of what systems of another kind write"))
     size = f'width="1000" height="{tall + 44}"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1000 {tall + 44}" {size}'
-    head += f' font-family="{_FONT}" font-size="13">{_TIPS}<rect {size} rx="10" fill="{_PAPER}"/>'
+    head += f' font-family="{FONT}" font-size="13">{_TIPS}<rect {size} rx="10" fill="{PAPER}"/>'
     return Picture("".join([head, *groups, *boxes, *arrows, *legend, "</svg>"]))
 
 
@@ -87,17 +87,17 @@ def _cuts(network: Network) -> dict[str, str]:
 
 def _group(kind: Kind, bottom: int) -> str:
     left = _LEFT[kind]
-    card = f'<rect x="{left}" y="20" width="190" height="{bottom - 20}" rx="10" fill="{_CARD}"/>'
+    card = f'<rect x="{left}" y="20" width="190" height="{bottom - 20}" rx="10" fill="{CARD}"/>'
     return card + _text(left + 12, 42, _TITLES[kind], bold=600)
 
 
 def _box(name: str, kind: Kind, held: Mapping[str, int], cut: str, top: int) -> str:
     """A system: its name, and a line for each dataset that it holds."""
     left, right = _LEFT[kind] + 10, _LEFT[kind] + 170
-    border = f'stroke="{_ALARM}" stroke-dasharray="5 4"' if cut else f'stroke="{_LINE}"'
+    border = f'stroke="{ALARM}" stroke-dasharray="5 4"' if cut else f'stroke="{LINE}"'
     size = f'x="{left}" y="{top}" width="170" height="{40 + 17 * len(held)}" rx="6"'
-    title = _text(left + 10, top + 20, name, bold=700) + _text(right, top + 20, cut, _ALARM, "end")
-    parts = [f'<rect {size} fill="{_PAPER}" {border}/>', title]
+    title = _text(left + 10, top + 20, name, bold=700) + _text(right, top + 20, cut, ALARM, "end")
+    parts = [f'<rect {size} fill="{PAPER}" {border}/>', title]
     for row, (dataset, holding) in enumerate(holdings(kind).items()):
         y, colour = top + 42 + 17 * row, _COLOUR[holding]
         parts += [_dot(left + 14, y - 4, holding), _text(left + 25, y, dataset, colour)]
@@ -114,11 +114,11 @@ def _arrow(at: tuple[str, int, int], labels: tuple[str, ...], colour: str, dash:
 
 def _dot(x: int, y: int, holding: Holding) -> str:
     colour = _COLOUR[holding]
-    fill = colour if holding is Holding.AUTHORITATIVE else _PAPER
+    fill = colour if holding is Holding.AUTHORITATIVE else PAPER
     return f'<circle cx="{x}" cy="{y}" r="4" fill="{fill}" stroke="{colour}" stroke-width="1.5"/>'
 
 
-def _text(x: int, y: int, text: str, fill: str = _INK, at: str = "start", bold: int = 400) -> str:
+def _text(x: int, y: int, text: str, fill: str = INK, at: str = "start", bold: int = 400) -> str:
     look = f'fill="{fill}" text-anchor="{at}" font-weight="{bold}"'
     return f'<text x="{x}" y="{y}" {look}>{text}</text>'
 
@@ -138,14 +138,43 @@ def chart_style() -> None:
     alt.theme.register("tradesys", enable=True)(lambda: _THEME)
 
 
+def bill_chart(bill: pl.DataFrame) -> Any:
+    """Draw the bill of outages (``desk.bill()``): what became of requests, by system and fault.
+
+    :returns: an Altair chart.
+    """
+    import altair as alt  # noqa: PLC0415 - as above
+
+    rows = bill.with_row_index("number").with_columns(
+        outage=pl.format("{} · {}", "system", "fault")
+    )
+    what = {"taken": PALETTE[0], "refused": PALETTE[1], "delayed": ALARM}
+    counts = rows.unpivot(list(what), index=["number", "outage"], variable_name="requests")
+    colour = alt.Scale(domain=list(what), range=list(what.values()))
+    names = rows["outage"].unique(maintain_order=True).to_list()
+    return (
+        alt.Chart(
+            counts.group_by("outage", "requests", maintain_order=True).agg(pl.col("value").sum())
+        )
+        .mark_bar()
+        .encode(
+            x=alt.X("value:Q", title="requests"),
+            y=alt.Y("outage:N", sort=names, title=None),
+            color=alt.Color("requests:N", scale=colour, title=None),
+            order=alt.Order("requests:N", sort="descending"),
+            tooltip=["outage", "requests", "value"],
+        )
+    )
+
+
 _THEME: Any = {
-    "background": _PAPER,
+    "background": PAPER,
     "padding": 12,
     "config": {
-        "font": _FONT,
+        "font": FONT,
         "view": {"stroke": None, "continuousWidth": 720, "continuousHeight": 220},
-        "axis": {"gridColor": _CARD, "domainColor": _LINE, "tickColor": _LINE},
-        "title": {"anchor": "start", "color": _INK},
-        "range": {"category": list(_PALETTE)},
+        "axis": {"gridColor": CARD, "domainColor": LINE, "tickColor": LINE},
+        "title": {"anchor": "start", "color": INK},
+        "range": {"category": list(PALETTE)},
     },
 }

@@ -14,7 +14,7 @@ from tradesys.arrow import batch_of
 from tradesys.errors import ReadOnlyError
 from tradesys.framing import NO_HEAD
 from tradesys.log import Log, Row
-from tradesys.logfile import LogFile
+from tradesys.logfile import LogFile, OpenFile
 from tradesys.memory import Ids
 from tradesys.records import SCHEMAS, Origin, make_id, origin, split_id
 from tradesys.topology import CALLED, WRITER, Holding
@@ -37,7 +37,8 @@ class Table:
         dataset: str,
         holding: Holding,
         *,
-        folder: Path | None,
+        folder: Path | None = None,
+        open_file: OpenFile | None = None,
     ) -> None:
         self.owner = owner
         self.dataset = dataset
@@ -45,9 +46,10 @@ class Table:
         self.schema = SCHEMAS[dataset]
         self.logs: dict[int, Log] = {}
         self.file: LogFile | None = None
-        if folder:
-            path = folder / owner.system / holding / f"{dataset}.arrows"
-            self.file = LogFile(path, self.schema, owner=f"{owner.system}/{holding}/{dataset}")
+        if open_file:
+            name = f"{owner.system}/{holding}/{dataset}"
+            path = (folder or Path()) / f"{name}.arrows"
+            self.file = open_file(path, self.schema, owner=name)
         self.arrivals = self.file.arrivals if self.file else Arrivals()
 
     def __len__(self) -> int:

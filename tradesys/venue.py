@@ -180,6 +180,7 @@ class BookVenue(Venue):
         super().__init__(name, clock=clock, folder=folder)
         self._books: defaultdict[str, OrderBook] = defaultdict(OrderBook)
         self._orders: dict[int, dict[str, Any]] = {}
+        self._named: dict[tuple[str, str], int] = {}
 
     @property
     def books(self) -> Mapping[str, OrderBook]:
@@ -217,6 +218,12 @@ class BookVenue(Venue):
         qty, price = request["order_qty"], request["price"]
         match request["request_type"]:
             case RequestType.NEW:
+                name = request["account"], request["cl_ord_id"]
+                if name[1] and self._named.setdefault(name, record_id) != record_id:
+                    # A customer who got no answer has turned to another system (FIX tag 103: 6).
+                    text = "duplicate order"
+                    terms = record_id, record_id, qty, price
+                    return [Report(ExecType.REJECTED, *terms, text=text)]
                 self._orders[record_id] = request
                 side, ord_type = request["side"], request["ord_type"]
                 time_in_force = request["time_in_force"]

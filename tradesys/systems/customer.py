@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from tradesys.clock import Clock, Time
 from tradesys.errors import InvalidValue
 from tradesys.log import Row
+from tradesys.logfile import OpenFile
 from tradesys.names import Names, key_of
 from tradesys.orders import Order, OrderLike, id_of
 from tradesys.records import (
@@ -54,10 +55,17 @@ class CustomerSystem(Inquiries):
 
     kind = Kind.CUSTOMER
 
-    def __init__(self, origin: Origin, *, clock: Clock, folder: Path | None) -> None:
+    def __init__(
+        self,
+        origin: Origin,
+        *,
+        clock: Clock,
+        folder: Path | None,
+        open_file: OpenFile | None = None,
+    ) -> None:
         self._names = Names()
         self._outbox = Outbox()
-        super().__init__(origin, clock=clock, folder=folder)
+        super().__init__(origin, clock=clock, folder=folder, open_file=open_file)
         requests = self.tables["requests"]
         self._group = GroupCommit(
             lambda rows: requests.write_rows(rows, self.clock()), self._take, self._drop, self.lock
@@ -68,6 +76,7 @@ class CustomerSystem(Inquiries):
         # knows an order by its id, so sending twice is safe, and not sending is not.
         self._sent: dict[int, int] = {}
         self._send_again = True
+        self._settled: Counter[int] = Counter()
 
     @property
     def names(self) -> Names:
@@ -235,13 +244,22 @@ class CustomerSystem(Inquiries):
         self._outbox.clear()
         self._send_again = True
 
-    def unanswered(self) -> list[pa.RecordBatch]:
-        """One's own accepted requests that no street-side system is known to have answered."""
+    def unanswered(self, *, everybody: bool = False) -> list[pa.RecordBatch]:
+        """One's own accepted requests that no street-side system is known to have answered.
+
+        :param everybody: those that other customer-facing systems took, too.
+        """
         logs = self.tables["requests"].logs
+        codes = sorted(logs) if everybody else self.own_codes("requests")
         waiting = []
-        for batch in (b for code in self.own_codes("requests") for b in logs[code].batches()):
+        for code in codes:
+            batch = logs[code].since(self._settled[code])
+            if batch is None:
+                continue
             waits = ~self.view.answered(batch["record_id"].to_numpy())
             waits &= batch["reject_reason"].is_null().to_numpy(zero_copy_only=False)
+            # What is answered stays answered: it is not looked at again.
+            self._settled[code] += int(waits.argmax()) if waits.any() else batch.num_rows
             if waits.any():
                 waiting.append(batch.filter(pa.array(waits)))
         return waiting

@@ -18,6 +18,7 @@ from tradesys.charter import NO_FEES, Fees, OpeningBooks
 from tradesys.clearing import Moves, legs_of, moves_of
 from tradesys.clock import Clock, to_date
 from tradesys.errors import InvalidValue
+from tradesys.logfile import OpenFile
 from tradesys.positions import CAPITAL
 from tradesys.records import CURRENCY, ExecType, Kind, Origin
 from tradesys.sessions import day_of
@@ -34,11 +35,17 @@ class FirmSystem(Inquiries):
     kind = Kind.FIRM
 
     def __init__(
-        self, origin: Origin, *, clock: Clock, folder: Path | None, fees: Fees = NO_FEES
+        self,
+        origin: Origin,
+        *,
+        clock: Clock,
+        folder: Path | None,
+        open_file: OpenFile | None = None,
+        fees: Fees = NO_FEES,
     ) -> None:
         self.fees = fees
         self._unseen: list[pa.RecordBatch] = []
-        super().__init__(origin, clock=clock, folder=folder)
+        super().__init__(origin, clock=clock, folder=folder, open_file=open_file)
 
     def applied(self, dataset: str, batch: pa.RecordBatch) -> None:
         """Keep the executions that may be to be cleared."""

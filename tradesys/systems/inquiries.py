@@ -17,6 +17,7 @@ from tradesys.clock import Clock
 from tradesys.errors import InvalidValue, NotYetReplicated
 from tradesys.evidence import Evidence
 from tradesys.explained import Explained, explained
+from tradesys.logfile import OpenFile
 from tradesys.names import NamesGiven
 from tradesys.orders import Answer, OrderLike, id_of
 from tradesys.positions import FIRMS_OWN
@@ -80,8 +81,15 @@ class Inquiries(System):
     _few = 0  # how many orders were answered for from their own records
     _evidence: Evidence | None = None
 
-    def __init__(self, origin: Origin, *, clock: Clock, folder: Path | None) -> None:
-        super().__init__(origin, clock=clock, folder=folder)
+    def __init__(
+        self,
+        origin: Origin,
+        *,
+        clock: Clock,
+        folder: Path | None,
+        open_file: OpenFile | None = None,
+    ) -> None:
+        super().__init__(origin, clock=clock, folder=folder, open_file=open_file)
         self._names_given = NamesGiven(self.tables)
         self._view = View(self._names_given)
 

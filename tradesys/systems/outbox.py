@@ -41,7 +41,7 @@ class Outbox:
         """
         unsorted, self._unsorted = self._unsorted, []
         for batch in unsorted:
-            for street, part in _by_street(batch, street_for):
+            for street, part in by_street(batch, street_for):
                 self._sorted.setdefault(street, []).append(part)
         return list(self._sorted)
 
@@ -55,9 +55,10 @@ class Outbox:
         return moved
 
 
-def _by_street(
+def by_street(
     batch: pa.RecordBatch, street_for: Callable[[str], str]
 ) -> list[tuple[str, pa.RecordBatch]]:
+    """A batch in parts, one for each street-side system."""
     symbols = batch["symbol"].dictionary_encode()
     streets = pa.array([street_for(s) for s in symbols.dictionary.to_pylist()])
     if len(streets) == 1:

@@ -4,7 +4,6 @@ It repeats an order's terms in every report, so that a peer, which holds those r
 authoritative data, can take the order over.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from tradesys.assignment import Assignment
 from tradesys.clock import Clock
-from tradesys.records import EXECUTIONS, Kind, Origin, RequestType
+from tradesys.logfile import OpenFile
+from tradesys.records import EXECUTIONS, SEQUENCE_MASK, Kind, Origin, RequestType
 from tradesys.systems.system import System
 from tradesys.venue import Venue
 
@@ -30,16 +31,17 @@ class StreetSystem(System):
         clock: Clock,
         folder: Path | None,
         venue: Venue,
-        owns: Callable[[str], bool],
+        assignment: Assignment,
+        open_file: OpenFile | None = None,
     ) -> None:
         self.venue = venue
-        self._owns = owns
+        self.assignment = assignment
         self._inbox: list[pa.RecordBatch] = []
         self._polled = 0
         # What the venue reported before this system was up may be recorded already, here or by a
         # peer; what it reports from now on cannot be.
         self._unsure = venue.reports.count
-        super().__init__(origin, clock=clock, folder=folder)
+        super().__init__(origin, clock=clock, folder=folder, open_file=open_file)
 
     def accept(self, requests: pa.RecordBatch) -> None:
         """Take over requests that a customer-facing system sends; :meth:`work` executes them.
@@ -74,7 +76,26 @@ class StreetSystem(System):
 
         :meth:`work` records what it reports.
         """
-        return self.venue.expire(self._owns)
+        return self.venue.expire(lambda symbol: self.assignment.street_for(symbol) == self.name)
+
+    def take_over(self) -> None:
+        """Symbols of others have become one's own: what the market reported is looked at again.
+
+        Whatever of it is not held here is recorded, as a possible duplicate: the system whose
+        business it was may have recorded it and told nobody yet.
+        """
+        self._unsure = self.venue.reports.count
+        reported = self.venue.reports.since(0)
+        if reported is not None:
+            missed = np.flatnonzero(~self.view.seen(reported["record_id"].to_numpy()))
+            self._polled = min([self._polled, *missed[:1].tolist()])
+
+    def forget_waiting(self) -> None:
+        """Forget changes that wait for an order that does not come; it may be lost.
+
+        Whoever has them, and hears no answer, sends them again.
+        """
+        self._inbox = []
 
     @property
     def has_work(self) -> bool:
@@ -103,7 +124,8 @@ class StreetSystem(System):
     def _mine(self, reports: pa.RecordBatch) -> pa.RecordBatch:
         """The reports on symbols that are this system's business, and not recorded yet."""
         symbols = reports["symbol"].dictionary_encode()
-        owned = np.array([self._owns(s) for s in symbols.dictionary.to_pylist()], np.bool_)
+        owner = map(self.assignment.street_for, symbols.dictionary.to_pylist())
+        owned = np.array([name == self.name for name in owner], np.bool_)
         wanted = owned[symbols.indices.to_numpy()]
         if self._polled < self._unsure:
             wanted &= ~self.view.seen(reports["record_id"].to_numpy())
@@ -119,8 +141,20 @@ class StreetSystem(System):
             "exec_id": reports["record_id"],
             "transact_time": reports["ts"],
             "venue": pa.repeat(self.venue.name, count),
-            "poss_dup": pa.repeat(pa.scalar(value=False), count),
+            "poss_dup": pa.array(self._poss_dup(reports)),
         }
         return pa.RecordBatch.from_arrays(
             [columns[name] for name in EXECUTIONS.names], schema=EXECUTIONS
         )
+
+    def _poss_dup(self, reports: pa.RecordBatch) -> NDArray[np.bool_]:
+        """Which reports another system may have recorded too (FIX PossDupFlag).
+
+        Those from before this system was up or took over, and all that it records as a stand-in:
+        the home of the symbol may be up and only unheard of.
+        """
+        symbols = reports["symbol"].dictionary_encode()
+        home = map(self.assignment.home, symbols.dictionary.to_pylist())
+        away = np.array([name != self.name for name in home], np.bool_)[symbols.indices.to_numpy()]
+        sequences = reports["record_id"].to_numpy() & np.uint64(SEQUENCE_MASK)
+        return away | (sequences < self._unsure)

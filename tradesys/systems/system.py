@@ -20,6 +20,7 @@ from tradesys.dataset import Dataset
 from tradesys.errors import DamagedError, InvalidValue, ReadOnlyError, SchemaError, SystemDown
 from tradesys.framing import NO_HEAD
 from tradesys.incarnation import read_incarnation, write_incarnation
+from tradesys.logfile import LogFile, OpenFile
 from tradesys.records import SCHEMAS, Kind, Origin, make_id
 from tradesys.records import origin as origin_of
 from tradesys.reference import Reference
@@ -98,13 +99,21 @@ class System:
 
     kind: Kind
 
-    def __init__(self, origin: Origin, *, clock: Clock, folder: Path | None) -> None:
+    def __init__(
+        self,
+        origin: Origin,
+        *,
+        clock: Clock,
+        folder: Path | None,
+        open_file: OpenFile | None = None,
+    ) -> None:
         assert origin.kind is self.kind
         self.origin = origin
         self.name = origin.system
         self.folder = folder / self.name if folder else None
         self.clock = clock
         self.down: str | None = None  # why it takes nothing more
+        open_file = open_file or (LogFile if folder else None)
         self.lock = RLock()  # many threads may ask, and many may enter orders
         self._view = View()
         self._reference = Reference()
@@ -112,7 +121,7 @@ class System:
         # Whether records have come since the last question, and whether only one's own rows have.
         self.news, self.own_news = True, False
         self.tables = {
-            dataset: Table(origin, dataset, holding, folder=folder)
+            dataset: Table(origin, dataset, holding, folder=folder, open_file=open_file)
             for dataset, holding in holdings(self.kind).items()
         }
         self.authoritative = self._shown(Holding.AUTHORITATIVE)

@@ -1,0 +1,341 @@
+"""Goal: the simulation finds what is wrong with a protocol, whichever of its rules is left out.
+
+Method: each mutant leaves out or turns round one rule of the systems, or of who runs them, as they
+stand. Plans are drawn and run until a check is not true; the check, and how many seeds that took,
+is what :data:`CAUGHT_BY` says. ``TRADESYS_MUTANT_SEEDS`` is how many are tried.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from tests.build import Row
+from tradesys.arrow import with_columns
+from tradesys.assignment import Assignment
+from tradesys.audit import FLAGGED, TWICE
+from tradesys.log import Log
+from tradesys.simulation import Choices, Plan, draw
+from tradesys.simulation.disk import MemoryFile
+from tradesys.simulation.plan import MS
+from tradesys.simulation.promises import IN_ORDER, NEVER_BACK, NOT_LOST, TIMELY
+from tradesys.simulation.run import Simulation
+from tradesys.simulation.seeds import run_plan
+from tradesys.simulation.ways import Ways
+from tradesys.simulation.wires import Node
+from tradesys.systems.customer import CustomerSystem
+from tradesys.systems.firm import FirmSystem
+from tradesys.systems.street import StreetSystem
+from tradesys.venue import BookVenue, Venue
+from tradesys.views import View
+
+SEEDS = int(os.environ.get("TRADESYS_MUTANT_SEEDS", "12"))
+Patch = pytest.MonkeyPatch
+
+
+def count_an_event_twice(patch: Patch) -> None:
+    """An event that two street-side systems recorded counts twice in an answer."""
+    real = View.apply
+
+    def apply(view: View, dataset: str, batch: pa.RecordBatch) -> None:
+        if dataset == "executions":
+            batch = with_columns(batch, exec_id=batch["record_id"])
+        real(view, dataset, batch)
+
+    patch.setattr(View, "apply", apply)
+
+
+def apply_across_a_gap(patch: Patch) -> None:
+    """A replica takes what comes, whatever is missing before it."""
+    real = Log.check
+
+    def check(log: Log, batch: pa.RecordBatch) -> pa.RecordBatch | None:
+        start = batch["record_id"][0].as_py() & ((1 << 48) - 1)
+        if start > log.count:
+            return batch
+        return real(log, batch)
+
+    patch.setattr(Log, "check", check)
+
+
+def acknowledge_before_it_is_durable(patch: Patch) -> None:
+    """An order is acknowledged when it is written, and made durable with the next."""
+    real = MemoryFile.append_row
+
+    def append_row(file: MemoryFile, row: tuple[Any, ...], received_at: int) -> None:
+        sync, file.sync = file.sync, lambda: None  # type: ignore[method-assign]
+        real(file, row, received_at)
+        file.sync = sync  # type: ignore[method-assign]
+
+    patch.setattr(MemoryFile, "append_row", append_row)
+
+
+def reuse_ids_after_a_lost_disk(patch: Patch) -> None:
+    """A system that has lost its disk goes on under the name that it had."""
+    real = Simulation.stop
+
+    def stop(desk: Simulation, node: Node, *, lose: bool = False) -> None:
+        origin = node.origin
+        real(desk, node, lose=lose)
+        node.origin = origin
+
+    patch.setattr(Simulation, "stop", stop)
+
+
+def execute_at_two_streets(patch: Patch) -> None:
+    """An order is sent to two street-side systems, to each under an id of its own."""
+    real = Simulation._dispatch
+
+    def dispatch(
+        desk: Simulation, source: str, street: str, requests: pa.RecordBatch, **how: bool
+    ) -> None:
+        real(desk, source, street, requests, **how)
+        other = next(s for s in ("s1", "s2") if s != street)
+        ids = pa.array(requests["record_id"].to_numpy() + np.uint64(5000))
+        names = pa.array([f"{n}*" for n in requests["cl_ord_id"].to_pylist()])
+        requests = with_columns(requests, record_id=ids, order_id=ids, cl_ord_id=names)
+        real(desk, source, other, requests, **how)
+
+    patch.setattr(Simulation, "_dispatch", dispatch)
+
+
+def clear_twice(patch: Patch) -> None:
+    """A firm that comes back does not look at what it has posted."""
+    real = FirmSystem.__init__
+
+    def init(firm: FirmSystem, *args: Any, **more: Any) -> None:
+        real(firm, *args, **more)
+        for code, log in firm.tables["postings"].logs.items():
+            firm._known["postings", code] = log.count
+
+    patch.setattr(FirmSystem, "__init__", init)
+
+
+def clear_before_peers_gave_back(patch: Patch) -> None:
+    """A firm that has lost its disk clears before it knows what it had posted."""
+    real = Simulation.work
+
+    def work(desk: Simulation, node: Node) -> None:
+        kept, node.unheard_peers = node.unheard_peers, set()
+        real(desk, node)
+        node.unheard_peers = kept
+
+    patch.setattr(Simulation, "work", work)
+
+
+def never_say_possible_duplicate(patch: Patch) -> None:
+    """A street-side system never says that another may have recorded an event too."""
+    patch.setattr(StreetSystem, "_poss_dup", lambda _, reports: np.zeros(len(reports), np.bool_))
+
+
+def answer_from_what_is_not_durable(patch: Patch) -> None:
+    """What is replicated is not made durable before it is asked for."""
+    patch.setattr(
+        Ways,
+        "_receive",
+        lambda _, system, carried: sum(system.receive(d, b) for d, b, _ in carried),
+    )
+
+
+def never_take_over(patch: Patch) -> None:
+    """Nobody looks again at what the market reported while another was responsible."""
+    patch.setattr(StreetSystem, "take_over", lambda _: None)
+
+
+def repeat_a_request_at_the_venue(patch: Patch) -> None:
+    """The market takes an order that is sent again for a new one."""
+
+    def untaken(venue: Venue, requests: pa.RecordBatch) -> pa.RecordBatch:
+        for book in venue.books.values():  # type: ignore[attr-defined]
+            book._answered.clear()
+        venue._named.clear()  # type: ignore[attr-defined]
+        return requests
+
+    patch.setattr(Venue, "untaken", untaken)
+
+
+def accept_a_name_twice(patch: Patch) -> None:
+    """The market does not know orders by the names that customers gave them."""
+    real = BookVenue._match
+
+    def match(venue: BookVenue, request: Row) -> object:
+        venue._named.clear()
+        return real(venue, request)
+
+    patch.setattr(BookVenue, "_match", match)
+
+
+def never_send_again(patch: Patch) -> None:
+    """What nobody has answered is not sent again."""
+    patch.setattr(Simulation, "_send_unanswered", lambda *_: None)
+
+
+def write_read_only_data(patch: Patch) -> None:
+    """A firm corrects a copy of an execution."""
+    real = FirmSystem.clear
+
+    def clear(firm: FirmSystem) -> int:
+        for log in firm.tables["executions"].logs.values():
+            for chunk in log._settled:
+                at = chunk.batch.schema.get_field_index("text")
+                texts = pa.array(["seen"] * len(chunk.batch), pa.utf8())
+                chunk.batch = chunk.batch.set_column(at, chunk.batch.schema.field(at), texts)
+        return real(firm)
+
+    patch.setattr(FirmSystem, "clear", clear)
+
+
+def state_a_position_too_high(patch: Patch) -> None:
+    """A system says that it holds one record more than it does."""
+    real = Ways.pull
+
+    def pull(ways: Ways, way: Any) -> None:
+        target = ways._systems[way.target]
+        logs = [log for d in way.datasets for log in target.tables[d].logs.values()]
+        for log in logs:
+            log.count += 1
+        real(ways, way)
+        for log in logs:
+            log.count -= 1
+
+    patch.setattr(Ways, "pull", pull)
+
+
+def forget_what_was_lost(patch: Patch) -> None:
+    """A system that has lost its disk is given nothing back."""
+    patch.setattr(Ways, "_given_back", lambda *_: None)
+
+
+def send_nothing_after_a_restart(patch: Patch) -> None:
+    """A restarted system sends no order that it had acknowledged, and nobody sends for it."""
+    real = CustomerSystem.__init__
+
+    def init(system: CustomerSystem, *args: Any, **more: Any) -> None:
+        real(system, *args, **more)
+        system.outgoing()
+
+    patch.setattr(CustomerSystem, "__init__", init)
+    patch.setattr(Simulation, "_send_unanswered", lambda *_: None)
+
+
+def work_on_without_the_order(patch: Patch) -> None:
+    """A change that overtakes its order is not kept until the order has come."""
+    patch.setattr(StreetSystem, "_ready", lambda _, requests: np.ones(requests.num_rows, np.bool_))
+
+
+def begin_polling_at_the_end(patch: Patch) -> None:
+    """A street-side system that comes back does not ask for what it has missed."""
+    real = StreetSystem.__init__
+
+    def init(system: StreetSystem, *args: Any, **more: Any) -> None:
+        real(system, *args, **more)
+        system._polled = system.venue.reports.count
+
+    patch.setattr(StreetSystem, "__init__", init)
+    patch.setattr(StreetSystem, "take_over", lambda _: None)
+
+
+def replicate_once(patch: Patch) -> None:
+    """Records are sent as they come, and never asked for again."""
+    patch.setattr(Ways, "_watch", lambda *_: None)
+    patch.setattr(Ways, "begin", lambda *_: None)
+
+
+def stand_in_for_nobody(patch: Patch) -> None:
+    """Nobody ever takes a street-side system to be down."""
+    patch.setattr(Assignment, "see", lambda *_: False)
+
+
+def acknowledge_before_a_peer_has_it(patch: Patch) -> None:
+    """An order counts as held by a peer that has asked for records, whatever it holds."""
+    real = Simulation._held
+
+    def held(desk: Simulation, way: Any, positions: dict[tuple[str, int], int]) -> None:
+        real(desk, way, dict.fromkeys(positions, 1 << 48))
+
+    patch.setattr(Simulation, "_held", held)
+
+
+AGREES = "executions agree with the venue's record"
+ANSWERED = "every accepted request is answered"
+CLEARED = "each fill is cleared exactly once"
+DEFINED = "answers agree with the definition"
+GAPLESS = "no record twice, no gap"
+HELD = "every request that was answered is held"
+OVER_FILL = "no order is filled beyond its quantity"
+PLACED = "every record is where the topology says"
+SAME = "replicas hold what their origin wrote"
+
+
+class Mutant(NamedTuple):
+    """What leaves a rule out, the check that catches it, and the faults that bring it out.
+
+    These are of some kinds, or one of them at one system (``where``) for a long time.
+    """
+
+    leave_out: Callable[[Patch], None]
+    check: str
+    kinds: tuple[str, ...]
+    where: str | None = None
+    acknowledge: str = "own"
+
+
+CAUGHT_BY = [
+    Mutant(count_an_event_twice, DEFINED, ("crash", "pause")),
+    Mutant(apply_across_a_gap, GAPLESS, ("lost-disk", "delay")),
+    Mutant(acknowledge_before_it_is_durable, NOT_LOST, ("crash", "power")),
+    Mutant(reuse_ids_after_a_lost_disk, SAME, ("lost-disk",)),
+    Mutant(execute_at_two_streets, HELD, ("pause",)),
+    Mutant(clear_twice, CLEARED, ("crash", "pause")),
+    Mutant(clear_before_peers_gave_back, CLEARED, ("lost-disk",)),
+    Mutant(never_say_possible_duplicate, FLAGGED, ("crash", "pause")),
+    Mutant(answer_from_what_is_not_durable, NEVER_BACK, ("crash",)),
+    Mutant(never_take_over, TIMELY, ("power",), "s1"),
+    Mutant(stand_in_for_nobody, TIMELY, ("crash",), "s1"),
+    Mutant(acknowledge_before_a_peer_has_it, NOT_LOST, ("lost-disk",), acknowledge="one"),
+    Mutant(repeat_a_request_at_the_venue, OVER_FILL, ("repeat", "loss")),
+    Mutant(accept_a_name_twice, TWICE, ("loss", "pause")),
+    Mutant(never_send_again, ANSWERED, ("loss", "crash")),
+    Mutant(write_read_only_data, SAME, ("pause",)),
+    Mutant(state_a_position_too_high, PLACED, ("pause",)),
+    Mutant(forget_what_was_lost, PLACED, ("lost-disk",)),
+    Mutant(send_nothing_after_a_restart, ANSWERED, ("crash",)),
+    Mutant(work_on_without_the_order, IN_ORDER, ("delay", "loss")),
+    Mutant(begin_polling_at_the_end, AGREES, ("crash", "pause")),
+    Mutant(replicate_once, PLACED, ("crash", "loss")),
+]
+
+
+def drawn(seed: int, kinds: tuple[str, ...], where: str | None, choices: Choices) -> Plan:
+    plan = draw(seed, orders=60, faults=8, phases=1, kinds=kinds, choices=choices)
+    if where is None:
+        return plan
+    (first, *_) = plan.faults
+    return replace(plan, faults=(replace(first, system=where, lasts=300 * MS),))
+
+
+def caught(mutant: Mutant, seeds: int) -> int:
+    """After how many seeds the check that is for it catches a mutant; 0 if it does not."""
+    leave_out, check, kinds, where, acknowledge = mutant
+    choices = Choices(acknowledge=acknowledge)
+    for seed in range(1, seeds + 1):
+        with Patch.context() as patch:
+            leave_out(patch)
+            if check in run_plan(drawn(seed, kinds, where, choices)).found:
+                return seed
+    return 0
+
+
+@pytest.mark.parametrize("mutant", CAUGHT_BY, ids=lambda mutant: mutant.leave_out.__name__)
+def test_the_simulation_catches_a_protocol_that_leaves_out_a_rule(mutant: Mutant) -> None:
+    assert caught(mutant, SEEDS)
+
+
+def test_the_protocol_as_it_is_passes_what_the_mutants_are_caught_by() -> None:
+    for kinds, where in {(mutant.kinds, mutant.where) for mutant in CAUGHT_BY}:
+        outcome = run_plan(drawn(1, kinds, where, Choices()))
+        assert outcome.verdict, outcome.found

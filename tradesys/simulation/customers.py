@@ -1,0 +1,206 @@
+"""Customers, who turn to another system when no answer comes, and what they are told."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from tradesys.errors import InvalidValue, NotYetReplicated, TradesysError
+from tradesys.orders import Order
+from tradesys.records import format_id
+from tradesys.scenario import START_NS
+from tradesys.simulation.plan import MS, Ask
+from tradesys.simulation.promises import ID_ONCE, NEVER_BACK
+from tradesys.simulation.wires import CUSTOMERS
+from tradesys.systems.customer import CustomerSystem
+
+if TYPE_CHECKING:
+    from tradesys.simulation.run import Simulation
+
+_PATIENCE = 20 * MS
+_ATTEMPTS = 6
+
+
+@dataclass(frozen=True)
+class Told:
+    """What became of one request of a customer: ``order`` as acknowledged, or why not."""
+
+    ask: Ask
+    order: Order | None
+    why: str | None
+    attempts: int
+    took: int
+
+
+class Callers:
+    """All customers: how many wait for an answer, and what they were told.
+
+    ``acknowledged`` says of each request its name, which systems had it and how many disks each of
+    those had lost then, and when. ``wrong`` is what nobody may be told, by the check it breaks.
+    """
+
+    def __init__(self, desk: "Simulation") -> None:
+        self._desk = desk
+        self.waiting = 0
+        self.told: dict[str, Told] = {}
+        self.acknowledged: dict[int, tuple[str, dict[str, int], int]] = {}
+        self.statuses_seen: Counter[str] = Counter()
+        self.wrong: list[tuple[str, str]] = []
+        self.best: dict[str, dict[tuple[str, str], int]] = {}
+        self._events: dict[int, list[tuple[int, int]]] = {}
+        self._known_until = 0
+
+    def ask(self, ask: Ask) -> None:
+        """A customer begins to ask."""
+        about = self.told.get(ask.of) if ask.of else None
+        if ask.of and (about is None or about.order is None or about.order.reject_reason):
+            return
+        self.waiting += 1
+        Asking(self._desk, ask, about.order.order_id if about and about.order else 0).turn()
+
+    def serve(self, asking: "Asking", name: str, attempt: int) -> None:
+        """A system is asked by a customer: it answers, or says why not."""
+        node, system = self._desk.wires.nodes[name], self._desk.systems[name]
+        assert isinstance(system, CustomerSystem)
+        ask, order_id = asking.ask, asking.order_id
+        order: Order | None = None
+        try:
+            if ask.kind == "new":
+                order = system.submit(**ask.terms, cl_ord_id=ask.name)
+            elif ask.kind == "cancel":
+                order = system.cancel(order_id, cl_ord_id=ask.name)
+            elif ask.kind == "replace":
+                order = system.replace(order_id, **ask.terms, cl_ord_id=ask.name)
+            else:
+                self._inquire(name, system, order_id)
+        except NotYetReplicated as error:
+            self._reply(name, asking, attempt, None, error)
+            return
+        except InvalidValue as error:
+            self._desk.log.append((self._desk.wires.now, name, "refused", 0))
+            self._reply(name, asking, attempt, None, error)
+            return
+        if order is None:
+            self._reply(name, asking, attempt, None, None)
+            return
+        self._desk.log.append(
+            (self._desk.wires.now, name, "refused" if order.reject_reason else "taken", 0)
+        )
+        self._desk.wires.note(
+            name, "record", f"{format_id(order.record_id)}: {ask.kind} {ask.name}"
+        )
+        self._desk.ways.news(name)
+
+        def acknowledge(peers: set[str], order: Order = order) -> None:
+            holders = {n: self._desk.wires.nodes[n].disks for n in (name, *sorted(peers))}
+            earlier = self.acknowledged.setdefault(
+                order.record_id, (ask.name, holders, self._desk.wires.now)
+            )
+            if earlier[0] != ask.name:
+                self.wrong.append(
+                    (ID_ONCE, f"{format_id(order.record_id)} is {earlier[0]} and {ask.name}")
+                )
+            self._reply(name, asking, attempt, order, None)
+
+        self._desk.forward(node, system)
+        if self._desk.peers_needed():
+            node.withheld.append((order.record_id, set(), acknowledge))
+        else:
+            acknowledge(set())
+
+    def _reply(
+        self,
+        name: str,
+        asking: "Asking",
+        attempt: int,
+        order: Order | None,
+        error: TradesysError | None,
+    ) -> None:
+        words = str(error) if error else "acknowledged" if order else "answer"
+        self._desk.wires.send(name, CUSTOMERS, words, asking.hear, name, attempt, order, error)
+
+    def _inquire(self, name: str, system: CustomerSystem, order_id: int) -> None:
+        """Answer an inquiry, note how old the answer is, and that it does not go back."""
+        answer = system.status(order_id)
+        self.statuses_seen[answer.ord_status] += 1
+        now = self._desk.wires.now
+        self._desk.log.append((now, name, "answered", now - self._missing_since(system, order_id)))
+        held = {(d, o): n for d, of in answer.positions.items() for o, n in of.items()}
+        held["cum_qty", format_id(order_id)] = answer.cum_qty
+        best = self.best.setdefault(name, {})
+        for (what, whose), count in held.items():
+            if count < best.get((what, whose), 0):
+                text = f"{name} answered from {count} {what} of {whose}, after {best[what, whose]}"
+                self.wrong.append((NEVER_BACK, text))
+        best |= held
+
+    def _missing_since(self, system: CustomerSystem, order_id: int) -> int:
+        """When the first event of an order came that a system does not know of; now, if none."""
+        until, self._known_until = self._known_until, self._desk.venue.reports.count
+        fresh = self._desk.venue.reports.since(until)
+        if fresh is not None:
+            times = fresh["ts"].cast(pa.int64()).to_pylist()
+            ids = fresh["record_id"].to_pylist(), fresh["order_id"].to_pylist()
+            for exec_id, of, ts in zip(*ids, times, strict=True):
+                self._events.setdefault(of, []).append((exec_id, ts - START_NS))
+        events = self._events.get(order_id, [])
+        seen = system.view.seen(np.array([i for i, _ in events], np.uint64))
+        missing = np.flatnonzero(~seen)
+        return events[missing[0]][1] if len(missing) else self._desk.wires.now
+
+    def forget_answers(self, name: str) -> None:
+        """A system that has lost its disk may answer from less than it had."""
+        self.best.pop(name, None)
+
+
+class Asking:
+    """One customer who asks, and turns to another system when no answer comes."""
+
+    def __init__(self, desk: "Simulation", ask: Ask, order_id: int) -> None:
+        self.desk, self.ask, self.order_id = desk, ask, order_id
+        self.attempt, self.began = 0, desk.wires.now
+        self.is_done = False
+
+    def turn(self) -> None:
+        """Turn to the next system."""
+        desk, ask = self.desk, self.ask
+        name = f"c{(ask.system + self.attempt) % desk.plan.customers + 1}"
+        words = f"{ask.kind} {ask.name}"
+        self.attempt += 1
+        desk.wires.send(CUSTOMERS, name, words, desk.callers.serve, self, name, self.attempt)
+        desk.wires.after(_PATIENCE, self.lose_patience, name, self.attempt)
+
+    def lose_patience(self, name: str, attempt: int) -> None:
+        """No answer has come."""
+        if not self.is_done and attempt == self.attempt:
+            self.desk.log.append((self.desk.wires.now, name, "delayed", 0))
+            self._go_on("no answer")
+
+    def hear(
+        self, name: str, attempt: int, order: Order | None, error: TradesysError | None
+    ) -> None:
+        """An answer has come, perhaps a late one."""
+        if self.is_done:
+            return
+        if isinstance(error, NotYetReplicated):
+            if attempt == self.attempt:
+                self._go_on(str(error))
+            return
+        took = self.desk.wires.now - self.began
+        if order:
+            self.desk.log.append((self.desk.wires.now, name, "acknowledged", took))
+        self._end(Told(self.ask, order, str(error) if error else None, self.attempt, took))
+
+    def _go_on(self, why: str) -> None:
+        if self.attempt < _ATTEMPTS:
+            self.turn()
+        else:
+            took = self.desk.wires.now - self.began
+            self._end(Told(self.ask, None, why, self.attempt, took))
+
+    def _end(self, told: Told) -> None:
+        self.is_done = True
+        self.desk.callers.waiting -= 1
+        self.desk.callers.told[self.ask.name] = told

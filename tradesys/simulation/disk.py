@@ -1,0 +1,173 @@
+"""The disk of a simulated system: the power may fail at any write, and takes what is not durable.
+
+In memory it is a double of :class:`~tradesys.logfile.LogFile`; in a folder it is the real one, from
+which a power failure takes the same records, so a seed comes out the same on both.
+"""
+
+import os
+import random
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+
+from tradesys.arrivals import Arrivals, arrival_of
+from tradesys.arrow import batch_of
+from tradesys.compaction import ReadRun
+from tradesys.framing import NO_HEAD
+from tradesys.log import Row
+from tradesys.logfile import LogFile
+
+Written = tuple[pa.RecordBatch, int]
+"""A batch, and when it was received."""
+
+
+class PowerFailure(Exception):
+    """The power fails while the disk writes; whatever the system was doing ends there."""
+
+
+class Disk:
+    """What one system has on disk.
+
+    :param folder: the system's folder on a real disk; None keeps all in memory.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+        self.held: dict[Path, list[Written]] = {}
+        self.fails_in: int | None = None
+        self.touched = 0
+        self._open: list[MemoryFile | RealFile] = []
+
+    def open(self, path: Path, schema: pa.Schema, *, owner: str) -> LogFile:
+        """Open a file of this disk (:class:`~tradesys.logfile.OpenFile`)."""
+        kind = RealFile if self.folder else MemoryFile
+        file = kind(path, schema, owner=owner, disk=self)
+        self._open.append(file)
+        return file
+
+    def touch(self) -> None:
+        """Called before each write and each sync.
+
+        :raises PowerFailure: now is when the power fails.
+        """
+        self.touched += 1
+        if self.fails_in is not None:
+            self.fails_in -= 1
+            if self.fails_in < 0:
+                raise PowerFailure
+
+    def fail(self, rng: random.Random) -> None:
+        """Take the power away: of each file some of what was not durable stays, or nothing."""
+        self.fails_in = None
+        for file in self._open:
+            file.cut(rng.randint(0, file.pending))
+        self._open = []
+
+    def lose(self) -> None:
+        """Put an empty disk in its place."""
+        self.held = {}
+        if self.folder:
+            shutil.rmtree(self.folder)
+
+
+class MemoryFile(LogFile):
+    """A double of a file: what was synced is on the disk, what was not goes with the power."""
+
+    def __init__(self, path: Path, schema: pa.Schema, *, owner: str, disk: Disk) -> None:
+        self.path, self.schema = path, schema
+        self.arrivals, self.damage, self.salvaged = Arrivals(), None, []
+        self.synced_head = NO_HEAD
+        self.is_new = path not in disk.held
+        self._owner, self._disk = owner, disk
+        self._durable = disk.held.setdefault(path, [])
+        self._pending: list[Written] = []
+
+    @property
+    def pending(self) -> int:
+        """How many batches are written and not durable."""
+        return len(self._pending)
+
+    def stored(self) -> list[pa.RecordBatch]:
+        """What is on the disk, one batch for each origin."""
+        found: dict[int, list[pa.RecordBatch]] = {}
+        for batch, received_at in self._durable:
+            arrival = arrival_of(batch, received_at)
+            self.arrivals.append(arrival)
+            found.setdefault(arrival.code, []).append(batch)
+        return [pa.concat_batches(batches) for batches in found.values()]
+
+    def append(
+        self,
+        batch: pa.RecordBatch,
+        received_at: int,
+        *,
+        durable: bool = False,
+        origin_head: bytes = NO_HEAD,
+    ) -> None:
+        """Write a batch at the end."""
+        self._disk.touch()
+        self._pending.append((batch, received_at))
+        if durable:
+            self.sync()
+        self.arrivals.append(arrival_of(batch, received_at, NO_HEAD, origin_head))
+
+    def append_row(self, row: Row, received_at: int) -> None:
+        """As :meth:`append`, one row of one's own; it is durable on return."""
+        self.append(batch_of(self.schema, [row]), received_at, durable=True)
+
+    def sync(self) -> None:
+        """Make everything appended so far durable."""
+        self._disk.touch()
+        self._durable += self._pending
+        self._pending = []
+
+    def seal_if_full(self, read: ReadRun) -> None:
+        """Nothing is ever full here."""
+
+    def close(self, read: ReadRun | None = None) -> None:  # noqa: ARG002
+        """Leave everything durable."""
+        self._durable += self._pending
+        self._pending = []
+
+    def cut(self, kept: int) -> None:
+        """The power is gone: of what was not durable, so many batches are found again."""
+        self._durable += self._pending[:kept]
+
+
+class RealFile(LogFile):
+    """A real file, from which a power failure takes what was not durable."""
+
+    def __init__(self, path: Path, schema: pa.Schema, *, owner: str, disk: Disk) -> None:
+        self._disk: Disk | None = None
+        self._ends: list[int] = []
+        super().__init__(path, schema, owner=owner)
+        self._durable_end = self._position
+        self._disk = disk
+
+    @property
+    def pending(self) -> int:
+        """How many batches are written and not durable."""
+        return len(self._ends)
+
+    def _append(self, message: bytearray, head: bytes, *, durable: bool) -> None:
+        if self._disk:
+            self._disk.touch()
+        self._ends.append(self._position + len(message))
+        super()._append(message, head, durable=durable)
+
+    def sync(self) -> None:
+        """Make everything appended so far durable."""
+        if self._disk:
+            self._disk.touch()
+        super().sync()
+        if self._ends:
+            self._durable_end = self._ends[-1]
+            self._ends = []
+
+    def cut(self, kept: int) -> None:
+        """The power is gone: of what was not durable, so many batches are found again."""
+        end = self._ends[kept - 1] if kept else self._durable_end
+        fd, self._fd = self._fd, -1
+        os.ftruncate(fd, end)
+        os.close(fd)

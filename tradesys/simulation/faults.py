@@ -1,0 +1,188 @@
+"""Faults as they begin and end, one at a time for what each can bear."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from tradesys.simulation.plan import MS, Fault
+from tradesys.simulation.wires import CUSTOMERS, Node
+
+if TYPE_CHECKING:
+    from tradesys.simulation.run import Simulation
+
+
+class Suffered(NamedTuple):
+    """A fault as it happened, in ns since the beginning.
+
+    ``in_flight`` says whether an order was under way when it began; ``at_risk`` how many of the
+    system's own records nobody else held then; ``caught_up`` when the system had all again that the
+    others had when the fault was over, None if it has not yet.
+    """
+
+    fault: Fault
+    began: int
+    ended: int
+    in_flight: bool
+    at_risk: int
+
+
+class Faults:
+    """What goes wrong now, and what went wrong."""
+
+    def __init__(self, desk: "Simulation") -> None:
+        self._desk = desk
+        self.active = 0
+        self.suffered: list[Suffered] = []
+        self.caught_up: dict[int, int] = {}
+
+    def begin(self, fault: Fault) -> None:
+        """Let a fault happen; where it cannot (the system is down already), nothing happens."""
+        node = self._desk.wires.nodes[fault.system]
+        if not node.up:
+            return
+        wires = self._desk.wires
+        kind = {"crash": self._crash, "lost-disk": self._crash, "power": self._power}.get(
+            fault.kind, self._last
+        )
+        number = len(self.suffered)
+        self.suffered.append(
+            Suffered(
+                fault,
+                wires.now,
+                wires.now + fault.lasts,
+                self._desk.has_order_in_flight(),
+                self._at_risk(node),
+            )
+        )
+        words = fault.kind + (f" from {fault.other}" if fault.other else "")
+        wires.note(fault.system, "fault", words)
+        self.active += 1
+        kind(node, fault)
+        wires.after(fault.lasts, self._over, number, node)
+
+    def _over(self, number: int, node: Node) -> None:
+        self.active -= 1
+        if node.up:
+            node.disk.fails_in = None  # a power failure that no write has met
+        self._desk.wires.note(node.name, "over", self.suffered[number].fault.kind + " is over")
+        self._watch(number, node, self._desk.owed(node.name))
+
+    def _watch(self, number: int, node: Node, owed: dict[tuple[str, int], int]) -> None:
+        """Note when the system has all that the others had when its fault was over."""
+        tables = self._desk.systems[node.name].tables
+        if node.up and all(tables[d].count(code) >= count for (d, code), count in owed.items()):
+            self.caught_up[number] = self._desk.wires.now
+        else:
+            self._desk.wires.after(1_000_000, self._watch, number, node, owed)
+
+    def _at_risk(self, node: Node) -> int:
+        """How many records of a system's own nobody else holds."""
+        system, systems = self._desk.systems[node.name], self._desk.systems.values()
+        return sum(
+            log.count
+            - max([s.tables[d].count(code) for s in systems if s is not system and d in s.tables])
+            for d, table in system.tables.items()
+            for code, log in table.logs.items()
+            if code == system.origin.code
+        )
+
+    def excuses(self, customer: str, streets: list[str]) -> list[tuple[int, int]]:
+        """The times, apart, at which an order that a system has acknowledged may have to wait.
+
+        That is while anything is amiss with that system or the street side, but a street-side
+        system that has stopped; or while all of those have.
+        """
+        way = {customer, *streets}
+        about = [s for s in self.suffered if way & {s.fault.system, s.fault.other}]
+        stopped = [s for s in about if s.fault.kind in _STOPS and s.fault.system in streets]
+        spans = [(s.began, s.ended + _BACK) for s in about if s not in stopped]
+        for one in stopped:
+            same = [s for s in stopped if s.began <= one.ended and one.began <= s.ended]
+            if {s.fault.system for s in same} == set(streets):
+                spans += [(s.began, s.ended + _BACK) for s in same]
+        apart: list[tuple[int, int]] = []
+        for began, ended in sorted(spans):
+            if apart and began <= apart[-1][1]:
+                apart[-1] = apart[-1][0], max(apart[-1][1], ended)
+            else:
+                apart.append((began, ended))
+        return apart
+
+    # ---- each kind
+
+    def _crash(self, node: Node, fault: Fault) -> None:
+        desk = self._desk
+        desk.stop(node, lose=fault.kind == "lost-disk")
+        if fault.kind == "lost-disk":
+            desk.callers.forget_answers(node.name)
+        desk.wires.after(fault.lasts, desk.start, node)
+
+    def _power(self, node: Node, fault: Fault) -> None:
+        node.disk.fails_in, node.outage = fault.amount, fault.lasts
+
+    def _last(self, node: Node, fault: Fault) -> None:
+        """What only lasts for a time: switched on now, and off again."""
+        switch = partial(_SWITCH[fault.kind], self._desk, node, fault)
+        switch(1)
+        self._desk.wires.after(fault.lasts, switch, -1)
+
+
+_STOPS = ("crash", "power", "lost-disk", "pause")
+_BACK = 100 * MS  # until what waited is sent again
+
+Switch = Callable[["Simulation", Node, Fault, int], None]
+"""Switches a fault on (1) or off (-1); several of a kind may be on at a time."""
+
+
+def _cut(desk: "Simulation", node: Node, fault: Fault, on: int) -> None:
+    wires = desk.wires
+    for other in [fault.other] if fault.other else [n for n in wires.nodes if n != node.name]:
+        wires.cut[node.name, other] += on
+        if fault.kind == "partition":
+            wires.cut[other, node.name] += on
+    if fault.kind == "one-way":
+        wires.cut[node.name, CUSTOMERS] += on
+
+
+def _pause(desk: "Simulation", node: Node, fault: Fault, on: int) -> None:
+    if on > 0:
+        node.paused_until = max(node.paused_until, desk.wires.now + fault.lasts)
+
+
+def _write(_: "Simulation", node: Node, fault: Fault, on: int) -> None:
+    node.write_ns += on * fault.amount
+
+
+def _skew(_: "Simulation", node: Node, fault: Fault, on: int) -> None:
+    node.skew += on * fault.amount
+
+
+def _session(desk: "Simulation", node: Node, _: Fault, on: int) -> None:
+    node.session_cuts += on
+    if not node.session_cuts:
+        desk.wires.let(node, desk.work, node)
+
+
+def _lose(desk: "Simulation", node: Node, _: Fault, on: int) -> None:
+    desk.wires.lossy[node.name] += on
+
+
+def _repeat(desk: "Simulation", node: Node, _: Fault, on: int) -> None:
+    desk.wires.repeating[node.name] += on
+
+
+def _delay(desk: "Simulation", node: Node, _: Fault, on: int) -> None:
+    desk.wires.slow[node.name] += on
+
+
+_SWITCH: dict[str, Switch] = {
+    "pause": _pause,
+    "slow-disk": _write,
+    "partition": _cut,
+    "one-way": _cut,
+    "loss": _lose,
+    "repeat": _repeat,
+    "delay": _delay,
+    "skew": _skew,
+    "session": _session,
+}

@@ -1,0 +1,357 @@
+"""A network under virtual time: the same systems, what is asked of them, and what goes wrong.
+
+Nothing here is a rule of the systems: they are told when to do what they do, their messages are
+carried, and what stops is made again from its disk. One seed gives one run, byte for byte.
+"""
+
+import random
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+
+from tradesys.assignment import Assignment
+from tradesys.audit import Audit, listed, span
+from tradesys.network import Network, system_of
+from tradesys.positions import CAPITAL, CLEARING
+from tradesys.records import Kind, Origin, split_id
+from tradesys.replication import links
+from tradesys.scenario import START_NS
+from tradesys.simulation import promises
+from tradesys.simulation.bill import bill
+from tradesys.simulation.customers import Callers
+from tradesys.simulation.disk import Disk
+from tradesys.simulation.faults import Faults
+from tradesys.simulation.plan import BOOKS, MS, Plan
+from tradesys.simulation.ways import HEARTBEAT, Positions, Way, Ways
+from tradesys.simulation.wires import Node, Wires
+from tradesys.systems.customer import CustomerSystem
+from tradesys.systems.firm import FirmSystem
+from tradesys.systems.outbox import by_street
+from tradesys.systems.street import StreetSystem
+from tradesys.systems.system import System
+from tradesys.topology import WRITES
+
+_RESEND = 25 * MS
+_CLEARING = 2 * MS
+_WORK = MS
+_VENUE = 300_000
+_QUIET_MAX = 1_000 * MS
+
+
+class Simulation(Network):
+    """A network of a plan. :meth:`play` runs it to its end; :meth:`until` to a time.
+
+    :param data: the folder of the systems' files; None keeps their disks in memory.
+    :param trace: keep every message and event, for a space-time diagram.
+    """
+
+    def __init__(self, plan: Plan, *, data: str | Path | None = None, trace: bool = False) -> None:
+        self.plan = plan
+        self.rng = random.Random(plan.seed + 1)
+        self.wires = Wires(self.rng, self._power_failed, [] if trace else None)
+        self.log: list[tuple[int, str, str, int]] = []
+        self.audits: list[Audit] = []
+        self.callers = Callers(self)
+        self._recorded: dict[int, int] = {}
+        folder = None if data is None else Path(data)
+        self.street_names = [f"s{i + 1}" for i in range(plan.streets)]
+        super().__init__(
+            plan.customers,
+            plan.streets,
+            firm=BOOKS,
+            data=folder,
+            clock=lambda: START_NS + self.wires.now,
+        )
+        self.faults = Faults(self)
+        told = self._held, self._came, self.work
+        self.ways = Ways(self.wires, self.systems, self.links, plan.choices.every, *told)
+        for node in self.wires.nodes.values():
+            self.wires.after(HEARTBEAT, self._look_around, node)
+            if node.origin.kind is Kind.CUSTOMER and plan.choices.resend:
+                self.wires.after(_RESEND, self._resend, node)
+
+    # ---- making systems
+
+    def _system(self, origin: Origin) -> System:
+        """A system of the kind that its origin says, from what its disk holds."""
+        node = self.wires.nodes.get(origin.system)
+        if node is None:
+            folder = self.data / origin.system if self.data else None
+            node = Node(origin, Disk(folder), Assignment(self.street_names))
+            node.heard = dict.fromkeys(self.street_names, 0)
+            self.wires.nodes[origin.system] = node
+        clock = self.wires.clock_of(node)
+        return system_of(origin, clock, self.data, self.venue, node.assignment, node.disk.open)
+
+    def start(self, node: Node) -> None:
+        """Make a system anew from what its disk holds, and let it begin."""
+        node.up, node.free_at = True, self.wires.now
+        system = self._system(node.origin)
+        if node.disks:
+            system.renew(node.origin)
+        self.systems[node.name] = system
+        self.links = links(list(self.systems.values()))
+        node.heard = dict.fromkeys(self.street_names, self.wires.now)
+        node.assignment.see(self.street_names)
+        self.wires.note(node.name, "up", f"{node.origin} is up")
+        self.ways.begin(node.name)
+        self.wires.let(node, self.work, node)
+
+    def stop(self, node: Node, *, lose: bool = False) -> None:
+        """Stop a system: its memory is gone, and what its disk had not made durable."""
+        node.up, node.epoch = False, node.epoch + 1
+        node.waiting, node.withheld = set(), []
+        node.disk.fail(self.rng)
+        if lose:
+            node.disk.lose()
+            node.disks += 1
+            node.origin = node.origin._replace(incarnation=node.disks)
+            node.unheard_peers = {w.target for w in self.ways.ways if w.source == node.name}
+
+    def _power_failed(self, node: Node) -> None:
+        self.wires.note(node.name, "fault", "the power fails in a write")
+        self.stop(node)
+        self.wires.after(node.outage or 20 * MS, self.start, node)
+
+    # ---- what systems do by themselves
+
+    def work(self, node: Node) -> None:
+        """Let a system do what it has to do, and carry on what comes of it."""
+        system = self.systems[node.name]
+        if isinstance(system, CustomerSystem):
+            self.forward(node, system)
+        elif isinstance(system, FirmSystem):
+            if not node.unheard_peers and (fills := system.clear()):
+                self.wires.note(node.name, "record", f"{fills} fills are cleared")
+                self.ways.news(node.name)
+        elif isinstance(system, StreetSystem) and not node.session_cuts:
+            reported = self.venue.reported
+            first = system.next_id("executions")
+            if written := system.work():
+                self._note_recorded(system, written)
+                self.wires.note(node.name, "record", f"{span(first, written)} of the market")
+                self.ways.news(node.name)
+            if self.venue.reported > reported:
+                for other in self.street_names:
+                    if other != node.name:
+                        peer = self.wires.nodes[other]
+                        self.wires.after(_VENUE, self.wires.let, peer, self.work, peer)
+
+    def _note_recorded(self, system: StreetSystem, count: int) -> None:
+        """Note when each request was first answered by a street-side system's record."""
+        log = system.tables["executions"].logs[system.origin.code]
+        batch = log.since(log.count - count)
+        assert batch is not None
+        for request_id in batch["request_id"].to_pylist():
+            self._recorded.setdefault(request_id, self.wires.now)
+
+    def forward(self, node: Node, system: CustomerSystem) -> None:
+        """Send accepted requests, each to the one street-side system of its symbol."""
+        outbox = system.outbox
+        for street in outbox.sort(node.assignment.street_for):
+            outbox.hand_over(street, partial(self._dispatch, node.name, street))
+
+    def _dispatch(
+        self, source: str, street: str, requests: pa.RecordBatch, *, again: bool = False
+    ) -> None:
+        def words() -> str:
+            said = "possible resend: " if again else ""
+            return said + listed(requests["record_id"].to_pylist())
+
+        self.wires.send(source, street, words, self._accept, street, requests)
+
+    def _accept(self, street: str, requests: pa.RecordBatch) -> None:
+        system = self.systems[street]
+        assert isinstance(system, StreetSystem)
+        system.accept(requests)
+        self._work_soon(self.wires.nodes[street], _WORK)
+
+    def _resend(self, node: Node) -> None:
+        """Send again what nobody has answered for a while, whoever took it."""
+        self.wires.after(_RESEND, self._resend, node)
+        if node.up:
+            self.wires.let(node, self._send_unanswered, node)
+
+    def _send_unanswered(self, node: Node) -> None:
+        system = self.systems[node.name]
+        assert isinstance(system, CustomerSystem)
+        waiting: set[int] = set()
+        for batch in system.unanswered(everybody=True):
+            ids = batch["record_id"].to_pylist()
+            waiting.update(ids)
+            late = [i in node.waiting for i in ids]
+            if any(late):
+                requests = batch.filter(pa.array(late))
+                for street, part in by_street(requests, node.assignment.street_for):
+                    self._dispatch(node.name, street, part, again=True)
+        node.waiting = waiting
+
+    def _look_around(self, node: Node) -> None:
+        """See which street-side systems are up, as far as has been heard."""
+        self.wires.after(HEARTBEAT, self._look_around, node)
+        if not node.up:
+            return
+        if node.origin.kind is Kind.FIRM:
+            self.wires.let(node, self.work, node)
+            return
+        if node.origin.kind is Kind.STREET and self.plan.choices.resend:
+            self.wires.let(node, self._forget_waiting, node)
+        late = self.wires.now - self.plan.choices.grace - HEARTBEAT
+        up = [s for s, heard in node.heard.items() if s == node.name or heard >= late]
+        if node.assignment.see(up):
+            self.wires.note(node.name, "sees", f"up: {', '.join(up)}")
+            self.wires.let(node, self._take_over, node)
+
+    def _forget_waiting(self, node: Node) -> None:
+        """Every so often: what waits longer than a resend takes waits for what is lost."""
+        system = self.systems[node.name]
+        assert isinstance(system, StreetSystem)
+        if not system.has_work or node.session_cuts:
+            node.idle_at = self.wires.now
+        elif self.wires.now - node.idle_at > 4 * _RESEND:
+            system.forget_waiting()
+
+    def _take_over(self, node: Node) -> None:
+        system = self.systems[node.name]
+        if isinstance(system, StreetSystem):
+            system.take_over()
+            self.work(node)
+
+    def _came(self, node: Node, way: Way, new: int) -> None:
+        """Records of a system, or only its word that it is there, have come."""
+        if way.source in node.heard:
+            node.heard[way.source] = self.wires.now
+        if new and node.origin.kind is Kind.FIRM:
+            self._work_soon(node, _CLEARING)
+
+    def _work_soon(self, node: Node, delay: int) -> None:
+        """Let a system work together what comes until then."""
+        if not node.due:
+            node.due = True
+            self.wires.after(delay, self._work_due, node)
+
+    def _work_due(self, node: Node) -> None:
+        node.due = False
+        self.wires.let(node, self.work, node)
+
+    def _held(self, way: Way, positions: Positions) -> None:
+        """A target has said what it holds: what was not to be acknowledged before now may be."""
+        node = self.wires.nodes[way.source]
+        if not node.withheld or way.datasets != ("requests",) or way.target == "firm":
+            return
+        still = []
+        for record_id, peers, reply in node.withheld:
+            code, sequence = split_id(record_id)
+            if positions.get(("requests", code), 0) > sequence:
+                peers.add(way.target)
+            if len(peers) >= self.peers_needed():
+                reply(peers)
+            else:
+                still.append((record_id, peers, reply))
+        node.withheld = still
+
+    def peers_needed(self) -> int:
+        """How many peers must have an order on disk before it is acknowledged."""
+        peers = self.plan.customers - 1
+        return {"own": 0, "one": min(1, peers), "all": peers}[self.plan.choices.acknowledge]
+
+    # ---- running
+
+    def has_order_in_flight(self) -> bool:
+        """Whether a customer waits for an answer, or a request for what the market says."""
+        up = (c for c in self.customers if self.wires.nodes[c.name].up)
+        return bool(self.callers.waiting) or any(c.unanswered() for c in up)
+
+    def answered_at(self, record_id: int) -> int:
+        """When a request was first answered by a street-side system, in ns; 0 if it is not yet."""
+        return self._recorded.get(record_id, 0)
+
+    def owed(self, name: str) -> dict[tuple[str, int], int]:
+        """How many records of each dataset and origin others have written that a system holds."""
+        held = self.systems[name].tables
+        return {
+            (dataset, log.code): log.count
+            for system in self
+            if system.name != name
+            for dataset in WRITES[system.kind]
+            if dataset in held
+            for log in system.tables[dataset].logs.values()
+            if log.code == system.origin.code
+        }
+
+    def until(self, at: int) -> None:
+        """Let time pass, up to so many ns after the beginning."""
+        self.wires.env.run(until=at)
+
+    def play(self) -> Audit:
+        """Run the whole plan; everything is checked after each phase. Gives the last audit."""
+        for phase in range(self.plan.phases):
+            self.until(self.begin(phase) + MS)
+            self.settle()
+            self.audits.append(self.audit())
+        return self.audits[-1]
+
+    def begin(self, phase: int) -> int:
+        """Put down what a phase brings; gives when the last of it begins."""
+        last = 0
+        for ask in self.plan.asks:
+            if ask.phase == phase:
+                self.wires.after(ask.at, self.callers.ask, ask)
+                last = max(last, ask.at)
+        for fault in self.plan.faults:
+            if fault.phase == phase:
+                self.wires.after(fault.at, self.faults.begin, fault)
+                last = max(last, fault.at)
+        return self.wires.now + last
+
+    def step(self) -> int:
+        """Let a millisecond pass; gives how many records that brought to systems."""
+        before = self._held_records()
+        self.until(self.wires.now + MS)
+        return self._held_records() - before
+
+    def run(self) -> int:
+        """Let time pass until all is quiet; gives how many records that brought to systems."""
+        before = self._held_records()
+        self.settle()
+        return self._held_records() - before
+
+    def _held_records(self) -> int:
+        return sum(len(table) for system in self for table in system.tables.values())
+
+    def settle(self) -> None:
+        """Let time pass until nothing is under way or left to do, and all faults are over."""
+        limit = self.wires.now + _QUIET_MAX
+        while not self.is_at_rest() and self.wires.now < limit:
+            self.until(self.wires.now + 10 * MS)
+
+    def is_at_rest(self) -> bool:
+        """Whether all systems are up, nobody waits, and nothing is under way or left to do."""
+        nodes = self.wires.nodes.values()
+        busy = self.callers.waiting or self.faults.active or not all(node.up for node in nodes)
+        if busy or any(node.paused_until > self.wires.now for node in nodes):
+            return False
+        if not super().is_at_rest():
+            return False
+        return not self.plan.choices.resend or not any(c.unanswered() for c in self.customers)
+
+    def audit(self, progress: Callable[[int], None] | None = None) -> Audit:
+        """Check everything that must hold over all systems, and of what customers were told."""
+        checks = [promises.allowed(self, check) for check in super().audit(progress).checks]
+        return Audit((*checks, *promises.checks(self)))
+
+    def bill(self) -> pl.DataFrame:
+        """What each system did for customers while each fault lasted (:mod:`.bill`)."""
+        return bill(self)
+
+    def overspent(self) -> pl.DataFrame:
+        """What accounts owe that two systems let them use at the same time.
+
+        :returns: ``account, asset, amount`` below zero, in 1/10,000 or shares, as the firm has it.
+        """
+        own = ~pl.col("account").is_in([CAPITAL, CLEARING])
+        held = self.firm.positions().filter(own, pl.col("amount") < 0)
+        return held.select("account", "asset", "amount").sort("account", "asset")

@@ -1,0 +1,134 @@
+"""Many seeds, on all cores: what they came to in sum, and the smallest plan of one that fails."""
+
+import multiprocessing
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from tradesys.simulation.plan import Plan, draw
+from tradesys.simulation.promises import lost
+from tradesys.simulation.run import Simulation
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one seed came to. ``found`` says what was not true, check by check."""
+
+    seed: int
+    verdict: bool | None
+    orders: int
+    requests: int
+    records: int
+    faults: Counter[str]
+    evaluated: Counter[str]
+    statuses: Counter[str]
+    unknown: int
+    lost: int
+    found: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def run_seed(seed: int, **options: Any) -> Outcome:
+    """Draw the plan of a seed (:func:`tradesys.simulation.draw`), and run it."""
+    return run_plan(draw(seed, **options))
+
+
+def run_plan(plan: Plan) -> Outcome:
+    """Run a plan to its end. A system that fails in a way of its own is found too."""
+    desk = Simulation(plan)
+    found: dict[str, tuple[str, ...]] = {}
+    verdict: bool | None = True
+    try:
+        desk.play()
+    except Exception as error:  # noqa: BLE001 - whatever a system does not survive is a finding
+        verdict = False
+        found["no system fails by itself"] = (f"{type(error).__name__}: {error}",)
+    evaluated: Counter[str] = Counter()
+    for audit in desk.audits:
+        evaluated.update({check.name: check.evaluated for check in audit.checks})
+        found |= {c.name: c.found or ("",) for c in audit.checks if c.verdict is not True}
+    verdicts = [verdict, *(audit.verdict for audit in desk.audits)]
+    statuses = Counter(set(desk.callers.statuses_seen))
+    for customer in desk.customers if verdict else ():
+        statuses |= Counter(set(customer.statuses()["ord_status"]))
+    return Outcome(
+        seed=plan.seed,
+        verdict=False if False in verdicts else None if None in verdicts else True,
+        orders=sum(ask.kind == "new" for ask in plan.asks),
+        requests=len(plan.asks),
+        records=sum(sum(held.values()) for held in desk.summary().values()),
+        faults=Counter(s.fault.kind for s in desk.faults.suffered if s.in_flight),
+        evaluated=evaluated,
+        statuses=statuses,
+        unknown=verdicts.count(None),
+        lost=len(lost(desk)),
+        found=found,
+    )
+
+
+def run_seeds(
+    seeds: Iterable[int], processes: int | None = None, **options: Any
+) -> Iterator[Outcome]:
+    """Run seeds on all cores; gives each outcome as it comes."""
+    os.environ.setdefault("POLARS_MAX_THREADS", "1")
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes or os.cpu_count(), mp_context=context) as pool:
+        for done in as_completed([pool.submit(run_seed, seed, **options) for seed in seeds]):
+            yield done.result()
+
+
+@dataclass
+class Total:
+    """What many seeds came to in sum. ``failed`` is in the order in which they came."""
+
+    seeds: int = 0
+    orders: int = 0
+    requests: int = 0
+    records: int = 0
+    lost: int = 0
+    unknown: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+    evaluated: Counter[str] = field(default_factory=Counter)
+    statuses: Counter[str] = field(default_factory=Counter)
+    failed: list[Outcome] = field(default_factory=list)
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one seed."""
+        self.seeds += 1
+        self.orders += outcome.orders
+        self.requests += outcome.requests
+        self.records += outcome.records
+        self.lost += outcome.lost
+        self.unknown += outcome.unknown
+        self.faults += outcome.faults
+        self.evaluated += outcome.evaluated
+        self.statuses += outcome.statuses
+        if outcome.verdict is not True:
+            self.failed.append(outcome)
+
+
+def shrink(plan: Plan, fails: Callable[[Plan], bool]) -> Plan:
+    """The smallest plan that still fails: fewer faults first, then fewer requests.
+
+    :param fails: whether a plan fails, in the way that is looked for.
+    """
+    plan = _fewer(plan, "faults", fails)
+    plan = _fewer(plan, "asks", fails)
+    return _fewer(plan, "faults", fails)
+
+
+def _fewer(plan: Plan, part: str, fails: Callable[[Plan], bool]) -> Plan:
+    """Leave out runs of a plan's elements, ever shorter ones, while it still fails."""
+    size = len(getattr(plan, part))
+    while size:
+        at = 0
+        while at < len(elements := getattr(plan, part)):
+            less = replace(plan, **{part: elements[:at] + elements[at + size :]})
+            if fails(less):
+                plan = less
+            else:
+                at += size
+        size //= 2
+    return plan

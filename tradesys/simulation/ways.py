@@ -1,0 +1,211 @@
+"""Replication by messages: the target says what it holds, the source answers with what follows.
+
+Either message may be late, lost or doubled. The source keeps one question of each target, and
+answers it as soon as there is something, or after a while with nothing: that is how the target
+knows that it is there.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from tradesys.errors import GapError
+from tradesys.framing import NO_HEAD
+from tradesys.records import Kind, format_id
+from tradesys.replication import Link
+from tradesys.simulation.plan import MS
+from tradesys.simulation.wires import Node, Wires
+from tradesys.systems.system import System
+from tradesys.topology import WRITES
+
+HEARTBEAT = 10 * MS
+_SELDOM = 40 * MS  # where nobody takes over from who is not heard of
+_LATE = 8 * MS
+
+Positions = dict[tuple[str, int], int]
+"""How many records of a dataset and an origin's code are held."""
+Carried = list[tuple[str, pa.RecordBatch, bytes]]
+
+
+@dataclass
+class Way:
+    """What one system pulls from another. ``asked`` is the question that the source keeps."""
+
+    source: str
+    target: str
+    datasets: tuple[str, ...]
+    beat: int
+    number: int = 0
+    asked_at: int = 0
+    asked: tuple[int, Positions] | None = None
+
+
+class Ways:
+    """Every link of the topology, worked by messages.
+
+    :param systems: the systems that are there now, by name.
+    :param every: records are asked for every so many ns; 0: as they come.
+    :param held: told what a target says it holds of a source.
+    :param came: told how many new records of a source have come to a target.
+    :param regained: told that a system was given back records that its disk had lost.
+    """
+
+    def __init__(
+        self,
+        wires: Wires,
+        systems: dict[str, System],
+        links: list[Link],
+        every: int,
+        held: Callable[[Way, Positions], None],
+        came: Callable[[Node, Way, int], None],
+        regained: Callable[[Node], None],
+    ) -> None:
+        self._wires, self._systems, self._every = wires, systems, every
+        self._held, self._came, self._regained = held, came, regained
+        self.ways = [_way(link) for link in links]
+        self._from = {name: [w for w in self.ways if w.source == name] for name in systems}
+        self._to = {name: [w for w in self.ways if w.target == name] for name in systems}
+        for way in self.ways:
+            self.pull(way)
+            wires.after(way.beat + _LATE, self._watch, way)
+
+    def news(self, name: str) -> None:
+        """A system has written records: whoever waits for them is answered."""
+        for way in self._from[name]:
+            if way.asked:
+                self._answer(way)
+
+    def begin(self, name: str) -> None:
+        """A system is up again: it asks everybody; what it was asked before, it has forgotten."""
+        for way in self._from[name]:
+            way.asked = None
+        for way in self._to[name]:
+            self.pull(way)
+
+    def pull(self, way: Way) -> None:
+        """Ask for what follows what the target holds."""
+        if not self._wires.nodes[way.target].up:
+            return
+        source, target = self._systems[way.source], self._systems[way.target]
+        positions = {
+            (dataset, code): log.count
+            for dataset in way.datasets
+            for code, log in target.tables[dataset].logs.items()
+            if source.wrote(code)
+        }
+        way.number += 1
+        way.asked_at = self._wires.now
+        self._wires.send(way.target, way.source, "pull", self._pulled, way, way.number, positions)
+
+    def _watch(self, way: Way) -> None:
+        """Ask again where no answer has come."""
+        wires = self._wires
+        if wires.now - way.asked_at >= way.beat + _LATE + self._every:
+            node = wires.nodes[way.target]
+            if node.up and node.paused_until <= wires.now:
+                self.pull(way)
+        wires.after(way.beat + _LATE, self._watch, way)
+
+    # ---- at the source
+
+    def _pulled(self, way: Way, number: int, positions: Positions) -> None:
+        way.asked = number, positions
+        self._held(way, positions)
+        self._take_back(way, positions)
+        if not self._answer(way):
+            node = self._wires.nodes[way.source]
+            self._wires.after(way.beat, self._beat, node, node.epoch, way, number)
+
+    def _beat(self, node: Node, epoch: int, way: Way, number: int) -> None:
+        """Say at least that one is there."""
+        if node.up and node.epoch == epoch and way.asked and way.asked[0] == number:
+            self._wires.let(node, self._answer, way, number)
+
+    def _answer(self, way: Way, heartbeat: int = 0) -> bool:
+        """Answer the question kept, if there is anything to say."""
+        if way.asked is None or (heartbeat and way.asked[0] != heartbeat):
+            return False
+        number, positions = way.asked
+        source = self._systems[way.source]
+        carried: Carried = []
+        for dataset in way.datasets:
+            table = source.tables[dataset]
+            for code in source.own_codes(dataset):
+                batch = table.logs[code].since(positions.get((dataset, code), 0))
+                if batch is not None:
+                    head = table.file.synced_head if table.file else NO_HEAD
+                    carried.append((dataset, batch, head))
+        if not carried and not heartbeat:
+            return False
+        way.asked = None
+        to = way.source, way.target
+        self._wires.send(*to, lambda: _words(carried), self._answered, way, number, carried)
+        return True
+
+    def _take_back(self, way: Way, positions: Positions) -> None:
+        """Ask for what a lost disk has taken and the target still holds."""
+        source = self._systems[way.source]
+        lacking = {
+            key: source.tables[key[0]].count(key[1])
+            for key, count in positions.items()
+            if source.tables[key[0]].count(key[1]) < count
+        }
+        if lacking:
+            send, to = self._wires.send, (way.source, way.target)
+            send(*to, "give back", self._give_back, way, lacking)
+        else:
+            self._wires.nodes[way.source].unheard_peers.discard(way.target)
+
+    def _given_back(self, way: Way, carried: Carried) -> None:
+        if self._receive(self._systems[way.source], carried):
+            self.news(way.source)
+            self._regained(self._wires.nodes[way.source])
+
+    # ---- at the target
+
+    def _give_back(self, way: Way, lacking: Positions) -> None:
+        target = self._systems[way.target]
+        logs = ((k, target.tables[k[0]].logs[k[1]], count) for k, count in lacking.items())
+        batches = [(k[0], log.since(count), NO_HEAD) for k, log, count in logs]
+        carried: Carried = [b for b in batches if b[1] is not None]
+        to = way.target, way.source
+        self._wires.send(*to, lambda: _words(carried), self._given_back, way, carried)
+
+    def _answered(self, way: Way, number: int, carried: Carried) -> None:
+        new = self._receive(self._systems[way.target], carried)
+        node = self._wires.nodes[way.target]
+        self._came(node, way, new)
+        if number == way.number:
+            self._wires.after(self._every, self.pull, way) if self._every else self.pull(way)
+
+    def _receive(self, system: System, carried: Carried) -> int:
+        """Take in what has come, durable before anybody can ask; gives how many were new."""
+        new = 0
+        for dataset, batch, head in carried:
+            try:
+                moved = system.receive(dataset, batch, origin_head=head)
+            except GapError:
+                continue  # what is between was lost on its way, or with this system's memory
+            file = system.tables[dataset].file
+            if moved and file:
+                file.sync()
+            new += moved
+        return new
+
+
+def _way(link: Link) -> Way:
+    beat = HEARTBEAT if link.route.writer is Kind.STREET else _SELDOM
+    return Way(link.source.name, link.target.name, WRITES[link.route.writer], beat)
+
+
+def _words(carried: Carried) -> str:
+    """What a message carries, for a picture."""
+    parts = []
+    for _, batch, _ in carried:
+        first, last = batch["record_id"][0].as_py(), batch["record_id"][-1].as_py()
+        parts.append(format_id(first) + (f" to {format_id(last)}" if last != first else ""))
+    return ", ".join(parts) or "nothing new"
+
+
+__all__ = ["HEARTBEAT", "Kind", "Positions", "Way", "Ways"]

@@ -1,0 +1,180 @@
+"""What carries messages between simulated systems, late, lost, repeated or not at all; and nodes.
+
+SimPy keeps the time. A tie is never chance: what was put in first comes first.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import simpy
+
+from tradesys.assignment import Assignment
+from tradesys.records import Origin
+from tradesys.scenario import START_NS
+from tradesys.simulation.disk import Disk, PowerFailure
+from tradesys.simulation.plan import MS
+
+CUSTOMERS = "customers"
+"""The lane of those who ask; nothing cuts them off but the system asked being down."""
+
+
+@dataclass
+class Node:
+    """A system's place: what stays when the system stops. ``epoch`` counts how often it did.
+
+    ``disks`` counts the disks lost, ``session_cuts`` the faults that keep the venue away. ``heard``
+    says when each street-side system was last heard of, in ns.
+    """
+
+    origin: Origin
+    disk: Disk
+    assignment: Assignment
+    up: bool = True
+    epoch: int = 0
+    disks: int = 0
+    free_at: int = 0
+    paused_until: int = 0
+    write_ns: int = 0
+    touched: int = 0
+    skew: int = 0
+    session_cuts: int = 0
+    outage: int = 0
+    heard: dict[str, int] = field(default_factory=dict)
+    waiting: set[int] = field(default_factory=set)
+    due: bool = False
+    idle_at: int = 0
+    withheld: list[tuple[int, set[str], Callable[[set[str]], None]]] = field(default_factory=list)
+    unheard_peers: set[str] = field(default_factory=set)
+
+    @property
+    def name(self) -> str:
+        """The system's name."""
+        return self.origin.system
+
+    def writing(self) -> int:
+        """How many ns the disk needs for what has been written since the system began this."""
+        return (self.disk.touched - self.touched) * self.write_ns
+
+
+class Event(NamedTuple):
+    """What a space-time diagram shows: at a time (ns), at a system; a message has both ends.
+
+    ``arrives`` is None for something that happens at one place, and 0 for a message that is lost.
+    """
+
+    at: int
+    system: str
+    kind: str
+    text: str
+    arrives: int | None = None
+    target: str | None = None
+
+
+class Wires:
+    """The time, and the ways between all nodes.
+
+    :param failed: what is to be done with a node whose power fails while it works.
+    """
+
+    def __init__(
+        self, rng: random.Random, failed: Callable[[Node], None], trace: list[Event] | None
+    ) -> None:
+        self.env = simpy.Environment()
+        self.rng = rng
+        self.nodes: dict[str, Node] = {}
+        self.cut: Counter[tuple[str, str]] = Counter()
+        self.lossy: Counter[str] = Counter()
+        self.repeating: Counter[str] = Counter()
+        self.slow: Counter[str] = Counter()
+        self.trace = trace
+        self._failed = failed
+
+    @property
+    def now(self) -> int:
+        """The time in ns since the simulation began."""
+        return int(self.env.now)
+
+    def clock_of(self, node: Node) -> Callable[[], int]:
+        """A system's own clock: it may be wrong."""
+        return lambda: START_NS + int(self.env.now) + node.skew
+
+    def after(self, delay: int, do: Callable[..., object], *args: Any) -> None:
+        """Do something later."""
+        later = self.env.timeout(delay)
+        assert later.callbacks is not None
+        later.callbacks.append(lambda _: (do(*args), None)[1])
+
+    def note(self, system: str, kind: str, text: str) -> None:
+        """Put something that happens into the trace, where there is one."""
+        if self.trace is not None:
+            self.trace.append(Event(self.now, system, kind, text))
+
+    def send(
+        self,
+        source: str,
+        target: str,
+        what: str | Callable[[], str],
+        do: Callable[..., object],
+        *args: Any,
+    ) -> None:
+        """Send a message, on which the target does something; it may be late, lost or doubled.
+
+        :param what: what it says, for a picture.
+        """
+        rng = self.rng
+        lost = rng.random() < (0.34 if self.lossy[source] or self.lossy[target] else 0.005)
+        again = rng.random() < (0.5 if self.repeating[source] or self.repeating[target] else 0.005)
+        if lost or self.cut[source, target] > 0:
+            self._trace(source, target, what, 0)
+            return
+        written = 0 if source == CUSTOMERS else self.nodes[source].writing()
+        for _ in range(1 + again):
+            delay = written + 200_000 + int(rng.expovariate(1 / 500_000))
+            if self.slow[source] or self.slow[target]:
+                delay *= 10
+            elif rng.random() < 0.01:
+                delay *= 20  # some are overtaken by many
+            self._trace(source, target, what, self.now + delay)
+            self.after(delay, self._arrive, source, target, do, args)
+
+    def _trace(self, source: str, target: str, what: str | Callable[[], str], arrives: int) -> None:
+        if self.trace is not None:
+            text = what if isinstance(what, str) else what()
+            self.trace.append(Event(self.now, source, "message", text, arrives, target))
+
+    def _arrive(self, source: str, target: str, do: Callable[..., object], args: Any) -> None:
+        if self.cut[source, target]:
+            return
+        if target == CUSTOMERS:
+            do(*args)
+        else:
+            self.let(self.nodes[target], do, *args)
+
+    def let(self, node: Node, do: Callable[..., object], *args: Any) -> None:
+        """Let a system do something, once what it does already is done."""
+        start = max(node.free_at, node.paused_until)
+        if start > self.now:
+            self.after(start - self.now, self._do, node, node.epoch, do, args)
+        else:
+            self._do(node, node.epoch, do, args)
+
+    def _do(self, node: Node, epoch: int, do: Callable[..., object], args: Any) -> None:
+        if node.epoch != epoch or not node.up:
+            return
+        busy = max(node.free_at, node.paused_until) - self.now
+        if busy > 0:
+            self.after(busy, self._do, node, epoch, do, args)
+            return
+        node.touched = node.disk.touched
+        try:
+            do(*args)
+        except PowerFailure:
+            self._failed(node)
+        node.free_at = self.now + node.writing()
+        node.touched = node.disk.touched
+
+
+__all__ = ["CUSTOMERS", "MS", "Event", "Node", "Wires"]
