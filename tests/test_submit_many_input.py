@@ -112,3 +112,20 @@ def test_the_rows_of_a_table_that_break_a_rule_say_what_submit_says() -> None:
         with pytest.raises(InvalidValue) as raised:
             submit(desk["c1"], **terms)
         assert text == str(raised.value)
+
+
+def test_text_that_is_none_is_refused_with_its_column() -> None:
+    desk = network()
+    bytes_of = pa.array([b"\xff\xfe"] * 3, pa.binary())
+    symbols = pa.Array.from_buffers(pa.utf8(), 3, bytes_of.buffers())
+    table = GIVEN.to_arrow(compat_level=pl.CompatLevel.oldest())
+    table = table.set_column(table.schema.get_field_index("symbol"), "symbol", symbols)
+    with pytest.raises(SchemaError, match="column symbol"):
+        desk["c1"].submit_many(table)
+    assert len(desk["c1"].tables["requests"]) == 0
+
+
+def test_a_type_that_arrow_does_not_know_is_refused() -> None:
+    frame = GIVEN.with_columns(pl.col("order_qty").cast(pl.Int128))
+    with pytest.raises(SchemaError, match=r"order_qty|as Arrow"):
+        network()["c1"].submit_many(frame)

@@ -69,14 +69,7 @@ def columns_of(table: object) -> Columns:
     :raises SchemaError: it is no table, or a column is missing, unknown, or of a type that cannot
         hold its values.
     """
-    if isinstance(table, pl.DataFrame):
-        table = table.to_arrow(compat_level=pl.CompatLevel.oldest())
-    if isinstance(table, pa.RecordBatch):
-        table = pa.Table.from_batches([table])
-    if not isinstance(table, pa.Table):
-        raise SchemaError(
-            f"a {type(table).__name__}; expected a polars DataFrame or an Arrow table"
-        )
+    table = _arrow(table)
     names = table.schema.names
     if unknown := [name for name in names if name not in _TYPES]:
         raise SchemaError(f"unknown columns {unknown}; expected some of {list(_TYPES)}")
@@ -95,6 +88,23 @@ def columns_of(table: object) -> Columns:
         missing = [name for name in _REQUIRED if name not in names]
         raise SchemaError(f"missing columns {missing} of a new order; given {names}")
     return columns
+
+
+def _arrow(table: object) -> pa.Table:
+    """The table as Arrow's, whichever kind it is of."""
+    if isinstance(table, pl.DataFrame):
+        try:
+            table = table.to_arrow(compat_level=pl.CompatLevel.oldest())
+        except (pa.ArrowException, pl.exceptions.PolarsError) as error:
+            expected = f"{error}; expected columns of {list(_TYPES)}"
+            raise SchemaError(f"the table cannot be read as Arrow: {expected}") from error
+    if isinstance(table, pa.RecordBatch):
+        table = pa.Table.from_batches([table])
+    if not isinstance(table, pa.Table):
+        raise SchemaError(
+            f"a {type(table).__name__}; expected a polars DataFrame or an Arrow table"
+        )
+    return table
 
 
 def _has_new(request_types: pa.StringArray) -> bool:
@@ -118,9 +128,11 @@ def _cast(name: str, column: pa.ChunkedArray, wanted: pa.DataType) -> pa.Array:
     if isinstance(combined, pa.ChunkedArray):
         combined = pa.concat_arrays(combined.chunks) if combined.num_chunks else pa.nulls(0, given)
     try:
-        return combined if given == wanted else combined.cast(wanted)
+        cast = combined if given == wanted else combined.cast(wanted)
+        cast.validate(full=wanted == _TEXT)  # text may hold bytes that are none
     except pa.ArrowInvalid as error:
         raise SchemaError(f"column {name}: {error}; expected {wanted}") from error
+    return cast
 
 
 class Sheet:
