@@ -69,8 +69,8 @@ def columns_of(table: object) -> Columns:
     :raises SchemaError: it is no table, or a column is missing, unknown, or of a type that cannot
         hold its values.
     """
-    table = _arrow(table)
-    names = table.schema.names
+    given = _arrow(table)
+    names = given.schema.names
     if unknown := [name for name in names if name not in _TYPES]:
         raise SchemaError(f"unknown columns {unknown}; expected some of {list(_TYPES)}")
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -78,9 +78,9 @@ def columns_of(table: object) -> Columns:
     columns = {}
     for name, wanted in _TYPES.items():
         if name in names:
-            columns[name] = _cast(name, table[name], wanted)
+            columns[name] = _cast(name, given[name], wanted)
         else:
-            columns[name] = pa.nulls(table.num_rows, wanted)
+            columns[name] = pa.nulls(given.num_rows, wanted)
         if name in ("cl_ord_id", "orig_cl_ord_id") and name in names:
             # A name without letters is none, as for one order.
             columns[name] = pc.if_else(pc.equal(columns[name], ""), None, columns[name])
