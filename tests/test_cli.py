@@ -207,3 +207,13 @@ def test_a_day_is_ended_once_and_an_account_is_told_of_it(run: Path, tmp_path: P
     paid = sum(row["cash"] - row["fee"] for row in told["fills"])
     assert cash["closing"] == cash["settled"] + paid
     assert tradesys("statement", folder, "mallory").returncode == 2
+
+
+def test_status_says_which_systems_do_not_know_the_order_yet(tmp_path: Path) -> None:
+    with network(customers=2, data=tmp_path / "run") as desk:
+        desk.partition("c1")
+        submit(desk["c1"])
+    told = tradesys("status", str(tmp_path / "run"), "c1-0")
+    assert told.returncode == 0
+    assert "asked at c1" in told.stdout
+    assert "c2 holds 0 requests of c1" in " ".join(told.stdout.split())

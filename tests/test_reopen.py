@@ -337,3 +337,37 @@ def test_the_markets_own_record_is_never_begun_anew_where_it_is_damaged(desk: Ne
     file.write_bytes(whole)
     with reopened(folder) as again:
         assert again.audit().verdict is True
+
+
+def test_a_file_of_another_dataset_is_set_aside_and_rebuilt_from_peers(tmp_path: Path) -> None:
+    with network(customers=2, data=tmp_path) as desk:
+        filled(desk)
+        before = desk["c2"].tables["requests"].frame
+    foreign = tmp_path / "s1" / "authoritative" / "executions.arrows"
+    mine = tmp_path / "c2" / "authoritative" / "requests.arrows"
+    mine.write_bytes(foreign.read_bytes())
+    with Network.open(tmp_path) as desk:
+        assert [each.system for each in desk.recovered] == ["c2"]
+        desk.run()
+        assert desk["c2"].tables["requests"].frame.equals(before)
+        assert desk.audit().verdict
+
+
+def test_a_market_that_has_lost_its_record_is_named_as_often_as_it_is_opened(
+    tmp_path: Path,
+) -> None:
+    with network(data=tmp_path) as desk:
+        filled(desk)
+    (tmp_path / "venue" / "reports.arrows").unlink()
+    for _ in range(2):
+        with pytest.raises(DamagedError, match="put it back from a copy"):
+            Network.open(tmp_path)
+
+
+def test_a_frame_that_its_reader_changes_changes_no_record(tmp_path: Path) -> None:
+    with network(data=tmp_path) as desk:
+        filled(desk)
+        frame = desk["c1"].read_only["executions"].frame
+        frame[0, "last_qty"] = 999
+        assert 999 not in desk["c1"].read_only["executions"].frame["last_qty"]
+        assert desk.audit().verdict

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.build import history, network, submit
+from tests.build import filled, history, network, submit
 from tradesys import incarnation, logfile, segments
 from tradesys.errors import StorageError
 from tradesys.framing import END_OF_STREAM, NO_HEAD
@@ -266,3 +266,12 @@ def test_a_mending_that_the_disk_refuses_loses_nothing_and_is_done_at_the_next_o
         assert verify(copy).findings == []
         shutil.rmtree(copy)
     assert refused > 0
+
+
+def test_a_copy_that_lacks_files_vouches_for_nothing(tmp_path: Path) -> None:
+    with network(data=tmp_path / "run") as desk:
+        filled(desk)
+    (tmp_path / "copy").mkdir()
+    findings = verify(tmp_path / "run", tmp_path / "copy").findings
+    assert "c1/authoritative/requests.arrows" in {finding.file for finding in findings}
+    assert all("it is missing, so nothing vouches for it" in f.what for f in findings)
