@@ -17,11 +17,11 @@ class Evidence:
     when somebody asks.
     """
 
-    __slots__ = ("_counts", "_tables", "names", "system")
+    __slots__ = ("_tables", "counts", "names", "system")
 
     def __init__(self, system: str, tables: Tables, names: NamesGiven) -> None:
         self.system, self._tables, self.names = system, tables, names
-        self._counts = {
+        self.counts = {
             (dataset, code): log.count
             for dataset, table in tables.items()
             for code, log in table.logs.items()
@@ -30,10 +30,10 @@ class Evidence:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Evidence):
             return NotImplemented
-        return (self.system, self._counts) == (other.system, other._counts)
+        return (self.system, self.counts) == (other.system, other.counts)
 
     def __hash__(self) -> int:
-        return hash((self.system, frozenset(self._counts.items())))
+        return hash((self.system, frozenset(self.counts.items())))
 
     def __repr__(self) -> str:
         return f"<the evidence of {self.system}: {self.positions}>"
@@ -44,7 +44,7 @@ class Evidence:
         return {
             dataset: {
                 str(origin(code)): count
-                for (name, code), count in sorted(self._counts.items())
+                for (name, code), count in sorted(self.counts.items())
                 if name == dataset
             }
             for dataset in self._tables
@@ -55,7 +55,7 @@ class Evidence:
         """What another system must hold to answer from no less: see ``at_least``."""
         return {
             str(origin(code)): count
-            for (dataset, code), count in self._counts.items()
+            for (dataset, code), count in self.counts.items()
             if dataset in ("requests", "executions")
         }
 
@@ -66,7 +66,7 @@ class Evidence:
         """
         rows = [
             (dataset, str(origin(code)), count, self._ts(self._tables, dataset, code, count - 1))
-            for (dataset, code), count in sorted(self._counts.items())
+            for (dataset, code), count in sorted(self.counts.items())
         ]
         return pl.DataFrame(rows, schema=_FRAME, orient="row")
 
@@ -81,8 +81,8 @@ class Evidence:
         for dataset in self._tables:
             known = {n: tables[dataset] for n, tables in others.items() if dataset in tables}
             codes = {code for table in known.values() for code in table.logs}
-            for code in sorted(codes | {c for d, c in self._counts if d == dataset}):
-                own = self._counts.get((dataset, code), 0)
+            for code in sorted(codes | {c for d, c in self.counts if d == dataset}):
+                own = self.counts.get((dataset, code), 0)
                 best, held_by = max((table.count(code), n) for n, table in known.items())
                 row: list[Any] = [dataset, str(origin(code)), own]
                 row += [self._ts(self._tables, dataset, code, own - 1) if own else None]

@@ -4,6 +4,8 @@ Customers enter, replace and cancel orders around a price that wanders; any cust
 may be the one they reach. The notebooks and the command line use it; it holds no rule of its own.
 """
 
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from tradesys import given
 from tradesys.charter import OpeningBooks
 from tradesys.clock import ManualClock
 from tradesys.network import Network
+from tradesys.systems.customer import CustomerSystem
 
 START_NS = 1_717_421_400_000_000_000
 """The first moment of a session: 3 June 2024, 09:30 in New York."""
@@ -108,6 +111,82 @@ def _change(rng: np.random.Generator, network: Network, opened: list[int]) -> in
     else:
         customer.cancel(order_id)
     return 1
+
+
+class Flow:
+    """Customers who keep a market busy: so many orders a second, and most canceled again.
+
+    Entered in tables, at every customer-facing system that is up, around prices that wander.
+
+    :param accounts: whose orders they are; all accounts, when none is named.
+    :param per_second: orders a second; may be changed at any time.
+    :param seed: of everything that is drawn.
+    """
+
+    _PATIENCE_S = 2.0
+
+    def __init__(
+        self, network: Network, accounts: Sequence[str] = (), *, per_second: int = 0, seed: int = 1
+    ) -> None:
+        books = network.charter.books
+        self.network, self.per_second = network, per_second
+        self.accounts = np.array(accounts or books.accounts)
+        self.symbols = np.array(books.symbols)
+        self.entered = 0
+        self._rng = np.random.default_rng(seed)
+        self._mid = np.full(len(self.symbols), 50_0000, np.int64)
+        self._due = 0.0
+        self._now = 0.0
+        self._placed: deque[tuple[float, pl.Series]] = deque()
+
+    def advance(self, seconds: float) -> int:
+        """Enter what falls into the next so many seconds; gives how many orders were entered."""
+        self._now += seconds
+        self._due += self.per_second * seconds
+        count, up = int(self._due), [c for c in self.network.customers if not c.down]
+        self._due -= count
+        if not up:
+            return 0
+        for customer, share in zip(up, self._shares(count, len(up)), strict=True):
+            if share:
+                told = customer.submit_many(self._draw(share))
+                orders = told.filter("accepted")["order_id"]
+                self._placed.append((self._now + self._PATIENCE_S, orders))
+        self._cancel(up[int(self._rng.integers(len(up)))])
+        self.entered += count
+        return count
+
+    def _shares(self, count: int, systems: int) -> list[int]:
+        """How many of the orders each system takes: as equal as can be, the rest by lot."""
+        first = int(self._rng.integers(systems))
+        return [(count + (i + first) % systems) // systems for i in range(systems)]
+
+    def _draw(self, count: int) -> pl.DataFrame:
+        rng = self._rng
+        moves = _TICK * rng.integers(-1, 2, len(self.symbols))
+        self._mid = np.maximum(self._mid + moves, 10_0000)
+        symbol, is_buy = rng.integers(len(self.symbols), size=count), rng.random(count) < 0.5
+        away = _TICK * rng.integers(-2, 16, count)
+        return pl.DataFrame(
+            {
+                "account": rng.choice(self.accounts, count),
+                "symbol": self.symbols[symbol],
+                "side": np.where(is_buy, "buy", "sell"),
+                "order_qty": 100 * rng.integers(1, 10, count),
+                "price": self._mid[symbol] - np.where(is_buy, away, -away),
+            }
+        )
+
+    def _cancel(self, customer: CustomerSystem) -> None:
+        """Cancel what has waited for long enough, through whichever system is reached now."""
+        due = []
+        while self._placed and self._placed[0][0] <= self._now:
+            due.append(self._placed.popleft()[1])
+        if due:
+            orders = pl.concat(due)
+            known = customer.tables["requests"].holds(orders.to_numpy())
+            waiting = orders.filter(pl.Series(known, dtype=pl.Boolean))
+            customer.submit_many(pl.DataFrame({"order_id": waiting, "request_type": "cancel"}))
 
 
 def by_status(network: Network) -> pl.DataFrame:

@@ -34,7 +34,7 @@ from tradesys.records import (
 )
 from tradesys.systems.system import System
 from tradesys.topology import WRITES
-from tradesys.views import View
+from tradesys.views import STATUS_TYPE, View
 
 _WORTH_A_VIEW = 200_000
 _FEW = 32
@@ -71,6 +71,13 @@ _ADDED_UP = (
     pl.col("order_qty", "cum_qty", "leaves_qty").sum(),
     (pl.col("leaves_qty") * pl.col("price")).sum().alias("open_amount"),
 )
+
+_CHANGED: dict[str, Any] = {
+    **{"order_id": pl.UInt64, "account": pl.String, "symbol": pl.String, "side": pl.String},
+    **{"ord_type": pl.String, "price": pl.Int64, "ord_status": STATUS_TYPE},
+    **dict.fromkeys(("order_qty", "cum_qty", "leaves_qty"), pl.Int64),
+    "avg_px": pl.Float64,
+}
 
 _POSITIONS = "the token of an order or an answer, like {'c1': 18}"
 
@@ -176,6 +183,26 @@ class Inquiries(System):
         """
         with self.lock:
             return self.view.statuses()
+
+    def changed(self, since: Evidence | None = None) -> tuple[pl.DataFrame, Evidence]:
+        """The statuses of the orders that records which came since then are about.
+
+        :param since: what the call before gave; every order, where it is None.
+        :returns: rows as :meth:`statuses` without ``cl_ord_id``, and what they rest on, to be
+            handed in the next time.
+        """
+        with self.lock:
+            now, view = self._held(_OF_ORDERS), self.view
+            if since is None:
+                return view.statuses().drop("cl_ord_id"), now
+            ids: dict[int, None] = {}
+            for (dataset, code), count in now.counts.items():
+                start = since.counts.get((dataset, code), 0)
+                for batch in self.tables[dataset].logs[code].between(start, count):
+                    ids |= dict.fromkeys(batch["order_id"].to_pylist())
+            states = [(i, state) for i in ids if (state := view.order(i))]
+            rows = [(i, *s[:4], *s[5:10], s.avg_px) for i, s in states]
+            return pl.DataFrame(rows, schema=_CHANGED, orient="row"), now
 
     def orders(
         self, account: str | None = None, *, symbol: str | None = None, open_only: bool = False

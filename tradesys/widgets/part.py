@@ -1,0 +1,174 @@
+"""What the parts of the desk share: a widget where somebody can click, and always a picture.
+
+A part that is shown gives both: JupyterLab takes the widget, and whatever has no kernel behind it
+(papermill's output, nbconvert, a reader of the repository) the picture. Widgets are made only where
+somebody can use them, so that a notebook which is run from outside holds pictures alone.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property, wraps
+from html import escape
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import anywidget
+import traitlets
+from ipywidgets import Widget
+
+from tradesys.errors import TradesysError
+
+_HERE = Path(__file__).parent
+STYLE = (_HERE / "style.css").read_text(encoding="utf-8")
+
+_P = ParamSpec("_P")
+_Part = TypeVar("_Part", bound="Part")
+
+
+def is_live(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether somebody can click: JupyterLab, VS Code or Voila has started this process.
+
+    ``TRADESYS_WIDGETS=live`` says so for any other, and ``TRADESYS_WIDGETS=picture`` that not.
+    """
+    said = environ.get("TRADESYS_WIDGETS")
+    if said in ("live", "picture"):
+        return said == "live"
+    started = environ.keys() & {"JPY_SESSION_NAME", "VSCODE_PID", "VSCODE_CWD"}
+    return bool(started) or environ.get("SERVER_SOFTWARE", "").startswith("voila")
+
+
+class Live(anywidget.AnyWidget):
+    """HTML that Python makes; what is clicked comes back by its ``data-do``."""
+
+    _esm = _HERE / "live.js"
+    _css = _HERE / "style.css"
+    html = traitlets.Unicode("").tag(sync=True)
+
+    def __init__(self, on_click: Callable[[str], None] = lambda _: None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.on_msg(lambda _, message, __: on_click(message["do"]))
+
+
+class Part:
+    """A piece of the desk. Subclasses give its ``picture`` and make its ``widget``."""
+
+    problem = ""
+    """What went wrong in the last thing that was clicked, for the part to show."""
+
+    @property
+    def picture(self) -> str:
+        """The part as it is now, as HTML that needs no kernel."""
+        raise NotImplementedError
+
+    @cached_property
+    def widget(self) -> Widget:
+        """The part to click on."""
+        raise NotImplementedError
+
+    def refresh(self) -> None:
+        """Show what is so now; called again and again while the part is shown as a widget."""
+
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        page = f'<style>{STYLE}</style><div class="tradesys">{self.picture}</div>'
+        bundle = {"text/plain": repr(self), "text/html": page}
+        if not is_live():
+            return bundle, {}
+        shown = self.widget._repr_mimebundle_()  # noqa: SLF001 - how a widget is asked to show itself
+        widget = shown[0] if isinstance(shown, tuple) else shown
+        self.refresh()
+        return {**bundle, **widget, "text/plain": repr(self)}, {}
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+
+def clicked(
+    method: Callable[Concatenate[_Part, _P], None],
+) -> Callable[Concatenate[_Part, _P], None]:
+    """Let a part show what goes wrong in what a click calls: ipywidgets would say nothing of it.
+
+    What the package refuses is for whoever clicked. Anything else is a defect: it is shown as well,
+    and raised where tests run.
+    """
+
+    @wraps(method)
+    def guarded(part: _Part, /, *args: _P.args, **kwargs: _P.kwargs) -> None:
+        part.problem = ""
+        try:
+            method(part, *args, **kwargs)
+        except TradesysError as error:
+            part.problem = str(error)
+        except Exception as error:  # whatever it is: see above
+            part.problem = f"{type(error).__name__}: {error}"
+            if "pytest" in sys.modules:
+                raise
+        finally:
+            part.refresh()
+
+    return guarded
+
+
+# ---- HTML
+
+
+def chip(status: str) -> str:
+    """An order's status as a coloured label."""
+    return f'<span class="chip {status}">{status.replace("_", " ")}</span>'
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table: numbers to the right, text as it is, and what is HTML already (:class:`Html`)."""
+    lines = [[(_cell(value), _is_number(value)) for value in row] for row in rows]
+    numbers = [all(line[i][1] for line in lines) and bool(lines) for i in range(len(columns))]
+    look = ['class="n"' if number else "" for number in numbers]
+    head = "".join(f"<th {at}>{escape(name)}</th>" for at, name in zip(look, columns, strict=True))
+    body = "".join(
+        f"<tr>{''.join(f'<td {at}>{cell[0]}</td>' for at, cell in zip(look, line, strict=True))}</tr>"
+        for line in lines
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+class Html(str):
+    """Text that is HTML already."""
+
+    __slots__ = ()
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, Html):
+        return value
+    if value is None:
+        return ""
+    return f"{value:,}" if isinstance(value, int) else escape(str(value))
+
+
+def _is_number(value: object) -> bool:
+    return value is None or isinstance(value, int) or isinstance(value, Money)
+
+
+class Money(str):
+    """An amount in the currency, as people write it."""
+
+    __slots__ = ()
+
+
+def money(units: int | None) -> Money | None:
+    """An amount of so many 1/10,000 of the currency, as people write it: ``1,050.25``."""
+    if units is None:
+        return None
+    whole, rest = divmod(abs(units), 10_000)
+    cents = f"{rest:04}"
+    cents = cents[:2] if cents.endswith("00") else cents
+    return Money(f"{'−' if units < 0 else ''}{whole:,}.{cents}")
+
+
+def said(problem: str) -> str:
+    """A line that says what went wrong, or nothing."""
+    return f'<p class="bad" role="alert">{escape(problem)}</p>' if problem else ""
+
+
+def do(what: str, text: str) -> Html:
+    """Something to click on, that sends ``what``."""
+    return Html(f'<a class="do" role="button" tabindex="0" data-do="{escape(what)}">{escape(text)}</a>')
