@@ -14,6 +14,7 @@ import polars as pl
 from tradesys import positions, status
 from tradesys.records import CURRENCY, ExecType, format_id, make_id, origin
 from tradesys.replication import Link
+from tradesys.systems.system import running
 from tradesys.topology import WRITER, WRITES
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ def _definition(network: "Network") -> Finding:
     found: list[str] = []
     evaluated = 0
     known: list[tuple[CustomerSystem, pl.DataFrame, pl.DataFrame]] = []
-    for system in network.customers:
+    for system in running(network.customers):
         same = [each[1:] for each in known if _positions_of(each[0]) == _positions_of(system)]
         defined, holdings = same[0] if same else _defined(system)
         known.append((system, defined, holdings))
@@ -194,8 +195,10 @@ def _positions_of(system: "CustomerSystem") -> dict[str, dict[str, int]]:
 def _agreement(network: "Network") -> Finding:
     """Customer-facing systems that hold the same records give the same answers."""
     found: list[str] = []
-    first = network.customers[0]
-    others = [s for s in network.customers[1:] if _positions_of(s) == _positions_of(first)]
+    up = running(network.customers)
+    if not up:
+        return Finding(0, [], [])
+    first, others = up[0], [s for s in up[1:] if _positions_of(s) == _positions_of(up[0])]
     answers = first.statuses(), first.positions()
     for other in others:
         for mine, theirs in zip(answers, (other.statuses(), other.positions()), strict=True):
@@ -310,8 +313,11 @@ def _venue(network: "Network") -> Finding:
 
 def _answered(network: "Network") -> Finding:
     """Every accepted request was answered by a street-side system."""
-    found, evaluated = [], 0
-    for system in network.customers:
+    found = [
+        f"{s.name} is down: what it accepted is not known" for s in network.customers if s.crashed
+    ]
+    evaluated = 0
+    for system in running(network.customers):
         evaluated += sum(
             system.tables["requests"].count(code) for code in system.own_codes("requests")
         )
@@ -374,7 +380,7 @@ def _flagged(network: "Network") -> Finding:
 def _over_fills(network: "Network") -> Finding:
     """No order filled beyond its quantity; the replace that allows it may be on its way."""
     found, evaluated = [], 0
-    for system in network.customers:
+    for system in running(network.customers):
         frame = system.statuses()
         evaluated += len(frame)
         over = frame.filter(pl.col("cum_qty") > pl.col("order_qty"))

@@ -182,6 +182,13 @@ class LogFile:
                 with suppress(StorageError):
                     self._seal(read)
 
+    def abandon(self) -> None:
+        """Let the file go as it is, as a process that is killed does."""
+        with self._lock:
+            if self._fd >= 0:
+                os.close(self._fd)
+                self._fd = -1
+
     def close(self, read: ReadRun | None = None) -> None:
         """End the stream, give back the space held ahead, make it durable and close the file.
 
@@ -194,8 +201,7 @@ class LogFile:
         if self._fd < 0:
             return
         if self._spoiled:  # whoever opened it came to nothing, and the damage is to be found again
-            os.close(self._fd)
-            self._fd = -1
+            self.abandon()
             return
         if read and self.arrivals.count - self._arrived_before >= _TINY_RUNS:
             with suppress(StorageError):

@@ -29,7 +29,7 @@ from tradesys.charter import (
     settle,
 )
 from tradesys.clock import Clock, Time, wall_clock
-from tradesys.errors import DamagedError, InvalidValue, NotYetReplicated, StorageError
+from tradesys.errors import DamagedError, InvalidValue, NotYetReplicated, StorageError, SystemDown
 from tradesys.explained import Explained, explained
 from tradesys.history import Past, difference
 from tradesys.logfile import OpenFile
@@ -42,7 +42,7 @@ from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.firm import FirmSystem
 from tradesys.systems.inquiries import Inquiries
 from tradesys.systems.street import StreetSystem
-from tradesys.systems.system import System
+from tradesys.systems.system import System, running
 from tradesys.topology import WRITES
 from tradesys.venue import BookVenue, Venue, VenueFactory, kind_of, venue_of
 
@@ -179,9 +179,9 @@ class Network:
     def step(self) -> int:
         """Carry once: send orders, work them, replicate, clear. Gives how many records moved."""
         moved = self._send()
-        moved += sum(street.work() for street in self.streets)
+        moved += sum(street.work() for street in running(self.streets))
         moved += sum(replicate(link) for link in self.links if self._reach(link))
-        moved += self.firm.clear()
+        moved += sum(firm.clear() for firm in running([self.firm]))
         return moved
 
     def run(self) -> int:
@@ -198,13 +198,13 @@ class Network:
         instance after a crash in between: what is done is not done twice.
         """
         moved = self.run()
-        expired = sum(street.end_day() for street in self.streets)
+        expired = sum(street.end_day() for street in running(self.streets))
         return DayEnd(day_of(self.clock()), expired, moved + self.run())
 
     def _send(self) -> int:
         """Send each accepted request to the one street-side system of its symbol (claim 22)."""
         moved = 0
-        for customer in self.customers:
+        for customer in running(self.customers):
             for street in customer.outbox.sort(self.street_for):
                 target = self.systems[street]
                 assert isinstance(target, StreetSystem)
@@ -248,21 +248,65 @@ class Network:
 
         It comes back as a new incarnation, with what had reached those it can reach. What had
         reached nobody is lost; the audit names what others knew of it.
+
+        :raises InvalidValue: there is no such system.
         """
-        system = self[name]
-        system.close()
-        if system.folder:
-            shutil.rmtree(system.folder)
-        self._add(self._system(system.origin._replace(incarnation=0)))
-        self.systems[name].origin = system.origin
-        self.links = links(list(self.systems.values()))
-        (recovered,) = self._recover({name})
-        self.recovered.append(recovered)
+        self.crash(name)
+        if folder := self[name].folder:
+            shutil.rmtree(folder)
+        recovered = self.restart(name)
+        assert recovered
         return recovered
 
+    def crash(self, name: str) -> None:
+        """Stop a system as a process that is killed: its memory is gone, its files stay.
+
+        Whatever it is asked raises ``SystemDown``; no record reaches it or leaves it, and the
+        symbols of a street-side system go to the next of their rank. A network without ``data`` has
+        no files: there a crash takes all that the system held, as a lost disk does.
+
+        :raises InvalidValue: there is no such system.
+        """
+        self[name].crash()
+        self._assign()
+
+    def restart(self, name: str) -> Recovered | None:
+        """Make a crashed system anew, as ``desk[name]``, of its files; leave one that is up.
+
+        It catches up as records are carried.
+
+        :returns: what it had lost and was given back; None where its files held all.
+        :raises InvalidValue: there is no such system.
+        """
+        before = self[name]
+        if not before.crashed:
+            return None
+        self._add(system := self._system(before.origin._replace(incarnation=0)))
+        self.links = links(list(self.systems.values()))
+        lost = {name} if self.data is None else {name} & self._lost()
+        if lost:
+            system.origin = before.origin
+        recovered = self._recover(lost, only={name})
+        self.recovered += recovered
+        self._assign()
+        return recovered[0] if recovered else None
+
+    def _assign(self) -> None:
+        """Let the symbols be the business of the street-side systems that are up.
+
+        What one that is down had been sent and not worked is sent again.
+        """
+        up = running(self.streets)
+        if self.assignment.see([street.name for street in up]):
+            for street in up:
+                street.take_over()
+            for customer in running(self.customers):
+                customer.send_again()
+
     def cut(self, one: str, other: str) -> bool:
-        """Whether two systems cannot reach each other now."""
-        return frozenset((one, other)) in self._cuts
+        """Whether two systems cannot reach each other now: a link is cut, or one is down."""
+        down = self.systems[one].crashed or self.systems[other].crashed
+        return down or frozenset((one, other)) in self._cuts
 
     def _reach(self, link: Link) -> bool:
         return not self.cut(link.source.name, link.target.name)
@@ -300,12 +344,12 @@ class Network:
         :raises InvalidValue: there is no such order.
         """
         answers: list[Answer] = []
-        unknown: NotYetReplicated | InvalidValue | None = None
+        unknown: NotYetReplicated | InvalidValue | SystemDown | None = None
         for system in self:
             if isinstance(system, Inquiries):
                 try:
                     answers.append(system.status(order))
-                except (NotYetReplicated, InvalidValue) as error:
+                except (NotYetReplicated, InvalidValue, SystemDown) as error:
                     unknown = error
         if unknown and not answers:
             raise unknown
@@ -338,12 +382,13 @@ class Network:
 
     def undelivered(self) -> int:
         """How many accepted requests have not reached their street-side system."""
-        return sum(len(customer.outbox) for customer in self.customers)
+        return sum(len(customer.outbox) for customer in running(self.customers))
 
     def is_at_rest(self) -> bool:
         """Whether nothing is under way or left to do: what is not so now will not become so."""
         return not (
-            self.undelivered()
+            any(system.crashed for system in self)
+            or self.undelivered()
             or any(behind(link) or to_give_back(link) for link in self.links)
             or any(street.has_work for street in self.streets)
             or self.firm.has_work
@@ -435,11 +480,12 @@ class Network:
         new = {name for name, files in own.items() if any(file.is_new for file in files)}
         return new | {s.name for s in self if s.forgot}
 
-    def _recover(self, lost: set[str]) -> list[Recovered]:
+    def _recover(self, lost: set[str], only: set[str] | None = None) -> list[Recovered]:
         """Bring back the systems that lost records; orders not answered are sent again."""
-        recovered = recover(list(self), lost, lambda one, other: not self.cut(one, other))
+        up = running(list(self))
+        recovered = recover(up, lost, lambda one, other: not self.cut(one, other), only=only)
         kinds = {self.systems[each.system].kind for each in recovered}
-        for customer in self.customers:
+        for customer in running(self.customers):
             # A street-side system has lost what it was sent and had not worked.
             if Kind.STREET in kinds or customer.name in {each.system for each in recovered}:
                 customer.send_again()

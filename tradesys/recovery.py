@@ -34,15 +34,19 @@ def recover(
     systems: Sequence[System],
     lost: Collection[str] = (),
     reach: Callable[[str, str], bool] = lambda *_: True,
+    *,
+    only: Collection[str] | None = None,
 ) -> list[Recovered]:
     """Bring back every system that lost records.
 
     :param lost: the names of systems whose disk is known to be lost.
     :param reach: whether two systems, by name, can reach each other; the others give back later.
+    :param only: the names of those that have just been opened; by default all.
     """
     return [
         _bring_back(system, systems, reach, lost=system.name in lost)
         for system in systems
+        if only is None or system.name in only
         if system.name in lost or _damaged(system) or _is_short(system, systems)
     ]
 

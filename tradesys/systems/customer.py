@@ -213,6 +213,11 @@ class CustomerSystem(Inquiries):
         with self._group.alone():
             super().close()
 
+    def crash(self) -> None:
+        """As any system; an order that is being written is acknowledged first."""
+        with self._group.alone():
+            super().crash()
+
     # ---- what goes to the street side
 
     @property

@@ -309,6 +309,7 @@ class Inquiries(System):
         return view
 
     def _held(self, datasets: Sequence[str]) -> Evidence:
+        self.require_running()
         tables = {name: self.tables[name] for name in datasets}
         return Evidence(self.name, tables, self._names_given)
 

@@ -6,10 +6,11 @@ whoever runs it (a network in one process, a simulation, a server) carries its r
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from threading import RLock
+from typing import TypeVar
 
 import pyarrow as pa
 
@@ -113,6 +114,7 @@ class System:
         self.folder = folder / self.name if folder else None
         self.clock = clock
         self.down: str | None = None  # why it takes nothing more
+        self.crashed = False
         open_file = open_file or (LogFile if folder else None)
         self.lock = RLock()  # many threads may ask, and many may enter orders
         self._view = View()
@@ -169,6 +171,7 @@ class System:
     def catch_up(self) -> None:
         """Take in what has become part of the tables since the last question, by position."""
         with self.lock:
+            self.require_running()
             self.news = False
             for dataset, table in self.tables.items():
                 for code, log in table.logs.items():
@@ -271,10 +274,29 @@ class System:
     def require_up(self) -> None:
         """Refuse to write where nothing more is taken.
 
-        :raises SystemDown: it is closed, or shows the past.
+        :raises SystemDown: it is closed, has crashed, or shows the past.
         """
         if self.down:
             raise SystemDown(f"{self.name} takes nothing more: {self.down}")
+
+    def require_running(self) -> None:
+        """Refuse to answer from a memory that is gone.
+
+        :raises SystemDown: it has crashed.
+        """
+        if self.crashed:
+            raise SystemDown(f"{self.name} is down: {self.down}")
+
+    def crash(self) -> None:
+        """Stop as a process that is killed: the memory is gone, the files stay as they are."""
+        with self.lock:
+            self.crashed = self.news = True
+            self.down = f"it has crashed; once it is restarted, desk[{self.name!r}] is it anew"
+            for table in self.tables.values():
+                if table.file:
+                    table.file.abandon()
+                else:
+                    table.logs.clear()
 
     def close(self) -> None:
         """Close the files; what they hold is durable. From then on nothing more is written."""
@@ -283,3 +305,11 @@ class System:
             for table in self.tables.values():
                 if table.file:
                     stack.callback(table.file.close, table.read)
+
+
+_AnySystem = TypeVar("_AnySystem", bound=System)
+
+
+def running(systems: Iterable[_AnySystem]) -> list[_AnySystem]:
+    """Those of the systems that have not crashed."""
+    return [system for system in systems if not system.crashed]
