@@ -47,6 +47,10 @@ from tradesys.topology import WRITES
 from tradesys.venue import BookVenue, Venue, VenueFactory, kind_of, venue_of
 
 
+STAGES = ("send", "work", "replicate", "clear")
+"""What a step does, in this order."""
+
+
 class DayEnd(NamedTuple):
     """What ending a day came to: orders ``expired``, and records ``moved`` until all was quiet."""
 
@@ -176,12 +180,16 @@ class Network:
 
     # ---- carrying
 
-    def step(self) -> int:
-        """Carry once: send orders, work them, replicate, clear. Gives how many records moved."""
-        moved = self._send()
-        moved += sum(street.work() for street in running(self.streets))
-        moved += sum(replicate(link) for link in self.links if self._reach(link))
-        moved += sum(firm.clear() for firm in running([self.firm]))
+    def step(self, *stages: str) -> int:
+        """Carry once: send orders, work them, replicate, clear. Gives how many records moved.
+
+        :param stages: some of :data:`STAGES`; all of them, when none is named.
+        :raises InvalidValue: it is none of them.
+        """
+        moved = 0
+        for stage in stages or STAGES:
+            given.a(str, "stage", stage, f"one of {', '.join(STAGES)}", STAGES.__contains__)
+            moved += self._stages[stage]()
         return moved
 
     def run(self) -> int:
@@ -200,6 +208,15 @@ class Network:
         moved = self.run()
         expired = sum(street.end_day() for street in running(self.streets))
         return DayEnd(day_of(self.clock()), expired, moved + self.run())
+
+    @property
+    def _stages(self) -> dict[str, Callable[[], int]]:
+        return {
+            "send": self._send,
+            "work": lambda: sum(street.work() for street in running(self.streets)),
+            "replicate": lambda: sum(replicate(each) for each in self.links if self._reach(each)),
+            "clear": lambda: sum(firm.clear() for firm in running([self.firm])),
+        }
 
     def _send(self) -> int:
         """Send each accepted request to the one street-side system of its symbol (claim 22)."""

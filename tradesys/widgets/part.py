@@ -19,8 +19,8 @@ from ipywidgets import Widget
 
 from tradesys.errors import TradesysError
 
-_HERE = Path(__file__).parent
-STYLE = (_HERE / "style.css").read_text(encoding="utf-8")
+HERE = Path(__file__).parent
+STYLE = (HERE / "style.css").read_text(encoding="utf-8")
 
 _P = ParamSpec("_P")
 _Part = TypeVar("_Part", bound="Part")
@@ -41,8 +41,8 @@ def is_live(environ: Mapping[str, str] = os.environ) -> bool:
 class Live(anywidget.AnyWidget):
     """HTML that Python makes; what is clicked comes back by its ``data-do``."""
 
-    _esm = _HERE / "live.js"
-    _css = _HERE / "style.css"
+    _esm = HERE / "live.js"
+    _css = HERE / "style.css"
     html = traitlets.Unicode("").tag(sync=True)
 
     def __init__(self, on_click: Callable[[str], None] = lambda _: None, **kwargs: Any) -> None:

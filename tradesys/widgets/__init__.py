@@ -1,0 +1,23 @@
+"""Widgets for notebooks: a desk to work at, and each of its parts alone.
+
+Shown in JupyterLab or as a web app (Voila) they are live; in a notebook that papermill has run, in
+nbconvert's HTML and in the repository they are pictures.
+"""
+
+from tradesys.widgets.account import AccountPanel
+from tradesys.widgets.blotter import Blotter
+from tradesys.widgets.desk import Desk
+from tradesys.widgets.inquiry import InquiryPanel
+from tradesys.widgets.network_view import NetworkView
+from tradesys.widgets.pulse import Pulse
+from tradesys.widgets.ticket import OrderTicket
+
+__all__ = [
+    "AccountPanel",
+    "Blotter",
+    "Desk",
+    "InquiryPanel",
+    "NetworkView",
+    "OrderTicket",
+    "Pulse",
+]

@@ -1,0 +1,253 @@
+"""The blotter: the orders as one system knows them, live, in a grid to sort, filter and pivot."""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
+
+import ipywidgets as W
+import polars as pl
+
+from tradesys.evidence import Evidence
+from tradesys.readable import readable
+from tradesys.records import OrdStatus, format_id, parse_id
+from tradesys.systems.customer import CustomerSystem
+from tradesys.widgets.part import Html, Live, Part, chip, clicked, money, said, table
+from tradesys.widgets.pulse import Pulse
+
+ROWS_MAX = 20_000
+"""The blotter shows the latest so many orders."""
+
+_SHOWN = 12
+_COLUMNS = {
+    "order_id": "order",
+    "account": "account",
+    "symbol": "symbol",
+    "side": "side",
+    "order_qty": "quantity",
+    "price": "price",
+    "cum_qty": "filled",
+    "avg_px": "avg price",
+    "ord_status": "status",
+}
+
+
+class Blotter(Part):
+    """Orders as the system ``at`` knows them, the latest first.
+
+    A row that is clicked is ``selected``, and can be canceled or replaced through that system.
+
+    :param accounts: only orders of these accounts; all, when none is named.
+    :param rows_max: how many of the latest orders are shown.
+    """
+
+    def __init__(
+        self,
+        pulse: Pulse,
+        *,
+        at: str = "c1",
+        accounts: Sequence[str] = (),
+        rows_max: int = ROWS_MAX,
+    ) -> None:
+        self.pulse, self.at, self.accounts, self.rows_max = pulse, at, tuple(accounts), rows_max
+        self.selected: int | None = None
+        self.on_select: Callable[[str], None] = lambda _: None
+        self._since: Evidence | None = None
+        self._seen: CustomerSystem | None = None
+        self._numbers: dict[int, int] = {}
+        self._count = 0
+
+    @property
+    def system(self) -> CustomerSystem:
+        """The system whose answers are shown."""
+        return self.pulse.network[self.at]
+
+    # ---- what it shows
+
+    def orders(self) -> pl.DataFrame:
+        """The latest orders, as :meth:`~tradesys.systems.inquiries.Inquiries.statuses`."""
+        return self._of(self.system.statuses()).reverse().head(self.rows_max)
+
+    def _of(self, frame: pl.DataFrame) -> pl.DataFrame:
+        return frame.filter(pl.col("account").is_in(self.accounts)) if self.accounts else frame
+
+    @property
+    def picture(self) -> str:
+        """The first rows, and how many there are."""
+        if self.system.down:
+            return f"<h4>Blotter at {self.at}</h4>{said(self.system.down)}"
+        orders = self.orders()
+        rows = [
+            [
+                *(row["order_id"], row["account"], row["symbol"], row["side"], row["order_qty"]),
+                *(money(price), row["cum_qty"], None if avg is None else money(round(avg * 1e4))),
+                Html(chip(row["ord_status"])),
+            ]
+            for row, price, avg in zip(
+                readable(orders.head(_SHOWN)).to_dicts(), orders["price"], orders["avg_px"],
+                strict=False,
+            )
+        ]
+        more = f"and {len(orders) - _SHOWN:,} more" if len(orders) > _SHOWN else ""
+        return (
+            f"<h4>Blotter at {self.at}</h4>{table(list(_COLUMNS.values()), rows)}"
+            f'<p class="soft">{more}</p>{said(self.problem)}'
+        )
+
+    # ---- what it does
+
+    def select(self, order: int | str) -> None:
+        """Select the order that a cancel or a replace is then about."""
+        self.selected = parse_id(order) if isinstance(order, str) else order
+        self.on_select(format_id(self.selected))
+        self.refresh()
+
+    @clicked
+    def cancel(self) -> None:
+        """Ask for the cancelation of the selected order, at this blotter's system."""
+        if self.selected is not None:
+            self.system.cancel(self.selected)
+            self.pulse.carry()
+
+    @clicked
+    def replace(self, order_qty: int | None = None, price: str | None = None) -> None:
+        """Ask for another quantity or price of the selected order."""
+        if self.selected is not None:
+            self.system.replace(self.selected, order_qty=order_qty, price=price or None)
+            self.pulse.carry()
+
+    @clicked
+    def show(self, at: str, accounts: Sequence[str] = ()) -> None:
+        """Show what another system knows, or other accounts."""
+        self.pulse.network[at]
+        self.at, self.accounts = at, tuple(accounts)
+        self._restart()
+
+    # ---- the grid
+
+    @cached_property
+    def _grid(self) -> Any:
+        from tradesys.widgets.grid import Grid  # noqa: PLC0415 - only where somebody can click
+
+        nothing = self.system.changed()[0].clear()
+        return Grid(
+            self._rows(nothing),
+            "order",
+            columns=list(_COLUMNS.values()),
+            sort=[["n", "desc"]],
+            settings=False,
+            theme="Pro Light",
+            title=" ",
+            plugin_config={"edit_mode": "SELECT_ROW"},
+        )
+
+    def _rows(self, changed: pl.DataFrame) -> pl.DataFrame:
+        """Rows of the grid; ``n`` numbers the orders as they became known here."""
+        numbers = self._numbers
+        for order_id in changed["order_id"].to_list():
+            if order_id not in numbers:
+                numbers[order_id] = self._count
+                self._count += 1
+        told = readable(changed).with_columns(pl.col("ord_status").cast(pl.String))
+        numbered = pl.Series("n", [numbers[i] for i in changed["order_id"]], pl.Int64)
+        return told.select(pl.col(name).alias(shown) for name, shown in _COLUMNS.items()).with_columns(
+            pl.col("status").str.replace_all("_", " "), numbered
+        )
+
+    def _restart(self) -> None:
+        """Begin anew: another system, or the same one come back with other records."""
+        self._since, self._numbers, self._count, self.selected = None, {}, 0, None
+        if "_grid" in self.__dict__:
+            self._grid.clear()
+
+    def _update(self) -> None:
+        system = self.system
+        if system.down:
+            return
+        if system is not self._seen:
+            self._restart()
+            self._seen = system
+        changed, self._since = system.changed(self._since)
+        changed = self._of(changed).tail(self.rows_max)
+        if len(changed):
+            self._grid.upsert(self._rows(changed))
+            self._forget()
+
+    def _forget(self) -> None:
+        """Take the oldest orders out of the grid, a tenth of them at a time."""
+        if len(self._numbers) > self.rows_max * 1.1:
+            gone = list(self._numbers)[: len(self._numbers) - self.rows_max]
+            self._grid.remove([format_id(order_id) for order_id in gone])
+            for order_id in gone:
+                del self._numbers[order_id]
+
+    @cached_property
+    def widget(self) -> W.Widget:
+        """The blotter to click on."""
+        names = [customer.name for customer in self.pulse.network.customers]
+        at = W.Dropdown(options=names, value=self.at, layout=W.Layout(width="150px"))
+        at.description, at.style.description_width = "Blotter at", "72px"
+        own = self.accounts
+        whose = {"these accounts": own} if own else {}
+        whose |= {"all accounts": ()} | {name: (name,) for name in own}
+        of = W.Dropdown(options=whose, value=own, layout=W.Layout(width="170px"))
+        of.description, of.style.description_width = "of", "24px"
+        for field in (at, of):
+            field.observe(lambda _: self.show(at.value, of.value), "value")
+        from tradesys.widgets.grid import GridEvents  # noqa: PLC0415 - as above
+
+        self._events = GridEvents()
+        self._events.observe(lambda change: self._clicked_row(change["new"]), "row")
+        self._events.observe(self._themed, "dark")
+        self._cancel = W.Button(description="Cancel order", layout=W.Layout(width="118px"))
+        self._cancel.on_click(lambda _: self.cancel())
+        self._qty = W.Text(description="Quantity", placeholder="as it is")
+        self._price = W.Text(description="Price", placeholder="as it is")
+        for field in (self._qty, self._price):
+            field.style.description_width, field.layout.width = "66px", "150px"
+        self._replace = W.Button(description="Replace order", layout=W.Layout(width="118px"))
+        self._replace.on_click(lambda _: self._replace_as_typed())
+        self._about = Live()
+        buttons = [self._cancel, self._qty, self._price, self._replace]
+        change = W.HBox(buttons, layout=W.Layout(flex_flow="row wrap"))
+        box = W.VBox([W.HBox([at, of]), self._grid, self._about, change, self._events])
+        self.pulse.listen(self.refresh, 0.2, first=True)
+        return box
+
+    @clicked
+    def _replace_as_typed(self) -> None:
+        qty = int(self._qty.value) if self._qty.value.strip().isdecimal() else None
+        self.replace(order_qty=qty, price=self._price.value.strip() or None)
+
+    @clicked
+    def _clicked_row(self, row: dict[str, Any]) -> None:
+        if row.get("order"):
+            self.select(row["order"])
+
+    def _themed(self, change: dict[str, Any]) -> None:
+        self._grid.theme = "Pro Dark" if change["new"] else "Pro Light"
+
+    def refresh(self) -> None:
+        """Show what the system knows now."""
+        if "widget" not in self.__dict__:
+            return
+        self._update()
+        self._about.html = self._selection()
+        for part in (self._cancel, self._replace, self._qty, self._price):
+            part.disabled = self.selected is None or bool(self.system.down)
+
+    def _selection(self) -> str:
+        system = self.system
+        if system.down:
+            return said(f"{self.at}: {system.down}")
+        if self.selected is None:
+            return '<p class="soft">Click a row to select an order.</p>' + said(self.problem)
+        state = system.view.order(self.selected)
+        if state is None:
+            return f'<p class="soft">{format_id(self.selected)} is not known at {self.at}.</p>'
+        price = money(state.price) or "the market"
+        closed = "" if state.leaves_qty or state.ord_status == OrdStatus.PENDING_NEW else ", closed"
+        return (
+            f"<p><b>{format_id(self.selected)}</b> {state.side} {state.order_qty:,} {state.symbol} "
+            f"at {price} {chip(state.ord_status)} {state.cum_qty:,} filled{closed}</p>"
+            f"{said(self.problem)}"
+        )

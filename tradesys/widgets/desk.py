@@ -1,0 +1,189 @@
+"""The desk: a network at work, with everything that one needs to trade on it and to break it."""
+
+import asyncio
+from functools import cached_property
+from pathlib import Path
+
+import ipywidgets as W
+
+from tradesys.charter import OpeningBooks
+from tradesys.clock import Clock, ManualClock, wall_clock
+from tradesys.network import Network
+from tradesys.records import PRICE_SCALE
+from tradesys.scenario import START_NS, Flow
+from tradesys.widgets.account import AccountPanel
+from tradesys.widgets.blotter import Blotter
+from tradesys.widgets.inquiry import InquiryPanel
+from tradesys.widgets.network_view import NetworkView
+from tradesys.widgets.part import Live, Part, clicked, is_live, said
+from tradesys.widgets.pulse import AT_ONCE, Pulse
+from tradesys.widgets.ticket import OrderTicket
+
+_SPEEDS = {
+    "1 stage a second": 1.0,
+    "4 stages a second": 4.0,
+    "20 stages a second": 20.0,
+    "at once": AT_ONCE,
+}
+_FLOWS = {"nobody": 0, "5": 5, "50": 50, "500": 500, "5,000": 5000}
+
+PEOPLE = ("alice", "bob", "carol", "dave")
+CROWD = tuple(f"A{number:02}" for number in range(1, 21))
+BOOKS = OpeningBooks(accounts=(*PEOPLE, *CROWD), cash=100_000_000 * PRICE_SCALE, shares=1_000_000)
+"""People to trade for, and the crowd that keeps the market busy."""
+
+
+class Desk(Part):
+    """A network at work: ticket, blotters of two systems, inquiries, an account, and the network.
+
+    :param network: what to work on; by default a new one with the accounts of :data:`BOOKS`.
+    :param customers, streets, data, clock: of the new network, as :class:`~tradesys.Network` has
+        them. Where nobody can click, time stands still by default, so that a notebook comes to the
+        same pictures every time.
+    :param accounts: whose orders the blotters show: :data:`PEOPLE`, or all of a network given.
+
+    >>> desk = Desk()
+    >>> desk.ticket.fill(account="alice", symbol="ALFA", order_qty=100, price="50.25")
+    >>> desk.ticket.enter()
+    >>> desk.blotters[1].orders()["ord_status"].to_list()
+    ['new']
+    """
+
+    def __init__(
+        self,
+        network: Network | None = None,
+        *,
+        customers: int = 3,
+        streets: int = 2,
+        data: str | Path | None = None,
+        clock: Clock | None = None,
+        seed: int = 1,
+    ) -> None:
+        clock = clock or (wall_clock if is_live() else ManualClock(START_NS))
+        crowd = CROWD if network is None else ()
+        if network is None:
+            network = Network(customers, streets, firm=BOOKS, data=data, clock=clock)
+        self.network = network
+        self.pulse = Pulse(network, Flow(network, crowd, seed=seed))
+        names = [customer.name for customer in network.customers]
+        people = PEOPLE if crowd else ()
+        self.ticket = OrderTicket(self.pulse, at=names[0])
+        self.blotters = [
+            Blotter(self.pulse, at=name, accounts=people) for name in (names[0], names[-1])
+        ]
+        self.inquiry = InquiryPanel(self.pulse)
+        self.account = AccountPanel(self.pulse, at=names[0])
+        self.view = NetworkView(self.pulse)
+
+    @property
+    def parts(self) -> list[Part]:
+        """Everything on the desk."""
+        return [self.view, self.ticket, *self.blotters, self.inquiry, self.account]
+
+    @property
+    def picture(self) -> str:
+        """The whole desk as it is now."""
+        cell = '<div class="tradesys-part" style="flex: {}">{}</div>'
+        rows = [
+            cell.format("1 1 520px", self.view.picture) + cell.format("0 1 330px", self.ticket.picture),
+            "".join(cell.format("1 1 420px", each.picture) for each in self.blotters),
+            "".join(cell.format("1 1 420px", p.picture) for p in (self.inquiry, self.account)),
+        ]
+        row = '<div style="display: flex; flex-wrap: wrap; gap: 10px; margin-bottom: 10px">{}</div>'
+        return "".join(row.format(each) for each in rows)
+
+    # ---- the bar
+
+    @property
+    def _said(self) -> str:
+        network = self.network
+        records = max(sum(held.values()) for held in network.summary().values())
+        next_stage = f", next: {self.pulse.stage}" if self.pulse.per_second != AT_ONCE else ""
+        state = "running" if self.pulse.running else "paused"
+        busy = f", {self.pulse.flow.entered:,} orders from the crowd" if self.pulse.flow.entered else ""
+        return f'<span class="soft">{state}{next_stage}{busy}; {records:,} records</span>'
+
+    @clicked
+    def pause(self, *, paused: bool = True) -> None:
+        """Carry nothing and enter nothing of the crowd until it goes on."""
+        self.pulse.running = not paused
+
+    @clicked
+    def step(self) -> None:
+        """Run one stage of a step: send, work, replicate or clear."""
+        self.pulse.running = False
+        self.pulse.step()
+        self.pulse.show()
+
+    @clicked
+    def check(self) -> None:
+        """Audit all systems, and say what came of it."""
+        self.verdict = self.network.audit()
+        word = {True: "true", False: "false", None: "unknown: something is under way"}
+        self._audited.html = f"<span>audit: {word[self.verdict.verdict]}</span>"
+
+    @cached_property
+    def _bar(self) -> W.Widget:
+        run = W.ToggleButton(value=True, icon="", description="Running")
+        run.layout.width = "90px"
+        step = W.Button(description="Step", layout=W.Layout(width="70px"))
+        speed = W.Dropdown(options=_SPEEDS, value=AT_ONCE, description="Records move")
+        flow = W.Dropdown(options=_FLOWS, value=0, description="Crowd, orders a second")
+        audit = W.Button(description="Audit", layout=W.Layout(width="80px"))
+        speed.style.description_width, speed.layout.width = "100px", "260px"
+        flow.style.description_width, flow.layout.width = "164px", "250px"
+        self._audited, self._bar_said = (Live(layout=W.Layout(margin="0 8px")) for _ in range(2))
+
+        def toggled(change: dict[str, bool]) -> None:
+            run.description = "Running" if change["new"] else "Paused"
+            self.pause(paused=not change["new"])
+
+        def stepped(_: object) -> None:
+            run.value = False
+            self.step()
+
+        run.observe(toggled, "value")
+        step.on_click(stepped)
+        speed.observe(lambda c: setattr(self.pulse, "per_second", c["new"]), "value")
+        flow.observe(lambda c: setattr(self.pulse.flow, "per_second", c["new"]), "value")
+        audit.on_click(lambda _: self.check())
+        parts = [run, step, speed, flow, audit, self._audited, self._bar_said]
+        bar = W.HBox(parts, layout=W.Layout(flex_flow="row wrap", align_items="center"))
+        bar.add_class("tradesys-part")
+        return bar
+
+    @cached_property
+    def widget(self) -> W.Widget:
+        """The desk to work at; from now on its network runs by itself."""
+        for blotter in self.blotters:
+            blotter.on_select = self._selected
+        view, ticket, *blotters, inquiry, account = (_framed(part) for part in self.parts)
+        view.layout.flex, ticket.layout.flex = "1 1 520px", "0 0 340px"
+        for part in (*blotters, inquiry, account):
+            part.layout.flex = "1 1 440px"
+        rows = [W.HBox(row, layout=_ROW) for row in ([view, ticket], blotters, [inquiry, account])]
+        self.pulse.listen(self.refresh, 0.5)
+        box = W.VBox([self._bar, *rows], layout=W.Layout(grid_gap="10px"))
+        try:
+            self.pulse.start()
+        except RuntimeError:  # no event loop runs, as in a test: whoever it is calls beat()
+            assert not asyncio.events._get_running_loop()  # noqa: SLF001
+        return box
+
+    def _selected(self, order: str) -> None:
+        self.inquiry.ask(order)
+
+    def refresh(self) -> None:
+        """Say how things stand."""
+        if "_bar" in self.__dict__:
+            self._bar_said.html = self._said + said(self.problem)
+
+
+_ROW = W.Layout(flex_flow="row wrap", grid_gap="10px", align_items="stretch")
+
+
+def _framed(part: Part) -> W.Widget:
+    box = W.Box([part.widget])
+    box.add_class("tradesys-part")
+    part.widget.layout.width = "100%"
+    return box

@@ -1,0 +1,56 @@
+"""A live grid (FINOS Perspective), and what its page tells of it: the row clicked, the theme."""
+
+import json
+from typing import Any
+
+import anywidget
+import polars as pl
+import traitlets
+from ipywidgets import Layout
+from perspective import table
+from perspective.widget import PerspectiveWidget
+
+from tradesys.widgets.part import HERE
+
+PLAIN = pl.CompatLevel.oldest()
+"""Perspective knows no views of strings, which polars writes otherwise."""
+
+_BUNDLE = PerspectiveWidget._esm  # noqa: SLF001 - a public name there is none
+_ONCE = """
+const source = {};
+const url = () => URL.createObjectURL(new Blob([source], {{ type: "text/javascript" }}));
+const module = await (globalThis.tradesysPerspective ??= import(url()));
+export default module.default;
+"""
+"""Two grids on a page load one Perspective: a second one could not define its elements again."""
+
+
+class Grid(PerspectiveWidget):  # type: ignore[misc]  # it has no types
+    """A grid of rows by the key ``index``, updated and read as a Perspective table.
+
+    :param empty: a frame without rows, with the columns and types of all that will come.
+    :param kwargs: as Perspective's widget has them.
+    """
+
+    _esm = _ONCE.format(json.dumps(str(_BUNDLE)))
+
+    def __init__(self, empty: pl.DataFrame, index: str, **kwargs: Any) -> None:
+        super().__init__(table(empty.to_arrow(compat_level=PLAIN), index=index), binding_mode="client-server", **kwargs)
+        # Without a height of its own it has none in a box.
+        self.layout = Layout(height="300px", width="100%", flex="0 0 auto")
+
+    def upsert(self, rows: pl.DataFrame) -> None:
+        """Add rows, or put them in the place of those of the same key."""
+        self.table.update(rows.to_arrow(compat_level=PLAIN))
+
+    def remove(self, keys: list[str]) -> None:
+        """Take rows out."""
+        self.table.remove(keys)
+
+
+class GridEvents(anywidget.AnyWidget):
+    """Hears which row of the grid beside it is clicked, and whether the theme is dark."""
+
+    _esm = HERE / "grid.js"
+    row = traitlets.Dict().tag(sync=True)
+    dark = traitlets.Bool(default_value=False).tag(sync=True)

@@ -1,0 +1,161 @@
+"""The inquiry panel: ask any system for an order, and see on what its answer rests."""
+
+from functools import cached_property
+from html import escape
+from typing import Any
+
+import ipywidgets as W
+import polars as pl
+
+from tradesys.errors import NotYetReplicated, TradesysError
+from tradesys.orders import Answer
+from tradesys.readable import readable
+from tradesys.records import average, format_id
+from tradesys.systems.inquiries import Inquiries
+from tradesys.widgets.part import Html, Live, Part, chip, clicked, money, said, table
+from tradesys.widgets.pulse import Pulse
+
+_ALL = "everybody"
+
+
+class InquiryPanel(Part):
+    """What systems answer for an order: status, evidence and its age, what could still change it.
+
+    :param order: an order's id, as ``c1-17``.
+    :param at: the system that is asked; ``"everybody"`` asks all that answer inquiries.
+    """
+
+    def __init__(self, pulse: Pulse, order: str = "", *, at: str = _ALL) -> None:
+        self.pulse, self.order, self.at = pulse, order, at
+
+    def ask(self, order: str | None = None, at: str | None = None) -> None:
+        """Ask for an order, of a system; what is not named stays as it is."""
+        self.order, self.at = order or self.order, at or self.at
+        if "widget" in self.__dict__:
+            self._order.value, self._at.value = self.order, self.at
+        self.refresh()
+
+    @property
+    def _asked(self) -> list[Inquiries]:
+        network = self.pulse.network
+        answering = [system for system in network if isinstance(system, Inquiries)]
+        return answering if self.at == _ALL else [s for s in answering if s.name == self.at]
+
+    @property
+    def picture(self) -> str:
+        """The question and its answers."""
+        asked = f"{escape(self.order)} of {self.at}" if self.order else ""
+        return f"<h4>Inquiry {asked}</h4>{self._answers()}"
+
+    def _answers(self) -> str:
+        if not self.order:
+            return '<p class="soft">Which order? An id like c1-1, or click a row of the blotter.</p>'
+        rows, answers = [], []
+        for system in self._asked:
+            try:
+                answer = system.status(self.order)
+            except NotYetReplicated:
+                rows.append([system.name, "knows nothing of it yet", *[None] * 5])
+            except TradesysError as error:
+                rows.append([system.name, Html(said(str(error))), *[None] * 5])
+            else:
+                answers.append(answer)
+                rows.append(_row(system.name, answer))
+        head = ["asked", "status", "quantity", "filled", "leaves", "price", "avg price"]
+        parts = [table(head, rows), said(self.problem)]
+        if answers:
+            parts += [self._terms(answers[0]), self._evidence(answers), self._records(answers[0])]
+        return "".join(parts)
+
+    @staticmethod
+    def _terms(answer: Answer) -> str:
+        name = f", which the customer calls {escape(answer.cl_ord_id)}" if answer.cl_ord_id else ""
+        terms = f"{answer.side}s {answer.symbol}, {answer.time_in_force}{name}"
+        return f'<p class="soft">{escape(answer.account)} {terms}</p>'
+
+    def _evidence(self, answers: list[Answer]) -> str:
+        """How many records each answer rests on, and what it lacks of the best known."""
+        rows: list[list[object]] = []
+        for answer in answers:
+            beside = self.pulse.network.evidence(answer)
+            lacking = beside.filter(pl.col("behind") > 0)
+            age = lacking["age"].max()
+            rows.append(
+                [
+                    *(answer.evidence.system, int(beside["records"].sum())),
+                    int(beside["behind"].sum()),
+                    ", ".join(lacking["lacks"].to_list()),
+                    _age(age) if age is not None else "",
+                ]
+            )
+        head = ["rests at", "on records", "behind", "lacks, of each origin, from", "since"]
+        return table(head, rows)
+
+    def _records(self, answer: Answer) -> str:
+        """The order's records, and which system holds each; what is outstanding."""
+        explained = self.pulse.network.explain(answer.order_id)
+        records = explained.records
+        systems = [s.name for s in self.pulse.network if s.name in records.columns]
+        rows: list[list[object]] = []
+        for row, last_px in zip(
+            readable(records).iter_rows(named=True), records["last_px"], strict=True
+        ):
+            held = [Html("●") if row[name] is not None else "" for name in systems]
+            traded = f"{row['last_qty']:,} at {money(last_px)}" if row["last_qty"] else ""
+            rows.append([row["record_id"], row["dataset"], row["record"], traded, *held])
+        waits = [
+            f"{record} waits for {what}"
+            for s in self._asked[:1]
+            if not s.down
+            for record, what in _waits(s, answer.order_id)
+        ]
+        outstanding = f'<p class="soft">{"; ".join(waits)}</p>' if waits else ""
+        return outstanding + table(["record", "dataset", "says", "traded", *systems], rows)
+
+    @cached_property
+    def widget(self) -> W.Widget:
+        """The panel to type into."""
+        systems = [s.name for s in self.pulse.network if isinstance(s, Inquiries)]
+        self._order = W.Text(
+            description="Inquiry", value=self.order, placeholder="c1-1", continuous_update=False
+        )
+        self._at = W.Dropdown(description="asked of", options=[_ALL, *systems], value=self.at)
+        for field in (self._order, self._at):
+            field.style.description_width, field.layout.width = "58px", "190px"
+            field.observe(lambda _: self._typed(), "value")
+        self._told = Live(self._chosen)
+        self.pulse.listen(self.refresh, 0.5)
+        return W.VBox([W.HBox([self._order, self._at]), self._told])
+
+    @clicked
+    def _typed(self) -> None:
+        self.order, self.at = self._order.value.strip(), self._at.value
+
+    def _chosen(self, what: str) -> None:
+        """Nothing here is to be clicked yet."""
+
+    def refresh(self) -> None:
+        """Ask again."""
+        if "widget" in self.__dict__:
+            self._told.html = self._answers()
+
+
+def _row(system: str, answer: Answer) -> list[object]:
+    average_px = average(answer.cum_amount, answer.cum_qty)
+    return [
+        *(system, Html(chip(answer.ord_status)), answer.order_qty, answer.cum_qty),
+        *(answer.leaves_qty, money(answer.price)),
+        None if average_px is None else money(round(average_px * 10_000)),
+    ]
+
+
+def _waits(system: Inquiries, order_id: int) -> list[tuple[str, str]]:
+    try:
+        found = system.outstanding(order_id)
+    except TradesysError:
+        return []
+    return [(format_id(r), w) for r, w in found.select("record_id", "waits_for").iter_rows()]
+
+
+def _age(age: Any) -> str:
+    return f"{age.total_seconds():,.1f} s"

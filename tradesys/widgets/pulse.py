@@ -1,0 +1,134 @@
+"""What goes on behind the desk: the network carries records, customers keep the market busy.
+
+All of it happens between clicks, in the kernel's own event loop: no thread, and so no lock. While a
+cell of the notebook runs, everything waits.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import KW_ONLY, dataclass
+
+from tradesys import given
+from tradesys.network import STAGES, Network
+from tradesys.scenario import Flow
+
+BEAT_S = 0.05
+AT_ONCE = 0.0
+
+
+@dataclass
+class _Listener:
+    """A part that looks again every so many seconds."""
+
+    refresh: Callable[[], None]
+    every_s: float
+    _: KW_ONLY
+    first: bool
+    waited_s: float = 0.0
+
+    def look(self) -> None:
+        self.waited_s = 0.0
+        self.refresh()
+
+
+class Pulse:
+    """Runs a network in small beats, and tells the parts of the desk when to look again.
+
+    :param network: what the desk works on.
+    :param flow: the customers in the background; by default all accounts, no orders a second.
+    :param per_second: how many stages of a step it runs a second (:data:`~tradesys.network.STAGES`:
+        records can then be seen on their way); 0 runs all that there is to do at once.
+    """
+
+    def __init__(
+        self, network: Network, flow: Flow | None = None, *, per_second: float = AT_ONCE
+    ) -> None:
+        self.network = network
+        self.flow = flow or Flow(network)
+        self.per_second = per_second
+        self.running = True
+        self.moved = 0
+        self._stage = 0
+        self._due = 0.0
+        self._listeners: list[_Listener] = []
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def stage(self) -> str:
+        """What the next single step does."""
+        return STAGES[self._stage]
+
+    def listen(
+        self, refresh: Callable[[], None], every_s: float = 0.25, *, first: bool = False
+    ) -> None:
+        """Call ``refresh`` so often while the network runs, and after whatever is clicked.
+
+        :param first: at once after a click; by default in the beat that follows, so that what
+            somebody waits for is not kept waiting by the rest.
+        """
+        self._listeners.append(_Listener(refresh, every_s, first=first))
+
+    def step(self) -> int:
+        """Run one stage; gives how many records moved."""
+        moved = self.network.step(self.stage)
+        self._stage = (self._stage + 1) % len(STAGES)
+        self.moved += moved
+        return moved
+
+    def carry(self) -> None:
+        """After a click: carry at once what there is, if nothing holds it back; then show it."""
+        if self.running and self.per_second == AT_ONCE:
+            self.moved += self.network.run()
+        for each in self._listeners:
+            each.waited_s = each.every_s
+            if each.first:
+                each.look()
+
+    def show(self) -> None:
+        """Let every part look again."""
+        for each in self._listeners:
+            each.look()
+
+    def beat(self, seconds: float = BEAT_S) -> None:
+        """What happens in so many seconds: orders come in, records are carried, parts look again."""
+        given.a(float, "seconds", float(seconds), "a length of time", lambda s: s >= 0)
+        if self.running:
+            self.flow.advance(seconds)
+            if self.per_second == AT_ONCE:
+                self.moved += self.network.run()
+            else:
+                self._due += self.per_second * seconds
+                while self._due >= 1:
+                    self._due -= 1
+                    self.step()
+        for each in self._listeners:
+            each.waited_s += seconds
+            if each.waited_s >= each.every_s:
+                each.look()
+
+    # ---- by itself
+
+    def start(self) -> None:
+        """Beat from now on, as a task of the running event loop; again, it goes on as it was."""
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._beats(), name="tradesys")
+
+    async def stop(self) -> None:
+        """Beat no more."""
+        task, self._task = self._task, None
+        if task:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def _beats(self) -> None:
+        loop = asyncio.get_running_loop()
+        last = loop.time()
+        while True:
+            # A pause of its own length at least, so that clicks are never kept waiting for two.
+            took = loop.time() - last
+            await asyncio.sleep(max(BEAT_S - took, took / 2, 0.001))
+            now = loop.time()
+            seconds, last = min(now - last, 4 * BEAT_S), now
+            self.beat(seconds)

@@ -1,0 +1,217 @@
+"""The order ticket: an order's terms, what it costs against what there is, and where it is wrong."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cached_property
+from html import escape
+from typing import Any
+
+import ipywidgets as W
+import polars as pl
+
+from tradesys.errors import InvalidValue, SystemDown, TradesysError
+from tradesys.orders import Order
+from tradesys.records import OrdType, Side, TimeInForce, format_id
+from tradesys.systems.terms import units
+from tradesys.widgets.part import Live, Part, chip, clicked, money, said
+from tradesys.widgets.pulse import Pulse
+
+_LABELS = {
+    "system": "System",
+    "account": "Account",
+    "symbol": "Symbol",
+    "side": "Side",
+    "ord_type": "Type",
+    "order_qty": "Quantity",
+    "price": "Price",
+    "time_in_force": "In force",
+    "expire_time": "Until",
+    "cl_ord_id": "Your name",
+}
+_TITLE = {"day": "day", "gtc": "until canceled", "ioc": "at once or cancel", "fok": "all or nothing"}
+
+
+class OrderTicket(Part):
+    """Enters orders at a customer-facing system.
+
+    Its ``values`` are the terms as they stand in the fields; each can be set from code as well, by
+    ``ticket.fill(side="sell", price="50.25")``. The order entered last is ``ticket.order``.
+
+    :param at: the customer-facing system at first.
+    """
+
+    def __init__(self, pulse: Pulse, *, at: str = "c1") -> None:
+        self.pulse = pulse
+        books = pulse.network.charter.books
+        self.order: Order | None = None
+        self.wrong: dict[str, str] = {}
+        self.values: dict[str, Any] = {
+            "system": at,
+            "account": books.accounts[0],
+            "symbol": books.symbols[0],
+            "side": Side.BUY.value,
+            "ord_type": OrdType.LIMIT.value,
+            "order_qty": 100,
+            "price": "50.00",
+            "time_in_force": TimeInForce.DAY.value,
+            "expire_time": "",
+            "cl_ord_id": "",
+        }
+
+    # ---- what it does
+
+    def fill(self, **values: Any) -> None:
+        """Set fields, as if they had been typed."""
+        for name, value in values.items():
+            if name not in self.values:
+                raise InvalidValue("field", name, f"one of {', '.join(self.values)}")
+            self.values[name] = value
+            if "widget" in self.__dict__:
+                self._fields[name].value = value
+        self.refresh()
+
+    @clicked
+    def enter(self) -> None:
+        """Enter the order as it stands; what is wrong is said beside the field it concerns."""
+        self.wrong, self.order = {}, None
+        stated = {name: value for name, value in self.values.items() if name != "system"}
+        if stated["ord_type"] == OrdType.MARKET:
+            stated["price"] = None
+        for name in ("expire_time", "cl_ord_id", "price"):
+            stated[name] = stated[name] or None
+        if stated["time_in_force"] != TimeInForce.GTD:
+            stated["expire_time"] = None
+        try:
+            self.order = self.pulse.network[self.values["system"]].submit(**stated)
+        except InvalidValue as error:
+            if error.field not in self.values:
+                raise
+            self.wrong[error.field] = f"expected {error.expected}"
+        except SystemDown as error:
+            self.wrong["system"] = str(error)
+        self.pulse.carry()
+
+    def preview(self) -> tuple[str, bool]:
+        """What the order takes beside what its account has free, and whether that is enough."""
+        with suppress(TradesysError):
+            values, network = self.values, self.pulse.network
+            system, quantity = network[values["system"]], int(values["order_qty"])
+            system.require_up()
+            held = system.positions(values["account"])
+            asset = values["symbol"] if values["side"] == Side.SELL else "USD"
+            row = held.filter(pl.col("asset") == asset)
+            free = int((row["amount"] - row["reserved"]).sum())
+            if values["side"] == Side.SELL:
+                return f"{quantity:,} of {free:,} free shares", quantity <= free
+            if values["ord_type"] == OrdType.MARKET:
+                return f"at the market, of {money(free)} buying power", True
+            cost = quantity * units(values["price"])
+            return f"{money(cost)} of {money(free)} buying power", cost <= free
+        return "", True
+
+    # ---- how it looks
+
+    @property
+    def picture(self) -> str:
+        """The ticket as it stands."""
+        rows = "".join(
+            f'<tr><td class="soft">{_LABELS[name]}</td><td>{escape(str(value))}</td>'
+            f'<td class="bad">{escape(self.wrong.get(name, ""))}</td></tr>'
+            for name, value in self.values.items()
+            if value != ""
+        )
+        return f"<h4>Order ticket</h4><table>{rows}</table>{self._below()}"
+
+    def _below(self) -> str:
+        text, is_enough = self.preview()
+        parts = [f'<p class="{"soft" if is_enough else "bad"}">{text}</p>', said(self.problem)]
+        if self.order:
+            reason = self.order.reject_reason
+            told = f": {escape(reason)}" if reason else f" taken by {self.values['system']}"
+            again = ", which had it already" if self.order.repeated else ""
+            state = chip("rejected") + " " if reason else ""
+            parts.append(
+                f'<p role="status">{state}<b>{format_id(self.order.order_id)}</b>{told}{again}</p>'
+            )
+        return "".join(parts)
+
+    @cached_property
+    def _fields(self) -> dict[str, W.Widget]:
+        network = self.pulse.network
+        books = network.charter.books
+        made: dict[str, Callable[..., W.Widget]] = {
+            "system": lambda **k: W.Dropdown(options=[c.name for c in network.customers], **k),
+            "account": lambda **k: W.Dropdown(options=list(books.accounts), **k),
+            "symbol": lambda **k: W.Dropdown(options=list(books.symbols), **k),
+            "side": lambda **k: W.ToggleButtons(options=_named(Side), **k),
+            "ord_type": lambda **k: W.ToggleButtons(options=_named(OrdType), **k),
+            "order_qty": lambda **k: W.IntText(step=books.lot_size, **k),
+            "price": W.Text,
+            "time_in_force": lambda **k: W.Dropdown(
+                options=[(_TITLE.get(t, "until a date"), t.value) for t in TimeInForce], **k
+            ),
+            "expire_time": lambda **k: W.Text(placeholder="2026-12-31T21:00:00Z", **k),
+            "cl_ord_id": lambda **k: W.Text(placeholder="optional", **k),
+        }
+        fields = {}
+        for name, make in made.items():
+            field = fields[name] = make(value=self.values[name])
+            if isinstance(field, W.ToggleButtons):
+                field.style.button_width, field.layout.width = "102px", "216px"
+            else:
+                field.description, field.layout.width = _LABELS[name], "300px"
+                field.style.description_width = "80px"
+            field.observe(lambda change, name=name: self._typed(name, change["new"]), "value")
+        return fields
+
+    @clicked
+    def _typed(self, name: str, value: Any) -> None:
+        self.values[name] = value
+        self.wrong.pop(name, None)
+
+    @cached_property
+    def widget(self) -> W.Widget:
+        """The ticket to type into."""
+        self._wrongs = {name: Live(layout=W.Layout(margin="0 0 0 90px")) for name in self._fields}
+        self._button = W.Button(layout=W.Layout(width="210px", margin="4px 0 0 88px"))
+        self._button.on_click(lambda _: self.enter())
+        self._told = Live()
+        lines = [part for n in self._fields for part in (self._line(n), self._wrongs[n])]
+        box = W.VBox([Live(html="<h4>Order ticket</h4>"), *lines, self._button, self._told])
+        self.pulse.listen(self.refresh, 0.5)
+        self.refresh()
+        return box
+
+    def _line(self, name: str) -> W.Widget:
+        """A field with its label; those that are buttons have none of their own."""
+        field = self._fields[name]
+        if not isinstance(field, W.ToggleButtons):
+            return field
+        label = W.Label(_LABELS[name], layout=W.Layout(width="80px", justify_content="flex-end"))
+        return W.HBox([label, field])
+
+    def refresh(self) -> None:
+        """Show what the order would cost now, and what is wrong with it."""
+        if "widget" not in self.__dict__ and not hasattr(self, "_told"):
+            return
+        for name, live in self._wrongs.items():
+            wrong = self.wrong.get(name, "")
+            live.html = said(wrong)
+            live.layout.display = "" if wrong else "none"
+        is_buy = self.values["side"] == Side.BUY
+        price = "at the market" if self.values["ord_type"] == OrdType.MARKET else self.values["price"]
+        what = f"{self.values['order_qty']:,} {self.values['symbol']} {price}"
+        self._button.description = f"{'Buy' if is_buy else 'Sell'} {what}"
+        self._button.button_style = "success" if is_buy else "danger"
+        self._fields["price"].layout.display = _shown(self.values["ord_type"] == OrdType.LIMIT)
+        is_gtd = self.values["time_in_force"] == TimeInForce.GTD
+        self._fields["expire_time"].layout.display = _shown(is_gtd)
+        self._told.html = self._below()
+
+
+def _named(values: Any) -> list[tuple[str, str]]:
+    return [(each.value.capitalize(), each.value) for each in values]
+
+
+def _shown(yes: bool) -> str:  # noqa: FBT001 - what a layout's display is
+    return "" if yes else "none"
