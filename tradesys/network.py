@@ -46,7 +46,6 @@ from tradesys.systems.system import System, running
 from tradesys.topology import WRITES
 from tradesys.venue import BookVenue, Venue, VenueFactory, kind_of, venue_of
 
-
 STAGES = ("send", "work", "replicate", "clear")
 """What a step does, in this order."""
 
@@ -180,17 +179,24 @@ class Network:
 
     # ---- carrying
 
-    def step(self, *stages: str) -> int:
-        """Carry once: send orders, work them, replicate, clear. Gives how many records moved.
+    def step(self) -> int:
+        """Carry once: send orders, work them, replicate, clear. Gives how many records moved."""
+        return sum(map(self.stage, STAGES))
 
-        :param stages: some of :data:`STAGES`; all of them, when none is named.
+    def stage(self, name: str) -> int:
+        """One of the :data:`STAGES` of a step alone; gives how many records moved.
+
         :raises InvalidValue: it is none of them.
         """
-        moved = 0
-        for stage in stages or STAGES:
-            given.a(str, "stage", stage, f"one of {', '.join(STAGES)}", STAGES.__contains__)
-            moved += self._stages[stage]()
-        return moved
+        match given.a(str, "stage", name, f"one of {', '.join(STAGES)}", STAGES.__contains__):
+            case "send":
+                return self._send()
+            case "work":
+                return sum(street.work() for street in running(self.streets))
+            case "replicate":
+                return sum(replicate(link) for link in self.links if self._reach(link))
+            case _:
+                return sum(firm.clear() for firm in running([self.firm]))
 
     def run(self) -> int:
         """Step until nothing moves any more; gives how many records moved in all."""
@@ -208,15 +214,6 @@ class Network:
         moved = self.run()
         expired = sum(street.end_day() for street in running(self.streets))
         return DayEnd(day_of(self.clock()), expired, moved + self.run())
-
-    @property
-    def _stages(self) -> dict[str, Callable[[], int]]:
-        return {
-            "send": self._send,
-            "work": lambda: sum(street.work() for street in running(self.streets)),
-            "replicate": lambda: sum(replicate(each) for each in self.links if self._reach(each)),
-            "clear": lambda: sum(firm.clear() for firm in running([self.firm])),
-        }
 
     def _send(self) -> int:
         """Send each accepted request to the one street-side system of its symbol (claim 22)."""

@@ -73,8 +73,10 @@ _ADDED_UP = (
 )
 
 _CHANGED: dict[str, Any] = {
-    **{"order_id": pl.UInt64, "account": pl.String, "symbol": pl.String, "side": pl.String},
-    **{"ord_type": pl.String, "price": pl.Int64, "ord_status": STATUS_TYPE},
+    "order_id": pl.UInt64,
+    **dict.fromkeys(("account", "symbol", "side", "ord_type"), pl.String),
+    "price": pl.Int64,
+    "ord_status": STATUS_TYPE,
     **dict.fromkeys(("order_qty", "cum_qty", "leaves_qty"), pl.Int64),
     "avg_px": pl.Float64,
 }

@@ -2,7 +2,7 @@
 
 from functools import cached_property
 
-import ipywidgets as W
+import ipywidgets as widgets
 import polars as pl
 
 from tradesys.readable import readable
@@ -15,7 +15,7 @@ _OPEN_SHOWN = 8
 
 
 class AccountPanel(Part):
-    """An account's cash, buying power, positions and open orders, as the system ``at`` knows them."""
+    """Cash, buying power, positions and open orders, as the system ``at`` knows them."""
 
     def __init__(self, pulse: Pulse, account: str | None = None, *, at: str = "c1") -> None:
         self.pulse, self.at = pulse, at
@@ -32,9 +32,8 @@ class AccountPanel(Part):
         if system.down:
             return said(f"{self.at}: {system.down}")
         held = system.positions(self.account)
-        (cash,) = system.cash(self.account).to_dicts() or [None]
         parts = []
-        if cash:
+        for cash in system.cash(self.account).to_dicts():
             amounts = [money(cash[n]) for n in ("amount", "reserved", "buying_power", "uncleared")]
             parts.append(table(["cash", "reserved", "buying power", "not cleared yet"], [amounts]))
         shares = held.filter(pl.col("asset") != CURRENCY)
@@ -60,19 +59,21 @@ class AccountPanel(Part):
         return "".join(parts)
 
     @cached_property
-    def widget(self) -> W.Widget:
+    def widget(self) -> widgets.Widget:
         """The panel, with its account and system to choose."""
         network = self.pulse.network
         systems = [s.name for s in network if isinstance(s, Inquiries)]
         accounts = list(network.charter.books.accounts)
-        self._account = W.Dropdown(description="Account", options=accounts, value=self.account)
-        self._at = W.Dropdown(description="as known at", options=systems, value=self.at)
+        self._account = widgets.Dropdown(
+            description="Account", options=accounts, value=self.account
+        )
+        self._at = widgets.Dropdown(description="as known at", options=systems, value=self.at)
         for field, wide in ((self._account, "60px"), (self._at, "92px")):
             field.style.description_width, field.layout.width = wide, "200px"
             field.observe(lambda _: self._chosen(), "value")
         self._told = Live()
         self.pulse.listen(self.refresh, 0.5)
-        return W.VBox([W.HBox([self._account, self._at]), self._told])
+        return widgets.VBox([widgets.HBox([self._account, self._at]), self._told])
 
     @clicked
     def _chosen(self) -> None:

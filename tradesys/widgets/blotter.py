@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
-import ipywidgets as W
+import ipywidgets as widgets
 import polars as pl
 
 from tradesys.evidence import Evidence
@@ -83,7 +83,9 @@ class Blotter(Part):
                 Html(chip(row["ord_status"])),
             ]
             for row, price, avg in zip(
-                readable(orders.head(_SHOWN)).to_dicts(), orders["price"], orders["avg_px"],
+                readable(orders.head(_SHOWN)).to_dicts(),
+                orders["price"],
+                orders["avg_px"],
                 strict=False,
             )
         ]
@@ -149,9 +151,9 @@ class Blotter(Part):
                 self._count += 1
         told = readable(changed).with_columns(pl.col("ord_status").cast(pl.String))
         numbered = pl.Series("n", [numbers[i] for i in changed["order_id"]], pl.Int64)
-        return told.select(pl.col(name).alias(shown) for name, shown in _COLUMNS.items()).with_columns(
-            pl.col("status").str.replace_all("_", " "), numbered
-        )
+        return told.select(
+            pl.col(name).alias(shown) for name, shown in _COLUMNS.items()
+        ).with_columns(pl.col("status").str.replace_all("_", " "), numbered)
 
     def _restart(self) -> None:
         """Begin anew: another system, or the same one come back with other records."""
@@ -172,6 +174,10 @@ class Blotter(Part):
             self._grid.upsert(self._rows(changed))
             self._forget()
 
+    def _send_again(self) -> None:
+        """Send all that is shown once more, when records are looked at next."""
+        self._since = None
+
     def _forget(self) -> None:
         """Take the oldest orders out of the grid, a tenth of them at a time."""
         if len(self._numbers) > self.rows_max * 1.1:
@@ -181,35 +187,39 @@ class Blotter(Part):
                 del self._numbers[order_id]
 
     @cached_property
-    def widget(self) -> W.Widget:
+    def widget(self) -> widgets.Widget:
         """The blotter to click on."""
         names = [customer.name for customer in self.pulse.network.customers]
-        at = W.Dropdown(options=names, value=self.at, layout=W.Layout(width="150px"))
+        at = widgets.Dropdown(options=names, value=self.at, layout=widgets.Layout(width="150px"))
         at.description, at.style.description_width = "Blotter at", "72px"
         own = self.accounts
         whose = {"these accounts": own} if own else {}
         whose |= {"all accounts": ()} | {name: (name,) for name in own}
-        of = W.Dropdown(options=whose, value=own, layout=W.Layout(width="170px"))
+        of = widgets.Dropdown(options=whose, value=own, layout=widgets.Layout(width="170px"))
         of.description, of.style.description_width = "of", "24px"
         for field in (at, of):
             field.observe(lambda _: self.show(at.value, of.value), "value")
         from tradesys.widgets.grid import GridEvents  # noqa: PLC0415 - as above
 
-        self._events = GridEvents()
+        self._events = GridEvents(self._send_again)
         self._events.observe(lambda change: self._clicked_row(change["new"]), "row")
         self._events.observe(self._themed, "dark")
-        self._cancel = W.Button(description="Cancel order", layout=W.Layout(width="118px"))
+        self._cancel = widgets.Button(
+            description="Cancel order", layout=widgets.Layout(width="118px")
+        )
         self._cancel.on_click(lambda _: self.cancel())
-        self._qty = W.Text(description="Quantity", placeholder="as it is")
-        self._price = W.Text(description="Price", placeholder="as it is")
+        self._qty = widgets.Text(description="Quantity", placeholder="as it is")
+        self._price = widgets.Text(description="Price", placeholder="as it is")
         for field in (self._qty, self._price):
             field.style.description_width, field.layout.width = "66px", "150px"
-        self._replace = W.Button(description="Replace order", layout=W.Layout(width="118px"))
+        self._replace = widgets.Button(
+            description="Replace order", layout=widgets.Layout(width="118px")
+        )
         self._replace.on_click(lambda _: self._replace_as_typed())
         self._about = Live()
         buttons = [self._cancel, self._qty, self._price, self._replace]
-        change = W.HBox(buttons, layout=W.Layout(flex_flow="row wrap"))
-        box = W.VBox([W.HBox([at, of]), self._grid, self._about, change, self._events])
+        change = widgets.HBox(buttons, layout=widgets.Layout(flex_flow="row wrap"))
+        box = widgets.VBox([widgets.HBox([at, of]), self._grid, self._about, change, self._events])
         self.pulse.listen(self.refresh, 0.2, first=True)
         return box
 

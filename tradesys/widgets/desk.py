@@ -4,7 +4,7 @@ import asyncio
 from functools import cached_property
 from pathlib import Path
 
-import ipywidgets as W
+import ipywidgets as widgets
 
 from tradesys.charter import OpeningBooks
 from tradesys.clock import Clock, ManualClock, wall_clock
@@ -85,7 +85,8 @@ class Desk(Part):
         """The whole desk as it is now."""
         cell = '<div class="tradesys-part" style="flex: {}">{}</div>'
         rows = [
-            cell.format("1 1 520px", self.view.picture) + cell.format("0 1 330px", self.ticket.picture),
+            cell.format("1 1 520px", self.view.picture)
+            + cell.format("0 1 330px", self.ticket.picture),
             "".join(cell.format("1 1 420px", each.picture) for each in self.blotters),
             "".join(cell.format("1 1 420px", p.picture) for p in (self.inquiry, self.account)),
         ]
@@ -100,7 +101,11 @@ class Desk(Part):
         records = max(sum(held.values()) for held in network.summary().values())
         next_stage = f", next: {self.pulse.stage}" if self.pulse.per_second != AT_ONCE else ""
         state = "running" if self.pulse.running else "paused"
-        busy = f", {self.pulse.flow.entered:,} orders from the crowd" if self.pulse.flow.entered else ""
+        busy = (
+            f", {self.pulse.flow.entered:,} orders from the crowd"
+            if self.pulse.flow.entered
+            else ""
+        )
         return f'<span class="soft">{state}{next_stage}{busy}; {records:,} records</span>'
 
     @clicked
@@ -123,16 +128,18 @@ class Desk(Part):
         self._audited.html = f"<span>audit: {word[self.verdict.verdict]}</span>"
 
     @cached_property
-    def _bar(self) -> W.Widget:
-        run = W.ToggleButton(value=True, icon="", description="Running")
+    def _bar(self) -> widgets.Widget:
+        run = widgets.ToggleButton(value=True, icon="", description="Running")
         run.layout.width = "90px"
-        step = W.Button(description="Step", layout=W.Layout(width="70px"))
-        speed = W.Dropdown(options=_SPEEDS, value=AT_ONCE, description="Records move")
-        flow = W.Dropdown(options=_FLOWS, value=0, description="Crowd, orders a second")
-        audit = W.Button(description="Audit", layout=W.Layout(width="80px"))
+        step = widgets.Button(description="Step", layout=widgets.Layout(width="70px"))
+        speed = widgets.Dropdown(options=_SPEEDS, value=AT_ONCE, description="Records move")
+        flow = widgets.Dropdown(options=_FLOWS, value=0, description="Crowd, orders a second")
+        audit = widgets.Button(description="Audit", layout=widgets.Layout(width="80px"))
         speed.style.description_width, speed.layout.width = "100px", "260px"
         flow.style.description_width, flow.layout.width = "164px", "250px"
-        self._audited, self._bar_said = (Live(layout=W.Layout(margin="0 8px")) for _ in range(2))
+        self._audited, self._bar_said = (
+            Live(layout=widgets.Layout(margin="0 8px")) for _ in range(2)
+        )
 
         def toggled(change: dict[str, bool]) -> None:
             run.description = "Running" if change["new"] else "Paused"
@@ -148,12 +155,12 @@ class Desk(Part):
         flow.observe(lambda c: setattr(self.pulse.flow, "per_second", c["new"]), "value")
         audit.on_click(lambda _: self.check())
         parts = [run, step, speed, flow, audit, self._audited, self._bar_said]
-        bar = W.HBox(parts, layout=W.Layout(flex_flow="row wrap", align_items="center"))
+        bar = widgets.HBox(parts, layout=widgets.Layout(flex_flow="row wrap", align_items="center"))
         bar.add_class("tradesys-part")
         return bar
 
     @cached_property
-    def widget(self) -> W.Widget:
+    def widget(self) -> widgets.Widget:
         """The desk to work at; from now on its network runs by itself."""
         for blotter in self.blotters:
             blotter.on_select = self._selected
@@ -161,9 +168,11 @@ class Desk(Part):
         view.layout.flex, ticket.layout.flex = "1 1 520px", "0 0 340px"
         for part in (*blotters, inquiry, account):
             part.layout.flex = "1 1 440px"
-        rows = [W.HBox(row, layout=_ROW) for row in ([view, ticket], blotters, [inquiry, account])]
+        rows = [
+            widgets.HBox(row, layout=_ROW) for row in ([view, ticket], blotters, [inquiry, account])
+        ]
         self.pulse.listen(self.refresh, 0.5)
-        box = W.VBox([self._bar, *rows], layout=W.Layout(grid_gap="10px"))
+        box = widgets.VBox([self._bar, *rows], layout=widgets.Layout(grid_gap="10px"))
         try:
             self.pulse.start()
         except RuntimeError:  # no event loop runs, as in a test: whoever it is calls beat()
@@ -179,11 +188,11 @@ class Desk(Part):
             self._bar_said.html = self._said + said(self.problem)
 
 
-_ROW = W.Layout(flex_flow="row wrap", grid_gap="10px", align_items="stretch")
+_ROW = widgets.Layout(flex_flow="row wrap", grid_gap="10px", align_items="stretch")
 
 
-def _framed(part: Part) -> W.Widget:
-    box = W.Box([part.widget])
+def _framed(part: Part) -> widgets.Widget:
+    box = widgets.Box([part.widget])
     box.add_class("tradesys-part")
     part.widget.layout.width = "100%"
     return box

@@ -1,4 +1,5 @@
-// Beside a Perspective grid: says which of its rows is clicked, and whether the page is dark.
+// Beside a Perspective grid: says that it is ready, which of its rows is clicked, and whether the
+// page is dark.
 
 function render({ model, el }) {
   el.style.display = "none";
@@ -8,12 +9,19 @@ function render({ model, el }) {
     model.set("row", event.detail?.row ?? {});
     model.save_changes();
   };
+  // Until it has been loaded, a grid refuses to say what it shows.
+  const ready = (asked) =>
+    asked.getTable().then(
+      () => model.send("ready"),
+      () => asked.isConnected && setTimeout(ready, 50, asked),
+    );
   const tie = () => {
     const found = box().querySelector("perspective-viewer");
     if (found === grid || !found) return;
     grid?.removeEventListener("perspective-click", hear);
     grid = found;
     grid.addEventListener("perspective-click", hear);
+    ready(grid);
   };
   const themed = () => {
     const dark = document.body.dataset.jpThemeLight === "false";

@@ -1,6 +1,7 @@
 """A live grid (FINOS Perspective), and what its page tells of it: the row clicked, the theme."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import anywidget
@@ -35,7 +36,11 @@ class Grid(PerspectiveWidget):  # type: ignore[misc]  # it has no types
     _esm = _ONCE.format(json.dumps(str(_BUNDLE)))
 
     def __init__(self, empty: pl.DataFrame, index: str, **kwargs: Any) -> None:
-        super().__init__(table(empty.to_arrow(compat_level=PLAIN), index=index), binding_mode="client-server", **kwargs)
+        super().__init__(
+            table(empty.to_arrow(compat_level=PLAIN), index=index),
+            binding_mode="client-server",
+            **kwargs,
+        )
         # Without a height of its own it has none in a box.
         self.layout = Layout(height="300px", width="100%", flex="0 0 auto")
 
@@ -49,8 +54,16 @@ class Grid(PerspectiveWidget):  # type: ignore[misc]  # it has no types
 
 
 class GridEvents(anywidget.AnyWidget):
-    """Hears which row of the grid beside it is clicked, and whether the theme is dark."""
+    """Hears which row of the grid beside it is clicked, and whether the theme is dark.
+
+    :param on_ready: called when a page has begun to follow the grid. What came a moment before may
+        not have reached it, and is to be sent again.
+    """
 
     _esm = HERE / "grid.js"
     row = traitlets.Dict().tag(sync=True)
     dark = traitlets.Bool(default_value=False).tag(sync=True)
+
+    def __init__(self, on_ready: Callable[[], None]) -> None:
+        super().__init__()
+        self.on_msg(lambda *_: on_ready())

@@ -4,7 +4,7 @@ from functools import cached_property
 from html import escape
 from typing import Any
 
-import ipywidgets as W
+import ipywidgets as widgets
 import polars as pl
 
 from tradesys.errors import NotYetReplicated, TradesysError
@@ -49,8 +49,11 @@ class InquiryPanel(Part):
 
     def _answers(self) -> str:
         if not self.order:
-            return '<p class="soft">Which order? An id like c1-1, or click a row of the blotter.</p>'
-        rows, answers = [], []
+            return (
+                '<p class="soft">Which order? An id like c1-1, or click a row of the blotter.</p>'
+            )
+        rows: list[list[object]] = []
+        answers: list[Answer] = []
         for system in self._asked:
             try:
                 answer = system.status(self.order)
@@ -113,19 +116,19 @@ class InquiryPanel(Part):
         return outstanding + table(["record", "dataset", "says", "traded", *systems], rows)
 
     @cached_property
-    def widget(self) -> W.Widget:
+    def widget(self) -> widgets.Widget:
         """The panel to type into."""
         systems = [s.name for s in self.pulse.network if isinstance(s, Inquiries)]
-        self._order = W.Text(
+        self._order = widgets.Text(
             description="Inquiry", value=self.order, placeholder="c1-1", continuous_update=False
         )
-        self._at = W.Dropdown(description="asked of", options=[_ALL, *systems], value=self.at)
+        self._at = widgets.Dropdown(description="asked of", options=[_ALL, *systems], value=self.at)
         for field in (self._order, self._at):
             field.style.description_width, field.layout.width = "58px", "190px"
             field.observe(lambda _: self._typed(), "value")
         self._told = Live(self._chosen)
         self.pulse.listen(self.refresh, 0.5)
-        return W.VBox([W.HBox([self._order, self._at]), self._told])
+        return widgets.VBox([widgets.HBox([self._order, self._at]), self._told])
 
     @clicked
     def _typed(self) -> None:

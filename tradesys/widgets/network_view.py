@@ -20,6 +20,17 @@ _TITLES = {Kind.CUSTOMER: "customer-facing", Kind.FIRM: "firm-side", Kind.STREET
 _HEARD = {(writer, reader) for writer, reader, _, _ in ROUTES}
 
 
+_ACTIONS: dict[str, Callable[..., object]] = {
+    "cut": Network.partition,
+    "mend": Network.heal,
+    "alone": Network.partition,
+    "join": Network.heal,
+    "crash": Network.crash,
+    "restart": Network.restart,
+    "lose": Network.lose_disk,
+}
+
+
 class NetworkView(Part):
     """Systems as nodes, links between them; a click cuts a link, or crashes a system.
 
@@ -28,15 +39,6 @@ class NetworkView(Part):
 
     def __init__(self, pulse: Pulse) -> None:
         self.pulse = pulse
-        self._actions: dict[str, Callable[..., object]] = {
-            "cut": lambda one, two: self._network.partition(one, two),
-            "mend": lambda one, two: self._network.heal(one, two),
-            "alone": lambda one: self._network.partition(one),
-            "join": lambda one: self._network.heal(one),
-            "crash": lambda one: self._network.crash(one),
-            "restart": lambda one: self._network.restart(one),
-            "lose": lambda one: self._network.lose_disk(one),
-        }
 
     @property
     def _network(self) -> Network:
@@ -134,9 +136,9 @@ class NetworkView(Part):
 
     @clicked
     def act(self, what: str) -> None:
-        """Do what was clicked: ``cut c1 s1``, ``mend c1 s1``, ``crash c1``, …"""
+        """Do what was clicked, like ``cut c1 s1`` or ``crash c1``."""
         verb, *names = what.split()
-        self._actions[verb](*names)
+        _ACTIONS[verb](self._network, *names)
         self.pulse.carry()
 
 
@@ -215,6 +217,7 @@ def _path(start: _Point, end: _Point) -> tuple[str, float, float]:
         return path, start.x + out * 0.75, (start.y + end.y) / 2
     left, right = sorted((start, end))
     # Near its left end, where the links of one system have not yet crossed those of another.
-    share = 58 / max(right.x - left.x, 116)
+    wide = right.x - left.x
+    share = 0.5 if abs(right.y - left.y) > wide / 2 else 58 / max(wide, 116)
     at = left.x + (right.x - left.x) * share, left.y + (right.y - left.y) * share
     return f"M {left.x},{left.y} L {right.x},{right.y}", *at

@@ -74,7 +74,7 @@ class Part:
         bundle = {"text/plain": repr(self), "text/html": page}
         if not is_live():
             return bundle, {}
-        shown = self.widget._repr_mimebundle_()  # noqa: SLF001 - how a widget is asked to show itself
+        shown = self.widget._repr_mimebundle_()
         widget = shown[0] if isinstance(shown, tuple) else shown
         self.refresh()
         return {**bundle, **widget, "text/plain": repr(self)}, {}
@@ -119,12 +119,15 @@ def chip(status: str) -> str:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A table: numbers to the right, text as it is, and what is HTML already (:class:`Html`)."""
-    lines = [[(_cell(value), _is_number(value)) for value in row] for row in rows]
-    numbers = [all(line[i][1] for line in lines) and bool(lines) for i in range(len(columns))]
-    look = ['class="n"' if number else "" for number in numbers]
-    head = "".join(f"<th {at}>{escape(name)}</th>" for at, name in zip(look, columns, strict=True))
+    lines = [list(row) for row in rows]
+    numbers = [
+        bool(lines) and all(_is_number(line[i]) for line in lines) for i in range(len(columns))
+    ]
+    look = [' class="n"' if number else "" for number in numbers]
+    head = "".join(f"<th{at}>{escape(name)}</th>" for at, name in zip(look, columns, strict=True))
     body = "".join(
-        f"<tr>{''.join(f'<td {at}>{cell[0]}</td>' for at, cell in zip(look, line, strict=True))}</tr>"
+        f"<tr>{''.join(f'<td{at}>{_cell(each)}</td>' for at, each in zip(look, line, strict=True))}"
+        "</tr>"
         for line in lines
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
@@ -145,7 +148,7 @@ def _cell(value: object) -> str:
 
 
 def _is_number(value: object) -> bool:
-    return value is None or isinstance(value, int) or isinstance(value, Money)
+    return value is None or isinstance(value, int | Money)
 
 
 class Money(str):
@@ -171,4 +174,6 @@ def said(problem: str) -> str:
 
 def do(what: str, text: str) -> Html:
     """Something to click on, that sends ``what``."""
-    return Html(f'<a class="do" role="button" tabindex="0" data-do="{escape(what)}">{escape(text)}</a>')
+    return Html(
+        f'<a class="do" role="button" tabindex="0" data-do="{escape(what)}">{escape(text)}</a>'
+    )

@@ -71,7 +71,7 @@ class Pulse:
 
     def step(self) -> int:
         """Run one stage; gives how many records moved."""
-        moved = self.network.step(self.stage)
+        moved = self.network.stage(self.stage)
         self._stage = (self._stage + 1) % len(STAGES)
         self.moved += moved
         return moved
@@ -91,7 +91,7 @@ class Pulse:
             each.look()
 
     def beat(self, seconds: float = BEAT_S) -> None:
-        """What happens in so many seconds: orders come in, records are carried, parts look again."""
+        """What happens in so many seconds: orders come in, records move, parts look again."""
         given.a(float, "seconds", float(seconds), "a length of time", lambda s: s >= 0)
         if self.running:
             self.flow.advance(seconds)

@@ -1,4 +1,4 @@
-"""The order ticket: an order's terms, what it costs against what there is, and where it is wrong."""
+"""The order ticket: an order's terms, what it costs of what there is, and where it is wrong."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -6,7 +6,7 @@ from functools import cached_property
 from html import escape
 from typing import Any
 
-import ipywidgets as W
+import ipywidgets as widgets
 import polars as pl
 
 from tradesys.errors import InvalidValue, SystemDown, TradesysError
@@ -28,7 +28,12 @@ _LABELS = {
     "expire_time": "Until",
     "cl_ord_id": "Your name",
 }
-_TITLE = {"day": "day", "gtc": "until canceled", "ioc": "at once or cancel", "fok": "all or nothing"}
+_TITLE = {
+    "day": "day",
+    "gtc": "until canceled",
+    "ioc": "at once or cancel",
+    "fok": "all or nothing",
+}
 
 
 class OrderTicket(Part):
@@ -136,27 +141,29 @@ class OrderTicket(Part):
         return "".join(parts)
 
     @cached_property
-    def _fields(self) -> dict[str, W.Widget]:
+    def _fields(self) -> dict[str, widgets.Widget]:
         network = self.pulse.network
         books = network.charter.books
-        made: dict[str, Callable[..., W.Widget]] = {
-            "system": lambda **k: W.Dropdown(options=[c.name for c in network.customers], **k),
-            "account": lambda **k: W.Dropdown(options=list(books.accounts), **k),
-            "symbol": lambda **k: W.Dropdown(options=list(books.symbols), **k),
-            "side": lambda **k: W.ToggleButtons(options=_named(Side), **k),
-            "ord_type": lambda **k: W.ToggleButtons(options=_named(OrdType), **k),
-            "order_qty": lambda **k: W.IntText(step=books.lot_size, **k),
-            "price": W.Text,
-            "time_in_force": lambda **k: W.Dropdown(
+        made: dict[str, Callable[..., widgets.Widget]] = {
+            "system": lambda **k: widgets.Dropdown(
+                options=[c.name for c in network.customers], **k
+            ),
+            "account": lambda **k: widgets.Dropdown(options=list(books.accounts), **k),
+            "symbol": lambda **k: widgets.Dropdown(options=list(books.symbols), **k),
+            "side": lambda **k: widgets.ToggleButtons(options=_named(Side), **k),
+            "ord_type": lambda **k: widgets.ToggleButtons(options=_named(OrdType), **k),
+            "order_qty": lambda **k: widgets.IntText(step=books.lot_size, **k),
+            "price": widgets.Text,
+            "time_in_force": lambda **k: widgets.Dropdown(
                 options=[(_TITLE.get(t, "until a date"), t.value) for t in TimeInForce], **k
             ),
-            "expire_time": lambda **k: W.Text(placeholder="2026-12-31T21:00:00Z", **k),
-            "cl_ord_id": lambda **k: W.Text(placeholder="optional", **k),
+            "expire_time": lambda **k: widgets.Text(placeholder="2026-12-31T21:00:00Z", **k),
+            "cl_ord_id": lambda **k: widgets.Text(placeholder="optional", **k),
         }
         fields = {}
         for name, make in made.items():
             field = fields[name] = make(value=self.values[name])
-            if isinstance(field, W.ToggleButtons):
+            if isinstance(field, widgets.ToggleButtons):
                 field.style.button_width, field.layout.width = "102px", "216px"
             else:
                 field.description, field.layout.width = _LABELS[name], "300px"
@@ -170,25 +177,29 @@ class OrderTicket(Part):
         self.wrong.pop(name, None)
 
     @cached_property
-    def widget(self) -> W.Widget:
+    def widget(self) -> widgets.Widget:
         """The ticket to type into."""
-        self._wrongs = {name: Live(layout=W.Layout(margin="0 0 0 90px")) for name in self._fields}
-        self._button = W.Button(layout=W.Layout(width="210px", margin="4px 0 0 88px"))
+        self._wrongs = {
+            name: Live(layout=widgets.Layout(margin="0 0 0 90px")) for name in self._fields
+        }
+        self._button = widgets.Button(layout=widgets.Layout(width="210px", margin="4px 0 0 88px"))
         self._button.on_click(lambda _: self.enter())
         self._told = Live()
         lines = [part for n in self._fields for part in (self._line(n), self._wrongs[n])]
-        box = W.VBox([Live(html="<h4>Order ticket</h4>"), *lines, self._button, self._told])
+        box = widgets.VBox([Live(html="<h4>Order ticket</h4>"), *lines, self._button, self._told])
         self.pulse.listen(self.refresh, 0.5)
         self.refresh()
         return box
 
-    def _line(self, name: str) -> W.Widget:
+    def _line(self, name: str) -> widgets.Widget:
         """A field with its label; those that are buttons have none of their own."""
         field = self._fields[name]
-        if not isinstance(field, W.ToggleButtons):
+        if not isinstance(field, widgets.ToggleButtons):
             return field
-        label = W.Label(_LABELS[name], layout=W.Layout(width="80px", justify_content="flex-end"))
-        return W.HBox([label, field])
+        label = widgets.Label(
+            _LABELS[name], layout=widgets.Layout(width="80px", justify_content="flex-end")
+        )
+        return widgets.HBox([label, field])
 
     def refresh(self) -> None:
         """Show what the order would cost now, and what is wrong with it."""
@@ -199,7 +210,9 @@ class OrderTicket(Part):
             live.html = said(wrong)
             live.layout.display = "" if wrong else "none"
         is_buy = self.values["side"] == Side.BUY
-        price = "at the market" if self.values["ord_type"] == OrdType.MARKET else self.values["price"]
+        price = (
+            "at the market" if self.values["ord_type"] == OrdType.MARKET else self.values["price"]
+        )
         what = f"{self.values['order_qty']:,} {self.values['symbol']} {price}"
         self._button.description = f"{'Buy' if is_buy else 'Sell'} {what}"
         self._button.button_style = "success" if is_buy else "danger"
