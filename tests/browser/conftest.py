@@ -89,6 +89,7 @@ class Server:
             self.process.wait(15)
         except subprocess.TimeoutExpired:
             self.process.kill()
+            self.process.wait()
 
 
 @pytest.fixture(scope="session")
@@ -155,7 +156,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     """A page that asks nobody else, and says nothing is wrong with it."""
-    expect.set_options(timeout=30_000)
+    expect.set_options(timeout=15_000)
     context = browser.new_context(viewport={"width": 1500, "height": 1450})
     opened = context.new_page()
     elsewhere: list[str] = []
@@ -178,4 +179,4 @@ def page(browser: Browser) -> Iterator[Page]:
     yield opened
     context.close()
     assert elsewhere == []
-    assert errors == []
+    assert errors == [], "\n".join(errors)

@@ -10,6 +10,7 @@ from tradesys.widgets.desk import Desk
 from tradesys.widgets.inquiry import InquiryPanel
 from tradesys.widgets.network_view import NetworkView
 from tradesys.widgets.pulse import Pulse
+from tradesys.widgets.story import OrderStory
 from tradesys.widgets.ticket import OrderTicket
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Desk",
     "InquiryPanel",
     "NetworkView",
+    "OrderStory",
     "OrderTicket",
     "Pulse",
 ]

@@ -54,7 +54,8 @@ class Blotter(Part):
         self._since: Evidence | None = None
         self._seen: CustomerSystem | None = None
         self._numbers: dict[int, int] = {}
-        self._count = 0
+        self._known: list[int] = []
+        self._first = 0
 
     @property
     def system(self) -> CustomerSystem:
@@ -144,20 +145,20 @@ class Blotter(Part):
 
     def _rows(self, changed: pl.DataFrame) -> pl.DataFrame:
         """Rows of the grid; ``n`` numbers the orders as they became known here."""
-        numbers = self._numbers
         for order_id in changed["order_id"].to_list():
-            if order_id not in numbers:
-                numbers[order_id] = self._count
-                self._count += 1
+            if order_id not in self._numbers:
+                self._numbers[order_id] = len(self._known)
+                self._known.append(order_id)
+        numbers = pl.Series("n", [self._numbers[i] for i in changed["order_id"]], pl.Int64)
         told = readable(changed).with_columns(pl.col("ord_status").cast(pl.String))
-        numbered = pl.Series("n", [numbers[i] for i in changed["order_id"]], pl.Int64)
-        return told.select(
-            pl.col(name).alias(shown) for name, shown in _COLUMNS.items()
-        ).with_columns(pl.col("status").str.replace_all("_", " "), numbered)
+        shown = told.select(pl.col(name).alias(title) for name, title in _COLUMNS.items())
+        rows = shown.with_columns(pl.col("status").str.replace_all("_", " "), numbers)
+        return rows.filter(numbers >= len(self._known) - self.rows_max)
 
     def _restart(self) -> None:
         """Begin anew: another system, or the same one come back with other records."""
-        self._since, self._numbers, self._count, self.selected = None, {}, 0, None
+        self._since, self._numbers, self._known, self.selected = None, {}, [], None
+        self._first = 0
         if "_grid" in self.__dict__:
             self._grid.clear()
 
@@ -169,8 +170,7 @@ class Blotter(Part):
             self._restart()
             self._seen = system
         changed, self._since = system.changed(self._since)
-        changed = self._of(changed).tail(self.rows_max)
-        if len(changed):
+        if len(changed := self._of(changed)):
             self._grid.upsert(self._rows(changed))
             self._forget()
 
@@ -180,11 +180,10 @@ class Blotter(Part):
 
     def _forget(self) -> None:
         """Take the oldest orders out of the grid, a tenth of them at a time."""
-        if len(self._numbers) > self.rows_max * 1.1:
-            gone = list(self._numbers)[: len(self._numbers) - self.rows_max]
-            self._grid.remove([format_id(order_id) for order_id in gone])
-            for order_id in gone:
-                del self._numbers[order_id]
+        first = len(self._known) - self.rows_max
+        if first - self._first > self.rows_max // 10:
+            self._grid.remove([format_id(i) for i in self._known[self._first : first]])
+            self._first = first
 
     @cached_property
     def widget(self) -> widgets.Widget:

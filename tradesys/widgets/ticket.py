@@ -123,7 +123,7 @@ class OrderTicket(Part):
             f'<tr><td class="soft">{_LABELS[name]}</td><td>{escape(str(value))}</td>'
             f'<td class="bad">{escape(self.wrong.get(name, ""))}</td></tr>'
             for name, value in self.values.items()
-            if value != ""
+            if value != "" or name in self.wrong
         )
         return f"<h4>Order ticket</h4><table>{rows}</table>{self._below()}"
 

@@ -1,0 +1,169 @@
+"""An order's story: systems as lanes, time running down, each record from its writer to the others.
+
+It is drawn from the records and from when each system received them, so any network can tell it.
+"""
+
+from collections.abc import Iterator
+from functools import cached_property
+from html import escape
+from typing import Any
+
+import polars as pl
+
+from tradesys.network import Network
+from tradesys.orders import OrderLike, id_of
+from tradesys.readable import readable
+from tradesys.records import format_id, origin, split_id
+from tradesys.widgets.part import Live, Part, clicked, money, said, table
+
+_LEFT, _LANE, _TOP, _ROW = 300, 92, 50, 34
+_COLOUR = {"requests": "--blue", "executions": "--teal", "postings": "--amber"}
+
+
+class OrderStory(Part):
+    """The records of an order, and how each went from the system that wrote it to the others.
+
+    A record that is clicked is shown in full; it can be opened in the picture as well.
+    """
+
+    def __init__(self, network: Network, order: OrderLike) -> None:
+        self.network, self.order_id = network, id_of(order)
+        self.shown: int | None = None
+
+    @property
+    def _learned(self) -> pl.DataFrame:
+        return self.network.explain(self.order_id).learned
+
+    @property
+    def picture(self) -> str:
+        """The diagram, with every record below it to be opened."""
+        learned = self._learned
+        opened = "".join(
+            f"<details><summary>{name}</summary>{told}</details>"
+            for name, told in self._records(learned["record_id"].unique().sort().to_list())
+        )
+        return self._drawing(learned) + f"<details><summary>the records</summary>{opened}</details>"
+
+    # ---- the drawing
+
+    def _drawing(self, learned: pl.DataFrame) -> str:
+        names = [s.name for s in self.network if s.name in set(learned["system"])]
+        lanes = {name: _LEFT + _LANE * i for i, name in enumerate(names)}
+        rows, last, body = list(_rows(learned)), "", []
+        tall = _TOP + _ROW * (len(rows) + 1)
+        for number, (time, record, is_late, systems) in enumerate(rows):
+            y = _TOP + 20 + _ROW * number
+            told = f"{time:%H:%M:%S}" + f"{time:%f}"[:3].join((".", ""))
+            when = told if told != last else ""
+            last = told
+            body.append(self._row(record, when, y, lanes, systems, is_late=is_late))
+        frame = "".join(
+            f'<line x1="{x}" y1="{_TOP - 16}" x2="{x}" y2="{tall - 20}" class="wire"/>'
+            f'<text class="name" x="{x}" y="{_TOP - 24}" text-anchor="middle">{name}</text>'
+            for name, x in lanes.items()
+        )
+        wide = _LEFT + _LANE * len(lanes) - 30
+        return (
+            f"<h4>The story of {format_id(self.order_id)}</h4>{said(self.problem)}"
+            f'<svg viewBox="0 0 {wide} {tall}" style="max-width: {wide}px" role="img" '
+            f'aria-label="the story of an order">{frame}{"".join(body)}</svg>'
+        )
+
+    def _row(
+        self,
+        record: dict[str, Any],
+        when: str,
+        y: int,
+        lanes: dict[str, int],
+        systems: list[str],
+        *,
+        is_late: bool,
+    ) -> str:
+        """A record as it is written, with an arrow to each system that has it; or come later."""
+        writer = origin(split_id(record["record_id"])[0]).system
+        name, colour = format_id(record["record_id"]), f"var({_COLOUR[record['dataset']]})"
+        x, parts = lanes.get(writer, _LEFT), []
+        for system in systems:
+            if system != writer:
+                end = lanes[system] - (7 if lanes[system] > x else -7)
+                down = y + 15
+                dash = ' stroke-dasharray="4 3"' if is_late else ""
+                tip = 6 if lanes[system] > x else -6
+                parts.append(
+                    f'<path d="M {x},{y} L {end},{down}" style="stroke: {colour}"{dash} fill="none"'
+                    f' stroke-width="1.6"/><path d="M {end + tip},{down} l {-1.5 * tip},-4 v 8 z" '
+                    f'style="fill: {colour}"/>'
+                )
+        dot = "" if is_late else f'<circle cx="{x}" cy="{y}" r="5.5" style="fill: {colour}"/>'
+        what = f"reaches {', '.join(systems)}" if is_late else _says(record)
+        return (
+            f'<g data-do="{name}" role="button" tabindex="0" aria-label="record {name}">'
+            f"<title>{name}, {record['dataset']} of {writer}</title>"
+            f'<rect x="0" y="{y - 16}" width="{_LEFT - 50}" height="28" fill="transparent"/>'
+            f'<text class="soft" x="0" y="{y + 4}">{when}</text>'
+            f'<text x="84" y="{y + 4}" style="fill: {colour}; font-weight: 600">{name}</text>'
+            f'<text x="150" y="{y + 4}">{escape(what)}</text>{"".join(parts)}{dot}</g>'
+        )
+
+    # ---- a record in full
+
+    def _records(self, record_ids: list[int]) -> Iterator[tuple[str, str]]:
+        """Records with all their fields, from a system that holds them."""
+        for record_id in record_ids:
+            yield format_id(record_id), self._in_full(record_id)
+
+    def _in_full(self, record_id: int) -> str:
+        for system in self.network:
+            for held in system.tables.values():
+                if held.has(record_id) and not system.down:
+                    frame = pl.DataFrame(held.rows([record_id]), schema=dict(held.frame.schema))
+                    row = readable(frame).row(0, named=True)
+                    fields = [(name, str(v)) for name, v in row.items() if v is not None]
+                    return table(["field", "value"], fields)
+        return ""
+
+    @cached_property
+    def widget(self) -> Live:
+        """The diagram, to click on."""
+        return Live(self.act, html=self._drawing(self._learned) + _HINT)
+
+    @clicked
+    def act(self, what: str) -> None:
+        """Show the record that was clicked."""
+        self.shown = id_of(what)
+
+    def refresh(self) -> None:
+        """Draw what is known of the order now."""
+        if "widget" in self.__dict__:
+            told = _HINT
+            if self.shown is not None:
+                told = f"<h4>{format_id(self.shown)}</h4>{self._in_full(self.shown)}"
+            self.widget.html = self._drawing(self._learned) + told
+
+
+_HINT = '<p class="soft">Click a record to see it in full.</p>'
+
+
+def _rows(learned: pl.DataFrame) -> Iterator[tuple[Any, dict[str, Any], bool, list[str]]]:
+    """The rows from above: a record as it was written and who had it then, or who got it later."""
+    grouped = learned.with_columns(is_late=pl.col("received_at") > pl.col("ts")).group_by(
+        "received_at", "is_late", "record_id", maintain_order=True
+    )
+    events = [
+        (key[0], not key[1], key[2], rows.row(0, named=True), rows["system"].to_list())
+        for key, rows in grouped
+    ]
+    for at, is_first, _, record, systems in sorted(events, key=lambda e: (e[0], e[1], e[2])):
+        yield at, record, not is_first, systems
+
+
+def _says(record: dict[str, Any]) -> str:
+    kind = record["record"].replace("_", " ")
+    if record["last_qty"]:
+        return f"{kind} {record['last_qty']:,} at {money(record['last_px'])}"
+    if record["dataset"] == "postings":
+        return f"{kind} {record['asset']}"
+    if record["dataset"] == "requests" and record["order_qty"]:
+        price = f" at {money(record['price'])}" if record["price"] else ""
+        return f"{kind} {record['order_qty']:,}{price}"
+    return kind
