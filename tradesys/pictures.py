@@ -193,7 +193,7 @@ def bill_chart(bill: pl.DataFrame) -> Any:
     import altair as alt  # noqa: PLC0415 - as above
 
     rows = bill.with_row_index("number").with_columns(
-        outage=pl.format("{} · {}", "system", "fault")
+        outage=pl.format("{} · {}", "system", pl.col("fault").replace("none", "no fault"))
     )
     what = {"taken": PALETTE[0], "refused": PALETTE[1], "delayed": ALARM}
     counts = rows.unpivot(list(what), index=["number", "outage"], variable_name="requests")
@@ -201,7 +201,9 @@ def bill_chart(bill: pl.DataFrame) -> Any:
     names = rows["outage"].unique(maintain_order=True).to_list()
     return (
         alt.Chart(
-            counts.group_by("outage", "requests", maintain_order=True).agg(pl.col("value").sum())
+            counts.group_by("outage", "requests", maintain_order=True).agg(pl.col("value").sum()),
+            title="what became of requests, by the system asked and what was wrong with it",
+            height=alt.Step(26),
         )
         .mark_bar()
         .encode(
