@@ -272,7 +272,7 @@ def test_a_fill_after_a_replace_carries_the_later_name_and_terms() -> None:
 
 
 @given(st.lists(st.sampled_from(["send", "advance", "poll"]), max_size=12))
-def test_times_of_reports_never_go_back(actions: list[str]) -> None:
+def test_times_of_a_symbols_reports_never_go_back(actions: list[str]) -> None:
     fills = [(i, i, f"N{i % 4}", 10) for i in range(6)]
     venue = TapeVenue(tape(*fills), clock=CLOCK)
     for i, action in enumerate(actions):
@@ -286,6 +286,14 @@ def test_times_of_reports_never_go_back(actions: list[str]) -> None:
     times = found["ts"].cast(pa.int64()).to_pylist()
     assert times == sorted(times)
     assert found.schema == REPORTS
+
+
+def test_a_symbol_keeps_its_times_whatever_was_reported_of_another_before() -> None:
+    venue = TapeVenue(tape(), clock=CLOCK)
+    send(venue, new(c1(0), cl_ord_id="A", ts=NOON + 5 * 10**9))
+    send(venue, new(c1(1), cl_ord_id="B", ts=NOON + 10**9, symbol="DLTA"))
+    times = venue.reports.table()["ts"].cast(pa.int64()).to_pylist()
+    assert times == [NOON + 5 * 10**9, NOON + 10**9]
 
 
 def test_a_tape_in_a_network_fills_what_was_held_up_by_a_link() -> None:

@@ -282,10 +282,12 @@ class TapeVenue(Venue):
         self._terms: dict[int, tuple[object, ...]] = {}
         self._filled = set(fills["cl_ord_id"].to_list())
         self._reported: Counter[int] = Counter()
+        self._last: Counter[str] = Counter()
 
     def _restore(self, reports: pa.RecordBatch) -> None:
         """Learn what an earlier run was sent, and count the fills that it has reported."""
         super()._restore(reports)
+        self._never_back(reports)
         kinds = reports["exec_type"].to_pylist()
         request_types = pa.array([_ACCEPTED.get(kind) for kind in kinds], pa.utf8())
         columns = [reports["request_id"], request_types, *(reports[n] for n in _TERMS[1:])]
@@ -296,6 +298,7 @@ class TapeVenue(Venue):
         self._reported.update(fills["order_id"].to_pylist())
 
     def _expired(self, reports: pa.RecordBatch) -> None:
+        self._never_back(reports)
         for order_id in reports["order_id"].to_pylist():
             self._terms.pop(order_id, None)
 
@@ -350,13 +353,20 @@ class TapeVenue(Venue):
         if not parts:
             return
         batch = pa.concat_batches(parts)
-        ts = batch["ts"].cast(pa.int64()).to_numpy()
-        last = self.reports.last_ts
-        order = np.argsort(ts, kind="stable")
-        ts = np.maximum(ts[order], last)
-        times = pa.array(ts).cast(pa.timestamp("ns", "UTC"))
+        order = np.argsort(batch["ts"].cast(pa.int64()).to_numpy(), kind="stable")
         batch = batch.take(pa.array(order))
+        times = self._never_back(batch)
         self.report(with_columns(batch, record_id=self.next_ids(len(batch)), ts=times))
+
+    def _never_back(self, reports: pa.RecordBatch) -> pa.TimestampArray:
+        """The times of reports, none before what was reported of its symbol already."""
+        symbols = reports["symbol"].dictionary_encode()
+        ts, codes = reports["ts"].cast(pa.int64()).to_numpy().copy(), symbols.indices.to_numpy()
+        for code, symbol in enumerate(symbols.dictionary.to_pylist()):
+            of = codes == code
+            ts[of] = np.maximum(ts[of], self._last[symbol])
+            self._last[symbol] = int(ts[of][-1])
+        return pa.array(ts).cast(pa.timestamp("ns", "UTC"))
 
 
 _NO_FILLS = pl.DataFrame(
