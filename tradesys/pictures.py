@@ -221,6 +221,7 @@ _THEME: Any = {
     "padding": 12,
     "config": {
         "font": FONT,
+        "mark": {"aria": False},  # a label for each of a thousand marks is twice the picture
         "view": {"stroke": None, "continuousWidth": 720, "continuousHeight": 220},
         "axis": {"gridColor": CARD, "domainColor": LINE, "tickColor": LINE},
         "title": {"anchor": "start", "color": INK},
