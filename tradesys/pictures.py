@@ -1,10 +1,11 @@
-"""Pictures that the notebooks share: the network with what each system holds, and how charts look.
+"""Pictures that the notebooks share: a network and what it holds, many answers, how charts look.
 
 A picture is a static SVG on its own light background, so it reads the same in a light and in a dark
 theme, on a page, and in a notebook that is opened again without a kernel.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,19 @@ from tradesys.topology import ROUTES, WRITES, Holding, holdings
 PALETTE = ("#2563eb", "#d97706", "#0d9488", "#be185d", "#7c3aed", "#65a30d", "#475569", "#b91c1c")
 INK, LINE, PAPER, CARD, ALARM = "#1e293b", "#cbd5e1", "#ffffff", "#f1f5f9", "#b91c1c"
 _COLOUR = {Holding.AUTHORITATIVE: "#2563eb", Holding.READ_ONLY: "#64748b"}
+STATUS_COLOURS = {
+    "pending_new": "#93c5fd",
+    "new": "#2563eb",
+    "rejected": "#be185d",
+    "partially_filled": "#5eead4",
+    "filled": "#0d9488",
+    "canceled": "#94a3b8",
+    "expired": "#475569",
+    "done_for_day": "#7c3aed",
+    "pending_replace": "#fcd34d",
+    "pending_cancel": "#d97706",
+}
+"""A colour for each status that the notebooks come to."""
 FONT = "Helvetica, Arial, 'Liberation Sans', sans-serif"
 
 _TITLES = {Kind.CUSTOMER: "customer-facing", Kind.FIRM: "firm-side", Kind.STREET: "street-side"}
@@ -68,9 +82,7 @@ def network_svg(network: Network | Mapping[str, Mapping[str, int]]) -> Picture:
     legend = [_dot(105, tall + 24, Holding.AUTHORITATIVE), _dot(415, tall + 24, Holding.READ_ONLY)]
     legend.append(_text(117, tall + 28, "authoritative: systems of this kind write it"))
     legend.append(_text(427, tall + 28, "read-only: a copy of what systems of another kind write"))
-    size = f'width="1000" height="{tall + 44}"'
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1000 {tall + 44}" {size}'
-    head += f' font-family="{FONT}" font-size="13">{_TIPS}<rect {size} rx="10" fill="{PAPER}"/>'
+    head = _head(1000, tall + 44) + _TIPS
     return Picture("".join([head, *groups, *boxes, *arrows, *legend, "</svg>"]))
 
 
@@ -123,6 +135,41 @@ def _text(x: int, y: int, text: str, fill: str = INK, at: str = "start", bold: i
     return f'<text x="{x}" y="{y}" {look}>{text}</text>'
 
 
+def squares_svg(answers: Mapping[str, Sequence[str]], *, columns: int = 40) -> Picture:
+    """Draw a square for each answer, coloured by its status: one block beside another.
+
+    :param answers: for each block its title, and statuses (FIX tag 39).
+    :param columns: how many squares stand in a row of a block.
+    """
+    cell, gap = 8, 40
+    rows = max(-(-len(each) // columns) for each in answers.values())
+    wide, bottom = columns * cell, 54 + rows * cell
+    parts = []
+    for block, (title, statuses) in enumerate(answers.items()):
+        left = 20 + block * (wide + gap)
+        parts.append(_text(left, 36, title, bold=600))
+        counts = Counter(statuses)
+        for line, (status, count) in enumerate(counts.most_common()):
+            squares = "".join(
+                f"M{left + i % columns * cell},{54 + i // columns * cell}h7v7h-7z"
+                for i, each in enumerate(statuses)
+                if each == status
+            )
+            y, colour = bottom + 20 + 19 * line, STATUS_COLOURS[status]
+            parts.append(f'<path d="{squares}M{left},{y - 9}h10v10h-10z" fill="{colour}"/>')
+            parts.append(_text(left + 18, y, f"{count:,} {status}"))
+    lines = max(len(set(each)) for each in answers.values())
+    width, height = len(answers) * (wide + gap), bottom + 16 + 19 * lines
+    return Picture(f"{_head(width, height)}{''.join(parts)}</svg>")
+
+
+def _head(width: int, height: int) -> str:
+    """The beginning of a drawing on its own paper."""
+    size = f'width="{width}" height="{height}"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" {size}'
+    return f'{head} font-family="{FONT}" font-size="13"><rect {size} rx="10" fill="{PAPER}"/>'
+
+
 def table_style() -> None:
     """Show small tables in full, text without quotes, without the lines of types and shape."""
     show_text_plainly()
@@ -146,7 +193,7 @@ def bill_chart(bill: pl.DataFrame) -> Any:
     import altair as alt  # noqa: PLC0415 - as above
 
     rows = bill.with_row_index("number").with_columns(
-        outage=pl.format("{} · {}", "system", "fault")
+        outage=pl.format("{} · {}", "system", pl.col("fault").replace("none", "no fault"))
     )
     what = {"taken": PALETTE[0], "refused": PALETTE[1], "delayed": ALARM}
     counts = rows.unpivot(list(what), index=["number", "outage"], variable_name="requests")
@@ -154,7 +201,9 @@ def bill_chart(bill: pl.DataFrame) -> Any:
     names = rows["outage"].unique(maintain_order=True).to_list()
     return (
         alt.Chart(
-            counts.group_by("outage", "requests", maintain_order=True).agg(pl.col("value").sum())
+            counts.group_by("outage", "requests", maintain_order=True).agg(pl.col("value").sum()),
+            title="what became of requests, by the system asked and what was wrong with it",
+            height=alt.Step(26),
         )
         .mark_bar()
         .encode(
@@ -172,6 +221,7 @@ _THEME: Any = {
     "padding": 12,
     "config": {
         "font": FONT,
+        "mark": {"aria": False},  # a label for each of a thousand marks is twice the picture
         "view": {"stroke": None, "continuousWidth": 720, "continuousHeight": 220},
         "axis": {"gridColor": CARD, "domainColor": LINE, "tickColor": LINE},
         "title": {"anchor": "start", "color": INK},

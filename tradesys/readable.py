@@ -5,6 +5,8 @@ Records hold numbers that machines join on. Nothing computes with what comes out
 
 import re
 import sys
+from html import unescape
+from itertools import cycle
 
 import polars as pl
 
@@ -36,12 +38,15 @@ def readable(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def html(frame: pl.DataFrame) -> str:
-    """The rows as polars shows them in a notebook, for a reader: text stands without quotes."""
+    """The rows as polars shows them in a notebook, for a reader: see :func:`show_text_plainly`."""
     return _plainly(readable(frame))
 
 
 def show_text_plainly() -> None:
-    """Let polars frames in this notebook show text without quotes; outside of one, do nothing."""
+    """Let polars frames in this notebook show text without quotes, and at the left.
+
+    Outside of a notebook, do nothing.
+    """
     ipython = sys.modules.get("IPython")
     shell = ipython and ipython.get_ipython()
     if shell:
@@ -50,10 +55,16 @@ def show_text_plainly() -> None:
 
 
 def _plainly(frame: pl.DataFrame) -> str:
-    return _QUOTED.sub(r"<td>\1</td>", frame._repr_html_())
+    """The table of a frame: its cells, row by row, text at the left and without quotes."""
+    text = frame._repr_html_()
+    names = [unescape(name) for name in _NAME.findall(text)]
+    right = cycle([name in frame and frame.schema[name].is_numeric() for name in names])
+    return _CELL.sub(lambda cell: cell[0] if next(right) else _LEFT.format(*cell.groups()), text)
 
 
-_QUOTED = re.compile(r"<td>&quot;(.*?)&quot;</td>", re.DOTALL)
+_NAME = re.compile(r"<th>(.*?)</th>", re.DOTALL)
+_CELL = re.compile(r"<(t[hd])>(?:&quot;)?(.*?)(?:&quot;)?</t[hd]>", re.DOTALL)
+_LEFT = '<{0} style="text-align: left">{1}</{0}>'
 
 
 def _ids(column: pl.Series) -> pl.Expr:

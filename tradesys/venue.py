@@ -256,7 +256,8 @@ class TapeVenue(Venue):
     """A market that is a recorded tape: every request is accepted, fills are those of the tape.
 
     :meth:`advance` moves the tape on; a fill is reported once its time has come *and* its order
-    has arrived, so an order that was held up is filled when it gets there.
+    has arrived, so an order that was held up is filled when it gets there. A report has the tape's
+    own time, but none before what was reported when the tape was last advanced.
 
     :param tape: None is a tape that is over: what it has reported stands, and nothing more is
         filled. A tape that is handed in again goes on after the fills that it has reported.
@@ -282,10 +283,12 @@ class TapeVenue(Venue):
         self._terms: dict[int, tuple[object, ...]] = {}
         self._filled = set(fills["cl_ord_id"].to_list())
         self._reported: Counter[int] = Counter()
+        self._latest = self._floor = 0
 
     def _restore(self, reports: pa.RecordBatch) -> None:
         """Learn what an earlier run was sent, and count the fills that it has reported."""
         super()._restore(reports)
+        self._latest = self._floor = max(self._latest, _ns(reports).max(initial=0))
         kinds = reports["exec_type"].to_pylist()
         request_types = pa.array([_ACCEPTED.get(kind) for kind in kinds], pa.utf8())
         columns = [reports["request_id"], request_types, *(reports[n] for n in _TERMS[1:])]
@@ -302,6 +305,7 @@ class TapeVenue(Venue):
     def advance(self, event: int) -> None:
         """Let the tape's events before number ``event`` have happened."""
         self._remember()
+        self._floor = self._latest
         until = int(np.searchsorted(self._events, event))
         for fill in range(self._due, until):
             name = self._fills[fill][0]
@@ -350,10 +354,10 @@ class TapeVenue(Venue):
         if not parts:
             return
         batch = pa.concat_batches(parts)
-        ts = batch["ts"].cast(pa.int64()).to_numpy()
-        last = self.reports.last_ts
+        ts = _ns(batch)
         order = np.argsort(ts, kind="stable")
-        ts = np.maximum(ts[order], last)
+        ts = np.maximum(ts[order], self._floor)
+        self._latest = max(self._latest, ts[-1])
         times = pa.array(ts).cast(pa.timestamp("ns", "UTC"))
         batch = batch.take(pa.array(order))
         self.report(with_columns(batch, record_id=self.next_ids(len(batch)), ts=times))
@@ -373,6 +377,10 @@ _TERMS = (
     *("record_id", "order_id", "cl_ord_id", "orig_cl_ord_id", "account", "symbol", "side"),
     *("ord_type", "time_in_force", "expire_time", "order_qty", "price"),
 )
+
+
+def _ns(reports: pa.RecordBatch) -> NDArray[np.int64]:
+    return np.asarray(reports["ts"].cast(pa.int64()))
 
 
 def _terms(requests: pa.RecordBatch, row: int) -> tuple[object, ...]:
