@@ -8,7 +8,8 @@ folders that happen to be found.
 
 import fcntl
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -110,7 +111,15 @@ class Charter:
         """Refuse the name of a system that it does not have."""
         systems = [origin.system for origin in self.origins]
         for name in names:
-            given.a(str, "system", name, f"one of {', '.join(systems)}", systems.__contains__)
+            given.one_of("system", name, systems)
+
+    def require_order(self, order_id: int) -> None:
+        """Refuse the id of an order that none of its customer-facing systems can have given."""
+        code = split_id(order_id)[0]
+        names = [origin.system for origin in self.origins if origin.kind is Kind.CUSTOMER]
+        if not any(code >> 8 == parse_origin(name).code >> 8 for name in names):
+            given = format_id(order_id)
+            raise InvalidValue("order", given, f"an order of one of {', '.join(names)}, like c1-17")
 
     @property
     def origins(self) -> list[Origin]:
@@ -190,6 +199,16 @@ def settle(data: Path, asked: Charter) -> Charter:
 def complete(data: Path, charter: Charter) -> None:
     """Note that the network is made: every system has its files, and the books are open."""
     write_charter(data, replace(charter, is_made=True))
+
+
+@contextmanager
+def locked(data: Path) -> Iterator[None]:
+    """Hold a folder for this process alone, while it lasts; see :func:`lock`."""
+    fd = lock(data)
+    try:
+        yield
+    finally:
+        os.close(fd)
 
 
 def lock(data: Path) -> int:

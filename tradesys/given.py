@@ -4,9 +4,11 @@ A value of another type than was asked for is told with its field, itself and wh
 as a value is that no rule allows.
 """
 
+import difflib
 import operator
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import SupportsIndex, TypeVar
 
@@ -62,6 +64,26 @@ def texts(field: str, value: object, of: str) -> tuple[str, ...]:
     if len(set(found)) < len(found):
         raise InvalidValue(field, value, expected)
     return found
+
+
+def one_of(field: str, value: object, known: Collection[str], expected: str = "one of {}") -> str:
+    """A name that is among those known.
+
+    :param expected: what the error says; ``{}`` in it stands for all names.
+    :raises InvalidValue: it is another one; the message says which it may be meant for.
+    """
+    if isinstance(value, str) and value in known:
+        return value
+    raise InvalidValue(field, value, expected.format(", ".join(known)) + nearest(value, known))
+
+
+def nearest(value: object, known: Iterable[str]) -> str:
+    """Which of the names known was meant, as the end of a message; nothing if none is near."""
+    if not isinstance(value, str) or len(value) > 100:
+        return ""
+    same = {name.casefold(): name for name in islice(known, 10_000)}
+    found = difflib.get_close_matches(value.casefold(), same, 1)
+    return f"; did you mean {same[found[0]]}?" if found else ""
 
 
 def folder(field: str, value: object) -> Path:

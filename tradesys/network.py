@@ -144,9 +144,7 @@ class Network:
     def __getitem__(self, name: object) -> System: ...
     def __getitem__(self, name: object) -> System:
         """The system of this name."""
-        if isinstance(name, str) and name in self.systems:
-            return self.systems[name]
-        raise InvalidValue("system", name, f"one of {', '.join(self.systems)}")
+        return self.systems[given.one_of("system", name, self.systems)]
 
     def __iter__(self) -> Iterator[System]:
         return iter(self.systems.values())
@@ -382,9 +380,7 @@ class Network:
     def _asked(self, field: str, name: object) -> Inquiries:
         """The system of this name, which answers inquiries."""
         systems = {s.name: s for s in self if isinstance(s, Inquiries)}
-        if not isinstance(name, str) or name not in systems:
-            raise InvalidValue(field, name, f"one of {', '.join(systems)}")
-        return systems[name]
+        return systems[given.one_of(field, name, systems)]
 
     def behind(self) -> pl.DataFrame:
         """How far each link is behind: ``source, target, behind`` (records), ``cut``."""

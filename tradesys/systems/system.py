@@ -220,8 +220,7 @@ class System:
 
     def check_writer(self, dataset: object) -> None:
         """Refuse a write to data that another kind of system writes."""
-        if not isinstance(dataset, str) or dataset not in WRITER:
-            raise InvalidValue("dataset", dataset, f"one of {', '.join(WRITER)}")
+        given.one_of("dataset", dataset, WRITER)
         if WRITER[dataset] is not self.kind:
             raise ReadOnlyError(
                 f"{self.name} may not write {dataset}: it is read-only there, "

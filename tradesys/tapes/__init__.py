@@ -68,11 +68,10 @@ def read(
     :raises InvalidValue: an unknown format, no file to read, or a value that the format forbids.
     :raises SchemaError: a file that is not in the format at all.
     """
-    if format == "lobster":
-        from tradesys.tapes import lobster  # noqa: PLC0415 - readers import this module
+    from tradesys.tapes import lobster  # noqa: PLC0415 - readers import this module
 
-        return lobster.read(path, date=date, accounts=accounts)
-    raise InvalidValue("format", format, f"one of {', '.join(FORMATS)}")
+    given.one_of("format", format, FORMATS)
+    return lobster.read(path, date=date, accounts=accounts)
 
 
 def account(order_id: pl.Expr, accounts: int = ACCOUNTS) -> pl.Expr:

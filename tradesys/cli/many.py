@@ -1,0 +1,113 @@
+"""Commands that run very much: many seeds with faults, and a notebook over a grid of parameters."""
+
+from pathlib import Path
+from typing import Annotated
+
+import polars as pl
+import typer
+from rich.markup import escape
+
+from tradesys import given
+from tradesys.cli.days import Customers, Streets
+from tradesys.cli.printing import JsonOut, console, out, print_frame, progress, tell
+
+
+def simulate(
+    seeds: Annotated[int, typer.Option(help="How many seeds.")] = 200,
+    first_seed: Annotated[int, typer.Option(help="The first of them.")] = 1,
+    faults: Annotated[
+        str | None, typer.Option(help="Kinds of fault, with commas between; all by default.")
+    ] = None,
+    number: Annotated[int, typer.Option(help="How many faults to a seed.")] = 10,
+    customers: Customers = 3,
+    streets: Streets = 2,
+    orders: Annotated[int, typer.Option(help="How many orders to a seed.")] = 200,
+    acknowledge: Annotated[
+        str, typer.Option(help="An order is acknowledged when it is on disk at: own, one, all.")
+    ] = "own",
+    every_ms: Annotated[int, typer.Option(help="Replicate every so many ms; 0: at once.")] = 0,
+    grace_ms: Annotated[int, typer.Option(help="Take over after so many ms of silence.")] = 25,
+    resend: Annotated[bool, typer.Option(help="Send again what nobody has answered.")] = True,
+    notebooks: Annotated[Path, typer.Option(help="Where a failing seed's notebook goes.")] = Path(
+        "outputs"
+    ),
+    json_out: JsonOut = None,
+) -> None:
+    """Run the systems under virtual time with faults drawn from seeds, and audit each run.
+
+    Exit status 0 only if every audit is true.
+
+    Example: tradesys simulate --seeds 200 --faults crash,partition
+    """
+    from tradesys import simulation
+    from tradesys.simulation import cli as simulating
+
+    given.whole("seeds", seeds, 1)
+    choices = simulation.Choices(
+        acknowledge=acknowledge,
+        every=every_ms * 1_000_000,
+        grace=grace_ms * 1_000_000,
+        resend=resend,
+    )
+    kinds = simulation.FAULTS if faults is None else faults.split(",")
+    total = simulating.simulate(
+        range(first_seed, first_seed + seeds),
+        progress,
+        console,
+        notebooks,
+        customers=customers,
+        streets=streets,
+        orders=orders,
+        faults=number,
+        kinds=tuple(kinds),
+        choices=choices,
+    )
+    tell(json_out, simulating.as_dict(total), lambda: simulating.print_total(out, total))
+    raise typer.Exit(1 if total.failed else 0)
+
+
+def sweep(
+    notebook: Annotated[Path, typer.Argument(help="A notebook with a cell of parameters.")],
+    sets: Annotated[
+        list[str],
+        typer.Option("--set", help="A parameter and its values: customers=1,2,4 or seed=1..5."),
+    ],
+    folder: Annotated[Path, typer.Option("--out", help="Where all that comes of it goes.")],
+    jobs: Annotated[
+        int | None, typer.Option(help="How many run at a time; one for each core without.")
+    ] = None,
+    chart: Annotated[
+        str | None,
+        typer.Option(help="The number to draw; the first of the result that varies without."),
+    ] = None,
+) -> None:
+    """Execute a notebook for every combination of values, with papermill, on all cores.
+
+    OUT/runs has each executed notebook, OUT/results.parquet a row a run, OUT/results.svg a chart.
+    What is there already, of the same notebook and the same values, is not run again: a sweep that
+    was interrupted goes on. A run that fails is reported, and the others kept.
+
+    Exit status 0 if all runs succeeded, 1 if one failed, 130 if it was interrupted (Ctrl-C).
+
+    Example: tradesys sweep notebooks/5_scenario.ipynb --set customers=1,2,4,8 --set seed=1..5
+    --out outputs/sweep
+
+    Example: tradesys sweep notebooks/5_scenario.ipynb --set tape=,data/sample --set streets=1..3
+    --out outputs/tapes --jobs 2 --chart records_held
+    """
+    from tradesys import sweep as sweeping
+
+    with progress(f"{notebook.name} with {', '.join(sets)}") as advance:
+        swept = sweeping.sweep(notebook, sets, folder, jobs=jobs, metric=chart, progress=advance)
+    by_first = swept.by_first()
+    print_frame(by_first, f"{swept.metric} over {by_first.columns[0]}")
+    failed = swept.frame.filter(pl.col("status") == sweeping.FAILED)
+    for row in failed.head(20).iter_rows(named=True):
+        point = " ".join(f"{name}={row[name]}" for name in swept.over)
+        out.print(f"[red]failed[/red] {escape(point)}: {escape(row['error'])}", highlight=False)
+    counts = dict(swept.frame["status"].value_counts().iter_rows())
+    told = ", ".join(f"{count:,} {status}" for status, count in counts.items())
+    before = f" ({swept.kept:,} of them before)" if swept.kept else ""
+    out.print(f"{len(swept.frame):,} runs: {told}{before}; see {folder}/results.parquet and .svg")
+    interrupted = sweeping.NOT_RUN in counts
+    raise typer.Exit(130 if interrupted else 1 if len(failed) else 0)
