@@ -22,7 +22,8 @@ from tradesys.disk import disk_errors, make_folder, write_whole
 from tradesys.errors import DamagedError, InvalidValue, StorageError
 from tradesys.formats import FEE_FIELDS
 from tradesys.framing import END_OF_STREAM, NO_HEAD
-from tradesys.records import PRICE_SCALE, Kind, Origin
+from tradesys.records import PRICE_SCALE, Kind, Origin, format_id, split_id
+from tradesys.records import origin as origin_of
 
 FILE = "network.arrows"
 SYSTEMS_MAX = 63
@@ -115,11 +116,10 @@ class Charter:
 
     def require_order(self, order_id: int) -> None:
         """Refuse the id of an order that none of its customer-facing systems can have given."""
-        code = split_id(order_id)[0]
         names = [origin.system for origin in self.origins if origin.kind is Kind.CUSTOMER]
-        if not any(code >> 8 == parse_origin(name).code >> 8 for name in names):
-            given = format_id(order_id)
-            raise InvalidValue("order", given, f"an order of one of {', '.join(names)}, like c1-17")
+        if origin_of(split_id(order_id)[0]).system not in names:
+            expected = f"the id of an order of {', '.join(names)}"
+            raise InvalidValue("order", format_id(order_id), f"{expected}, like {names[0]}-17")
 
     @property
     def origins(self) -> list[Origin]:

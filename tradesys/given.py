@@ -16,6 +16,7 @@ from tradesys.errors import InvalidValue
 
 _T = TypeVar("_T")
 _INT64 = 1 << 63
+_LISTED_MAX = 24  # names in a message
 
 
 def whole(field: str, value: object, least: int, most: int = _INT64 - 1, *, of: str = "") -> int:
@@ -74,7 +75,8 @@ def one_of(field: str, value: object, known: Collection[str], expected: str = "o
     """
     if isinstance(value, str) and value in known:
         return value
-    raise InvalidValue(field, value, expected.format(", ".join(known)) + nearest(value, known))
+    listed = [*known] if len(known) <= _LISTED_MAX else [*islice(known, _LISTED_MAX), "…"]
+    raise InvalidValue(field, value, expected.format(", ".join(listed)) + nearest(value, known))
 
 
 def nearest(value: object, known: Iterable[str]) -> str:

@@ -105,8 +105,8 @@ def grid(notebook: Path, sets: Sequence[str], folder: Path) -> Grid:
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     source = [[cell["cell_type"], "".join(cell["source"])] for cell in cells]
     runs = []
-    for values in itertools.product(*over.values()):
-        point = dict(zip(over, values, strict=True))
+    for values_of_run in itertools.product(*over.values()):
+        point = dict(zip(over, values_of_run, strict=True))
         digest = blake3(json.dumps([source, point]).encode()).hexdigest()[:10]
         told = re.sub(r"[^\w=,.+-]+", "_", ",".join(f"{n}={v}" for n, v in point.items()))
         runs.append(Run(point, folder / f"{told[:120]}-{digest}.ipynb", has_table))
@@ -151,7 +151,9 @@ def read_set(text: str, known: dict[str, object]) -> tuple[str, list[object]]:
     given.one_of("set", name, known, "a parameter of the notebook, one of {}")
     kind = type(known[name])
     if kind not in _READ:
-        raise InvalidValue("set", text, f"a parameter that is text, a number, or true or false; {name} is none")
+        raise InvalidValue(
+            "set", text, f"a parameter that is text, a number, or true or false; {name} is none"
+        )
     read, expected = _READ[kind]
     values: list[object] = []
     for part in written.split(","):

@@ -7,6 +7,7 @@ Prices and cash are int64 in units of 1/10,000 of the currency, quantities are i
 """
 
 import re
+from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from enum import IntEnum, StrEnum
 from fractions import Fraction
@@ -329,5 +330,6 @@ def parse_id(text: str) -> int:
         if not dash and number < 1 << 64:
             return number
         if dash and number <= SEQUENCE_MASK:
-            return make_id(parse_origin(name).code, number)
+            with suppress(InvalidValue):
+                return make_id(parse_origin(name).code, number)
     raise InvalidValue("order", text, "an id like c1-17")

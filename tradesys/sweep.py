@@ -43,6 +43,11 @@ class Swept(NamedTuple):
     metric: str
     kept: int
 
+    def counts(self) -> dict[str, int]:
+        """How many runs there are of each status."""
+        found = dict(self.frame["status"].value_counts().iter_rows())
+        return {status: found[status] for status in (DONE, FAILED, NOT_RUN) if status in found}
+
     def by_first(self) -> pl.DataFrame:
         """What the metric came to in the runs with each value of the first parameter."""
         done = self.frame.filter(pl.col("status") == DONE)
@@ -157,12 +162,13 @@ class _Workers:
             assert isinstance(connection, Connection)
             run = self.busy.pop(connection)
             try:
-                yield run, connection.recv()
+                error = connection.recv()
                 self._free.append(connection)
             except EOFError:
                 process = self._processes.pop(connection)
                 process.join()
-                yield run, f"its process ended with exit status {process.exitcode}"
+                error = f"its process ended with exit status {process.exitcode}"
+            yield run, error
 
     def end(self) -> None:
         """End all processes, and the kernels of those that are busy."""
@@ -226,10 +232,10 @@ def _row(run: Run, defaults: dict[str, object], error: str | None) -> dict[str, 
         o["data"]["application/json"] for o in outputs if "application/json" in o.get("data", ())
     ]
     result = dict(_flat(found[-1])) if found and status == DONE else {}
-    taken = set(row)
     for name, value in result.items():
-        if not name.startswith("parameters."):
-            row[f"result.{name}" if name in taken else name] = value
+        repeated = name.startswith("parameters.") or (name in defaults and row[name] == value)
+        if not repeated:
+            row[f"result.{name}" if name in row else name] = value
     return row
 
 
@@ -280,11 +286,17 @@ def chart(swept: Swept) -> Any:
         for n, (name, kind) in enumerate(done.schema.items())
     )
     done.columns = [f"column_{n}" for n in range(len(names))]
-    y, scale = y[:-1] + "Q", alt.Scale(zero=False)
-    title = alt.Title(f"{names[-1]} over {names[0]}", subtitle=f"{len(done):,} runs, and their mean")
+    y = y[:-2]
+    title = alt.Title(
+        f"{names[-1]} over {names[0]}", subtitle=f"{len(done):,} runs, and their mean"
+    )
     base = alt.Chart(done, title=title, width=640, height=320).encode(
         alt.X(x, title=names[0], axis=alt.Axis(labelAngle=0, labelOverlap=True)),
-        alt.Color(second[0], title=names[1]) if second else alt.value(PALETTE[0]),
+        color=alt.Color(second[0], title=names[1]) if second else alt.value(PALETTE[0]),
     )
-    mean = base.mark_line(strokeWidth=1.6).encode(alt.Y(f"mean({y[:-2]}):Q", title=names[-1], scale=scale))
-    return mean + base.mark_point(filled=True, size=40).encode(alt.Y(y, title=names[-1], scale=scale))
+    values = [
+        alt.Y(shown, title=names[-1], scale=alt.Scale(zero=False))
+        for shown in (f"mean({y}):Q", f"{y}:Q")
+    ]
+    line, points = base.mark_line(strokeWidth=1.6), base.mark_point(filled=True, size=40)
+    return line.encode(values[0]) + points.encode(values[1])

@@ -135,21 +135,20 @@ def _print_story(desk: Network) -> None:
     """One order from entry to canceled, asked about at every step."""
     out.print("[bold]One order[/bold], entered at c1, asked about at c3, which never saw it:")
     terms = {"symbol": "ALFA", "price": "50.00"}
-    buy = desk["c1"].submit(account="alice", side="buy", order_qty=100, **terms)
-    steps = {
-        "alice buys 100 at 50.00, at c1": lambda: None,
-        "bob sells her 60, at c2": lambda: desk["c2"].submit(
-            account="bob", side="sell", order_qty=60, **terms
-        ),
-        "alice cancels the rest at c2": lambda: desk["c2"].cancel(buy),
-    }
-    rows = []
-    for event, happens in steps.items():
-        happens()
+    rows: list[tuple[str, ...]] = []
+
+    def ask(event: str) -> None:
         desk.run()
         told = desk["c3"].status(buy)
         average = "" if told.avg_px is None else f"{told.avg_px:,.2f}"
         numbers = (f"{told.cum_qty:,}", f"{told.leaves_qty:,}", average)
         rows.append((event, str(told.ord_status), *numbers))
+
+    buy = desk["c1"].submit(account="alice", side="buy", order_qty=100, **terms)
+    ask("alice buys 100 at 50.00, at c1")
+    desk["c2"].submit(account="bob", side="sell", order_qty=60, **terms)
+    ask("bob sells her 60, at c2")
+    desk["c2"].cancel(buy)
+    ask("alice cancels the rest at c2")
     columns = {"": False, "status at c3": False}
     print_table(columns | dict.fromkeys(("done", "open", "average"), True), rows)

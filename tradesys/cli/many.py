@@ -83,17 +83,18 @@ def sweep(
 ) -> None:
     """Execute a notebook for every combination of values, with papermill, on all cores.
 
-    OUT/runs has each executed notebook, OUT/results.parquet a row a run, OUT/results.svg a chart.
-    What is there already, of the same notebook and the same values, is not run again: a sweep that
-    was interrupted goes on. A run that fails is reported, and the others kept.
+    Each executed notebook goes to OUT/runs, a row for each run to OUT/results.parquet,
+    a chart to OUT/results.svg. What is there already, of the same notebook and the same
+    values, is not run again: a sweep that was interrupted goes on where it ended.
+    A run that fails is reported, and the others are kept.
 
-    Exit status 0 if all runs succeeded, 1 if one failed, 130 if it was interrupted (Ctrl-C).
+    Exit status 0 if all runs are done, 1 if one failed, 130 after an interruption (Ctrl-C).
 
-    Example: tradesys sweep notebooks/5_scenario.ipynb --set customers=1,2,4,8 --set seed=1..5
-    --out outputs/sweep
+    Example: tradesys sweep notebooks/5_scenario.ipynb --out outputs/sweep
+             --set customers=1,2,4,8 --set seed=1..5
 
-    Example: tradesys sweep notebooks/5_scenario.ipynb --set tape=,data/sample --set streets=1..3
-    --out outputs/tapes --jobs 2 --chart records_held
+    Example: tradesys sweep notebooks/5_scenario.ipynb --out outputs/tapes
+             --set tape=,data/sample --set streets=1..3 --chart records_held
     """
     from tradesys import sweep as sweeping
 
@@ -105,9 +106,8 @@ def sweep(
     for row in failed.head(20).iter_rows(named=True):
         point = " ".join(f"{name}={row[name]}" for name in swept.over)
         out.print(f"[red]failed[/red] {escape(point)}: {escape(row['error'])}", highlight=False)
-    counts = dict(swept.frame["status"].value_counts().iter_rows())
+    counts = swept.counts()
     told = ", ".join(f"{count:,} {status}" for status, count in counts.items())
     before = f" ({swept.kept:,} of them before)" if swept.kept else ""
     out.print(f"{len(swept.frame):,} runs: {told}{before}; see {folder}/results.parquet and .svg")
-    interrupted = sweeping.NOT_RUN in counts
-    raise typer.Exit(130 if interrupted else 1 if len(failed) else 0)
+    raise typer.Exit(130 if sweeping.NOT_RUN in counts else 1 if len(failed) else 0)

@@ -17,8 +17,8 @@ from rich.table import Table
 
 from tradesys.audit import Audit
 from tradesys.errors import InvalidValue, TradesysError
-from tradesys.recovery import Recovered
 from tradesys.records import CURRENCY
+from tradesys.recovery import Recovered
 
 out = Console()
 console = Console(stderr=True)
@@ -106,9 +106,11 @@ def print_table(
     """A table. ``columns`` says of each whether it holds numbers, which stay in one line."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title=title, title_justify="left")
     for name, is_number in columns.items():
-        justify = "right" if is_number else "left"
         table.add_column(
-            name, justify=justify, overflow="fold", no_wrap=is_number or name == "time"
+            name,
+            justify="right" if is_number else "left",
+            overflow="fold",
+            no_wrap=is_number or name == "time",
         )
     for row in rows:
         table.add_row(*row)

@@ -1,4 +1,4 @@
-"""Commands about a run: what its folder holds is asked, checked, gone on with, written elsewhere."""
+"""Commands about the folder of a run: it is asked, checked, gone on with, or written elsewhere."""
 
 import json
 from collections.abc import Iterator
@@ -26,6 +26,7 @@ from tradesys.export import export as export_systems
 from tradesys.export import longest
 from tradesys.network import Network
 from tradesys.readable import readable
+from tradesys.records import parse_id
 from tradesys.verify import verify as verify_run
 
 Run = Annotated[Path, typer.Argument(help="A folder that a run has written.")]
@@ -51,7 +52,7 @@ def status(
     with _opened(data) as network, progress("asking"):
         names = [customer.name for customer in network.customers]
         asked = names if at is None else [given.one_of("at", at, names)]
-        network.require_order(order)
+        network.charter.require_order(parse_id(order))
         past = None if as_of is None else network.as_of(as_of)
         answers, missing = [], []
         for name in asked:

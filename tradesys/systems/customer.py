@@ -345,7 +345,8 @@ class CustomerSystem(Inquiries):
         if rules.ACCEPTED < verdict < rules.FIRST_REASON:
             field = rules.ERRORS[verdict][0]
             instrument = instruments[max(rows.item(0, rules.SYMBOL), 0)]
-            raise InvalidValue(field, given.get(field), rules.expected(verdict, instrument))
+            value, expected = given.get(field), rules.expected(verdict, instrument)
+            raise InvalidValue(field, value, expected + reference.nearest(field, value))
         return rules.REASONS.get(verdict)
 
     def _change(

@@ -292,7 +292,9 @@ class Inquiries(System):
             self._known_account(account)
             frame = frame.filter(pl.col("account") == account)
         if symbol is not None:
-            given.one_of("symbol", symbol, self.reference.symbols, "a symbol the firm has described")
+            given.one_of(
+                "symbol", symbol, self.reference.symbols, "a symbol the firm has described"
+            )
             frame = frame.filter(pl.col("symbol") == symbol)
         return frame
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
+from tradesys import given
 from tradesys.errors import InvalidValue
 
 FORMATS = ("lobster",)
