@@ -186,7 +186,7 @@ def test_the_scenario_is_swept_with_its_tables(
         (["number="], "expected whole numbers like 1,2,4 or 1..5"),
         (["rate=fast"], "expected numbers like 0.5,1,2 or 1..5"),
         (["loud=very"], "expected true, false, or both"),
-        (["many=1"], "expected a parameter that is"),
+        (["many=1"], "expected a parameter that is a number, text, true or false"),
         (["number=1", "number=2"], "each parameter once"),
         (["number=1..1000", "rate=1..1000"], "from 1 to 10000"),
     ],

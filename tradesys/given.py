@@ -56,14 +56,20 @@ def is_text(value: object) -> bool:
     )
 
 
-def texts(field: str, value: object, of: str) -> tuple[str, ...]:
-    """A list of texts, each given once; not one text, which is a sequence of letters."""
+def texts(field: str, value: object, of: str, but: Collection[str] = ()) -> tuple[str, ...]:
+    """A list of texts, each given once; not one text, which is a sequence of letters.
+
+    :param but: texts that stand for something else already.
+    """
     expected = f"a list of {of}, each given once"
     if isinstance(value, str | Mapping) or not isinstance(value, Collection):
         raise InvalidValue(field, value, expected)
     found = tuple(text(field, each, f"{expected}, each as text") for each in value)
     if len(set(found)) < len(found):
         raise InvalidValue(field, value, expected)
+    for name in found:
+        if name in but:
+            raise InvalidValue(field, name, f"other {of} than {', '.join(but)}, the firm's own")
     return found
 
 

@@ -151,9 +151,7 @@ def read_set(text: str, known: dict[str, object]) -> tuple[str, list[object]]:
     given.one_of("set", name, known, "a parameter of the notebook, one of {}")
     kind = type(known[name])
     if kind not in _READ:
-        raise InvalidValue(
-            "set", text, f"a parameter that is text, a number, or true or false; {name} is none"
-        )
+        raise InvalidValue("set", text, "a parameter that is a number, text, true or false")
     read, expected = _READ[kind]
     values: list[object] = []
     for part in written.split(","):

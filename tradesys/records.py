@@ -26,6 +26,10 @@ CURRENCY = "USD"
 """The asset that is cash. Every other asset is a symbol."""
 
 
+CLEARING, CAPITAL, FEES = FIRMS_OWN = ("clearing", "capital", "fees")
+"""The firm's own accounts: they take the other leg of every fill, opening balance and fee."""
+
+
 class Kind(IntEnum):
     """Who can be the origin of a record: the three kinds of system, and the market outside."""
 

@@ -17,11 +17,12 @@ from rich.table import Table
 
 from tradesys.audit import Audit
 from tradesys.errors import InvalidValue, TradesysError
-from tradesys.records import CURRENCY
 from tradesys.recovery import Recovered
 
 out = Console()
 console = Console(stderr=True)
+
+_SHORT = 16  # letters of a cell that is not broken into lines
 
 
 def _a_json_target(target: str | None) -> str | None:
@@ -103,14 +104,16 @@ def progress(text: str, total: int | None = None) -> Iterator[Callable[..., None
 def print_table(
     columns: Mapping[str, bool], rows: Iterable[Sequence[str]], title: str | None = None
 ) -> None:
-    """A table. ``columns`` says of each whether it holds numbers, which stay in one line."""
+    """A table. ``columns`` says of each whether it holds numbers; what is short is not broken."""
+    rows = list(rows)
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title=title, title_justify="left")
-    for name, is_number in columns.items():
+    for number, (name, is_number) in enumerate(columns.items()):
+        is_short = all(len(row[number]) <= _SHORT for row in rows)
         table.add_column(
             name,
             justify="right" if is_number else "left",
-            overflow="fold",
-            no_wrap=is_number or name == "time",
+            overflow="ellipsis" if is_short else "fold",
+            no_wrap=is_short,
         )
     for row in rows:
         table.add_row(*row)
@@ -121,18 +124,19 @@ def print_frame(frame: pl.DataFrame, title: str) -> None:
     """A readable frame as a table; a column without a value is left out."""
     frame = frame.select(name for name in frame.columns if frame[name].count() or not len(frame))
     columns = {name: kind.is_numeric() for name, kind in frame.schema.items()}
-    rows = ([_plain(v, row) for v in row.values()] for row in frame.iter_rows(named=True))
-    print_table(columns, rows, title)
+    told = [_plain(frame[name], mixed="asset" in columns) for name in columns]
+    print_table(columns, list(zip(*told, strict=True)), title)
 
 
-def _plain(value: object, row: Mapping[str, object]) -> str:
-    """A value of a table: shares as they are, prices and cash with cents, or finer if they are."""
-    if isinstance(value, float):
-        if row.get("asset", CURRENCY) != CURRENCY:
-            return f"{value:,.0f}"
-        text = f"{value:,.4f}"
-        return text[:-2] + text[-2:].rstrip("0")
-    return "" if value is None else f"{value:,}" if isinstance(value, int) else escape(str(value))
+def _plain(column: pl.Series, *, mixed: bool) -> list[str]:
+    """The values of a column for a reader: all with cents if one has them; ``mixed``, each alone."""
+    if not column.dtype.is_float():
+        return ["" if v is None else f"{v:,}" if type(v) is int else escape(str(v)) for v in column]
+    exact = ["" if v is None else f"{v:,.4f}" for v in column]
+    whole = [text.removesuffix(".0000") for text in exact]
+    if not mixed and any("." in text for text in whole):
+        whole = exact
+    return [text[:-2] + text[-2:].rstrip("0") if "." in text else text for text in whole]
 
 
 def print_audit(result: Audit) -> None:

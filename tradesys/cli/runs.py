@@ -52,7 +52,7 @@ def status(
     with _opened(data) as network, progress("asking"):
         names = [customer.name for customer in network.customers]
         asked = names if at is None else [given.one_of("at", at, names)]
-        network.charter.require_order(parse_id(order))
+        network.charter.require_order(order, parse_id(order))
         past = None if as_of is None else network.as_of(as_of)
         answers, missing = [], []
         for name in asked:

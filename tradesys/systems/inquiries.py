@@ -20,9 +20,9 @@ from tradesys.explained import Explained, explained
 from tradesys.logfile import OpenFile
 from tradesys.names import NamesGiven
 from tradesys.orders import Answer, OrderLike, id_of
-from tradesys.positions import FIRMS_OWN
 from tradesys.records import (
     CURRENCY,
+    FIRMS_OWN,
     ExecType,
     Kind,
     Origin,
