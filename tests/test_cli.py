@@ -5,6 +5,7 @@ import datetime as dt
 import json
 import os
 import pty
+import re
 import shutil
 import subprocess
 import sys
@@ -137,6 +138,16 @@ def test_sample_writes_a_day(tmp_path: Path) -> None:
     [
         (("status", "{run}", "c1-99999999"), "expected the id of an order"),
         (("status", "{run}", "order"), "expected an id like c1-17"),
+        (("status", "{run}", "xx-0"), "order='xx-0': expected an id like c1-17"),
+        (("status", "{run}", "c9-0"), "order='c9-0': expected the id of an order of c1, c2, c3"),
+        (("status", "{run}", "5"), "order='5': expected the id of an order of c1, c2, c3"),
+        (("statement", "{run}", "A07"), "an account the firm has described; did you mean A0"),
+        (("export", "{run}", "--parquet", "{run}/x", "--at", "firn"), "did you mean firm?"),
+        (("verify", "{run}/nowhere"), "expected a folder that a run has written"),
+        (
+            ("replay", "/nonexistent"),
+            "path='/nonexistent': expected a file or a folder that exists",
+        ),
         (("status", "{run}", "c1-0", "--at", "c9"), "expected one of c1, c2, c3"),
         (("audit", "{run}/c1"), "expected a folder with the files of a network"),
         (("run", "{run}/c1"), "expected a folder with the files of a network"),
@@ -207,6 +218,19 @@ def test_a_day_is_ended_once_and_an_account_is_told_of_it(run: Path, tmp_path: P
     paid = sum(row["cash"] - row["fee"] for row in told["fills"])
     assert cash["closing"] == cash["settled"] + paid
     assert tradesys("statement", folder, "mallory").returncode == 2
+
+
+def test_a_statement_fits_a_terminal_and_gives_prices_with_cents(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = tradesys("statement", run, "A007").stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    fills = [line for line in lines if " trade " in line]
+    assert fills
+    time, price, cash = r"\d\d:\d\d:\d\d\.\d{3}", r"[\d,]+\.\d\d", r"-?[\d,]+\.\d\d"
+    row = re.compile(rf" {time}  v1-\d+ +trade +[A-Z]{{4}} +{price} +-?\d+ +{cash} +0 *")
+    assert [line for line in fills if not row.fullmatch(line)] == []
 
 
 def test_status_says_which_systems_do_not_know_the_order_yet(tmp_path: Path) -> None:

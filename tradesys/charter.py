@@ -227,7 +227,7 @@ def lock(data: Path) -> int:
     if not os.access(data, os.W_OK):
         read_only = os.statvfs(data).f_flag & os.ST_RDONLY
         why = os.strerror(errno.EROFS if read_only else errno.EACCES)
-        raise StorageError(f"{data}: {why}; opening mends and locks: open a copy of the folder")
+        raise StorageError(f"{data}: {why}; what opens a run mends its files: open a copy of it")
     return _lock(data, fcntl.LOCK_EX)
 
 
