@@ -129,7 +129,7 @@ def print_frame(frame: pl.DataFrame, title: str) -> None:
 
 
 def _plain(column: pl.Series, *, mixed: bool) -> list[str]:
-    """The values of a column for a reader: all with cents if one has them; ``mixed``, each alone."""
+    """The values of a column for a reader: with cents if one has them; ``mixed``, each alone."""
     if not column.dtype.is_float():
         return ["" if v is None else f"{v:,}" if type(v) is int else escape(str(v)) for v in column]
     exact = ["" if v is None else f"{v:,.4f}" for v in column]

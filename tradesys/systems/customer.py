@@ -309,6 +309,8 @@ class CustomerSystem(Inquiries):
         asset = CURRENCY if terms.side == Side.BUY else terms.symbol
         left = view.available(terms.account, asset) - self._used[terms.account, asset]
         row = self._row("new", terms)
+        if 0 < terms.expire_time <= self.clock():
+            row[rules.EXPIRE_TIME] = -1
         if is_market and row[rules.SYMBOL] >= 0:
             reference.instruments[row[rules.SYMBOL], LAST_PX] = view.last_px(terms.symbol)
         rows = np.array([row], np.int64)
