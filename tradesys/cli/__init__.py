@@ -1,5 +1,6 @@
 """The command line. It holds no logic: it reads what was asked, calls the package, prints."""
 
+import inspect
 import sys
 
 import typer
@@ -20,7 +21,9 @@ for command in (
     *(runs.status, runs.statement, runs.audit, runs.run, runs.end_of_day, runs.verify, runs.export),
     *(many.simulate, many.sweep),
 ):
-    app.command()(command)
+    # Lines are broken where the terminal ends, and not where they are in the code.
+    paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
+    app.command(help="\n\n".join(" ".join(text.split()) for text in paragraphs))(command)
 
 
 def main() -> None:

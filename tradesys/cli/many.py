@@ -83,18 +83,18 @@ def sweep(
 ) -> None:
     """Execute a notebook for every combination of values, with papermill, on all cores.
 
-    Each executed notebook goes to OUT/runs, a row for each run to OUT/results.parquet,
-    a chart to OUT/results.svg. What is there already, of the same notebook and the same
-    values, is not run again: a sweep that was interrupted goes on where it ended.
-    A run that fails is reported, and the others are kept.
+    Each executed notebook goes to OUT/runs, a row for each run to OUT/results.parquet, a chart to
+    OUT/results.svg. What is there already, of the same notebook and the same values, is not run
+    again: a sweep that was interrupted goes on where it ended. A run that fails is reported, and
+    the others are kept.
 
     Exit status 0 if all runs are done, 1 if one failed, 130 after an interruption (Ctrl-C).
 
-    Example: tradesys sweep notebooks/5_scenario.ipynb --out outputs/sweep
-             --set customers=1,2,4,8 --set seed=1..5
+    Example: tradesys sweep notebooks/5_scenario.ipynb --set customers=1,2,4,8 --set seed=1..5
+    --out outputs/sweep
 
-    Example: tradesys sweep notebooks/5_scenario.ipynb --out outputs/tapes
-             --set tape=,data/sample --set streets=1..3 --chart records_held
+    Example: tradesys sweep notebooks/5_scenario.ipynb --set tape=,data/sample --set streets=1..3
+    --chart records_held --out outputs/tapes
     """
     from tradesys import sweep as sweeping
 
