@@ -1,7 +1,7 @@
 """Commands that run very much: many seeds with faults, and a notebook over a grid of parameters."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import polars as pl
 import typer
@@ -9,7 +9,10 @@ from rich.markup import escape
 
 from tradesys import given
 from tradesys.cli.days import Customers, Streets
-from tradesys.cli.printing import JsonOut, console, out, print_frame, progress, tell
+from tradesys.cli.printing import JsonOut, console, out, print_frame, print_table, progress, tell
+
+if TYPE_CHECKING:
+    from tradesys.simulation.seeds import Total
 
 
 def simulate(
@@ -40,29 +43,39 @@ def simulate(
     Example: tradesys simulate --seeds 200 --faults crash,partition
     """
     from tradesys import simulation
-    from tradesys.simulation import cli as simulating
+    from tradesys.simulation.replayed import write_notebook
+    from tradesys.simulation.seeds import Total, run_plan, run_seeds, shrink
 
     given.whole("seeds", seeds, 1)
-    choices = simulation.Choices(
-        acknowledge=acknowledge,
-        every=every_ms * 1_000_000,
-        grace=grace_ms * 1_000_000,
-        resend=resend,
-    )
-    kinds = simulation.FAULTS if faults is None else faults.split(",")
-    total = simulating.simulate(
-        range(first_seed, first_seed + seeds),
-        progress,
-        console,
-        notebooks,
-        customers=customers,
-        streets=streets,
-        orders=orders,
-        faults=number,
-        kinds=tuple(kinds),
-        choices=choices,
-    )
-    tell(json_out, simulating.as_dict(total), lambda: simulating.print_total(out, total))
+    options: dict[str, Any] = {
+        "customers": customers,
+        "streets": streets,
+        "orders": orders,
+        "faults": number,
+        "kinds": simulation.FAULTS if faults is None else tuple(faults.split(",")),
+        "choices": simulation.Choices(
+            acknowledge=acknowledge,
+            every=every_ms * 1_000_000,
+            grace=grace_ms * 1_000_000,
+            resend=resend,
+        ),
+    }
+    simulation.draw(first_seed, **options)  # what cannot be drawn is said before any process begins
+    total = Total()
+    with progress("simulating", seeds) as advance:
+        for outcome in run_seeds(range(first_seed, first_seed + seeds), **options):
+            total.add(outcome)
+            advance(total.seeds)
+    total.failed.sort(key=lambda failed: failed.seed)
+    if total.failed:
+        seed, found = total.failed[0].seed, total.failed[0].found
+        path = notebooks / f"seed-{seed}.ipynb"
+        with progress(f"shrinking seed {seed}"):
+            plan = simulation.draw(seed, **options)
+            smallest = shrink(plan, lambda less: bool(found.keys() & run_plan(less).found))
+            write_notebook(path, smallest, run_plan(smallest).found)
+        console.print(f"[red]seed {seed}[/red] is replayed, as small as it gets, in {path}")
+    tell(json_out, _as_dict(total), lambda: _print_total(total))
     raise typer.Exit(1 if total.failed else 0)
 
 
@@ -111,3 +124,36 @@ def sweep(
     before = f" ({swept.kept:,} of them before)" if swept.kept else ""
     out.print(f"{len(swept.frame):,} runs: {told}{before}; see {folder}/results.parquet and .svg")
     raise typer.Exit(130 if sweeping.NOT_RUN in counts else 1 if len(failed) else 0)
+
+
+def _as_dict(total: "Total") -> dict[str, object]:
+    """What many seeds came to, as JSON has it."""
+    return {
+        **{name: getattr(total, name) for name in ("seeds", "orders", "requests", "records")},
+        "lost_with_their_disks": total.lost,
+        "unknown": total.unknown,
+        "faults_in_flight": dict(total.faults.most_common()),
+        "seeds_that_reached": dict(total.statuses.most_common()),
+        "evaluated": dict(total.evaluated),
+        "failed": {str(failed.seed): failed.found for failed in total.failed},
+    }
+
+
+def _print_total(total: "Total") -> None:
+    """One table of what many seeds came to, and what was not true."""
+    word = f"[red]{len(total.failed):,} not true[/red]" if total.failed else "[green]all true[/]"
+    names = ("seeds", "orders", "requests", "records", "unknown")
+    rows = [("[bold]verdict[/bold]", word)]
+    rows += [(name, f"{getattr(total, name):,}") for name in names]
+    rows.append(("acknowledged and lost with every disk that had it", f"{total.lost:,}"))
+    for title, counts in (
+        ("faults while an order was in flight", total.faults),
+        ("seeds that reached a status", total.statuses),
+        ("evaluated", total.evaluated),
+    ):
+        rows += [("", ""), (f"[bold]{title}[/bold]", f"{counts.total():,}")]
+        rows += [(f"  {name}", f"{count:,}") for name, count in counts.most_common()]
+    print_table({"simulated": False, "": True}, rows)
+    for failed in total.failed[:10]:
+        for name, texts in failed.found.items():
+            out.print(f"[red]seed {failed.seed}[/red]: {name}: {escape('; '.join(texts[:3]))}")
