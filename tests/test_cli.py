@@ -9,12 +9,16 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from tests.build import filled, network, submit
+from tradesys.cli import app
 from tradesys.network import Network
+from tradesys.simulation import seeds
 
 ROOT = Path(__file__).parent.parent
 SAMPLE = ROOT / "data" / "sample"
@@ -241,3 +245,20 @@ def test_status_says_which_systems_do_not_know_the_order_yet(tmp_path: Path) -> 
     assert told.returncode == 0
     assert "asked at c1" in told.stdout
     assert "c2 holds 0 requests of c1" in " ".join(told.stdout.split())
+
+
+def test_the_first_seed_that_is_not_true_is_replayed_in_a_notebook(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true = seeds.run_seed(1, orders=4, faults=1)
+    failed = [
+        replace(true, seed=n, verdict=False, found={"a rule": ("is broken",)}) for n in (3, 2)
+    ]
+    monkeypatch.setattr(seeds, "run_seeds", lambda *_, **__: iter([true, *failed]))
+    monkeypatch.setattr(seeds, "run_plan", lambda _: failed[0])
+    result = CliRunner().invoke(app, ["simulate", "--seeds", "3", "--notebooks", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "seed 2: a rule: is broken" in result.output
+    notebook = (tmp_path / "seed-2.ipynb").read_text()
+    assert "a rule (is broken)" in notebook
+    assert "0 requests and 0 faults remain" in notebook
