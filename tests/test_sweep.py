@@ -137,7 +137,7 @@ def test_an_interruption_keeps_what_is_done_and_ends_the_kernels(
     line = [sys.executable, *map(str, command), str(tmp_path / "out"), "--jobs", "1"]
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 130, done.stderr
-    assert "6 runs: 3 done, 3 not run" in " ".join(done.stdout.split())
+    assert "6 runs: 3 done, 3 not run; see" in " ".join(done.stdout.split())
     assert done.stderr == ""
     last = int(executions(tmp_path)[-1].split()[3])
     with pytest.raises(ProcessLookupError):

@@ -28,6 +28,8 @@ from tradesys.pictures import PALETTE, chart_style
 
 DONE, FAILED, NOT_RUN = "done", "failed", "not run"
 
+_CTRL_C = {signal.SIGINT}
+
 
 class Swept(NamedTuple):
     """What a sweep came to: a row a run, in the order of the grid.
@@ -147,7 +149,9 @@ class _Workers:
             context = multiprocessing.get_context("spawn")
             ours, theirs = context.Pipe()
             process = context.Process(target=_work, args=(theirs, self._notebook), daemon=True)
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, _CTRL_C)  # which it is born with
             process.start()
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             theirs.close()
             self._processes[ours] = process
             self._free.append(ours)
@@ -181,6 +185,7 @@ class _Workers:
 def _work(connection: Connection, notebook: Path) -> None:
     """Execute one run after the other, until there is nobody to ask for one any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever interrupts the sweep lets it end this
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _CTRL_C)  # kernels are interrupted by it
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # and so its kernel
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # where kernels talk of themselves
     os.environ.setdefault("POLARS_MAX_THREADS", "1")

@@ -113,8 +113,8 @@ def sweep(
 
     with progress(f"{notebook.name} with {', '.join(sets)}") as advance:
         swept = sweeping.sweep(notebook, sets, folder, jobs=jobs, metric=chart, progress=advance)
-    by_first = swept.by_first()
-    print_frame(by_first, f"{swept.metric} over {by_first.columns[0]}")
+    if len(by_first := swept.by_first()):
+        print_frame(by_first, f"{swept.metric} over {by_first.columns[0]}")
     failed = swept.frame.filter(pl.col("status") == sweeping.FAILED)
     for row in failed.head(20).iter_rows(named=True):
         point = " ".join(f"{name}={row[name]}" for name in swept.over)
