@@ -75,6 +75,8 @@ def test_a_very_long_value_is_shown_by_its_ends() -> None:
         (lambda desk: desk.partition("C2"), "; did you mean c2?"),
         (lambda desk: desk.as_of(0)["c11"], "; did you mean c1?"),
         (lambda desk: desk.status("c1-0", at="frm"), "; did you mean firm?"),
+        (lambda desk: desk.status("c9-0", at="c1"), "an order of c1, c2, c3, like c1-17"),
+        (lambda desk: desk.explain("s1-0"), "an order of c1, c2, c3, like c1-17"),
         (lambda desk: desk["c1"].orders("alcie"), "described; did you mean alice?"),
         (lambda desk: desk["c1"].fills(symbol="alfa"), "described; did you mean ALFA?"),
         (lambda desk: desk["c1"].submit(**ORDER | {"account": "Bob"}), "; did you mean bob?"),

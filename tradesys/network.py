@@ -33,7 +33,7 @@ from tradesys.errors import DamagedError, InvalidValue, NotYetReplicated, Storag
 from tradesys.explained import Explained, explained
 from tradesys.history import Past, difference
 from tradesys.logfile import OpenFile
-from tradesys.orders import Answer, OrderLike
+from tradesys.orders import Answer, OrderLike, id_of
 from tradesys.records import Kind, Origin
 from tradesys.recovery import Recovered, recover
 from tradesys.replication import Link, behind, links, replicate, to_give_back
@@ -342,6 +342,7 @@ class Network:
         :raises InvalidValue: no such system answers inquiries, or there is no such order.
         """
         system = self._asked("at", at)
+        self.charter.require_order(order, id_of(order))
         for _ in range(given.whole("steps", steps, 0)):
             with suppress(NotYetReplicated):
                 return system.status(order, at_least=at_least)
@@ -355,6 +356,7 @@ class Network:
         :raises NotYetReplicated: no system knows of it.
         :raises InvalidValue: there is no such order.
         """
+        self.charter.require_order(order, id_of(order))
         answers: list[Answer] = []
         unknown: NotYetReplicated | InvalidValue | SystemDown | None = None
         for system in self:
