@@ -53,7 +53,7 @@ test: setup ## check format, lint and types, then run every test and every noteb
 	@$(BIN)/pytest -n $(WORKERS) --nbval
 
 lab: setup ## open the notebooks in JupyterLab; LAB=--allow-root and the like go to it
-	@$(BIN)/jupyter lab $(LAB) --LabApp.default_url=/lab/tree/notebooks
+	@JUPYTER_CONFIG_PATH="$(CURDIR)/.jupyter:$$JUPYTER_CONFIG_PATH" $(BIN)/jupyter lab $(LAB)
 
 format: setup ## format the code and the notebooks, and mend what lint can mend by itself
 	@$(BIN)/ruff check --quiet --fix-only .

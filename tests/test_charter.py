@@ -17,7 +17,7 @@ import pytest
 
 from tests.build import BOOKS, NOON, PRICE, contents, filled, network, state, stopped, submit
 from tests.test_venue import tape
-from tradesys.charter import FILE, Charter, read_charter
+from tradesys.charter import FILE, Charter, OpeningBooks, read_charter
 from tradesys.clock import ManualClock
 from tradesys.errors import DamagedError, InvalidValue
 from tradesys.network import Network
@@ -37,6 +37,17 @@ def folder(tmp_path: Path) -> Path:
 
 def reopened(folder: Path, **options: Any) -> Network:
     return Network.open(folder, clock=CLOCK, **options)
+
+
+@pytest.mark.parametrize(
+    ("field", "names"),
+    [("accounts", ["bob", name]) for name in ("clearing", "capital", "fees")]
+    + [("symbols", ["ALFA", "USD"])],
+)
+def test_books_do_not_open_with_names_that_are_the_firms_own(field: str, names: Any) -> None:
+    with pytest.raises(InvalidValue, match="the firm's own") as raised:
+        OpeningBooks(**{field: names})
+    assert raised.value.field == field
 
 
 def test_a_folder_says_in_a_standard_stream_of_one_row_what_it_holds(folder: Path) -> None:

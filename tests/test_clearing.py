@@ -19,8 +19,7 @@ from tradesys import positions
 from tradesys.arrow import batch_of
 from tradesys.charter import Fees
 from tradesys.network import Network
-from tradesys.positions import FIRMS_OWN
-from tradesys.records import REPORTS
+from tradesys.records import FIRMS_OWN, REPORTS
 from tradesys.systems.firm import FirmSystem
 
 FEES = Fees(per_share=30, per_notional=7)

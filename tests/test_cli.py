@@ -5,15 +5,20 @@ import datetime as dt
 import json
 import os
 import pty
+import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from tests.build import filled, network, submit
+from tradesys.cli import app
 from tradesys.network import Network
+from tradesys.simulation import seeds
 
 ROOT = Path(__file__).parent.parent
 SAMPLE = ROOT / "data" / "sample"
@@ -137,6 +142,16 @@ def test_sample_writes_a_day(tmp_path: Path) -> None:
     [
         (("status", "{run}", "c1-99999999"), "expected the id of an order"),
         (("status", "{run}", "order"), "expected an id like c1-17"),
+        (("status", "{run}", "xx-0"), "order='xx-0': expected an id like c1-17"),
+        (("status", "{run}", "c9-0"), "order='c9-0': expected the id of an order of c1, c2, c3"),
+        (("status", "{run}", "5"), "order='5': expected the id of an order of c1, c2, c3"),
+        (("statement", "{run}", "A07"), "an account the firm has described; did you mean A0"),
+        (("export", "{run}", "--parquet", "{run}/x", "--at", "firn"), "did you mean firm?"),
+        (("verify", "{run}/nowhere"), "expected a folder that a run has written"),
+        (
+            ("replay", "/nonexistent"),
+            "path='/nonexistent': expected a file or a folder that exists",
+        ),
         (("status", "{run}", "c1-0", "--at", "c9"), "expected one of c1, c2, c3"),
         (("audit", "{run}/c1"), "expected a folder with the files of a network"),
         (("run", "{run}/c1"), "expected a folder with the files of a network"),
@@ -209,6 +224,19 @@ def test_a_day_is_ended_once_and_an_account_is_told_of_it(run: Path, tmp_path: P
     assert tradesys("statement", folder, "mallory").returncode == 2
 
 
+def test_a_statement_fits_a_terminal_and_gives_prices_with_cents(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = tradesys("statement", run, "A007").stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    fills = [line for line in lines if " trade " in line]
+    assert fills
+    time, price, cash = r"\d\d:\d\d:\d\d\.\d{3}", r"[\d,]+\.\d\d", r"-?[\d,]+\.\d\d"
+    row = re.compile(rf" {time}  v1-\d+ +trade +[A-Z]{{4}} +{price} +-?\d+ +{cash} +0 *")
+    assert [line for line in fills if not row.fullmatch(line)] == []
+
+
 def test_status_says_which_systems_do_not_know_the_order_yet(tmp_path: Path) -> None:
     with network(customers=2, data=tmp_path / "run") as desk:
         desk.partition("c1")
@@ -217,3 +245,20 @@ def test_status_says_which_systems_do_not_know_the_order_yet(tmp_path: Path) -> 
     assert told.returncode == 0
     assert "asked at c1" in told.stdout
     assert "c2 holds 0 requests of c1" in " ".join(told.stdout.split())
+
+
+def test_the_first_seed_that_is_not_true_is_replayed_in_a_notebook(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true = seeds.run_seed(1, orders=4, faults=1)
+    failed = [
+        replace(true, seed=n, verdict=False, found={"a rule": ("is broken",)}) for n in (3, 2)
+    ]
+    monkeypatch.setattr(seeds, "run_seeds", lambda *_, **__: iter([true, *failed]))
+    monkeypatch.setattr(seeds, "run_plan", lambda _: failed[0])
+    result = CliRunner().invoke(app, ["simulate", "--seeds", "3", "--notebooks", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "seed 2: a rule: is broken" in result.output
+    notebook = (tmp_path / "seed-2.ipynb").read_text()
+    assert "a rule (is broken)" in notebook
+    assert "0 requests and 0 faults remain" in notebook

@@ -5,6 +5,8 @@ Method: the picture in the module's docstring is read line by line and held agai
 """
 
 import re
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -12,6 +14,7 @@ import tradesys
 from tradesys import errors
 from tradesys.errors import DamagedError, InvalidValue, NotYetReplicated, Outcome, TradesysError
 
+ORDER = {"account": "bob", "symbol": "ALFA", "side": "buy", "order_qty": 1, "price": "9"}
 LINE = re.compile(r"^ {4}(?P<rails>[│├└─ ]*)(?P<name>[A-Z]\w+)(?: \((?P<base>\w+)\))?(?P<rest>.*)$")
 
 
@@ -55,6 +58,35 @@ def test_an_error_says_that_it_did_not_happen_unless_it_is_told_otherwise(
     each: type[TradesysError],
 ) -> None:
     assert each.outcome is Outcome.DID_NOT_HAPPEN
+
+
+def test_a_very_long_value_is_shown_by_its_ends() -> None:
+    error = InvalidValue("account", "x" * 10_000 + "tail", "an account")
+    assert len(str(error)) < 200
+    assert str(error).startswith("account='xxxx")
+    assert str(error).endswith("xxxxtail': expected an account")
+    assert error.value == "x" * 10_000 + "tail"
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda desk: desk["firn"], "one of c1, c2, c3, s1, s2, firm; did you mean firm?"),
+        (lambda desk: desk.partition("C2"), "; did you mean c2?"),
+        (lambda desk: desk.as_of(0)["c11"], "; did you mean c1?"),
+        (lambda desk: desk.status("c1-0", at="frm"), "; did you mean firm?"),
+        (lambda desk: desk.status("c9-0", at="c1"), "an order of c1, c2, c3, like c1-17"),
+        (lambda desk: desk.explain("s1-0"), "an order of c1, c2, c3, like c1-17"),
+        (lambda desk: desk["c1"].orders("alcie"), "described; did you mean alice?"),
+        (lambda desk: desk["c1"].fills(symbol="alfa"), "described; did you mean ALFA?"),
+        (lambda desk: desk["c1"].submit(**ORDER | {"account": "Bob"}), "; did you mean bob?"),
+        (lambda desk: desk["c1"].submit(**ORDER | {"symbol": "BRV"}), "; did you mean BRVO?"),
+    ],
+)
+def test_a_name_that_is_nearly_right_is_told(call: Callable[[Any], object], said: str) -> None:
+    with pytest.raises(InvalidValue) as raised:
+        call(tradesys.Network())
+    assert str(raised.value).endswith(said)
 
 
 def test_an_error_that_is_raised_may_know_another_outcome() -> None:

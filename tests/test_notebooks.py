@@ -3,12 +3,14 @@
 That they run as they stand, and come to the outputs stored in them, is nbval's to test.
 """
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import papermill
+import polars as pl
 import pytest
 from nbclient import NotebookClient
 from papermill.exceptions import PapermillExecutionError
@@ -56,6 +58,7 @@ def test_scenario_replays_a_tape(tmp_path: Path) -> None:
     [
         ({"orders": -1}, "orders=-1: expected a whole number from 1 to"),
         ({"customers": "3"}, "customers='3': expected a whole number from 1 to 63"),
+        ({"results": "no/such/x.parquet"}, "expected a file in a folder that exists"),
         ({"tape": "no/such/folder"}, "tape='no/such/folder': expected a file or folder that"),
     ],
 )
@@ -64,6 +67,41 @@ def test_scenario_refuses_a_wrong_parameter(
 ) -> None:
     with pytest.raises(PapermillExecutionError, match=re.escape(message)):
         run_scenario(tmp_path, **parameters)
+
+
+def test_the_start_page_leads_to_every_notebook_in_order() -> None:
+    page = (NOTEBOOKS / "README.md").read_text(encoding="utf-8")
+    table = page.split("## ")[0]
+    listed = re.findall(r"^\| \[.*?\]\((.*?)\) \|", table, re.MULTILINE)
+    assert listed == sorted(listed)
+    assert {path.name for path in NOTEBOOKS.glob("*.ipynb")} <= set(listed)
+    assert set(re.findall(r"\]\((.*?)\)", page)) == set(listed)
+
+
+def test_the_lab_opens_at_the_start_page_rendered_and_asks_nothing_outside() -> None:
+    def told(name: str) -> Any:
+        return json.loads((ROOT / ".jupyter" / name).read_text(encoding="utf-8"))
+
+    lab = told("jupyter_lab_config.json")["LabApp"]
+    assert (ROOT / lab["default_url"].removeprefix("/lab/tree/")).is_file()
+    assert lab["news_url"] == ""
+    assert lab["check_for_updates_class"] == "jupyterlab.NeverCheckForUpdate"
+    assert lab["extension_manager"] == "readonly"
+    settings = told("labconfig/default_setting_overrides.json")
+    news = settings["@jupyterlab/apputils-extension:notification"]
+    assert news == {"fetchNews": "false", "checkForUpdates": False}
+    viewers = settings["@jupyterlab/docmanager-extension:plugin"]["defaultViewers"]
+    assert viewers == {"markdown": "Markdown Preview"}
+
+
+def test_the_scenario_writes_its_table_where_it_is_told(tmp_path: Path) -> None:
+    table = tmp_path / "table.parquet"
+    run_scenario(tmp_path, customers=2, orders=50, results=str(table))
+    written = pl.read_parquet(table)
+    assert written["system"].unique().sort().to_list() == ["c1", "c2"]
+    assert written.filter(pl.col("system") == "c2")["count"].sum() == 50
+    assert set(written["orders"]) == {50}
+    assert not table.with_suffix(".new").exists()
 
 
 def test_tables_show_text_without_quotes() -> None:

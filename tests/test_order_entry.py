@@ -71,7 +71,9 @@ WRONG: list[tuple[dict[str, Any], str, object, str]] = [
     ({"ord_type": "market"}, "price", PRICE, "no price for a market order"),
     ({"price": PRICE + 1}, "price", PRICE + 1, "a multiple of the tick size, 0.01"),
     ({"price": "20.0001"}, "price", "20.0001", "a multiple of the tick size, 0.01"),
-    ({"time_in_force": "gtd"}, "expire_time", None, "a time, for an order that is good till date"),
+    ({"time_in_force": "gtd"}, "expire_time", None, "a time to come, for an order that is good"),
+    ({"time_in_force": "gtd", "expire_time": NOON}, "expire_time", NOON, "a time to come"),
+    ({"time_in_force": "gtd", "expire_time": 1}, "expire_time", 1, "a time to come"),
     ({"expire_time": NOON}, "expire_time", NOON, "none, for an order that is not good till date"),
     # what no record can hold
     ({"account": ["alice"]}, "account", ["alice"], "an account the firm has described"),
@@ -437,8 +439,17 @@ def test_a_market_buy_uses_cash_until_it_is_answered(desk: Network) -> None:
     assert submit(desk["c1"], **each).reject_reason is None
 
 
+def test_an_order_good_till_a_time_that_is_over_is_an_error_in_a_table_too(desk: Network) -> None:
+    times = pl.Series([NOON, NOON + 1, NOON - 1]).cast(pl.Datetime("ns", "UTC"))
+    table = pl.DataFrame([TERMS] * 3).with_columns(time_in_force=pl.lit("gtd"), expire_time=times)
+    told = desk["c1"].submit_many(table)
+    assert told["accepted"].to_list() == [False, True, False]
+    assert "expected a time to come" in told["error"][0]
+
+
 def test_an_order_good_till_date_says_until_when_in_every_record_of_it(desk: Network) -> None:
     until = "2024-06-30T20:00:00Z"
+    assert to_ns(until) > NOON
     order = submit(desk["c1"], time_in_force="gtd", expire_time=until)
     desk.run()
     desk["c2"].replace(order, order_qty=50)

@@ -40,6 +40,33 @@ def told(result: Verified) -> list[tuple[str, str]]:
     return [(finding.file, finding.what) for finding in result.findings]
 
 
+def test_a_run_that_is_open_is_not_verified_as_its_files_are_being_written(run: Path) -> None:
+    with Network.open(run), pytest.raises(StorageError, match="in use by another process"):
+        verify(run)
+    with pytest.raises(StorageError, match="in use by another process"), Network.open(run):
+        verify(run)
+    assert verify(run).findings == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "network.arrows",
+        "c1/incarnation.arrows",
+        "venue/reports.arrows",
+        "c1/authoritative/requests.arrows",
+    ],
+)
+def test_a_folder_in_the_place_of_a_file_is_named_and_not_opened(run: Path, name: str) -> None:
+    (run / name).unlink(missing_ok=True)
+    (run / name).mkdir()
+    findings = {finding.file for finding in verify(run).findings}
+    assert findings == {name}
+    with pytest.raises(StorageError, match=name.rpartition("/")[2]):
+        Network.open(run)
+    assert (run / name).is_dir()
+
+
 def test_a_run_that_nobody_touched_is_as_written(run: Path) -> None:
     result = verify(run)
     assert result.findings == []

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from tradesys import positions, status
-from tradesys.records import CURRENCY, ExecType, format_id, make_id, origin
+from tradesys.records import CLEARING, CURRENCY, FEES, ExecType, format_id, make_id, origin
 from tradesys.replication import Link
 from tradesys.systems.system import running
 from tradesys.topology import WRITER, WRITES
@@ -243,7 +243,7 @@ def _cleared(network: "Network") -> Finding:
     legs = [
         due.select("exec_id", "account", asset="symbol", amount="shares"),
         due.select("exec_id", "account", asset=cash, amount=pl.col("cash") - fee),
-        due.select("exec_id", account=pl.lit(positions.FEES), asset=cash, amount=fee),
+        due.select("exec_id", account=pl.lit(FEES), asset=cash, amount=fee),
     ]
     runs = postings.sort("record_id").with_columns(
         starts=(pl.col("exec_id") != pl.col("exec_id").shift())
@@ -261,7 +261,7 @@ def _cleared(network: "Network") -> Finding:
     ]
     once = postings.filter(~pl.col("exec_id").is_in(again["exec_id"].implode()))
     booked = (
-        once.filter(pl.col("account") != positions.CLEARING)
+        once.filter(pl.col("account") != CLEARING)
         .group_by(key)
         .agg(pl.col("record_id").first(), pl.col("amount").sum())
     )

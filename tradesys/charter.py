@@ -6,9 +6,11 @@ itself as all files do. What it says is there is there, or is lost: nothing is g
 folders that happen to be found.
 """
 
+import errno
 import fcntl
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +23,8 @@ from tradesys.disk import disk_errors, make_folder, write_whole
 from tradesys.errors import DamagedError, InvalidValue, StorageError
 from tradesys.formats import FEE_FIELDS
 from tradesys.framing import END_OF_STREAM, NO_HEAD
-from tradesys.records import PRICE_SCALE, Kind, Origin
+from tradesys.records import CURRENCY, FIRMS_OWN, PRICE_SCALE, Kind, Origin, split_id
+from tradesys.records import origin as origin_of
 
 FILE = "network.arrows"
 SYSTEMS_MAX = 63
@@ -73,8 +76,8 @@ class OpeningBooks:
 
     def __post_init__(self) -> None:
         """Refuse what could not be written."""
-        given.texts("accounts", self.accounts, "accounts")
-        given.texts("symbols", self.symbols, "symbols")
+        given.texts("accounts", self.accounts, "accounts", FIRMS_OWN)
+        given.texts("symbols", self.symbols, "symbols", (CURRENCY,))
         given.whole("cash", self.cash, 0, of="1/10,000 of the currency")
         given.whole("shares", self.shares, 0, of="shares")
         given.whole("tick_size", self.tick_size, 1, of="1/10,000 of the currency")
@@ -110,7 +113,14 @@ class Charter:
         """Refuse the name of a system that it does not have."""
         systems = [origin.system for origin in self.origins]
         for name in names:
-            given.a(str, "system", name, f"one of {', '.join(systems)}", systems.__contains__)
+            given.one_of("system", name, systems)
+
+    def require_order(self, order: object, order_id: int) -> None:
+        """Refuse the id of an order that none of its customer-facing systems can have given."""
+        names = [origin.system for origin in self.origins if origin.kind is Kind.CUSTOMER]
+        if origin_of(split_id(order_id)[0]).system not in names:
+            expected = f"the id of an order of {', '.join(names)}"
+            raise InvalidValue("order", order, f"{expected}, like {names[0]}-17")
 
     @property
     def origins(self) -> list[Origin]:
@@ -192,18 +202,40 @@ def complete(data: Path, charter: Charter) -> None:
     write_charter(data, replace(charter, is_made=True))
 
 
+@contextmanager
+def locked(data: Path, *, shared: bool = False) -> Iterator[None]:
+    """Hold a folder for this process alone, or ``shared`` with readers only, while it lasts.
+
+    :raises StorageError: another process has it.
+    """
+    fd = _lock(data, fcntl.LOCK_SH) if shared else lock(data)
+    try:
+        yield
+    finally:
+        os.close(fd)
+
+
 def lock(data: Path) -> int:
     """Take the folder for this process alone; gives the descriptor that holds it.
 
-    :raises StorageError: another process has it, or the disk refused.
+    :raises StorageError: another process has it, it cannot be written, or the disk refused.
     """
     if data.exists() and not data.is_dir():
         raise InvalidValue("data", str(data), "a folder, or a path where there is nothing yet")
     with disk_errors(data):
         make_folder(data)
+    if not os.access(data, os.W_OK):
+        read_only = os.statvfs(data).f_flag & os.ST_RDONLY
+        why = os.strerror(errno.EROFS if read_only else errno.EACCES)
+        raise StorageError(f"{data}: {why}; what opens a run mends its files: open a copy of it")
+    return _lock(data, fcntl.LOCK_EX)
+
+
+def _lock(data: Path, how: int) -> int:
+    with disk_errors(data):
         fd = os.open(data, os.O_RDONLY)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, how | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(fd)
         raise StorageError(f"{data}: in use by another process, or by this one") from error

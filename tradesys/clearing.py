@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from tradesys.charter import Fees
 from tradesys.memory import Ints
-from tradesys.positions import CLEARING, FEES
-from tradesys.records import CURRENCY, POSTINGS, ExecType, Side
+from tradesys.records import CLEARING, CURRENCY, FEES, POSTINGS, ExecType, Side
 from tradesys.sessions import settle_dates
 from tradesys.slots import first_of_each
 from tradesys.views import View

@@ -16,6 +16,8 @@ A caller that retries needs exactly this and nothing else.
 
 from enum import StrEnum
 
+_SHOWN_MAX = 120  # letters of a value in a message
+
 
 class Outcome(StrEnum):
     """What is known about the thing that was asked for when the error was raised."""
@@ -36,6 +38,12 @@ class TradesysError(Exception):
             self.outcome = outcome
 
 
+def shown(value: object) -> str:
+    """A value as a message shows it: in full, or the beginning and the end of a long one."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN_MAX else f"{text[:60]} … {text[-20:]}"
+
+
 class InvalidValue(TradesysError, ValueError):
     """A field holds a value that no rule allows; nothing was written.
 
@@ -43,7 +51,7 @@ class InvalidValue(TradesysError, ValueError):
     """
 
     def __init__(self, field: str, value: object, expected: str) -> None:
-        super().__init__(f"{field}={value!r}: expected {expected}")
+        super().__init__(f"{field}={shown(value)}: expected {expected}")
         self.field = field
         self.value = value
         self.expected = expected

@@ -1,14 +1,16 @@
 """Writing a run's records as Parquet, for those who ask with DuckDB, Spark or polars."""
 
+import io
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from tradesys.disk import disk_errors
+from tradesys.disk import disk_errors, write_whole
 from tradesys.errors import InvalidValue
 from tradesys.log import Log
 from tradesys.records import SCHEMAS, origin
@@ -62,6 +64,16 @@ def export(
                 progress(sum(counts.values()))
         made.rename(out)
     return Exported(len(list(out.rglob("*.parquet"))), counts)
+
+
+def write_parquet(frame: pl.DataFrame, path: str | Path) -> None:
+    """Write a frame as Parquet: the old file or the new one at any moment, and no half of one.
+
+    :raises StorageError: the disk refused.
+    """
+    sink = io.BytesIO()
+    frame.write_parquet(sink)
+    write_whole(Path(path), sink.getvalue())
 
 
 def longest(systems: Iterable[System]) -> Iterator[tuple[str, Log]]:

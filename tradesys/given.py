@@ -4,9 +4,11 @@ A value of another type than was asked for is told with its field, itself and wh
 as a value is that no rule allows.
 """
 
+import difflib
 import operator
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import SupportsIndex, TypeVar
 
@@ -14,6 +16,7 @@ from tradesys.errors import InvalidValue
 
 _T = TypeVar("_T")
 _INT64 = 1 << 63
+_LISTED_MAX = 24  # names in a message
 
 
 def whole(field: str, value: object, least: int, most: int = _INT64 - 1, *, of: str = "") -> int:
@@ -53,15 +56,42 @@ def is_text(value: object) -> bool:
     )
 
 
-def texts(field: str, value: object, of: str) -> tuple[str, ...]:
-    """A list of texts, each given once; not one text, which is a sequence of letters."""
+def texts(field: str, value: object, of: str, but: Collection[str] = ()) -> tuple[str, ...]:
+    """A list of texts, each given once; not one text, which is a sequence of letters.
+
+    :param but: texts that stand for something else already.
+    """
     expected = f"a list of {of}, each given once"
     if isinstance(value, str | Mapping) or not isinstance(value, Collection):
         raise InvalidValue(field, value, expected)
     found = tuple(text(field, each, f"{expected}, each as text") for each in value)
     if len(set(found)) < len(found):
         raise InvalidValue(field, value, expected)
+    for name in found:
+        if name in but:
+            raise InvalidValue(field, name, f"other {of} than {', '.join(but)}, the firm's own")
     return found
+
+
+def one_of(field: str, value: object, known: Collection[str], expected: str = "one of {}") -> str:
+    """A name that is among those known.
+
+    :param expected: what the error says; ``{}`` in it stands for all names.
+    :raises InvalidValue: it is another one; the message says which it may be meant for.
+    """
+    if isinstance(value, str) and value in known:
+        return value
+    listed = [*known] if len(known) <= _LISTED_MAX else [*islice(known, _LISTED_MAX), "…"]
+    raise InvalidValue(field, value, expected.format(", ".join(listed)) + nearest(value, known))
+
+
+def nearest(value: object, known: Iterable[str]) -> str:
+    """Which of the names known was meant, as the end of a message; nothing if none is near."""
+    if not isinstance(value, str) or len(value) > 100:
+        return ""
+    same = {name.casefold(): name for name in islice(known, 10_000)}
+    found = difflib.get_close_matches(value.casefold(), same, 1)
+    return f"; did you mean {same[found[0]]}?" if found else ""
 
 
 def folder(field: str, value: object) -> Path:

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 
 import polars as pl
 
+from tradesys import given
 from tradesys.clock import Time, to_ns
-from tradesys.errors import InvalidValue
 from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.firm import FirmSystem
 from tradesys.systems.inquiries import Inquiries
@@ -21,11 +21,10 @@ class Past(Mapping[str, Inquiries]):
         self._known: dict[str, Inquiries] = {}
 
     def __getitem__(self, name: object) -> Inquiries:
-        if not isinstance(name, str) or name not in self._systems:
-            raise InvalidValue("system", name, f"one of {', '.join(self._systems)}")
-        if name not in self._known:
-            self._known[name] = _at(self._systems[name], self.time_ns)
-        return self._known[name]
+        found = given.one_of("system", name, self._systems)
+        if found not in self._known:
+            self._known[found] = _at(self._systems[found], self.time_ns)
+        return self._known[found]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._systems)

@@ -33,7 +33,7 @@ from tradesys.errors import DamagedError, InvalidValue, NotYetReplicated, Storag
 from tradesys.explained import Explained, explained
 from tradesys.history import Past, difference
 from tradesys.logfile import OpenFile
-from tradesys.orders import Answer, OrderLike
+from tradesys.orders import Answer, OrderLike, id_of
 from tradesys.records import Kind, Origin
 from tradesys.recovery import Recovered, recover
 from tradesys.replication import Link, behind, links, replicate, to_give_back
@@ -144,9 +144,7 @@ class Network:
     def __getitem__(self, name: object) -> System: ...
     def __getitem__(self, name: object) -> System:
         """The system of this name."""
-        if isinstance(name, str) and name in self.systems:
-            return self.systems[name]
-        raise InvalidValue("system", name, f"one of {', '.join(self.systems)}")
+        return self.systems[given.one_of("system", name, self.systems)]
 
     def __iter__(self) -> Iterator[System]:
         return iter(self.systems.values())
@@ -344,6 +342,7 @@ class Network:
         :raises InvalidValue: no such system answers inquiries, or there is no such order.
         """
         system = self._asked("at", at)
+        self.charter.require_order(order, id_of(order))
         for _ in range(given.whole("steps", steps, 0)):
             with suppress(NotYetReplicated):
                 return system.status(order, at_least=at_least)
@@ -357,6 +356,7 @@ class Network:
         :raises NotYetReplicated: no system knows of it.
         :raises InvalidValue: there is no such order.
         """
+        self.charter.require_order(order, id_of(order))
         answers: list[Answer] = []
         unknown: NotYetReplicated | InvalidValue | SystemDown | None = None
         for system in self:
@@ -382,9 +382,7 @@ class Network:
     def _asked(self, field: str, name: object) -> Inquiries:
         """The system of this name, which answers inquiries."""
         systems = {s.name: s for s in self if isinstance(s, Inquiries)}
-        if not isinstance(name, str) or name not in systems:
-            raise InvalidValue(field, name, f"one of {', '.join(systems)}")
-        return systems[name]
+        return systems[given.one_of(field, name, systems)]
 
     def behind(self) -> pl.DataFrame:
         """How far each link is behind: ``source, target, behind`` (records), ``cut``."""

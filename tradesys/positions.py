@@ -9,18 +9,7 @@ firm charges for a fill counts from when it is posted.
 import polars as pl
 
 from tradesys import status
-from tradesys.records import CURRENCY, Side
-
-CLEARING = "clearing"
-"""The firm's own account that takes the other leg of every fill."""
-
-CAPITAL = "capital"
-"""The firm's own account that takes the other leg of every opening balance."""
-
-FEES = "fees"
-"""The firm's own account that takes the other leg of every fee."""
-
-FIRMS_OWN = (CLEARING, CAPITAL, FEES)
+from tradesys.records import CURRENCY, FIRMS_OWN, Side
 
 
 def moved(fills: pl.DataFrame) -> pl.DataFrame:

@@ -7,6 +7,7 @@ Prices and cash are int64 in units of 1/10,000 of the currency, quantities are i
 """
 
 import re
+from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from enum import IntEnum, StrEnum
 from fractions import Fraction
@@ -23,6 +24,10 @@ _PRICE_DIGITS = 15  # of the currency: with its 1/10,000, a price fits into int6
 
 CURRENCY = "USD"
 """The asset that is cash. Every other asset is a symbol."""
+
+
+CLEARING, CAPITAL, FEES = FIRMS_OWN = ("clearing", "capital", "fees")
+"""The firm's own accounts: they take the other leg of every fill, opening balance and fee."""
 
 
 class Kind(IntEnum):
@@ -329,5 +334,6 @@ def parse_id(text: str) -> int:
         if not dash and number < 1 << 64:
             return number
         if dash and number <= SEQUENCE_MASK:
-            return make_id(parse_origin(name).code, number)
+            with suppress(InvalidValue):
+                return make_id(parse_origin(name).code, number)
     raise InvalidValue("order", text, "an id like c1-17")

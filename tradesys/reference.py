@@ -5,6 +5,7 @@ from itertools import islice
 import numpy as np
 import pyarrow as pa
 
+from tradesys import given
 from tradesys.records import AccountStatus, InstrumentStatus
 from tradesys.slots import with_room
 
@@ -33,6 +34,11 @@ class Reference:
         self.symbols: dict[str, int] = {}
         self.account_status = np.zeros(1, np.int64)
         self.instruments = np.ones((1, 4), np.int64)
+
+    def nearest(self, field: str, value: object) -> str:
+        """Which account or symbol was meant, as the end of a message; nothing if none is near."""
+        known = {"account": self.accounts, "symbol": self.symbols}
+        return given.nearest(value, known.get(field, ()))
 
     def symbol(self, code: int) -> str:
         """The symbol of a number."""

@@ -186,6 +186,8 @@ def _framing_in(raw: memoryview, schema: pa.Schema, path: Path) -> Framing:
 
 
 def _map(path: Path) -> memoryview:
+    if path.is_dir():
+        raise StorageError(f"{path}: a folder is in the place of this file")
     try:
         if not path.stat().st_size:
             return memoryview(b"")

@@ -10,8 +10,7 @@ from typing import NamedTuple
 import polars as pl
 
 from tradesys import status
-from tradesys.positions import FEES, FIRMS_OWN
-from tradesys.records import CURRENCY
+from tradesys.records import CURRENCY, FEES, FIRMS_OWN
 from tradesys.sessions import trade_date
 
 _OF_EVENT = ("transact_time", "exec_type", "exec_ref_id", "order_id", "symbol", "last_px")

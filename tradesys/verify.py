@@ -8,6 +8,7 @@ for the past: the shorter of two histories of a file must be the beginning of th
 
 from bisect import bisect_left
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,8 +17,8 @@ import pyarrow.compute as pc
 
 from tradesys import segments
 from tradesys.arrivals import Arrivals, arrival_of, runs
-from tradesys.charter import FILE, read_charter
-from tradesys.errors import DamagedError
+from tradesys.charter import FILE, locked, read_charter
+from tradesys.errors import DamagedError, InvalidValue, StorageError
 from tradesys.framing import NO_HEAD
 from tradesys.incarnation import stated
 from tradesys.records import (
@@ -80,8 +81,19 @@ def verify(folder: Path, against: Path | None = None) -> Verified:
     """Read every file of a run, and hold it against its peers and against a copy.
 
     :param against: another copy of the same run, older or newer.
-    :raises StorageError: a file cannot be read at all.
+    :raises InvalidValue: there is no such folder.
+    :raises StorageError: a process has the run open, so its files are being written; or a file
+        cannot be read at all.
     """
+    with ExitStack() as stack:
+        for path in filter(None, (folder, against)):
+            if not path.is_dir():
+                raise InvalidValue("data", str(path), "a folder that a run has written")
+            stack.enter_context(locked(path, shared=True))
+        return _verify(folder, against)
+
+
+def _verify(folder: Path, against: Path | None) -> Verified:
     books = {book.owner: book for book in _books(folder)}
     findings = [*_missing(folder), *(f for book in books.values() for f in _damage(folder, book))]
     findings += [*_rewritten(folder, books), *_copies(folder, books)]
@@ -106,7 +118,7 @@ def _books(folder: Path) -> Iterator[Book]:
     for path in sorted(folder.rglob("*.arrows")):
         dataset = path.stem
         schema = REPORTS if dataset == "reports" else SCHEMAS.get(dataset)
-        if schema is None:
+        if schema is None or path.is_dir():
             continue
         owner = str(path.relative_to(folder).with_suffix(""))
         readings, previous, number = [], NO_HEAD, 1
@@ -138,20 +150,29 @@ def _missing(folder: Path) -> Iterator[Finding]:
     except DamagedError as error:
         yield Finding(FILE, error.offset, error.reason)
         return
+    except StorageError:
+        charter = None
     if charter is None:
-        yield Finding(FILE, 0, "the file is missing")
-    if not (folder / "venue" / "reports.arrows").exists():
-        yield Finding("venue/reports.arrows", 0, "the file is missing: the market's own record")
+        yield from _lacks(folder, FILE)
+    for finding in _lacks(folder, "venue/reports.arrows"):
+        yield finding._replace(what=f"{finding.what}: the market's own record")
     for system in charter.origins if charter else ():
         for dataset, holding in holdings(system.kind).items():
-            path = folder / system.system / holding / f"{dataset}.arrows"
-            if not path.exists():
-                yield Finding(str(path.relative_to(folder)), 0, "the file is missing")
-            elif not path.stat().st_size:
-                yield Finding(str(path.relative_to(folder)), 0, "the file is empty")
+            yield from _lacks(folder, f"{system.system}/{holding}/{dataset}.arrows")
         if _incarnation(folder, system) is None:
             what = "it does not say which incarnation this is"
             yield Finding(f"{system.system}/incarnation.arrows", 0, what)
+
+
+def _lacks(folder: Path, name: str) -> Iterator[Finding]:
+    """What is wrong where a file with something in it should be."""
+    path = folder / name
+    if path.is_dir():
+        yield Finding(name, 0, "a folder is in the place of this file")
+    elif not path.exists():
+        yield Finding(name, 0, "the file is missing")
+    elif not path.stat().st_size:
+        yield Finding(name, 0, "the file is empty")
 
 
 def _damage(folder: Path, book: Book) -> Iterator[Finding]:
@@ -214,6 +235,8 @@ def _replicas(books: dict[str, Book]) -> Iterator[tuple[Book, int, Book]]:
 def _incarnation(folder: Path, first: Origin) -> Origin | None:
     """Which incarnation a system says that it is; None if its file does not say."""
     path = folder / first.system / "incarnation.arrows"
+    if path.is_dir():
+        return None
     return stated(path, first) if path.exists() else first._replace(incarnation=0)
 
 

@@ -28,8 +28,7 @@ from tradesys.memory import (
     States,
     Terms,
 )
-from tradesys.positions import FIRMS_OWN
-from tradesys.records import PRICE_SCALE, SCHEMAS, OrdStatus, average
+from tradesys.records import FIRMS_OWN, PRICE_SCALE, SCHEMAS, OrdStatus, average
 from tradesys.status import COLUMNS
 
 _REQUEST_TYPES = {text: code for code, text in enumerate(loops.REQUEST_TYPES)}

@@ -15,8 +15,7 @@ import pyarrow as pa
 from tradesys.assignment import Assignment
 from tradesys.audit import Audit, listed, span
 from tradesys.network import Network, system_of
-from tradesys.positions import CAPITAL, CLEARING
-from tradesys.records import Kind, Origin, split_id
+from tradesys.records import CAPITAL, CLEARING, Kind, Origin, split_id
 from tradesys.replication import links
 from tradesys.scenario import START_NS
 from tradesys.simulation import promises

@@ -309,6 +309,8 @@ class CustomerSystem(Inquiries):
         asset = CURRENCY if terms.side == Side.BUY else terms.symbol
         left = view.available(terms.account, asset) - self._used[terms.account, asset]
         row = self._row("new", terms)
+        if 0 < terms.expire_time <= self.clock():
+            row[rules.EXPIRE_TIME] = -1
         if is_market and row[rules.SYMBOL] >= 0:
             reference.instruments[row[rules.SYMBOL], LAST_PX] = view.last_px(terms.symbol)
         rows = np.array([row], np.int64)
@@ -345,7 +347,8 @@ class CustomerSystem(Inquiries):
         if rules.ACCEPTED < verdict < rules.FIRST_REASON:
             field = rules.ERRORS[verdict][0]
             instrument = instruments[max(rows.item(0, rules.SYMBOL), 0)]
-            raise InvalidValue(field, given.get(field), rules.expected(verdict, instrument))
+            value, expected = given.get(field), rules.expected(verdict, instrument)
+            raise InvalidValue(field, value, expected + reference.nearest(field, value))
         return rules.REASONS.get(verdict)
 
     def _change(

@@ -201,6 +201,8 @@ class Sheet:
         for name, place in _NUMBERS.items():
             column = columns[name].cast(_NUMBER)
             rows[:, place] = column.fill_null(rules.UNSTATED) if column.null_count else column
+        until = rows[:, rules.EXPIRE_TIME]
+        until[(until > 0) & (until <= self.system.clock())] = -1
         for place, keys in ((rules.NAME, names), (rules.ORIG_NAME, orig_names)):
             rows[:, place] = -1
             if self.named:

@@ -19,8 +19,7 @@ from tradesys.clearing import Moves, legs_of, moves_of
 from tradesys.clock import Clock, to_date
 from tradesys.errors import InvalidValue
 from tradesys.logfile import OpenFile
-from tradesys.positions import CAPITAL
-from tradesys.records import CURRENCY, ExecType, Kind, Origin
+from tradesys.records import CAPITAL, CURRENCY, ExecType, Kind, Origin
 from tradesys.sessions import day_of
 from tradesys.slots import first_of_each
 from tradesys.status import TRADES

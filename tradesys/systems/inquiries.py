@@ -20,9 +20,9 @@ from tradesys.explained import Explained, explained
 from tradesys.logfile import OpenFile
 from tradesys.names import NamesGiven
 from tradesys.orders import Answer, OrderLike, id_of
-from tradesys.positions import FIRMS_OWN
 from tradesys.records import (
     CURRENCY,
+    FIRMS_OWN,
     ExecType,
     Kind,
     Origin,
@@ -292,15 +292,16 @@ class Inquiries(System):
             self._known_account(account)
             frame = frame.filter(pl.col("account") == account)
         if symbol is not None:
-            if not given.is_text(symbol) or symbol not in self.reference.symbols:
-                raise InvalidValue("symbol", symbol, "a symbol the firm has described")
+            given.one_of(
+                "symbol", symbol, self.reference.symbols, "a symbol the firm has described"
+            )
             frame = frame.filter(pl.col("symbol") == symbol)
         return frame
 
     def _known_account(self, account: str) -> None:
-        known = self.reference.accounts
-        if not given.is_text(account) or (account not in known and account not in FIRMS_OWN):
-            raise InvalidValue("account", account, "an account the firm has described")
+        if account not in FIRMS_OWN:
+            known = self.reference.accounts
+            given.one_of("account", account, known, "an account the firm has described")
 
     def _view_of(self, order_id: int) -> View:
         """A view of the records of one order alone."""

@@ -33,7 +33,7 @@ COLUMNS = 18
     SIDE,
     ORD_TYPE,
     TIME_IN_FORCE,
-    EXPIRE_TIME,  # ns since 1970
+    EXPIRE_TIME,  # ns since 1970; negative if it is over
     ORDER_QTY,
     PRICE,  # in 1/10,000
     BALANCE,  # which of the balances at hand a new order draws on
@@ -72,7 +72,7 @@ ERRORS: dict[int, tuple[str, str]] = {
     NO_SIDE: ("side", f"one of {', '.join(SIDES)}"),
     NO_ORD_TYPE: ("ord_type", f"one of {', '.join(ORD_TYPES)}"),
     NO_TIME_IN_FORCE: ("time_in_force", f"one of {', '.join(TIMES_IN_FORCE)}"),
-    NO_EXPIRE_TIME: ("expire_time", "a time, for an order that is good till date (gtd)"),
+    NO_EXPIRE_TIME: ("expire_time", "a time to come, for an order that is good till date (gtd)"),
     NO_GTD: ("expire_time", "none, for an order that is not good till date (gtd)"),
     NO_ACCOUNT: ("account", "an account the firm has described"),
     NO_SYMBOL: ("symbol", "a symbol the firm has described"),

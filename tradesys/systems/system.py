@@ -220,12 +220,10 @@ class System:
 
     def check_writer(self, dataset: object) -> None:
         """Refuse a write to data that another kind of system writes."""
-        if not isinstance(dataset, str) or dataset not in WRITER:
-            raise InvalidValue("dataset", dataset, f"one of {', '.join(WRITER)}")
-        if WRITER[dataset] is not self.kind:
+        if WRITER[given.one_of("dataset", dataset, WRITER)] is not self.kind:
             raise ReadOnlyError(
                 f"{self.name} may not write {dataset}: it is read-only there, "
-                f"only {CALLED[WRITER[dataset]]} may"
+                f"only {CALLED[WRITER[str(dataset)]]} may"
             )
 
     def next_id(self, dataset: str) -> int:

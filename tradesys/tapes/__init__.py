@@ -12,6 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
+from tradesys import given
 from tradesys.errors import InvalidValue
 
 FORMATS = ("lobster",)
@@ -68,11 +69,10 @@ def read(
     :raises InvalidValue: an unknown format, no file to read, or a value that the format forbids.
     :raises SchemaError: a file that is not in the format at all.
     """
-    if format == "lobster":
-        from tradesys.tapes import lobster  # noqa: PLC0415 - readers import this module
+    from tradesys.tapes import lobster  # noqa: PLC0415 - readers import this module
 
-        return lobster.read(path, date=date, accounts=accounts)
-    raise InvalidValue("format", format, f"one of {', '.join(FORMATS)}")
+    given.one_of("format", format, FORMATS)
+    return lobster.read(path, date=date, accounts=accounts)
 
 
 def account(order_id: pl.Expr, accounts: int = ACCOUNTS) -> pl.Expr:

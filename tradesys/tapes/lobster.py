@@ -162,11 +162,11 @@ def _paths(source: Source) -> list[Path]:
 
 def _parse_name(path: Path, date: dt.date | str | None) -> _File:
     """What the name of a message file says, with the ``date`` given where the name has none."""
+    if not path.is_file():
+        raise InvalidValue("path", str(path), "a file or a folder that exists")
     name = _NAME.fullmatch(path.name)
     if name is None:
         raise InvalidValue("path", str(path), _NAME_EXPECTED)
-    if not path.is_file():
-        raise InvalidValue("path", str(path), "a file or a folder that exists")
     given = None if date is None else _parse_date(date)
     named = name["date"] and _parse_date(name["date"])
     if given and named and given != named:

@@ -1,0 +1,35 @@
+"""The command line. It holds no logic: it reads what was asked, calls the package, prints."""
+
+import inspect
+import sys
+
+import typer
+
+from tradesys.cli import days, many, runs
+from tradesys.cli.printing import tell_error
+from tradesys.errors import TradesysError
+
+app = typer.Typer(
+    help="A broker's order handling, split into systems that keep working while others are down.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+for command in (
+    *(days.replay, days.demo, days.sample),
+    *(runs.status, runs.statement, runs.audit, runs.run, runs.end_of_day, runs.verify, runs.export),
+    *(many.simulate, many.sweep),
+):
+    # Lines are broken where the terminal ends, and not where they are in the code.
+    paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
+    app.command(help="\n\n".join(" ".join(text.split()) for text in paragraphs))(command)
+
+
+def main() -> None:
+    """Run the command line; an error that the package foresees is one line, and exit status 2."""
+    try:
+        app()
+    except (TradesysError, OSError) as error:
+        tell_error(error)
+        sys.exit(2)

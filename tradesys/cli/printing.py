@@ -1,0 +1,150 @@
+"""How results are told: in words and tables, or as one JSON object; bars and errors on stderr."""
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import polars as pl
+import typer
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from tradesys.audit import Audit
+from tradesys.errors import InvalidValue, TradesysError
+from tradesys.recovery import Recovered
+
+out = Console()
+console = Console(stderr=True)
+
+_SHORT = 16  # letters of a cell that is not broken into lines
+
+
+def _a_json_target(target: str | None) -> str | None:
+    """Where a result can be written; told before anything is done, and not after it."""
+    if target not in (None, "-"):
+        path = Path(str(target))
+        if not target or path.is_dir() or not path.parent.is_dir():
+            raise InvalidValue("json", target, "a file in a folder that exists, or -")
+    return target
+
+
+JsonOut = Annotated[
+    str | None,
+    typer.Option(
+        "--json",
+        help="Write the result as one JSON object: a file, or -.",
+        callback=_a_json_target,
+    ),
+]
+
+
+def tell(
+    json_out: str | None, result: Mapping[str, object], in_words: Callable[[], object]
+) -> None:
+    """Write a result as JSON where that is asked for, and in words unless stdout has the JSON."""
+    text = json.dumps(result, indent=2) + "\n"
+    if json_out == "-":
+        sys.stdout.write(text)
+        return
+    if json_out:
+        Path(json_out).write_text(text, encoding="utf-8")
+    in_words()
+
+
+def tell_error(error: TradesysError | OSError) -> None:
+    """Say in one line what is wrong, and what is known to have happened."""
+    if isinstance(error, TradesysError):
+        said = f"{escape(str(error))} [dim]({error.outcome})[/dim]"
+    else:
+        said = escape(f"{error.filename or 'output'}: {error.strerror or error}")
+    console.print(f"[red]error:[/red] {said}", highlight=False, soft_wrap=True)
+
+
+def tell_recovered(each: Recovered) -> None:
+    """Say on stderr what opening a system's files had to mend."""
+    said = []
+    if each.incarnation and not each.damage:
+        said.append("files of its own are gone: a lost disk")
+    for damage in each.damage:
+        kind = "an unfinished write" if damage.torn else "damage"
+        said.append(f"{kind} in {damage.path} at byte {damage.offset:,}, kept in {damage.aside}")
+    said.append(f"{each.restored:,} records given back by peers")
+    said += (f"[red]held by nobody:[/red] {text}" for text in each.missing)
+    if each.incarnation:
+        said.append(f"goes on as {each.incarnation}")
+    for text in said:
+        console.print(f"[yellow]{each.system}:[/yellow] {text}")
+
+
+@contextmanager
+def progress(text: str, total: int | None = None) -> Iterator[Callable[..., None]]:
+    """A bar on stderr, shown to a person only, while it lasts; without a total it says: working."""
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as bar:
+        task = bar.add_task(escape(text), total=total)
+        yield lambda done, total=None: bar.update(task, completed=done, total=total)
+
+
+# ---- tables
+
+
+def print_table(
+    columns: Mapping[str, bool], rows: Iterable[Sequence[str]], title: str | None = None
+) -> None:
+    """A table. ``columns`` says of each whether it holds numbers; what is short is not broken."""
+    rows = list(rows)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title=title, title_justify="left")
+    for number, (name, is_number) in enumerate(columns.items()):
+        is_short = all(len(row[number]) <= _SHORT for row in rows)
+        table.add_column(
+            name,
+            justify="right" if is_number else "left",
+            overflow="ellipsis" if is_short else "fold",
+            no_wrap=is_short,
+        )
+    for row in rows:
+        table.add_row(*row)
+    out.print(table)
+
+
+def print_frame(frame: pl.DataFrame, title: str) -> None:
+    """A readable frame as a table; a column without a value is left out."""
+    frame = frame.select(name for name in frame.columns if frame[name].count() or not len(frame))
+    columns = {name: kind.is_numeric() for name, kind in frame.schema.items()}
+    told = [_plain(frame[name], mixed="asset" in columns) for name in columns]
+    print_table(columns, list(zip(*told, strict=True)), title)
+
+
+def _plain(column: pl.Series, *, mixed: bool) -> list[str]:
+    """The values of a column for a reader: with cents if one has them; ``mixed``, each alone."""
+    if not column.dtype.is_float():
+        return ["" if v is None else f"{v:,}" if type(v) is int else escape(str(v)) for v in column]
+    exact = ["" if v is None else f"{v:,.4f}" for v in column]
+    whole = [text.removesuffix(".0000") for text in exact]
+    if not mixed and any("." in text for text in whole):
+        whole = exact
+    return [text[:-2] + text[-2:].rstrip("0") if "." in text else text for text in whole]
+
+
+def print_audit(result: Audit) -> None:
+    """What was checked, each with the fewest records that show what is false."""
+    words = {True: "[green]true[/]", False: "[red]false[/]", None: "[yellow]unknown[/]"}
+    rows = []
+    for check in result.checks:
+        rows.append((check.name, f"{check.evaluated:,}", words[check.verdict]))
+        rows += ((f"  [red]{escape(text)}[/red]", "", "") for text in check.found[:3])
+    rows += [("", "", ""), ("[bold]the audit[/bold]", "", words[result.verdict])]
+    print_table({"check": False, "evaluated": True, "verdict": False}, rows, "audit")
