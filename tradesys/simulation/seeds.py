@@ -116,6 +116,7 @@ def shrink(plan: Plan, fails: Callable[[Plan], bool]) -> Plan:
     """
     plan = _fewer(plan, "faults", fails)
     plan = _fewer(plan, "asks", fails)
+    plan = _fewer(plan, "market", fails)
     return _fewer(plan, "faults", fails)
 
 

@@ -147,12 +147,10 @@ class FirmSystem(Inquiries):
     def _uncleared(self) -> tuple[pa.RecordBatch, Moves] | None:
         """The events that have come and are not posted, each once, and what is to be posted."""
         self.catch_up()
-        found = [b.filter(pc.is_in(b["exec_type"], value_set=_CLEARED)) for b in self._unseen]
-        found = [batch for batch in found if batch.num_rows]
-        self._unseen = []
-        if not found:
+        if not self._unseen:
             return None
-        events = pa.concat_batches(found)
+        events, self._unseen = pa.concat_batches(self._unseen), []
+        events = events.filter(pc.is_in(events["exec_type"], value_set=_CLEARED))
         exec_ids = events["exec_id"].to_numpy()
         fresh = ~self.view.posted(exec_ids)
         fresh &= first_of_each(exec_ids.astype(np.int64))
