@@ -107,7 +107,7 @@ class Held:
         """The records of a dataset that a system holds."""
         key = self.key(system, dataset)
         if key not in self._frames:
-            self._frames[key] = system.tables[dataset].frame.rechunk()
+            self._frames[key] = pl.DataFrame(system.tables[dataset].arrow.combine_chunks())
         return self._frames[key]
 
     @cached_property
@@ -204,7 +204,7 @@ def _gapless(held: Held) -> Finding:
     """No record twice, none missing in between: ids of an origin run from 0 without a gap."""
     found, evaluated = [], 0
     for system, dataset, log in _logs(held):
-        ids = log.table()["record_id"].to_numpy()
+        ids = np.concatenate([batch["record_id"].to_numpy() for batch in log.batches()])
         expected = (log.code << 48) + np.arange(len(ids), dtype=np.uint64)
         evaluated += len(ids)
         if not np.array_equal(ids, expected):
@@ -352,7 +352,8 @@ def _cleared(held: Held) -> Finding:
 def _venue(held: Held) -> Finding:
     """Street-side executions agree with the venue's own record, event by event."""
     names = ("exec_id", "exec_type", "order_id", "request_id", "last_qty", "last_px", "order_qty")
-    reported = pl.DataFrame(held.network.venue.reports.table()).rename({"record_id": "exec_id"})
+    reports = held.network.venue.reports.table().combine_chunks()
+    reported = pl.DataFrame(reports).rename({"record_id": "exec_id"})
     reported = reported.select(names)
     recorded = held.recorded.select("record_id", *names)
     # Of the same event both sides say the same, or one of the two is wrong.

@@ -210,12 +210,11 @@ def _terms(rng: random.Random, mid: dict[str, int]) -> dict[str, Any]:
 
 
 def _market(rng: random.Random, ends: list[int]) -> Iterator[Market]:
-    """In each phase now and then a bust and a correction; then the day ends."""
+    """In some phases a bust, a correction, and the end of a day."""
     for phase, end in enumerate(ends):
-        for kind in ("bust", "correct"):
-            if rng.random() < 0.5:
+        for kind, often in (("bust", 0.5), ("correct", 0.5), ("day-end", 0.3)):
+            if rng.random() < often:
                 yield Market(phase, rng.randint(end // 2, end), kind, rng.randrange(100))
-        yield Market(phase, end + rng.randint(0, 20 * MS), "day-end")
 
 
 def _fault(

@@ -12,7 +12,6 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
-from tradesys import status
 from tradesys.assignment import Assignment
 from tradesys.audit import Audit, listed, span
 from tradesys.network import Network, system_of
@@ -28,6 +27,7 @@ from tradesys.simulation.faults import Faults
 from tradesys.simulation.plan import BOOKS, MS, Market, Plan
 from tradesys.simulation.ways import HEARTBEAT, Positions, Way, Ways
 from tradesys.simulation.wires import Node, Wires
+from tradesys.status import TRADES
 from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.firm import FirmSystem
 from tradesys.systems.outbox import by_street
@@ -146,14 +146,17 @@ class Simulation(Network):
                 node = self.wires.nodes[name]
                 self.wires.let(node, self._end_day, node)
             return
-        reports = pl.DataFrame(self.venue.reports.table()).rename({"record_id": "exec_id"})
-        trades = status.trades(reports).filter("effective").sort("exec_id")
-        if len(trades):
+        names = ("record_id", "exec_type", "exec_ref_id", "last_qty", "last_px")
+        reports = self.venue.reports.table().select(names).to_pylist()
+        gone = {report["exec_ref_id"] for report in reports}
+        trades = [r for r in reports if r["exec_type"] in TRADES and r["record_id"] not in gone]
+        if trades:
             first = event.number * 2 % len(trades)
-            qty, px = trades["last_qty"][first], trades["last_px"][first]
-            to = {"last_qty": qty - 50, "last_px": px} if event.kind == "correct" else {}
+            match = trades[first : first + 2]
+            to = {"last_qty": match[0]["last_qty"] - 50, "last_px": match[0]["last_px"]}
             assert isinstance(self.venue, BookVenue)
-            self.venue.amend(trades["exec_id"][first : first + 2].to_list(), **to)
+            ids = [trade["record_id"] for trade in match]
+            self.venue.amend(ids, **to if event.kind == "correct" else {})
             self._tell_streets()
 
     def _end_day(self, node: Node) -> None:
