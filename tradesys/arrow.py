@@ -12,11 +12,12 @@ def batch_of(schema: pa.Schema, rows: list[tuple[object, ...]]) -> pa.RecordBatc
 
 def rows_of(batch: pa.RecordBatch) -> list[dict[str, Any]]:
     """The rows as dictionaries; times as int64 ns since 1970, which Python's own cannot hold."""
-    columns = [c.cast(pa.int64()) if pa.types.is_timestamp(c.type) else c for c in batch.columns]
-    rows: list[dict[str, Any]] = pa.RecordBatch.from_arrays(
-        columns, names=batch.schema.names
-    ).to_pylist()
-    return rows
+    fields = batch.schema
+    columns = [
+        (c.cast(pa.int64()) if pa.types.is_timestamp(f.type) else c).to_pylist()
+        for f, c in zip(fields, batch.columns, strict=True)
+    ]
+    return [dict(zip(fields.names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def with_columns(batch: pa.RecordBatch, **columns: pa.Array) -> pa.RecordBatch:

@@ -6,18 +6,22 @@ could make it true. One that is not true says what it found, by the records that
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from tradesys import positions, status
+from tradesys.log import Log
 from tradesys.records import CLEARING, CURRENCY, FEES, ExecType, format_id, make_id, origin
 from tradesys.replication import Link
-from tradesys.systems.system import running
+from tradesys.systems.system import System, running
 from tradesys.topology import WRITER, WRITES
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from tradesys.network import Network
     from tradesys.systems.customer import CustomerSystem
 
@@ -81,139 +85,194 @@ class Finding(NamedTuple):
     waiting: list[str]
 
 
+class Held:
+    """What the systems of a network hold and answer, read once for all checks."""
+
+    def __init__(self, network: "Network") -> None:
+        self.network = network
+        self.customers = running(network.customers)
+        self.otherwise: set[tuple[str, str, int]] = set()  # copies that differ from the origin's
+        self._frames: dict[object, pl.DataFrame] = {}
+
+    def key(self, system: System, dataset: str) -> object:
+        """What is equal for systems that hold the same records of a dataset."""
+        own = {
+            (code, log.count, system.name if copy in self.otherwise else "")
+            for code, log in system.tables[dataset].logs.items()
+            for copy in [(system.name, dataset, code)]
+        }
+        return dataset, frozenset(own)
+
+    def frame(self, system: System, dataset: str) -> pl.DataFrame:
+        """The records of a dataset that a system holds."""
+        key = self.key(system, dataset)
+        if key not in self._frames:
+            self._frames[key] = pl.DataFrame(system.tables[dataset].arrow.combine_chunks())
+        return self._frames[key]
+
+    @cached_property
+    def recorded(self) -> pl.DataFrame:
+        """What the street-side systems hold, each record once, by ``record_id``."""
+        return self._of_any(self.network.streets, "executions")
+
+    @cached_property
+    def requested(self) -> pl.DataFrame:
+        """What the customer-facing systems hold, each record once."""
+        return self._of_any(self.network.customers, "requests")
+
+    def _of_any(self, systems: Sequence[System], dataset: str) -> pl.DataFrame:
+        frames = {self.key(system, dataset): self.frame(system, dataset) for system in systems}
+        first, *more = frames.values()
+        return pl.concat([first, *more]).unique("record_id").sort("record_id") if more else first
+
+    @cached_property
+    def answers(self) -> dict[str, tuple[pl.DataFrame, pl.DataFrame]]:
+        """The status of every order, and every balance, as each customer-facing system answers."""
+        return {s.name: (s.statuses(), s.positions()) for s in self.customers}
+
+
 def audit(network: "Network", progress: Callable[[int], None] | None = None) -> Audit:
     """Run every check.
 
     :param progress: called with how many of :data:`CHECKS` are done.
     """
-    at_rest = network.is_at_rest()
+    at_rest, held = network.is_at_rest(), Held(network)
     checks: list[Check] = []
     for name, check in CHECKS.items():
         if progress:
             progress(len(checks))
-        evaluated, wrong, waiting = check(network)
+        evaluated, wrong, waiting = check(held)
         found = (*wrong, *waiting)
         unsure = None if waiting and not at_rest else not found
         checks.append(Check(name, False if wrong else unsure, evaluated, found))
     return Audit(tuple(checks))
 
 
-def _placed(network: "Network") -> Finding:
+def _placed(held: Held) -> Finding:
     """Every record that a system wrote is where the topology says."""
     found, evaluated = [], 0
-    for link, dataset, code in _copies(network):
-        count = link.source.tables[dataset].count(code)
-        held = link.target.tables[dataset].count(code)
-        evaluated += count
-        if held != count:
-            lacking = link.target if held < count else link.source
-            records = _span(code, min(held, count), max(held, count))
+    for link, dataset, code in _copies(held):
+        own, other = (s.tables[dataset].count(code) for s in (link.source, link.target))
+        evaluated += own
+        if other != own:
+            lacking = link.target if other < own else link.source
+            records = _span(code, min(other, own), max(other, own))
             found.append(f"{lacking.name} lacks {dataset} {records}")
     return Finding(evaluated, [], found)
 
 
-def _same(network: "Network") -> Finding:
+def _same(held: Held) -> Finding:
     """No replica holds a record that differs from its origin's, or that its origin never wrote."""
     wrong, waiting, evaluated = [], [], 0
-    for (source, target, _), dataset, code in _copies(network):
+    written: dict[tuple[str, int], pa.RecordBatch] = {}
+    for (source, target, _), dataset, code in _copies(held):
         own, other = source.tables[dataset], target.tables[dataset]
-        evaluated += other.count(code)
-        shared = min(own.count(code), other.count(code))
-        if shared and not own.logs[code].table()[:shared].equals(other.logs[code].table()[:shared]):
-            mine, theirs = (pl.DataFrame(t.read(code, 0, shared)) for t in (own, other))
-            record, how = _first_difference(theirs, mine)
+        count = other.count(code)
+        evaluated += count
+        shared = min(own.count(code), count)
+        if shared and (dataset, code) not in written:
+            written[dataset, code] = own.logs[code].since(0)
+        mine = written[dataset, code].slice(0, shared) if shared else None
+        if mine and not mine.equals(theirs := other.logs[code].since(0, shared)):
+            record, how = _first_difference(pl.DataFrame(theirs), pl.DataFrame(mine))
             wrong.append(f"{target.name} holds {record} otherwise than {source.name}: {how}")
-        if other.count(code) > shared:
-            records = _span(code, shared, other.count(code))
+            held.otherwise.add((target.name, dataset, code))
+        if count > shared:
+            records = _span(code, shared, count)
             waiting.append(f"{target.name} holds {dataset} {records}, {source.name} does not")
     return Finding(evaluated, wrong, waiting)
 
 
-def _copies(network: "Network") -> Iterator[tuple[Link, str, int]]:
+def _copies(held: Held) -> Iterator[tuple[Link, str, int]]:
     """Each log that a link carries: of every incarnation of the source that either side knows."""
-    for link in network.links:
+    for link in held.network.links:
         for dataset in WRITES[link.route.writer]:
             known = {*link.source.tables[dataset].logs, *link.target.tables[dataset].logs}
             for code in sorted(filter(link.source.wrote, known)):
                 yield link, dataset, code
 
 
-def _gapless(network: "Network") -> Finding:
+def _logs(held: Held) -> Iterator[tuple[System, str, Log]]:
+    """Every log that a system holds."""
+    for system in held.network:
+        for dataset, table in system.tables.items():
+            for log in table.logs.values():
+                yield system, dataset, log
+
+
+def _gapless(held: Held) -> Finding:
     """No record twice, none missing in between: ids of an origin run from 0 without a gap."""
     found, evaluated = [], 0
-    for system in network:
-        for dataset, table in system.tables.items():
-            for code, log in table.logs.items():
-                ids = log.table()["record_id"].to_numpy()
-                expected = (code << 48) + np.arange(len(ids), dtype=np.uint64)
-                evaluated += len(ids)
-                if not np.array_equal(ids, expected):
-                    at = int(np.flatnonzero(ids != expected)[0])
-                    there, due = format_id(int(ids[at])), format_id(int(expected[at]))
-                    found.append(f"{system.name}'s {dataset}: {there} stands where {due} should")
+    for system, dataset, log in _logs(held):
+        ids = np.concatenate([batch["record_id"].to_numpy() for batch in log.batches()])
+        expected = (log.code << 48) + np.arange(len(ids), dtype=np.uint64)
+        evaluated += len(ids)
+        if not np.array_equal(ids, expected):
+            at = int(np.flatnonzero(ids != expected)[0])
+            there, due = format_id(int(ids[at])), format_id(int(expected[at]))
+            found.append(f"{system.name}'s {dataset}: {there} stands where {due} should")
     return Finding(evaluated, found, [])
 
 
-def _authority(network: "Network") -> Finding:
+def _authority(held: Held) -> Finding:
     """Nothing was written by a kind of system that may not write it."""
-    held = [
-        (f"{system.name} holds {dataset} {_span(code, 0, log.count)}", dataset, origin(code))
-        for system in network
-        for dataset, table in system.tables.items()
-        for code, log in table.logs.items()
+    logs = list(_logs(held))
+    found = [
+        f"{system.name} holds {dataset} {_span(log.code, 0, log.count)}"
+        for system, dataset, log in logs
+        if origin(log.code).kind is not WRITER[dataset]
     ]
-    return Finding(len(held), [text for text, d, o in held if o.kind is not WRITER[d]], [])
+    return Finding(len(logs), found, [])
 
 
-def _definition(network: "Network") -> Finding:
+def _definition(held: Held) -> Finding:
     """What each customer-facing system answers is what the definition says of its records."""
     found: list[str] = []
     evaluated = 0
-    known: list[tuple[CustomerSystem, pl.DataFrame, pl.DataFrame]] = []
-    for system in running(network.customers):
-        same = [each[1:] for each in known if _positions_of(each[0]) == _positions_of(system)]
-        defined, holdings = same[0] if same else _defined(system)
-        known.append((system, defined, holdings))
-        evaluated += len(defined) + len(holdings)
-        found += _differences(system, "defined", system.statuses(), defined)
-        found += _differences(system, "defined", system.positions().drop("reserved"), holdings)
+    defined: dict[object, tuple[pl.DataFrame, pl.DataFrame]] = {}
+    for system in held.customers:
+        key = _key(held, system)
+        if key not in defined:
+            requests, executions, postings = (held.frame(system, name) for name in _ANSWERED_FROM)
+            balances = positions.positions(postings, executions)
+            defined[key] = status.statuses(requests, executions), balances
+        told, balances = held.answers[system.name]
+        for answer, due in zip((told, balances.drop("reserved")), defined[key], strict=True):
+            evaluated += len(due)
+            found += _differences(system, "defined", answer, due)
     return Finding(evaluated, found, [])
 
 
-def _defined(system: "CustomerSystem") -> tuple[pl.DataFrame, pl.DataFrame]:
-    """What the definitions say of a system's records."""
-    requests, executions = system.tables["requests"].frame, system.tables["executions"].frame
-    holdings = positions.positions(system.tables["postings"].frame, executions)
-    return status.statuses(requests, executions), holdings
+def _key(held: Held, system: System) -> object:
+    """What is equal for systems whose answers are."""
+    return tuple(held.key(system, dataset) for dataset in _ANSWERED_FROM)
 
 
-def _positions_of(system: "CustomerSystem") -> dict[str, dict[str, int]]:
-    """Which records a system holds; that equal ones say the same is another check."""
-    return {dataset: table.positions for dataset, table in system.tables.items()}
-
-
-def _agreement(network: "Network") -> Finding:
+def _agreement(held: Held) -> Finding:
     """Customer-facing systems that hold the same records give the same answers."""
     found: list[str] = []
-    up = running(network.customers)
-    if not up:
-        return Finding(0, [], [])
-    first, others = up[0], [s for s in up[1:] if _positions_of(s) == _positions_of(up[0])]
-    answers = first.statuses(), first.positions()
-    for other in others:
-        for mine, theirs in zip(answers, (other.statuses(), other.positions()), strict=True):
-            found += _differences(other, first.name, theirs, mine)
-    return Finding(len(others) * len(answers[0]), found, [])
+    evaluated = 0
+    first: dict[object, CustomerSystem] = {}
+    for system in held.customers:
+        other = first.setdefault(_key(held, system), system)
+        if other is not system:
+            evaluated += len(held.answers[system.name][0])
+            both = zip(held.answers[system.name], held.answers[other.name], strict=True)
+            for theirs, mine in both:
+                found += _differences(system, other.name, theirs, mine)
+    return Finding(evaluated, found, [])
 
 
-def _conservation(network: "Network") -> Finding:
+def _conservation(held: Held) -> Finding:
     """Cash and shares conserve: postings sum to zero per asset, and for each fill."""
-    postings = network.firm.tables["postings"].frame
+    postings = held.frame(held.network.firm, "postings")
     found: list[str] = []
     for keys in (["exec_id", "asset"], ["asset"]):
         sums = (
             postings.group_by(keys).agg(total=pl.col("amount").sum()).filter(pl.col("total") != 0)
         )
+        if found or sums.is_empty():
+            continue
         # Records whose opposite there is are left out: what is left shows the sum.
         size, sign = pl.col("amount").abs(), pl.col("amount").sign()
         legs = postings.join(sums, on=keys, how="semi", nulls_equal=True).with_columns(
@@ -223,7 +282,7 @@ def _conservation(network: "Network") -> Finding:
         )
         opposite = pl.when(sign < 0).then(pl.col("same") - pl.col("against")).otherwise("against")
         alone = legs.filter(pl.col("amount") != 0, pl.col("place") > opposite)
-        for row in sums.to_dicts() if not found else ():
+        for row in sums.to_dicts():
             of_it = [pl.col(name).eq_missing(row[name]) for name in keys]
             fill = f" of fill {format_id(row['exec_id'])}" if row.get("exec_id") else ""
             records = listed(alone.filter(of_it)["record_id"])
@@ -231,12 +290,13 @@ def _conservation(network: "Network") -> Finding:
     return Finding(len(postings), found, [])
 
 
-def _cleared(network: "Network") -> Finding:
+def _cleared(held: Held) -> Finding:
     """Each fill, correction and bust that the firm holds is cleared once, as what it moves."""
-    executions = network.firm.tables["executions"].frame
-    postings = network.firm.tables["postings"].frame.filter(pl.col("exec_id").is_not_null())
+    firm = held.network.firm
+    executions = held.frame(firm, "executions")
+    postings = held.frame(firm, "postings").filter(pl.col("exec_id").is_not_null())
     due = positions.due(postings, executions)
-    fee = pl.col("times") * network.charter.books.fees.of(
+    fee = pl.col("times") * held.network.charter.books.fees.of(
         pl.col("shares").abs(), pl.col("cash").abs()
     )
     key, cash = ["exec_id", "account", "asset"], pl.lit(CURRENCY)
@@ -249,17 +309,10 @@ def _cleared(network: "Network") -> Finding:
         starts=(pl.col("exec_id") != pl.col("exec_id").shift())
         | (pl.col("record_id") - pl.col("record_id").shift() != 1)
     )
-    again = (
-        runs.filter(pl.col("starts").fill_null(value=True))
-        .group_by("exec_id", maintain_order=True)
-        .agg("record_id")
-        .filter(pl.col("record_id").list.len() > 1)
-    )
-    wrong = [
-        f"{format_id(event)} is cleared more than once: {listed(records)}"
-        for event, records in again.iter_rows()
-    ]
-    once = postings.filter(~pl.col("exec_id").is_in(again["exec_id"].implode()))
+    starts = runs.filter(pl.col("starts").fill_null(value=True))
+    again = dict(_more_than_one(starts, "exec_id"))
+    wrong = [f"{format_id(i)} is cleared more than once: {records}" for i, records in again.items()]
+    once = postings.filter(~pl.col("exec_id").is_in(list(again))) if again else postings
     booked = (
         once.filter(pl.col("account") != CLEARING)
         .group_by(key)
@@ -275,13 +328,15 @@ def _cleared(network: "Network") -> Finding:
         .filter(pl.col("amount") != pl.col("due"))
         .sort(key)
     )
-    held = executions["exec_id"].implode()
+    known = executions["exec_id"].implode()
     wrong += [
         f"{listed([leg['record_id']]) if leg['record_id'] else 'no posting'} clears "
         f"{format_id(leg['exec_id'])} amiss: {leg['account']} {leg['amount']:,} {leg['asset']}"
-        for leg in amiss.filter(pl.col("exec_id").is_in(held)).to_dicts()
+        for leg in amiss.filter(pl.col("exec_id").is_in(known)).to_dicts()
     ]
-    unknown = postings.filter(~pl.col("exec_id").is_in(held))["exec_id"].unique(maintain_order=True)
+    unknown = postings.filter(~pl.col("exec_id").is_in(known))["exec_id"].unique(
+        maintain_order=True
+    )
     waiting = [f"the firm does not hold {format_id(i)}, which it cleared" for i in unknown]
     missing = due.join(postings, on="exec_id", how="anti").unique("exec_id", keep="last")
     waiting += [
@@ -294,13 +349,13 @@ def _cleared(network: "Network") -> Finding:
     return Finding(due["exec_id"].n_unique(), wrong, waiting)
 
 
-def _venue(network: "Network") -> Finding:
+def _venue(held: Held) -> Finding:
     """Street-side executions agree with the venue's own record, event by event."""
     names = ("exec_id", "exec_type", "order_id", "request_id", "last_qty", "last_px", "order_qty")
-    reported = pl.DataFrame(network.venue.reports.table()).rename({"record_id": "exec_id"})
+    reports = held.network.venue.reports.table().combine_chunks()
+    reported = pl.DataFrame(reports).rename({"record_id": "exec_id"})
     reported = reported.select(names)
-    frames = [s.tables["executions"].frame for s in network.streets]
-    recorded = pl.concat(frames).unique("record_id").select("record_id", *names)
+    recorded = held.recorded.select("record_id", *names)
     # Of the same event both sides say the same, or one of the two is wrong.
     wrong = [
         f"{format_id(row['record_id'])} is not what the market reported as {format_id(i)}"
@@ -311,81 +366,67 @@ def _venue(network: "Network") -> Finding:
     return Finding(len(reported), wrong, [f"{format_id(i)} is not recorded" for i in missing])
 
 
-def _answered(network: "Network") -> Finding:
+def _answered(held: Held) -> Finding:
     """Every accepted request was answered by a street-side system."""
-    found = [
-        f"{s.name} is down: what it accepted is not known" for s in network.customers if s.crashed
-    ]
-    evaluated = 0
-    for system in running(network.customers):
-        evaluated += sum(
-            system.tables["requests"].count(code) for code in system.own_codes("requests")
-        )
+    down = [system.name for system in held.network.customers if system.crashed]
+    found = [f"{name} is down: what it accepted is not known" for name in down]
+    for system in held.customers:
         for batch in system.unanswered():
             found += [f"{format_id(i)} has no answer" for i in batch["record_id"].to_pylist()]
-    return Finding(evaluated, [], found)
+    return Finding(len(held.requested), [], found)
 
 
-def _spoken_of(network: "Network") -> pl.DataFrame:
-    """Each request that an execution speaks of, and that execution: ``record_id, request``."""
-    executions = pl.concat([s.tables["executions"].frame for s in network.streets])
-    return pl.concat(
-        [executions.select("record_id", request=name) for name in ("request_id", "order_id")]
-    ).unique("request", keep="first", maintain_order=True)
-
-
-def lost_requests(network: "Network") -> list[tuple[int, int]]:
+def lost_requests(held: Held) -> list[tuple[int, int]]:
     """Requests held by nobody that an execution speaks of: the execution's id, the request's."""
-    held = pl.concat([s.tables["requests"].frame.select("record_id") for s in network.customers])
-    asked = _spoken_of(network)
-    lost = asked.join(held, left_on="request", right_on="record_id", how="anti").sort("request")
-    return list(lost.iter_rows())
+    known = held.requested["record_id"].implode()
+    asked = [
+        held.recorded.select("record_id", request=name).filter(~pl.col("request").is_in(known))
+        for name in ("request_id", "order_id")
+    ]
+    lost = pl.concat(asked).drop_nulls().unique("request", keep="first", maintain_order=True)
+    return list(lost.sort("request").iter_rows())
 
 
-def _referred(network: "Network") -> Finding:
+def _referred(held: Held) -> Finding:
     """Every request that an execution answers is held: what is not was lost with its system."""
     found = [
         f"{format_id(request)} is held by nobody, and {format_id(record)} answers it"
-        for record, request in lost_requests(network)
+        for record, request in lost_requests(held)
     ]
-    return Finding(len(_spoken_of(network)), [], found)
+    return Finding(len(held.recorded), [], found)
 
 
-def _executed_once(network: "Network") -> Finding:
+def _executed_once(held: Held) -> Finding:
     """An order that was entered at two systems is accepted by the market once (by its name)."""
-    executions = pl.concat([s.tables["executions"].frame for s in network.streets])
-    taken = executions.filter(pl.col("exec_type") == ExecType.NEW)
-    orders = taken.unique("order_id").sort("record_id")
-    named = orders.filter(pl.col("cl_ord_id").is_not_null())
-    again = named.group_by("account", "cl_ord_id", maintain_order=True).agg("record_id")
+    taken = held.recorded.filter(pl.col("exec_type") == ExecType.NEW).unique("order_id")
+    named = taken.filter(pl.col("cl_ord_id").is_not_null())
     found = [
-        f"{name} of {account}: {listed(records)}"
-        for account, name, records in again.filter(pl.col("record_id").list.len() > 1).iter_rows()
+        f"{name} of {account}: {records}"
+        for account, name, records in _more_than_one(named, "account", "cl_ord_id")
     ]
-    return Finding(len(orders), found, [])
+    return Finding(len(taken), found, [])
 
 
-def _flagged(network: "Network") -> Finding:
+def _flagged(held: Held) -> Finding:
     """Of the records of one event, at most one does not say that it may be a duplicate."""
-    executions = pl.concat([s.tables["executions"].frame for s in network.streets])
-    certain = executions.unique("record_id").filter(~pl.col("poss_dup")).sort("record_id")
-    again = certain.group_by("exec_id", maintain_order=True).agg("record_id")
+    certain = held.recorded.filter(~pl.col("poss_dup"))
     found = [
-        f"{format_id(event)} is certain in each of {listed(records)}"
-        for event, records in again.filter(pl.col("record_id").list.len() > 1).iter_rows()
+        f"{format_id(event)} is certain in each of {records}"
+        for event, records in _more_than_one(certain, "exec_id")
     ]
     return Finding(len(certain), found, [])
 
 
-def _over_fills(network: "Network") -> Finding:
+def _over_fills(held: Held) -> Finding:
     """No order filled beyond its quantity; the replace that allows it may be on its way."""
     found, evaluated = [], 0
-    for system in running(network.customers):
-        frame = system.statuses()
+    for system in held.customers:
+        frame, _ = held.answers[system.name]
         evaluated += len(frame)
         over = frame.filter(pl.col("cum_qty") > pl.col("order_qty"))
-        held = system.tables["executions"].frame if len(over) else None
-        fills = over if held is None else status.trades(held).filter("effective")
+        if over.is_empty():
+            continue
+        fills = status.trades(held.frame(system, "executions")).filter("effective")
         for order_id, cum_qty, order_qty in over["order_id", "cum_qty", "order_qty"].iter_rows():
             records = listed(fills.filter(pl.col("order_id") == order_id)["record_id"])
             order = f"{format_id(order_id)} at {system.name}"
@@ -414,6 +455,19 @@ def listed(records: Sequence[int] | pl.Series) -> str:
     texts = [format_id(record) for record in records[:_IDS_MAX]]
     more = len(records) - len(texts)
     return ", ".join(texts) + (f" and {more:,} more" if more else "")
+
+
+def _more_than_one(records: pl.DataFrame, *keys: str) -> Iterator[tuple[Any, ...]]:
+    """Of keys that several records have: the keys, and the records that have them."""
+    again = (
+        records.filter(pl.struct(keys).is_duplicated())
+        if len(keys) > 1
+        else records.filter(pl.col(keys).is_duplicated())
+    )
+    for *values, ids in (
+        again.sort("record_id").group_by(keys, maintain_order=True).agg("record_id").iter_rows()
+    ):
+        yield *values, listed(ids)
 
 
 def _first_difference(one: pl.DataFrame, other: pl.DataFrame) -> tuple[str, str]:
@@ -457,11 +511,13 @@ def _differences(
     yield f"{system.name} answers for {name} otherwise than {than}: {how}; by {records}"
 
 
+_ANSWERED_FROM = ("requests", "executions", "postings")
+
 REFERRED = "every request that was answered is held"
 TWICE = "no name is executed twice"
 FLAGGED = "what is recorded again is a possible duplicate"
 
-CHECKS: dict[str, Callable[["Network"], Finding]] = {
+CHECKS: dict[str, Callable[[Held], Finding]] = {
     "every record is where the topology says": _placed,
     "replicas hold what their origin wrote": _same,
     "no record twice, no gap": _gapless,

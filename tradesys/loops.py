@@ -248,7 +248,9 @@ def take_requests(m: Memory, rows: Requests, start: int) -> int:
 def learn(m: Memory, slot: int, request: int, pair: int, terms: int, qty: int, px: int) -> None:
     """The terms of an order, unless an accepted report has stated later ones."""
     order = m.orders[slot]
-    m.news[slot >> PAGE_BITS] |= TERMS
+    page = slot >> PAGE_BITS
+    m.news[page] |= TERMS
+    m.ends[page] = max(m.ends[page], (slot & (PAGE - 1)) + 1)
     order["flags"] |= KNOWN
     order["pair"], order["terms"] = pair, terms
     if order["terms_exec_id"] == 0:
@@ -451,7 +453,7 @@ def tell_terms(m: Memory, pages: Ints, to: Terms) -> int:
     """Write the terms of the known orders of these pages; gives how many they are."""
     row = 0
     for i in range(len(pages)):
-        for offset in range(PAGE):
+        for offset in range(m.ends[pages[i]]):
             order = m.orders[(pages[i] << PAGE_BITS) + offset]
             if order["flags"] & KNOWN:
                 balance, request = m.balances[order["pair"]], order["in_force"]
@@ -470,7 +472,7 @@ def tell_states(m: Memory, pages: Ints, scale: float, to: States) -> int:
     """Write the states of the known orders of these pages; gives how many they are."""
     row = 0
     for i in range(len(pages)):
-        for offset in range(PAGE):
+        for offset in range(m.ends[pages[i]]):
             slot = (pages[i] << PAGE_BITS) + offset
             order = m.orders[slot]
             if order["flags"] & KNOWN:

@@ -83,17 +83,22 @@ class Slotted(NamedTuple):
     ``first`` is the first id of each page, in the order in which the pages were given out.
     """
 
-    rows: Ints
+    rows: NDArray[np.int16]
     bases: Ints
     first: Ids
 
 
 class Memory(NamedTuple):
-    """All that a view knows. ``news`` says what is new of each page of orders since it was told."""
+    """All that a view knows.
+
+    ``news`` says what is new of each page of orders since it was told; from row ``ends`` of a page
+    on, it knows of no order.
+    """
 
     slots: Slotted
     orders: Records
     news: NDArray[np.uint8]
+    ends: Ints
     passing: Records
     passing_count: Ints
     event_slots: Slotted

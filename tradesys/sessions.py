@@ -16,6 +16,7 @@ EXCHANGE = "XNYS"
 """The exchange whose calendar holds, by its ISO 10383 code."""
 
 ZONE = "America/New_York"
+_HOUR = 3600 * 10**9  # days begin with an hour, there and here
 
 
 def trade_date() -> pl.Expr:
@@ -37,8 +38,14 @@ def trade_dates(times: pa.TimestampArray) -> NDArray[np.datetime64]:
 
 def settle_dates(times: pa.TimestampArray) -> NDArray[np.datetime64]:
     """The first session after the day of each trade (T+1)."""
-    days, which = np.unique(trade_dates(times), return_inverse=True)
-    return np.array([next_session(day) for day in days.tolist()], "datetime64[D]")[which]
+    hours, which = np.unique(times.cast(pa.int64()).to_numpy() // _HOUR, return_inverse=True)
+    return np.array([_settles(hour) for hour in hours.tolist()], "datetime64[D]")[which]
+
+
+@cache
+def _settles(hour: int) -> dt.date:
+    """The first session after the day to which an hour since 1970 belongs."""
+    return next_session(day_of(hour * _HOUR))
 
 
 @cache

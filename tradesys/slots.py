@@ -3,6 +3,7 @@
 Ids are dense per origin, so a record's slot is a page's base plus an offset: no hashing.
 """
 
+import mmap
 from typing import TypeVar
 
 import numpy as np
@@ -25,7 +26,7 @@ class Slots:
     def __init__(self) -> None:
         self.count = PAGE
         self.slotted = Slotted(
-            rows=np.full(1 << 16, -1, np.int64),
+            rows=np.full(1 << 16, -1, np.int16),
             bases=np.zeros((1, 16), np.int64),
             first=np.zeros(1, np.uint64),
         )
@@ -73,6 +74,11 @@ class Slots:
         self.slotted = Slotted(rows, bases, first)
         self.count += PAGE
         return self.find(record_id)
+
+
+def room(count: int, dtype: np.dtype[Item]) -> NDArray[Item]:
+    """So many records, zero. What is never touched of them costs nothing."""
+    return np.frombuffer(mmap.mmap(-1, count * dtype.itemsize), dtype)
 
 
 def with_room(records: NDArray[Item], count: int) -> NDArray[Item]:

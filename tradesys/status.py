@@ -7,6 +7,8 @@ said it is by ``exec_id``, since the venue numbers its reports. :mod:`tradesys.v
 facts up to date batch by batch and is tested against this.
 """
 
+from functools import cache
+
 import polars as pl
 
 from tradesys.records import CLOSED, PRICE_SCALE, ExecType, OrdStatus, RequestType, TimeInForce
@@ -245,5 +247,6 @@ def _waiting(requests: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+@cache
 def _is(*values: ExecType | RequestType, of: str = "exec_type") -> pl.Expr:
     return pl.col(of).is_in([value.value for value in values])

@@ -8,7 +8,7 @@ peer: give me what follows what I know.
 
 from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -24,7 +24,7 @@ from tradesys.clock import Clock
 from tradesys.errors import InvalidValue
 from tradesys.log import Log
 from tradesys.logfile import LogFile
-from tradesys.records import REPORTS, ExecType, Kind, Origin, RequestType, make_id
+from tradesys.records import REPORTS, ExecType, Kind, Origin, RequestType, make_id, split_id
 from tradesys.sessions import expiring
 from tradesys.tapes import Tape
 
@@ -211,6 +211,28 @@ class BookVenue(Venue):
                 rows.append((first + len(rows), now, *self._row(report, request)))
         if rows:
             self.report(batch_of(REPORTS, rows))
+
+    def amend(self, exec_ids: Sequence[int], *, last_qty: int = 0, last_px: int = 0) -> None:
+        """Correct trades to another quantity and price (1/10,000), or bust them: to no quantity.
+
+        The book stays as it is: what a bust opens again is not traded again.
+        """
+        self._remember()
+        places = pa.array([split_id(exec_id)[1] for exec_id in exec_ids])
+        (trades,) = self.reports.table().take(places).combine_chunks().to_batches()
+        count = len(trades)
+        kind = ExecType.TRADE_CORRECT if last_qty else ExecType.TRADE_CANCEL
+        time = pa.scalar(max(self.clock(), self.reports.last_ts), pa.timestamp("ns", "UTC"))
+        amended = with_columns(
+            trades,
+            record_id=self.next_ids(count),
+            ts=pa.repeat(time, count),
+            exec_type=pa.repeat(kind.value, count),
+            exec_ref_id=trades["record_id"],
+            last_qty=pa.repeat(last_qty, count),
+            last_px=pa.repeat(last_px, count),
+        )
+        self.report(amended)
 
     def _match(self, request: dict[str, Any]) -> list[Report]:
         book = self._books[str(request["symbol"])]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tradesys import loops
 from tradesys.balances import Accounts, codes_of
 from tradesys.facts import Facts
-from tradesys.loops import KNOWN, PAGE
+from tradesys.loops import KNOWN
 from tradesys.memory import (
     Executions,
     Ids,
@@ -219,6 +219,7 @@ class View:
             slots=facts.slots.slotted,
             orders=facts.orders,
             news=facts.news,
+            ends=facts.ends,
             passing=facts.passing,
             passing_count=facts.passing_count,
             event_slots=facts.event_slots.slotted,
@@ -398,7 +399,7 @@ class View:
 
     def _told_terms(self, pages: Ints) -> tuple[list[int], pl.DataFrame]:
         """The terms of the known orders of these pages, and the row after the last of each."""
-        most = PAGE * len(pages)
+        most = self.facts.ends[pages].sum()
         told = Terms(
             ends=np.empty(len(pages), np.int64),
             order_id=np.empty(most, np.uint64),
@@ -424,7 +425,7 @@ class View:
 
     def _told_states(self, pages: Ints) -> tuple[list[int], pl.DataFrame]:
         """The states of the same orders, likewise."""
-        most = PAGE * len(pages)
+        most = self.facts.ends[pages].sum()
         told = States(
             ends=np.empty(len(pages), np.int64),
             price=np.empty(most, np.int64),

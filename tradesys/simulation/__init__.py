@@ -1,6 +1,6 @@
 """The network under virtual time, with what can go wrong drawn from a seed (DESIGN 6 to 8)."""
 
-from tradesys.simulation.plan import FAULTS, Ask, Choices, Fault, Plan, draw
+from tradesys.simulation.plan import FAULTS, Ask, Choices, Fault, Market, Plan, draw
 from tradesys.simulation.run import Simulation
 
-__all__ = ["FAULTS", "Ask", "Choices", "Fault", "Plan", "Simulation", "draw"]
+__all__ = ["FAULTS", "Ask", "Choices", "Fault", "Market", "Plan", "Simulation", "draw"]

@@ -128,7 +128,6 @@ class Callers:
         now = self._desk.wires.now
         self._desk.log.append((now, name, "answered", now - self._missing_since(system, order_id)))
         held = {(d, o): n for d, of in answer.positions.items() for o, n in of.items()}
-        held["cum_qty", format_id(order_id)] = answer.cum_qty
         best = self.best.setdefault(name, {})
         for (what, whose), count in held.items():
             if count < best.get((what, whose), 0):

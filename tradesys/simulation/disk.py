@@ -11,15 +11,16 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from tradesys.arrivals import Arrivals, arrival_of
+from tradesys.arrivals import Arrival, Arrivals, arrival_of
 from tradesys.arrow import batch_of
 from tradesys.compaction import ReadRun
 from tradesys.framing import NO_HEAD
 from tradesys.log import Row
 from tradesys.logfile import LogFile
+from tradesys.records import split_id
 
-Written = tuple[pa.RecordBatch, int]
-"""A batch, and when it was received."""
+Written = tuple[pa.RecordBatch | Row, int]
+"""A batch or a row, and when it was received."""
 
 
 class PowerFailure(Exception):
@@ -91,7 +92,9 @@ class MemoryFile(LogFile):
     def stored(self) -> list[pa.RecordBatch]:
         """What is on the disk, one batch for each origin."""
         found: dict[int, list[pa.RecordBatch]] = {}
-        for batch, received_at in self._durable:
+        for written, received_at in self._durable:
+            is_row = isinstance(written, tuple)
+            batch = batch_of(self.schema, [written]) if is_row else written
             arrival = arrival_of(batch, received_at)
             self.arrivals.append(arrival)
             found.setdefault(arrival.code, []).append(batch)
@@ -114,7 +117,11 @@ class MemoryFile(LogFile):
 
     def append_row(self, row: Row, received_at: int) -> None:
         """As :meth:`append`, one row of one's own; it is durable on return."""
-        self.append(batch_of(self.schema, [row]), received_at, durable=True)
+        self._disk.touch()
+        self._pending.append((row, received_at))
+        self.sync()
+        code, start = split_id(row[0])
+        self.arrivals.append(Arrival(received_at, code, start, 1))
 
     def sync(self) -> None:
         """Make everything appended so far durable."""

@@ -5,7 +5,7 @@ failing seed is shrunk.
 """
 
 import random
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from tradesys import given
 from tradesys.charter import OpeningBooks
 from tradesys.errors import InvalidValue
 from tradesys.records import PRICE_SCALE
+from tradesys.scenario import START_NS
 
 MS = 1_000_000
 """A millisecond, in ns."""
@@ -97,6 +98,20 @@ class Fault:
 
 
 @dataclass(frozen=True)
+class Market:
+    """What the market does by itself at a time (ns after its phase begins).
+
+    A ``"bust"`` or a ``"correct"`` is of both sides of a match, the one with this ``number`` of
+    those that stand then; at a ``"day-end"`` orders expire.
+    """
+
+    phase: int
+    at: int
+    kind: str
+    number: int = 0
+
+
+@dataclass(frozen=True)
 class Plan:
     """A simulation before it runs. It is quiet after each phase; then everything is checked."""
 
@@ -107,6 +122,7 @@ class Plan:
     choices: Choices
     asks: tuple[Ask, ...]
     faults: tuple[Fault, ...]
+    market: tuple[Market, ...] = ()
 
 
 def draw(
@@ -148,6 +164,7 @@ def draw(
         choices or Choices(),
         tuple(asks),
         tuple(sorted(drawn, key=lambda f: (f.phase, f.at))),
+        tuple(_market(rng, ends)),
     )
 
 
@@ -179,14 +196,25 @@ def _terms(rng: random.Random, mid: dict[str, int]) -> dict[str, Any]:
     mid[symbol] += _TICK * rng.randint(-3, 3)
     sign = 1 if side == "buy" else -1
     price = mid[symbol] - sign * _TICK * rng.randint(-4, 8) if rng.random() > 0.06 else None
+    time_in_force = rng.choices(("day", "ioc", "fok", "gtc", "gtd"), (76, 6, 4, 8, 6))[0]
+    expires = START_NS + rng.randint(50, 400) * MS if time_in_force == "gtd" else None
     return {
         "account": rng.choice(BOOKS.accounts),
         "symbol": symbol,
         "side": side,
         "order_qty": 100 * rng.randint(1, 9),
         "price": price,
-        "time_in_force": rng.choices(("day", "ioc", "fok"), (90, 6, 4))[0],
+        "time_in_force": time_in_force,
+        "expire_time": expires,
     }
+
+
+def _market(rng: random.Random, ends: list[int]) -> Iterator[Market]:
+    """In some phases a bust, a correction, and the end of a day."""
+    for phase, end in enumerate(ends):
+        for kind, often in (("bust", 0.5), ("correct", 0.5), ("day-end", 0.3)):
+            if rng.random() < often:
+                yield Market(phase, rng.randint(end // 2, end), kind, rng.randrange(100))
 
 
 def _fault(

@@ -3,9 +3,9 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import polars as pl
+import pyarrow.compute as pc
 
-from tradesys.audit import REFERRED, Check, lost_requests
+from tradesys.audit import REFERRED, Check, Held, lost_requests
 from tradesys.records import ExecType, format_id, origin, split_id
 from tradesys.simulation.plan import MS
 
@@ -43,7 +43,7 @@ def allowed(desk: "Simulation", check: Check) -> Check:
     """A request that went with a lost disk is named, and is not wrong by itself."""
     if check.verdict is not False or check.name != REFERRED:
         return check
-    origins = [origin(split_id(i)[0]) for _, i in lost_requests(desk)]
+    origins = [origin(split_id(i)[0]) for _, i in lost_requests(Held(desk))]
     gone = all(o.incarnation < desk.wires.nodes[o.system].disks for o in origins)
     return replace(check, verdict=True) if gone else check
 
@@ -76,9 +76,10 @@ def _timely(desk: "Simulation") -> Check:
 
 def _in_order(desk: "Simulation") -> Check:
     """No change of an order reaches the market before the order does."""
-    reports = pl.DataFrame(desk.venue.reports.table())
-    refused = reports.filter(pl.col("exec_type") == ExecType.CANCEL_REJECTED)
-    taken = reports.filter(pl.col("exec_type") == ExecType.NEW)
-    early = refused.filter(pl.col("text") == "unknown order").join(taken, on="order_id", how="semi")
-    found = [f"{format_id(i)} came before its order" for i in early["request_id"]]
-    return Check(IN_ORDER, not found, len(refused), tuple(found))
+    reports = desk.venue.reports.table()
+    refused = reports.filter(pc.equal(reports["exec_type"], ExecType.CANCEL_REJECTED))
+    unknown = refused.filter(pc.equal(refused["text"], "unknown order"))
+    asked = zip(*(unknown[name].to_pylist() for name in ("request_id", "order_id")), strict=True)
+    taken = reports.filter(pc.equal(reports["exec_type"], ExecType.NEW))["order_id"].to_pylist()
+    found = tuple(f"{format_id(i)} came before its order" for i, of in asked if of in taken)
+    return Check(IN_ORDER, not found, len(refused), found)

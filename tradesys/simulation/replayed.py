@@ -12,7 +12,7 @@ has been. {asks} requests and {faults} faults remain. Not true: {found}."""
 
 _CELLS = (
     """from tradesys.pictures import table_style
-from tradesys.simulation import Ask, Choices, Fault, Plan, Simulation
+from tradesys.simulation import Ask, Choices, Fault, Market, Plan, Simulation
 from tradesys.spacetime import space_time
 
 table_style()

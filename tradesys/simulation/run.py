@@ -23,15 +23,17 @@ from tradesys.simulation.bill import bill
 from tradesys.simulation.customers import Callers
 from tradesys.simulation.disk import Disk
 from tradesys.simulation.faults import Faults
-from tradesys.simulation.plan import BOOKS, MS, Plan
+from tradesys.simulation.plan import BOOKS, MS, Market, Plan
 from tradesys.simulation.ways import HEARTBEAT, Positions, Way, Ways
 from tradesys.simulation.wires import Node, Wires
+from tradesys.status import TRADES
 from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.firm import FirmSystem
 from tradesys.systems.outbox import by_street
 from tradesys.systems.street import StreetSystem
 from tradesys.systems.system import System
 from tradesys.topology import WRITES
+from tradesys.venue import BookVenue
 
 _RESEND = 25 * MS
 _CLEARING = 2 * MS
@@ -134,10 +136,40 @@ class Simulation(Network):
                 self.wires.note(node.name, "record", f"{span(first, written)} of the market")
                 self.ways.news(node.name)
             if self.venue.reported > reported:
-                for other in self.street_names:
-                    if other != node.name:
-                        peer = self.wires.nodes[other]
-                        self.wires.after(_VENUE, self.wires.let, peer, self.work, peer)
+                self._tell_streets(but=node.name)
+
+    def _happen(self, event: Market) -> None:
+        """Let the market end its day, or bust or correct a match; whoever is connected is told."""
+        if event.kind == "day-end":
+            for name in self.street_names:
+                node = self.wires.nodes[name]
+                self.wires.let(node, self._end_day, node)
+            return
+        names = ("record_id", "exec_type", "exec_ref_id", "last_qty", "last_px")
+        reports = self.venue.reports.table().select(names).to_pylist()
+        gone = {report["exec_ref_id"] for report in reports}
+        trades = [r for r in reports if r["exec_type"] in TRADES and r["record_id"] not in gone]
+        if trades:
+            first = event.number * 2 % len(trades)
+            match = trades[first : first + 2]
+            to = {"last_qty": match[0]["last_qty"] - 50, "last_px": match[0]["last_px"]}
+            assert isinstance(self.venue, BookVenue)
+            ids = [trade["record_id"] for trade in match]
+            self.venue.amend(ids, **to if event.kind == "correct" else {})
+            self._tell_streets()
+
+    def _end_day(self, node: Node) -> None:
+        system = self.systems[node.name]
+        assert isinstance(system, StreetSystem)
+        if not node.session_cuts and system.end_day():
+            self._tell_streets()
+
+    def _tell_streets(self, but: str = "") -> None:
+        """Each street-side system works what the market has reported, but for one that has."""
+        for name in self.street_names:
+            if name != but:
+                node = self.wires.nodes[name]
+                self.wires.after(_VENUE, self.wires.let, node, self.work, node)
 
     def _note_recorded(self, system: StreetSystem, count: int) -> None:
         """Note when each request was first answered by a street-side system's record."""
@@ -304,6 +336,10 @@ class Simulation(Network):
             if fault.phase == phase:
                 self.wires.after(fault.at, self.faults.begin, fault)
                 last = max(last, fault.at)
+        for event in self.plan.market:
+            if event.phase == phase:
+                self.wires.after(event.at, self._happen, event)
+                last = max(last, event.at)
         return self.wires.now + last
 
     def step(self) -> int:

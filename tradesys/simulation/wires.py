@@ -4,7 +4,7 @@ SimPy keeps the time. A tie is never chance: what was put in first comes first.
 """
 
 import random
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -73,6 +73,19 @@ class Event(NamedTuple):
     target: str | None = None
 
 
+class _Later(simpy.Event):
+    """Something to be done: the least that SimPy needs of an event, which is made very often."""
+
+    _ok = True
+
+    def __init__(self, do: Callable[..., object], args: tuple[Any, ...]) -> None:
+        self._do, self._args = do, args
+        self.callbacks = [_Later._happen]
+
+    def _happen(self) -> None:
+        self._do(*self._args)
+
+
 class Wires:
     """The time, and the ways between all nodes.
 
@@ -85,27 +98,26 @@ class Wires:
         self.env = simpy.Environment()
         self.rng = rng
         self.nodes: dict[str, Node] = {}
-        self.cut: Counter[tuple[str, str]] = Counter()
-        self.lossy: Counter[str] = Counter()
-        self.repeating: Counter[str] = Counter()
-        self.slow: Counter[str] = Counter()
+        self.cut: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self.lossy: defaultdict[str, int] = defaultdict(int)
+        self.repeating: defaultdict[str, int] = defaultdict(int)
+        self.slow: defaultdict[str, int] = defaultdict(int)
         self.trace = trace
         self._failed = failed
 
     @property
     def now(self) -> int:
         """The time in ns since the simulation began."""
-        return int(self.env.now)
+        now: Any = self.env.now  # whole, since all delays are
+        return now
 
     def clock_of(self, node: Node) -> Callable[[], int]:
         """A system's own clock: it may be wrong."""
-        return lambda: START_NS + int(self.env.now) + node.skew
+        return lambda: START_NS + self.now + node.skew
 
     def after(self, delay: int, do: Callable[..., object], *args: Any) -> None:
         """Do something later."""
-        later = self.env.timeout(delay)
-        assert later.callbacks is not None
-        later.callbacks.append(lambda _: (do(*args), None)[1])
+        self.env.schedule(_Later(do, args), delay=delay)
 
     def note(self, system: str, kind: str, text: str) -> None:
         """Put something that happens into the trace, where there is one."""
@@ -155,25 +167,21 @@ class Wires:
 
     def let(self, node: Node, do: Callable[..., object], *args: Any) -> None:
         """Let a system do something, once what it does already is done."""
-        start = max(node.free_at, node.paused_until)
-        if start > self.now:
-            self.after(start - self.now, self._do, node, node.epoch, do, args)
-        else:
-            self._do(node, node.epoch, do, args)
+        self._do(node, node.epoch, do, args)
 
     def _do(self, node: Node, epoch: int, do: Callable[..., object], args: Any) -> None:
         if node.epoch != epoch or not node.up:
             return
-        busy = max(node.free_at, node.paused_until) - self.now
-        if busy > 0:
-            self.after(busy, self._do, node, epoch, do, args)
+        now, free = self.now, max(node.free_at, node.paused_until)
+        if free > now:
+            self.after(free - now, self._do, node, epoch, do, args)
             return
         node.touched = node.disk.touched
         try:
             do(*args)
         except PowerFailure:
             self._failed(node)
-        node.free_at = self.now + node.writing()
+        node.free_at = now + node.writing()
         node.touched = node.disk.touched
 
 

@@ -464,11 +464,11 @@ class CustomerSystem(Inquiries):
 
         :raises InvalidValue: it asks for something else.
         """
-        name, terms = given["cl_ord_id"], self.stated(order_id)
-        if not terms or self.names.find(terms["account"], name) is None:
+        name, state = given["cl_ord_id"], self.view.order(order_id)
+        if state is None or self.names.find(state.account, name) is None:
             return None
         frame = self.tables["requests"].frame
-        wanted = (pl.col("account") == terms["account"]) & (pl.col("cl_ord_id") == name)
+        wanted = (pl.col("account") == state.account) & (pl.col("cl_ord_id") == name)
         for row in frame.filter(wanted).to_dicts():
             same = (row["order_id"], row["request_type"]) == (order_id, kind) and all(
                 given[n] is None or row[n] == value

@@ -146,19 +146,15 @@ class FirmSystem(Inquiries):
     def _uncleared(self) -> tuple[pa.RecordBatch, Moves] | None:
         """The events that have come and are not posted, each once, and what is to be posted."""
         self.catch_up()
-        found = [b.filter(pc.is_in(b["exec_type"], value_set=_CLEARED)) for b in self._unseen]
-        found = [batch for batch in found if batch.num_rows]
-        self._unseen = []
-        if not found:
+        if not self._unseen:
             return None
-        events = pa.concat_batches(found)
+        events, self._unseen = pa.concat_batches(self._unseen), []
         exec_ids = events["exec_id"].to_numpy()
-        fresh = ~self.view.posted(exec_ids)
-        fresh &= first_of_each(exec_ids.astype(np.int64))
-        if not fresh.all():
-            events = events.filter(pa.array(fresh))
-        if not events.num_rows:
+        due = pc.is_in(events["exec_type"], value_set=_CLEARED).to_numpy(zero_copy_only=False)
+        due = due & ~self.view.posted(exec_ids) & first_of_each(exec_ids.astype(np.int64))
+        if not due.any():
             return None
+        events = events.filter(pa.array(due))
         self._unseen = [events]
         moves = moves_of(events, self.view)
         return (events, moves) if len(moves.event) else None

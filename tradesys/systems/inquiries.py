@@ -320,8 +320,9 @@ class Inquiries(System):
         """The terms that a request stated, from its record or one that repeats them; or nothing."""
         if self.tables["requests"].has(request_id):
             return self.tables["requests"].rows([request_id])[0]
-        executions = self.tables["executions"].frame.filter(pl.col("request_id") == request_id)
-        return executions.row(0, named=True) if len(executions) else {}
+        executions = self.tables["executions"]
+        of_it = executions.frame.filter(pl.col("request_id") == request_id)["record_id"]
+        return executions.rows([of_it[0]])[0] if len(of_it) else {}
 
     def _require(self, token: Mapping[str, int]) -> None:
         """See that the records of a token are held.

@@ -59,6 +59,8 @@ def by_street(
     batch: pa.RecordBatch, street_for: Callable[[str], str]
 ) -> list[tuple[str, pa.RecordBatch]]:
     """A batch in parts, one for each street-side system."""
+    if batch.num_rows == 1:
+        return [(street_for(batch["symbol"][0].as_py()), batch)]
     symbols = batch["symbol"].dictionary_encode()
     streets = pa.array([street_for(s) for s in symbols.dictionary.to_pylist()])
     if len(streets) == 1:

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tradesys.assignment import Assignment
+from tradesys.balances import codes_of
 from tradesys.clock import Clock
 from tradesys.logfile import OpenFile
 from tradesys.records import EXECUTIONS, SEQUENCE_MASK, Kind, Origin, RequestType
@@ -110,6 +111,8 @@ class StreetSystem(System):
         the process: whoever sent it sends again what is not answered.
         """
         is_new = pc.equal(requests["request_type"], RequestType.NEW.value)
+        if is_new.true_count == len(is_new):
+            return np.ones(len(is_new), np.bool_)
         ready = is_new.to_numpy(zero_copy_only=False).copy()
         entered, changes = np.flatnonzero(ready), np.flatnonzero(~ready)
         if len(changes):
@@ -123,10 +126,8 @@ class StreetSystem(System):
 
     def _mine(self, reports: pa.RecordBatch) -> pa.RecordBatch:
         """The reports on symbols that are this system's business, and not recorded yet."""
-        symbols = reports["symbol"].dictionary_encode()
-        owner = map(self.assignment.street_for, symbols.dictionary.to_pylist())
-        owned = np.array([name == self.name for name in owner], np.bool_)
-        wanted = owned[symbols.indices.to_numpy()]
+        street_for = self.assignment.street_for
+        wanted = codes_of(reports["symbol"], lambda symbol: street_for(symbol) == self.name) > 0
         if self._polled < self._unsure:
             wanted &= ~self.view.seen(reports["record_id"].to_numpy())
         return reports if wanted.all() else reports.filter(pa.array(wanted))
@@ -153,8 +154,7 @@ class StreetSystem(System):
         Those from before this system was up or took over, and all that it records as a stand-in:
         the home of the symbol may be up and only unheard of.
         """
-        symbols = reports["symbol"].dictionary_encode()
-        home = map(self.assignment.home, symbols.dictionary.to_pylist())
-        away = np.array([name != self.name for name in home], np.bool_)[symbols.indices.to_numpy()]
+        home = self.assignment.home
+        away = codes_of(reports["symbol"], lambda symbol: home(symbol) != self.name) > 0
         sequences = reports["record_id"].to_numpy() & np.uint64(SEQUENCE_MASK)
         return away | (sequences < self._unsure)
