@@ -36,10 +36,10 @@ endef
 export ONE_ORDER
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lab format bench lock clean
+.PHONY: help setup demo test lab app notebooks pictures format bench lock clean
 
 help: ## list what can be done
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "make %-7s  %s\n", $$1, $$2 }' Makefile
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "make %-9s  %s\n", $$1, $$2 }' Makefile
 
 setup: $(INSTALLED) ## install everything into .venv, in the versions of requirements.lock
 
@@ -54,6 +54,16 @@ test: setup ## check format, lint and types, then run every test and every noteb
 
 lab: setup ## open the notebooks in JupyterLab; LAB=--allow-root and the like go to it
 	@JUPYTER_CONFIG_PATH="$(CURDIR)/.jupyter:$$JUPYTER_CONFIG_PATH" $(BIN)/jupyter lab $(LAB)
+
+app: setup ## serve the desk as a web app (Voila); APP=--port=8866 and the like go to it
+	@JUPYTER_PATH="$(CURDIR)/tradesys/widgets" $(BIN)/voila notebooks/app.ipynb --template=tradesys $(APP)
+
+notebooks: setup ## run every notebook and store what it shows
+	@$(BIN)/jupyter nbconvert --log-level=WARN --to=notebook --execute --inplace notebooks/*.ipynb \
+		--ExecutePreprocessor.record_timing=False --ExecutePreprocessor.store_widget_state=False
+
+pictures: setup ## take the pictures of the README anew, in a browser
+	@TRADESYS_PICTURES=1 $(BIN)/pytest tests/browser -n 0 --quiet
 
 format: setup ## format the code and the notebooks, and mend what lint can mend by itself
 	@$(BIN)/ruff check --quiet --fix-only .
