@@ -375,11 +375,12 @@ def test_a_story_has_each_record_once_and_an_arrow_to_each_system_that_learned(
     ticket.enter()
     story = OrderStory(pulse.network, ticket.order or "")
     learned = pulse.network.explain(ticket.order or "").learned
-    drawn = story._drawing(learned)
+    drawn = story._drawing()
     assert drawn.count("<circle") == learned["record_id"].n_unique()
     assert drawn.count("stroke-width") == len(learned) - learned["record_id"].n_unique()
     story.act("c1-0")
-    assert story.shown == (ticket.order.order_id if ticket.order else None)
+    assert story.shown == "c1-0"
+    assert "time_in_force" in story._in_full["c1-0"]
 
 
 # ---- the pulse and the crowd

@@ -1,7 +1,8 @@
 """A real browser (Debian's Chromium) on JupyterLab and on the web app, on this machine alone.
 
 Every request to another machine is refused and noted; so is every error on the page's console. A
-test that uses ``page`` fails if there is one of either.
+test that uses ``page`` fails if there is one of either. Nothing outlives its module: while
+Playwright runs, no other test of the same process can run an event loop.
 """
 
 import os
@@ -92,7 +93,7 @@ class Server:
             self.process.wait()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def notebooks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the notebooks: a test must not write into those of the project."""
     folder = tmp_path_factory.mktemp("lab") / "notebooks"
@@ -100,7 +101,7 @@ def notebooks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def lab(notebooks: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """JupyterLab; gives the address of a notebook, with ``{}`` in the place of its name."""
     chromium()
@@ -125,7 +126,7 @@ def lab(notebooks: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
     server.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def app(notebooks: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The desk as a web app, as ``make app`` serves it; gives its address."""
     chromium()
@@ -144,7 +145,7 @@ def app(notebooks: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
     server.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     program = chromium()
     with sync_playwright() as playwright:

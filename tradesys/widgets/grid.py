@@ -36,13 +36,16 @@ class Grid(PerspectiveWidget):  # type: ignore[misc]  # it has no types
     _esm = _ONCE.format(json.dumps(str(_BUNDLE)))
 
     def __init__(self, empty: pl.DataFrame, index: str, **kwargs: Any) -> None:
-        super().__init__(
-            table(empty.to_arrow(compat_level=PLAIN), index=index),
-            binding_mode="client-server",
-            **kwargs,
-        )
+        rows = table(empty.to_arrow(compat_level=PLAIN), index=index)
+        self._rows_name = rows.get_name()
+        super().__init__(rows, binding_mode="client-server", **kwargs)
         # Without a height of its own it has none in a box.
         self.layout = Layout(height="300px", width="100%", flex="0 0 auto")
+
+    @traitlets.default("table_name")
+    def _named(self) -> str:
+        """The table's name from the first: a page may draw the grid before it hears of a change."""
+        return self._rows_name
 
     def upsert(self, rows: pl.DataFrame) -> None:
         """Add rows, or put them in the place of those of the same key."""

@@ -16,7 +16,7 @@ from tradesys.readable import readable
 from tradesys.records import format_id, origin, split_id
 from tradesys.widgets.part import Live, Part, clicked, money, said, table
 
-_LEFT, _LANE, _TOP, _ROW = 300, 92, 50, 34
+_LEFT, _LANE, _TOP, _ROW = 316, 92, 50, 34
 _COLOUR = {"requests": "--blue", "executions": "--teal", "postings": "--amber"}
 
 
@@ -27,29 +27,28 @@ class OrderStory(Part):
     """
 
     def __init__(self, network: Network, order: OrderLike) -> None:
-        self.network, self.order_id = network, id_of(order)
-        self.shown: int | None = None
-
-    @property
-    def _learned(self) -> pl.DataFrame:
-        return self.network.explain(self.order_id).learned
+        self.order_id = id_of(order)
+        self.shown = ""
+        learned = network.explain(order).learned
+        self._learned = learned
+        self._systems = [s.name for s in network if s.name in set(learned["system"])]
+        record_ids = learned["record_id"].unique().sort().to_list()
+        self._in_full = {format_id(i): _in_full(network, i) for i in record_ids}
 
     @property
     def picture(self) -> str:
         """The diagram, with every record below it to be opened."""
-        learned = self._learned
         opened = "".join(
             f"<details><summary>{name}</summary>{told}</details>"
-            for name, told in self._records(learned["record_id"].unique().sort().to_list())
+            for name, told in self._in_full.items()
         )
-        return self._drawing(learned) + f"<details><summary>the records</summary>{opened}</details>"
+        return self._drawing() + f"<details><summary>the records</summary>{opened}</details>"
 
     # ---- the drawing
 
-    def _drawing(self, learned: pl.DataFrame) -> str:
-        names = [s.name for s in self.network if s.name in set(learned["system"])]
-        lanes = {name: _LEFT + _LANE * i for i, name in enumerate(names)}
-        rows, last, body = list(_rows(learned)), "", []
+    def _drawing(self) -> str:
+        lanes = {name: _LEFT + _LANE * i for i, name in enumerate(self._systems)}
+        rows, last, body = list(_rows(self._learned)), "", []
         tall = _TOP + _ROW * (len(rows) + 1)
         for number, (time, record, is_late, systems) in enumerate(rows):
             y = _TOP + 20 + _ROW * number
@@ -101,44 +100,25 @@ class OrderStory(Part):
             f"<title>{name}, {record['dataset']} of {writer}</title>"
             f'<rect x="0" y="{y - 16}" width="{_LEFT - 50}" height="28" fill="transparent"/>'
             f'<text class="soft" x="0" y="{y + 4}">{when}</text>'
-            f'<text x="84" y="{y + 4}" style="fill: {colour}; font-weight: 600">{name}</text>'
-            f'<text x="150" y="{y + 4}">{escape(what)}</text>{"".join(parts)}{dot}</g>'
+            f'<text x="92" y="{y + 4}" style="fill: {colour}; font-weight: 600">{name}</text>'
+            f'<text x="158" y="{y + 4}">{escape(what)}</text>{"".join(parts)}{dot}</g>'
         )
-
-    # ---- a record in full
-
-    def _records(self, record_ids: list[int]) -> Iterator[tuple[str, str]]:
-        """Records with all their fields, from a system that holds them."""
-        for record_id in record_ids:
-            yield format_id(record_id), self._in_full(record_id)
-
-    def _in_full(self, record_id: int) -> str:
-        for system in self.network:
-            for held in system.tables.values():
-                if held.has(record_id) and not system.down:
-                    frame = pl.DataFrame(held.rows([record_id]), schema=dict(held.frame.schema))
-                    row = readable(frame).row(0, named=True)
-                    fields = [(name, str(v)) for name, v in row.items() if v is not None]
-                    return table(["field", "value"], fields)
-        return ""
 
     @cached_property
     def widget(self) -> Live:
         """The diagram, to click on."""
-        return Live(self.act, html=self._drawing(self._learned) + _HINT)
+        return Live(self.act, html=self._drawing() + _HINT)
 
     @clicked
     def act(self, what: str) -> None:
         """Show the record that was clicked."""
-        self.shown = id_of(what)
+        self.shown = what
 
     def refresh(self) -> None:
-        """Draw what is known of the order now."""
+        """Show the record that was clicked last, under the diagram."""
         if "widget" in self.__dict__:
-            told = _HINT
-            if self.shown is not None:
-                told = f"<h4>{format_id(self.shown)}</h4>{self._in_full(self.shown)}"
-            self.widget.html = self._drawing(self._learned) + told
+            told = f"<h4>{self.shown}</h4>{self._in_full[self.shown]}" if self.shown else _HINT
+            self.widget.html = self._drawing() + told
 
 
 _HINT = '<p class="soft">Click a record to see it in full.</p>'
@@ -155,6 +135,19 @@ def _rows(learned: pl.DataFrame) -> Iterator[tuple[Any, dict[str, Any], bool, li
     ]
     for at, is_first, _, record, systems in sorted(events, key=lambda e: (e[0], e[1], e[2])):
         yield at, record, not is_first, systems
+
+
+def _in_full(network: Network, record_id: int) -> str:
+    """A record with all its fields, from a system that holds it."""
+    for system in network:
+        for held in system.tables.values():
+            if held.has(record_id):
+                frame = pl.DataFrame(held.rows([record_id]), schema=dict(held.frame.schema))
+                row = readable(frame).row(0, named=True)
+                return table(
+                    ["field", "value"], [(n, str(v)) for n, v in row.items() if v is not None]
+                )
+    return ""
 
 
 def _says(record: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ import polars as pl
 
 from tradesys.errors import InvalidValue, SystemDown, TradesysError
 from tradesys.orders import Order
-from tradesys.records import OrdType, Side, TimeInForce, format_id
+from tradesys.records import OrdType, Side, TimeInForce, format_id, origin, split_id
 from tradesys.systems.terms import units
 from tradesys.widgets.part import Live, Part, chip, clicked, money, said
 from tradesys.widgets.pulse import Pulse
@@ -132,7 +132,8 @@ class OrderTicket(Part):
         parts = [f'<p class="{"soft" if is_enough else "bad"}">{text}</p>', said(self.problem)]
         if self.order:
             reason = self.order.reject_reason
-            told = f": {escape(reason)}" if reason else f" taken by {self.values['system']}"
+            system = origin(split_id(self.order.record_id)[0]).system
+            told = f": {escape(reason)}" if reason else f" taken by {system}"
             again = ", which had it already" if self.order.repeated else ""
             state = chip("rejected") + " " if reason else ""
             parts.append(
