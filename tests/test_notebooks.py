@@ -74,8 +74,12 @@ def test_the_start_page_leads_to_every_notebook_in_order() -> None:
     table = page.split("## ")[0]
     listed = re.findall(r"^\| \[.*?\]\((.*?)\) \|", table, re.MULTILINE)
     assert listed == sorted(listed)
-    assert {path.name for path in NOTEBOOKS.glob("*.ipynb")} <= set(listed)
+    assert {path.name for path in NOTEBOOKS.glob("*.ipynb")} == set(listed)
     assert set(re.findall(r"\]\((.*?)\)", page)) == set(listed)
+    for name in listed[:7]:
+        title = json.loads((NOTEBOOKS / name).read_text(encoding="utf-8"))["cells"][0]["source"]
+        (question,) = re.findall(r"^\*(.*\?)\*$", "".join(title), re.MULTILINE)
+        assert f"]({name}) | {question} |" in table
 
 
 def test_the_lab_opens_at_the_start_page_rendered_and_asks_nothing_outside() -> None:
