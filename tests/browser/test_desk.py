@@ -124,6 +124,8 @@ def test_desk_follows_the_theme(lab: str, page: Page) -> None:
         expect(page.locator(f"perspective-viewer[theme='Pro {theme}']")).to_have_count(
             grids.count()
         )
+        head = grids.first.locator("regular-table thead th")
+        expect(head.last).to_have_text("status")
         take(page, f"lab-{theme.lower()}")
 
 

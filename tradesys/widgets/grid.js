@@ -1,6 +1,8 @@
 // Beside a Perspective grid: says that it is ready, which of its rows is clicked, and whether the
 // page is dark.
 
+const THEME = "data-jp-theme-light";
+
 function render({ model, el }) {
   el.style.display = "none";
   const box = () => el.closest(".widget-vbox, .jupyter-widgets-view") ?? document;
@@ -9,12 +11,16 @@ function render({ model, el }) {
     model.set("row", event.detail?.row ?? {});
     model.save_changes();
   };
-  // Until it has been loaded, a grid refuses to say what it shows.
-  const ready = (asked) =>
-    asked.getTable().then(
-      () => model.send("ready"),
-      () => asked.isConnected && setTimeout(ready, 50, asked),
-    );
+  // A grid refuses to be asked until it is loaded, and forgets its columns when its theme changes
+  // before it has been restored: then it is sorted, as every grid here is.
+  const ready = async (asked) => {
+    const restored = await asked.save().then((is) => is.sort?.length > 0, () => false);
+    if (restored) {
+      model.send("ready");
+      theme.observe(document.body, { attributes: true, attributeFilter: [THEME] });
+      themed();
+    } else if (asked.isConnected) setTimeout(ready, 50, asked);
+  };
   const tie = () => {
     const found = box().querySelector("perspective-viewer");
     if (found === grid || !found) return;
@@ -24,7 +30,7 @@ function render({ model, el }) {
     ready(grid);
   };
   const themed = () => {
-    const dark = document.body.dataset.jpThemeLight === "false";
+    const dark = document.body.getAttribute(THEME) === "false";
     if (model.get("dark") === dark) return;
     model.set("dark", dark);
     model.save_changes();
@@ -33,9 +39,7 @@ function render({ model, el }) {
   const theme = new MutationObserver(themed);
   requestAnimationFrame(() => {
     watch.observe(box(), { childList: true, subtree: true });
-    theme.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light"] });
     tie();
-    themed();
   });
   return () => {
     watch.disconnect();
