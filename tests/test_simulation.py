@@ -14,13 +14,13 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.build import state
+from tradesys.clock import MS
 from tradesys.errors import InvalidValue
 from tradesys.network import Network
 from tradesys.orders import Order
 from tradesys.pictures import bill_chart
 from tradesys.records import format_id, parse_id
 from tradesys.simulation import FAULTS, Ask, Choices, Fault, Plan, Simulation, draw
-from tradesys.simulation.plan import MS
 from tradesys.simulation.promises import NOT_LOST, lost
 from tradesys.simulation.replayed import write_notebook
 from tradesys.simulation.seeds import run_plan, shrink

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import pyarrow.compute as pc
 
 from tradesys.audit import REFERRED, Check, Held, lost_requests
+from tradesys.clock import MS
 from tradesys.records import ExecType, format_id, origin, split_id
-from tradesys.simulation.plan import MS
 
 if TYPE_CHECKING:
     from tradesys.simulation.run import Simulation
