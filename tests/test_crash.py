@@ -155,12 +155,15 @@ def test_a_disk_that_is_lost_while_its_system_is_down_makes_a_new_incarnation(
     tmp_path: Path,
 ) -> None:
     with desk_of(tmp_path / "run") as desk:
+        lost = submit(desk["c1"])
         desk.crash("c1")
         shutil.rmtree(tmp_path / "run" / "c1")
         recovered = desk.restart("c1")
         assert recovered is not None
         assert recovered.incarnation == "c1.1"
+        assert str(submit(desk["c1"])) == "c1.1-0"
         desk.run()
+        assert not desk["c2"].tables["requests"].has(lost.record_id), "nobody had it"
         assert desk.audit()
 
 

@@ -17,7 +17,7 @@ import pytest
 from tests.build import Row
 from tradesys.arrow import with_columns
 from tradesys.assignment import Assignment
-from tradesys.audit import FLAGGED, TWICE
+from tradesys.checks import FLAGGED, TWICE
 from tradesys.clock import MS
 from tradesys.log import Log
 from tradesys.simulation import Choices, Plan, draw

@@ -377,8 +377,7 @@ class Network(Switches):
                     replicate(link)
             for system in self:
                 system.sync()
-            if self.data:
-                complete(self.data, self.charter)
+            self.charter = complete(self.data, self.charter)
 
     def _system(self, origin: Origin) -> System:
         """A system of the kind that its origin says, with what its files hold."""

@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
 
-from tradesys.audit import REFERRED, Check, Held, lost_requests
+from tradesys.audit import Check
+from tradesys.checks import REFERRED, lost_requests
 from tradesys.clock import MS
+from tradesys.held import Held
 from tradesys.records import ExecType, format_id, origin, split_id
 
 if TYPE_CHECKING:

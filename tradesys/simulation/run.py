@@ -13,9 +13,10 @@ import polars as pl
 import pyarrow as pa
 
 from tradesys.assignment import Assignment
-from tradesys.audit import Audit, listed, span
+from tradesys.audit import Audit
 from tradesys.bill import LOG, bill
 from tradesys.clock import MS
+from tradesys.held import listed, span
 from tradesys.network import Network, system_of
 from tradesys.records import CAPITAL, CLEARING, Kind, Origin, split_id
 from tradesys.replication import links
