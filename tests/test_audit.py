@@ -15,7 +15,8 @@ import pytest
 
 from tests.build import PRICE, filled, network, submit
 from tradesys.arrow import with_columns
-from tradesys.audit import CHECKS, Audit, Check
+from tradesys.audit import Audit, Check
+from tradesys.checks import CHECKS
 from tradesys.log import Chunk, Log
 from tradesys.loops import STATE
 from tradesys.network import Network

@@ -14,13 +14,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.build import BOOKS, CASH, NOON, PRICE, SHARES, Row, batch, filled, network, record_id
+from tests.build import (
+    BOOKS,
+    CASH,
+    NOON,
+    PRICE,
+    SHARES,
+    Row,
+    batch,
+    filled,
+    network,
+    record_id,
+    state,
+)
 from tradesys import positions
 from tradesys.arrow import batch_of
 from tradesys.charter import Fees
 from tradesys.network import Network
 from tradesys.records import FIRMS_OWN, REPORTS
 from tradesys.systems.firm import FirmSystem
+from tradesys.venue import BookVenue
 
 FEES = Fees(per_share=30, per_notional=7)
 WITH_FEES = replace(BOOKS, fee_per_share=30, fee_per_notional=7)
@@ -206,3 +219,21 @@ def test_the_audit_finds_a_fee_that_is_not_of_the_schedule() -> None:
     desk.firm.fees = Fees(per_share=1)
     filled(desk)
     assert [c.name for c in desk.audit().checks if c.verdict is False] == [CLEARED]
+
+
+def test_the_simulated_market_busts_and_corrects_both_sides_of_a_match() -> None:
+    desk = network()
+    order = filled(desk)
+    assert isinstance(desk.venue, BookVenue)
+    match = [trade_of(desk, account) for account in ("alice", "bob")]
+    desk.venue.amend([record_id("v", row) for row in match], last_qty=60, last_px=PRICE)
+    desk.run()
+    assert state(desk["c1"], order) == ("partially_filled", 100, 60, 40)
+    assert owns(desk, "alice")["ALFA"] == SHARES + 60
+    assert owns(desk, "bob")["ALFA"] == SHARES - 60
+    corrected = [desk.venue.reported - 2, desk.venue.reported - 1]
+    desk.venue.amend([record_id("v", row) for row in corrected])
+    desk.run()
+    assert state(desk["c1"], order)[2] == 0
+    assert owns(desk, "alice") == owns(desk, "bob") == {"ALFA": SHARES, "DLTA": SHARES, "USD": CASH}
+    assert desk.audit().verdict is True

@@ -8,11 +8,14 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import polars as pl
 import pytest
 
-from tests.build import filled, network, state, submit
+from tests.build import NOON, filled, network, state, submit
+from tradesys.clock import MS, ManualClock
 from tradesys.errors import InvalidValue, SystemDown
 from tradesys.network import Network
+from tradesys.pictures import bill_chart
 from tradesys.records import format_id
 from tradesys.systems.customer import CustomerSystem
 from tradesys.verify import verify
@@ -152,12 +155,15 @@ def test_a_disk_that_is_lost_while_its_system_is_down_makes_a_new_incarnation(
     tmp_path: Path,
 ) -> None:
     with desk_of(tmp_path / "run") as desk:
+        lost = submit(desk["c1"])
         desk.crash("c1")
         shutil.rmtree(tmp_path / "run" / "c1")
         recovered = desk.restart("c1")
         assert recovered is not None
         assert recovered.incarnation == "c1.1"
+        assert str(submit(desk["c1"])) == "c1.1-0"
         desk.run()
+        assert not desk["c2"].tables["requests"].has(lost.record_id), "nobody had it"
         assert desk.audit()
 
 
@@ -210,3 +216,47 @@ def test_a_disk_is_lost_once_for_each_time_that_it_is(tmp_path: Path) -> None:
         assert [str(c.origin) for c in desk.customers] == ["c1.1", "c2.1"]
         desk.run()
         assert desk.audit()
+
+
+# The bill.
+
+
+def test_an_embedded_network_bills_each_outage_from_its_records(tmp_path: Path) -> None:
+    clock = ManualClock(NOON)
+    with network(2, 1, data=tmp_path / "run", clock=clock) as desk:
+        submit(desk["c1"])
+        clock.advance(5 * MS)
+        desk.partition("c1")
+        clock.advance(MS)
+        submit(desk["c1"])  # waits
+        submit(desk["c1"], order_qty=1_000_000)  # refused: more than alice can pay
+        submit(desk["c2"])
+        desk.run()
+        clock.advance(9 * MS)
+        desk.heal()
+        clock.advance(2 * MS)
+        desk.run()
+        bill = desk.bill()
+    (row,) = bill.filter(fault="partition").to_dicts()
+    told = ("system", "began_ms", "ended_ms", "taken", "refused", "delayed", "catch_up_ms")
+    assert [row[name] for name in told] == ["c1", 5, 15, 1, 1, 1, 2]
+    assert row["at_risk"] == 1, "the first order had not been replicated yet"
+    assert bill.filter(system="c2", fault="none")["taken"].to_list() == [1]
+
+
+def test_an_outage_that_lasts_has_no_end_yet(desk: Network) -> None:
+    desk.crash("s1")
+    desk.lose_disk("s2")
+    bill = desk.bill().filter(pl.col("fault") != "none")
+    assert bill["fault"].to_list() == ["crash", "lost-disk"]
+    assert bill["ended_ms"].null_count() == 1
+    desk.restart("s1")
+    desk.run()
+    assert desk.bill()["catch_up_ms"].null_count() == len(EVERYBODY)
+    assert "crash" in str(bill_chart(bill).to_dict())
+
+
+def test_a_network_without_outages_bills_what_each_system_took(desk: Network) -> None:
+    bill = desk.bill()
+    assert bill["system"].to_list() == list(EVERYBODY)
+    assert dict(bill.select("system", "taken").iter_rows())["c1"] == 3

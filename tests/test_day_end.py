@@ -182,3 +182,24 @@ def test_a_statement_of_nobody_or_of_no_day_is_an_error() -> None:
     for day in ("yesterday", 20240603, dt.datetime(2024, 6, 3, tzinfo=dt.UTC)):
         with pytest.raises(InvalidValue, match="a day like 2024-06-03"):
             firm.statement("alice", day)
+
+
+def test_an_order_that_is_known_by_its_reports_alone_is_replaced_with_its_time() -> None:
+    """c2 has the report of c1's order and not its request; the order still expires when it said."""
+    clock = ManualClock(NOON)
+    desk = network(customers=2, clock=clock)
+    desk.partition("c1", "c2")
+    until = NOON + 1_000_000_007
+    order = submit(desk["c1"], order_qty=20, time_in_force="gtd", expire_time=until)
+    desk.run()
+    desk["c2"].replace(order, order_qty=10)
+    desk.run()
+    replaced = desk["c2"].tables["requests"].rows([desk["c2"].origin.code << 48])[0]
+    assert replaced["expire_time"] == until
+    assert state(desk["c2"], order) == ("new", 10, 0, 10)
+
+
+def test_a_trade_settles_by_the_day_of_the_exchange_to_the_hour() -> None:
+    before, after = at("2024-06-04T03:59:59.999999999Z"), at("2024-06-04T04:00:00Z")
+    assert settle_dates(before).tolist() == [dt.date(2024, 6, 4)]
+    assert settle_dates(after).tolist() == [dt.date(2024, 6, 5)]

@@ -17,11 +17,11 @@ import pytest
 from tests.build import Row
 from tradesys.arrow import with_columns
 from tradesys.assignment import Assignment
-from tradesys.audit import FLAGGED, TWICE
+from tradesys.checks import FLAGGED, TWICE
+from tradesys.clock import MS
 from tradesys.log import Log
 from tradesys.simulation import Choices, Plan, draw
 from tradesys.simulation.disk import MemoryFile
-from tradesys.simulation.plan import MS
 from tradesys.simulation.promises import IN_ORDER, NEVER_BACK, NOT_LOST, TIMELY
 from tradesys.simulation.run import Simulation
 from tradesys.simulation.seeds import run_plan

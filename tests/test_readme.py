@@ -13,8 +13,8 @@ def test_the_python_of_the_readme_prints_what_its_comments_say(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    code, under_fire = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    for each in (code, under_fire):
+    code, *others = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    for each in (code, *others):
         exec(compile(each, "README.md", "exec"), {})  # noqa: S102, the README is ours
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].startswith("c1-0 buy 100 ALFA: new, 0 done, 100 open (asked at c3)")

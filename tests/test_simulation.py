@@ -14,13 +14,14 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.build import state
+from tradesys.clock import MS
 from tradesys.errors import InvalidValue
 from tradesys.network import Network
 from tradesys.orders import Order
 from tradesys.pictures import bill_chart
 from tradesys.records import format_id, parse_id
-from tradesys.simulation import FAULTS, Ask, Choices, Fault, Plan, Simulation, draw
-from tradesys.simulation.plan import MS
+from tradesys.scenario import START_NS
+from tradesys.simulation import FAULTS, Ask, Choices, Fault, Market, Plan, Simulation, draw
 from tradesys.simulation.promises import NOT_LOST, lost
 from tradesys.simulation.replayed import write_notebook
 from tradesys.simulation.seeds import run_plan, shrink
@@ -182,6 +183,30 @@ def test_networks_of_other_sizes_break_no_promise(customers: int, streets: int) 
 # Plans.
 
 
+def test_the_market_busts_corrects_and_ends_its_day_by_itself() -> None:
+    """A and B match; the match is corrected, then busted; C and D expire as their day ends."""
+    asks = (
+        new("A", 1),
+        new("B", 3, side="sell", account="bob"),
+        new("C", 5, price=40_0000),
+        new("D", 6, price=40_0000, time_in_force="gtd", expire_time=START_NS + 50 * MS),
+        new("E", 7, price=40_0000, time_in_force="gtc"),
+    )
+    events = (
+        Market(0, 20 * MS, "correct"),
+        Market(0, 30 * MS, "bust"),
+        Market(0, 60 * MS, "day-end"),
+    )
+    desk = Simulation(Plan(1, 3, 2, 1, Choices(), asks, (), events))
+    assert desk.play(), str(desk.audits[-1])
+    kinds = desk.firm.read_only["executions"].frame["exec_type"].value_counts()
+    told = dict(kinds.iter_rows())
+    assert (told["trade"], told["trade_correct"], told["trade_cancel"]) == (2, 2, 2)
+    states = {name: state(desk["c3"], order(desk, name))[0] for name in "ABCDE"}
+    assert states == dict.fromkeys("ABCD", "expired") | {"E": "new"}
+    assert state(desk["c3"], order(desk, "A"))[2] == 0
+
+
 def test_a_plan_that_fails_is_shrunk_to_what_it_takes() -> None:
     plan = draw(5, orders=20, faults=6)
     ask, fault = plan.asks[7], plan.faults[3]
@@ -243,3 +268,13 @@ def test_the_command_runs_seeds_and_says_so_in_json(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)
     assert (told["seeds"], told["orders"], told["failed"]) == (2, 20, {})
+
+
+def test_the_command_keeps_the_files_of_each_seed_in_folders_of_their_own(tmp_path: Path) -> None:
+    from tradesys.cli import app
+
+    asked = ["simulate", "--seeds", "1", "--orders", "5", "--number", "1", "--data", str(tmp_path)]
+    assert CliRunner().invoke(app, asked).exit_code == 0
+    with Network.open(tmp_path / "seed-1") as again:
+        assert again.audit()
+    assert CliRunner().invoke(app, asked).exit_code != 0, "there already"

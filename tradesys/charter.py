@@ -197,9 +197,12 @@ def settle(data: Path, asked: Charter) -> Charter:
     return found
 
 
-def complete(data: Path, charter: Charter) -> None:
+def complete(data: Path | None, charter: Charter) -> Charter:
     """Note that the network is made: every system has its files, and the books are open."""
-    write_charter(data, replace(charter, is_made=True))
+    made = replace(charter, is_made=True)
+    if data:
+        write_charter(data, made)
+    return made
 
 
 @contextmanager

@@ -12,6 +12,9 @@ Clock = Callable[[], int]
 
 wall_clock: Clock = time.time_ns
 
+MS = 1_000_000
+"""A millisecond, in ns."""
+
 
 class ManualClock:
     """A clock that stands still until it is set: replays and notebooks are the same every time."""

@@ -6,7 +6,6 @@ quiet.
 
 import datetime as dt
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -35,15 +34,14 @@ from tradesys.history import Past, difference
 from tradesys.logfile import OpenFile
 from tradesys.orders import Answer, OrderLike, id_of
 from tradesys.records import Kind, Origin
-from tradesys.recovery import Recovered, recover
-from tradesys.replication import Link, behind, links, replicate, to_give_back
+from tradesys.replication import behind, links, replicate, to_give_back
 from tradesys.sessions import day_of
+from tradesys.switches import Switches
 from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.firm import FirmSystem
 from tradesys.systems.inquiries import Inquiries
 from tradesys.systems.street import StreetSystem
 from tradesys.systems.system import System, running
-from tradesys.topology import WRITES
 from tradesys.venue import BookVenue, Venue, VenueFactory, kind_of, venue_of
 
 STAGES = ("send", "work", "replicate", "clear")
@@ -58,7 +56,7 @@ class DayEnd(NamedTuple):
     moved: int
 
 
-class Network:
+class Network(Switches):
     """Customer-facing systems ``c1…``, street-side systems ``s1…``, and ``firm``, in one process.
 
     :param customers: how many customer-facing systems, 1 to 63.
@@ -101,11 +99,10 @@ class Network:
         self.clock = clock
         self.charter = Charter(customers, streets, kind_of(venue), books)
         self.data = None if data is None else given.folder("data", data)
-        self._cuts: set[frozenset[str]] = set()
         self.assignment = Assignment(
             [o.system for o in self.charter.origins if o.kind is Kind.STREET]
         )
-        self.systems: dict[str, System] = {}
+        super().__init__()
         self._lock = lock(self.data) if self.data else None
         try:
             self._make(venue)
@@ -144,7 +141,7 @@ class Network:
     def __getitem__(self, name: object) -> System: ...
     def __getitem__(self, name: object) -> System:
         """The system of this name."""
-        return self.systems[given.one_of("system", name, self.systems)]
+        return self._named(name)
 
     def __iter__(self) -> Iterator[System]:
         return iter(self.systems.values())
@@ -192,7 +189,9 @@ class Network:
             case "work":
                 return sum(street.work() for street in running(self.streets))
             case "replicate":
-                return sum(replicate(link) for link in self.links if self._reach(link))
+                moved = sum(replicate(link) for link in self.links if self._reach(link))
+                self.see_outages()
+                return moved
             case _:
                 return sum(firm.clear() for firm in running([self.firm]))
 
@@ -227,101 +226,6 @@ class Network:
     def street_for(self, symbol: str) -> str:
         """The street-side system of a symbol (:mod:`tradesys.assignment`)."""
         return self.assignment.street_for(symbol)
-
-    # ---- faults
-
-    def partition(self, one: str, *others: str) -> None:
-        """Cut one system off from others (from all, when none is named), both ways.
-
-        :raises InvalidValue: there is no such system.
-        """
-        for name in (one, *others):
-            self[name]
-        if one in others:
-            raise InvalidValue("system", one, f"systems other than {one} itself to cut it off from")
-        rest = others or tuple(name for name in self.systems if name != one)
-        self._cuts |= {frozenset((one, other)) for other in rest}
-
-    def heal(self, one: str | None = None, *others: str) -> None:
-        """Mend the links between these systems; every link, when none is named.
-
-        :raises InvalidValue: there is no such system.
-        """
-        for name in (one, *others) if one is not None or others else ():
-            self[name]
-        self._cuts = {
-            pair
-            for pair in self._cuts
-            if one is not None and not (one in pair and (not others or pair & set(others)))
-        }
-
-    def lose_disk(self, name: str) -> Recovered:
-        """Take a system's files away, all that it knows with them, and bring it back.
-
-        It comes back as a new incarnation, with what had reached those it can reach. What had
-        reached nobody is lost; the audit names what others knew of it.
-
-        :raises InvalidValue: there is no such system.
-        """
-        self.crash(name)
-        if folder := self[name].folder:
-            shutil.rmtree(folder)
-        recovered = self.restart(name)
-        assert recovered
-        return recovered
-
-    def crash(self, name: str) -> None:
-        """Stop a system as a process that is killed: its memory is gone, its files stay.
-
-        Whatever it is asked raises ``SystemDown``; no record reaches it or leaves it, and the
-        symbols of a street-side system go to the next of their rank. A network without ``data`` has
-        no files: there a crash takes all that the system held, as a lost disk does.
-
-        :raises InvalidValue: there is no such system.
-        """
-        self[name].crash()
-        self._assign()
-
-    def restart(self, name: str) -> Recovered | None:
-        """Make a crashed system anew, as ``desk[name]``, of its files; leave one that is up.
-
-        It catches up as records are carried.
-
-        :returns: what it had lost and was given back; None where its files held all.
-        :raises InvalidValue: there is no such system.
-        """
-        before = self[name]
-        if not before.crashed:
-            return None
-        self._add(system := self._system(before.origin._replace(incarnation=0)))
-        self.links = links(list(self.systems.values()))
-        lost = {name} if self.data is None else {name} & self._lost()
-        if lost:
-            system.origin = before.origin
-        recovered = self._recover(lost, only={name})
-        self.recovered += recovered
-        self._assign()
-        return recovered[0] if recovered else None
-
-    def _assign(self) -> None:
-        """Let the symbols be the business of the street-side systems that are up.
-
-        What one that is down had been sent and not worked is sent again.
-        """
-        up = running(self.streets)
-        if self.assignment.see([street.name for street in up]):
-            for street in up:
-                street.take_over()
-            for customer in running(self.customers):
-                customer.send_again()
-
-    def cut(self, one: str, other: str) -> bool:
-        """Whether two systems cannot reach each other now: a link is cut, or one is down."""
-        down = self.systems[one].crashed or self.systems[other].crashed
-        return down or frozenset((one, other)) in self._cuts
-
-    def _reach(self, link: Link) -> bool:
-        return not self.cut(link.source.name, link.target.name)
 
     # ---- looking
 
@@ -463,7 +367,7 @@ class Network:
             expected = "it is missing; put it back from a copy of the run"
             raise DamagedError(str(file.path), 0, expected)
         for origin in self.charter.origins:
-            self._add(self._system(origin))
+            self.systems[origin.system] = self._system(origin)
         self.links = links(list(self.systems.values()))
         self.recovered = self._recover(self._lost())
         if not self.charter.is_made:
@@ -473,35 +377,12 @@ class Network:
                     replicate(link)
             for system in self:
                 system.sync()
-            if self.data:
-                complete(self.data, self.charter)
-
-    def _add(self, system: System) -> None:
-        self.systems[system.name] = system
+            self.charter = complete(self.data, self.charter)
 
     def _system(self, origin: Origin) -> System:
         """A system of the kind that its origin says, with what its files hold."""
         fees = self.charter.books.fees
         return system_of(origin, self.clock, self.data, self.venue, self.assignment, fees=fees)
-
-    def _lost(self) -> set[str]:
-        """The systems whose files are new where they had been made, or that forgot who they are."""
-        if not self.charter.is_made:
-            return set()  # nothing was acknowledged yet
-        own = {s.name: [file for d in WRITES[s.kind] if (file := s.tables[d].file)] for s in self}
-        new = {name for name, files in own.items() if any(file.is_new for file in files)}
-        return new | {s.name for s in self if s.forgot}
-
-    def _recover(self, lost: set[str], only: set[str] | None = None) -> list[Recovered]:
-        """Bring back the systems that lost records; orders not answered are sent again."""
-        up = running(list(self))
-        recovered = recover(up, lost, lambda one, other: not self.cut(one, other), only=only)
-        kinds = {self.systems[each.system].kind for each in recovered}
-        for customer in running(self.customers):
-            # A street-side system has lost what it was sent and had not worked.
-            if Kind.STREET in kinds or customer.name in {each.system for each in recovered}:
-                customer.send_again()
-        return recovered
 
 
 def system_of(

@@ -62,12 +62,12 @@ def space_time(
     bands = [
         _band(
             lanes[s.fault.system],
-            y(max(s.began, int(start_ms * _MS))),
+            y(max(s.outage.began, int(start_ms * _MS))),
             y(min(s.ended, int(end * _MS))),
             s.fault.kind,
         )
         for s in desk.faults.suffered
-        if s.began / _MS <= end and s.ended / _MS >= start_ms
+        if s.outage.began / _MS <= end and s.ended / _MS >= start_ms
     ]
     arrows = [_arrow(e, lanes, y) for e in shown if e.arrives is not None]
     dots = [_dot(e, lanes[e.system], y(e.at)) for e in shown if e.arrives is None]

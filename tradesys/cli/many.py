@@ -10,6 +10,7 @@ from rich.markup import escape
 from tradesys import given
 from tradesys.cli.days import Customers, Streets
 from tradesys.cli.printing import JsonOut, console, out, print_frame, print_table, progress, tell
+from tradesys.errors import InvalidValue
 
 if TYPE_CHECKING:
     from tradesys.simulation.seeds import Total
@@ -34,6 +35,9 @@ def simulate(
     notebooks: Annotated[Path, typer.Option(help="Where a failing seed's notebook goes.")] = Path(
         "outputs"
     ),
+    data: Annotated[
+        Path | None, typer.Option(help="Keep the files of each seed, in DATA/seed-7 and so on.")
+    ] = None,
     json_out: JsonOut = None,
 ) -> None:
     """Run the systems under virtual time with faults drawn from seeds, and audit each run.
@@ -44,7 +48,7 @@ def simulate(
     """
     from tradesys import simulation
     from tradesys.simulation.replayed import write_notebook
-    from tradesys.simulation.seeds import Total, run_plan, run_seeds, shrink
+    from tradesys.simulation.seeds import Total, folder_of, run_plan, run_seeds, shrink
 
     given.whole("seeds", seeds, 1)
     options: dict[str, Any] = {
@@ -60,10 +64,19 @@ def simulate(
             resend=resend,
         ),
     }
-    simulation.draw(first_seed, **options)  # what cannot be drawn is said before any process begins
+    # What cannot be drawn, or kept, is said before any process begins.
+    simulation.draw(first_seed, **options)
+    numbers = range(first_seed, first_seed + seeds)
+    taken = (
+        [folder_of(seed, data) for seed in numbers if folder_of(seed, data).exists()]
+        if data
+        else []
+    )
+    if taken:
+        raise InvalidValue("data", str(taken[0]), "a folder that is not there yet")
     total = Total()
     with progress("simulating", seeds) as advance:
-        for outcome in run_seeds(range(first_seed, first_seed + seeds), **options):
+        for outcome in run_seeds(numbers, data=data, **options):
             total.add(outcome)
             advance(total.seeds)
     total.failed.sort(key=lambda failed: failed.seed)

@@ -11,7 +11,8 @@ import typer
 from rich.markup import escape
 
 from tradesys import given
-from tradesys.audit import CHECKS, Audit
+from tradesys.audit import Audit
+from tradesys.checks import CHECKS
 from tradesys.cli.printing import (
     JsonOut,
     out,

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from tradesys.clock import MS
 from tradesys.errors import InvalidValue, NotYetReplicated, TradesysError
 from tradesys.orders import Order
 from tradesys.records import format_id
 from tradesys.scenario import START_NS
-from tradesys.simulation.plan import MS, Ask
+from tradesys.simulation.plan import Ask
 from tradesys.simulation.promises import ID_ONCE, NEVER_BACK
 from tradesys.simulation.wires import CUSTOMERS
 from tradesys.systems.customer import CustomerSystem

@@ -4,7 +4,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from tradesys.simulation.plan import MS, Fault
+from tradesys.bill import Outage, at_risk
+from tradesys.clock import MS
+from tradesys.simulation.plan import Fault
 from tradesys.simulation.wires import CUSTOMERS, Node
 
 if TYPE_CHECKING:
@@ -12,18 +14,12 @@ if TYPE_CHECKING:
 
 
 class Suffered(NamedTuple):
-    """A fault as it happened, in ns since the beginning.
-
-    ``in_flight`` says whether an order was under way when it began; ``at_risk`` how many of the
-    system's own records nobody else held then; ``caught_up`` when the system had all again that the
-    others had when the fault was over, None if it has not yet.
-    """
+    """A fault as it happened; ``in_flight`` says whether an order was under way when it began."""
 
     fault: Fault
-    began: int
+    outage: Outage
     ended: int
     in_flight: bool
-    at_risk: int
 
 
 class Faults:
@@ -33,7 +29,6 @@ class Faults:
         self._desk = desk
         self.active = 0
         self.suffered: list[Suffered] = []
-        self.caught_up: dict[int, int] = {}
 
     def begin(self, fault: Fault) -> None:
         """Let a fault happen; where it cannot (the system is down already), nothing happens."""
@@ -44,47 +39,29 @@ class Faults:
         kind = {"crash": self._crash, "lost-disk": self._crash, "power": self._power}.get(
             fault.kind, self._last
         )
-        number = len(self.suffered)
-        self.suffered.append(
-            Suffered(
-                fault,
-                wires.now,
-                wires.now + fault.lasts,
-                self._desk.has_order_in_flight(),
-                self._at_risk(node),
-            )
-        )
+        risk = at_risk(self._desk.systems[node.name], self._desk)
+        outage = Outage(node.name, fault.kind, wires.now, risk)
+        in_flight = self._desk.has_order_in_flight()
+        self.suffered.append(Suffered(fault, outage, wires.now + fault.lasts, in_flight))
         words = fault.kind + (f" from {fault.other}" if fault.other else "")
         wires.note(fault.system, "fault", words)
         self.active += 1
         kind(node, fault)
-        wires.after(fault.lasts, self._over, number, node)
+        wires.after(fault.lasts, self._over, outage, node)
 
-    def _over(self, number: int, node: Node) -> None:
+    def _over(self, outage: Outage, node: Node) -> None:
         self.active -= 1
         if node.up:
             node.disk.fails_in = None  # a power failure that no write has met
-        self._desk.wires.note(node.name, "over", self.suffered[number].fault.kind + " is over")
-        self._watch(number, node, self._desk.owed(node.name))
+        self._desk.wires.note(node.name, "over", outage.kind + " is over")
+        outage.end(self._desk.wires.now, self._desk.systems[node.name], self._desk)
+        self._watch(outage, node)
 
-    def _watch(self, number: int, node: Node, owed: dict[tuple[str, int], int]) -> None:
+    def _watch(self, outage: Outage, node: Node) -> None:
         """Note when the system has all that the others had when its fault was over."""
-        tables = self._desk.systems[node.name].tables
-        if node.up and all(tables[d].count(code) >= count for (d, code), count in owed.items()):
-            self.caught_up[number] = self._desk.wires.now
-        else:
-            self._desk.wires.after(1_000_000, self._watch, number, node, owed)
-
-    def _at_risk(self, node: Node) -> int:
-        """How many records of a system's own nobody else holds."""
-        system, systems = self._desk.systems[node.name], self._desk.systems.values()
-        return sum(
-            log.count
-            - max([s.tables[d].count(code) for s in systems if s is not system and d in s.tables])
-            for d, table in system.tables.items()
-            for code, log in table.logs.items()
-            if code == system.origin.code
-        )
+        wires = self._desk.wires
+        if not node.up or not outage.see(wires.now, self._desk.systems[node.name]):
+            wires.after(MS, self._watch, outage, node)
 
     def excuses(self, customer: str, streets: list[str]) -> list[tuple[int, int]]:
         """The times, apart, at which an order that a system has acknowledged may have to wait.
@@ -95,11 +72,13 @@ class Faults:
         way = {customer, *streets}
         about = [s for s in self.suffered if way & {s.fault.system, s.fault.other}]
         stopped = [s for s in about if s.fault.kind in _STOPS and s.fault.system in streets]
-        spans = [(s.began, s.ended + _BACK) for s in about if s not in stopped]
+        spans = [(s.outage.began, s.ended + _BACK) for s in about if s not in stopped]
         for one in stopped:
-            same = [s for s in stopped if s.began <= one.ended and one.began <= s.ended]
+            same = [
+                s for s in stopped if s.outage.began <= one.ended and one.outage.began <= s.ended
+            ]
             if {s.fault.system for s in same} == set(streets):
-                spans += [(s.began, s.ended + _BACK) for s in same]
+                spans += [(s.outage.began, s.ended + _BACK) for s in same]
         apart: list[tuple[int, int]] = []
         for began, ended in sorted(spans):
             if apart and began <= apart[-1][1]:

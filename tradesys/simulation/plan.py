@@ -11,12 +11,10 @@ from typing import Any
 
 from tradesys import given
 from tradesys.charter import OpeningBooks
+from tradesys.clock import MS
 from tradesys.errors import InvalidValue
 from tradesys.records import PRICE_SCALE
 from tradesys.scenario import START_NS
-
-MS = 1_000_000
-"""A millisecond, in ns."""
 
 FAULTS: dict[str, str] = {
     "crash": "the system stops, and comes back from its disk",

@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
 
-from tradesys.audit import REFERRED, Check, Held, lost_requests
+from tradesys.audit import Check
+from tradesys.checks import REFERRED, lost_requests
+from tradesys.clock import MS
+from tradesys.held import Held
 from tradesys.records import ExecType, format_id, origin, split_id
-from tradesys.simulation.plan import MS
 
 if TYPE_CHECKING:
     from tradesys.simulation.run import Simulation

@@ -13,17 +13,19 @@ import polars as pl
 import pyarrow as pa
 
 from tradesys.assignment import Assignment
-from tradesys.audit import Audit, listed, span
+from tradesys.audit import Audit
+from tradesys.bill import LOG, bill
+from tradesys.clock import MS
+from tradesys.held import listed, span
 from tradesys.network import Network, system_of
 from tradesys.records import CAPITAL, CLEARING, Kind, Origin, split_id
 from tradesys.replication import links
 from tradesys.scenario import START_NS
 from tradesys.simulation import promises
-from tradesys.simulation.bill import bill
 from tradesys.simulation.customers import Callers
 from tradesys.simulation.disk import Disk
 from tradesys.simulation.faults import Faults
-from tradesys.simulation.plan import BOOKS, MS, Market, Plan
+from tradesys.simulation.plan import BOOKS, Market, Plan
 from tradesys.simulation.ways import HEARTBEAT, Positions, Way, Ways
 from tradesys.simulation.wires import Node, Wires
 from tradesys.status import TRADES
@@ -32,7 +34,6 @@ from tradesys.systems.firm import FirmSystem
 from tradesys.systems.outbox import by_street
 from tradesys.systems.street import StreetSystem
 from tradesys.systems.system import System
-from tradesys.topology import WRITES
 from tradesys.venue import BookVenue
 
 _RESEND = 25 * MS
@@ -300,19 +301,6 @@ class Simulation(Network):
         """When a request was first answered by a street-side system, in ns; 0 if it is not yet."""
         return self._recorded.get(record_id, 0)
 
-    def owed(self, name: str) -> dict[tuple[str, int], int]:
-        """How many records of each dataset and origin others have written that a system holds."""
-        held = self.systems[name].tables
-        return {
-            (dataset, log.code): log.count
-            for system in self
-            if system.name != name
-            for dataset in WRITES[system.kind]
-            if dataset in held
-            for log in system.tables[dataset].logs.values()
-            if log.code == system.origin.code
-        }
-
     def until(self, at: int) -> None:
         """Let time pass, up to so many ns after the beginning."""
         self.wires.env.run(until=at)
@@ -379,8 +367,9 @@ class Simulation(Network):
         return Audit((*checks, *promises.checks(self)))
 
     def bill(self) -> pl.DataFrame:
-        """What each system did for customers while each fault lasted (:mod:`.bill`)."""
-        return bill(self)
+        """What each system did for customers while each fault lasted (:mod:`tradesys.bill`)."""
+        outages = [suffered.outage for suffered in self.faults.suffered]
+        return bill(pl.DataFrame(self.log, LOG, orient="row"), outages, list(self.systems))
 
     def overspent(self) -> pl.DataFrame:
         """What accounts owe that two systems let them use at the same time.

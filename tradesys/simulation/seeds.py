@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tradesys.simulation.plan import Plan, draw
@@ -35,14 +36,25 @@ class Outcome:
     found: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def run_seed(seed: int, **options: Any) -> Outcome:
-    """Draw the plan of a seed (:func:`tradesys.simulation.draw`), and run it."""
-    return run_plan(draw(seed, **options))
+def run_seed(seed: int, data: Path | None = None, **options: Any) -> Outcome:
+    """Draw the plan of a seed (:func:`tradesys.simulation.draw`), and run it.
+
+    :param data: where its files are kept (:func:`folder_of`); by default in memory.
+    """
+    return run_plan(draw(seed, **options), folder_of(seed, data) if data else None)
 
 
-def run_plan(plan: Plan) -> Outcome:
-    """Run a plan to its end. A system that fails in a way of its own is found too."""
-    desk = Simulation(plan)
+def folder_of(seed: int, data: Path) -> Path:
+    """Where the files of a seed are kept."""
+    return data / f"seed-{seed}"
+
+
+def run_plan(plan: Plan, data: Path | None = None) -> Outcome:
+    """Run a plan to its end. A system that fails in a way of its own is found too.
+
+    :param data: the folder of its files, a new one; by default disks are in memory.
+    """
+    desk = Simulation(plan, data=data)
     found: dict[str, tuple[str, ...]] = {}
     verdict: bool | None = True
     try:
@@ -58,6 +70,7 @@ def run_plan(plan: Plan) -> Outcome:
     statuses = Counter(set(desk.callers.statuses_seen))
     for customer in desk.customers if verdict else ():
         statuses |= Counter(set(customer.statuses()["ord_status"]))
+    desk.close()
     return Outcome(
         seed=plan.seed,
         verdict=False if False in verdicts else None if None in verdicts else True,

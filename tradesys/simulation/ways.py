@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from tradesys.clock import MS
 from tradesys.errors import GapError
 from tradesys.framing import NO_HEAD
 from tradesys.records import Kind, format_id
 from tradesys.replication import Link
-from tradesys.simulation.plan import MS
 from tradesys.simulation.wires import Node, Wires
 from tradesys.systems.system import System
 from tradesys.topology import WRITES

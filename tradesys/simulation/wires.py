@@ -15,7 +15,6 @@ from tradesys.assignment import Assignment
 from tradesys.records import Origin
 from tradesys.scenario import START_NS
 from tradesys.simulation.disk import Disk, PowerFailure
-from tradesys.simulation.plan import MS
 
 CUSTOMERS = "customers"
 """The lane of those who ask; nothing cuts them off but the system asked being down."""
@@ -185,4 +184,4 @@ class Wires:
         node.touched = node.disk.touched
 
 
-__all__ = ["CUSTOMERS", "MS", "Event", "Node", "Wires"]
+__all__ = ["CUSTOMERS", "Event", "Node", "Wires"]

@@ -1,0 +1,342 @@
+"""What must hold over all systems when a network is quiet, check by check."""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from tradesys import positions, status
+from tradesys.held import Held, differences, first_difference, listed, more_than_one, run_of
+from tradesys.log import Log
+from tradesys.records import CLEARING, CURRENCY, FEES, ExecType, format_id, origin
+from tradesys.replication import Link
+from tradesys.systems.system import System
+from tradesys.topology import WRITER, WRITES
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from tradesys.systems.customer import CustomerSystem
+
+
+class Finding(NamedTuple):
+    """How many things a check looked at, and what it found.
+
+    ``wrong`` is so whatever comes; ``waiting`` is what records under way, or work that is not done
+    yet, may still mend.
+    """
+
+    evaluated: int
+    wrong: list[str]
+    waiting: list[str]
+
+
+def _placed(held: Held) -> Finding:
+    """Every record that a system wrote is where the topology says."""
+    found, evaluated = [], 0
+    for link, dataset, code in _copies(held):
+        own, other = (s.tables[dataset].count(code) for s in (link.source, link.target))
+        evaluated += own
+        if other != own:
+            lacking = link.target if other < own else link.source
+            records = run_of(code, min(other, own), max(other, own))
+            found.append(f"{lacking.name} lacks {dataset} {records}")
+    return Finding(evaluated, [], found)
+
+
+def _same(held: Held) -> Finding:
+    """No replica holds a record that differs from its origin's, or that its origin never wrote."""
+    wrong, waiting, evaluated = [], [], 0
+    written: dict[tuple[str, int], pa.RecordBatch] = {}
+    for (source, target, _), dataset, code in _copies(held):
+        own, other = source.tables[dataset], target.tables[dataset]
+        count = other.count(code)
+        evaluated += count
+        shared = min(own.count(code), count)
+        if shared and (dataset, code) not in written:
+            written[dataset, code] = own.logs[code].since(0)
+        mine = written[dataset, code].slice(0, shared) if shared else None
+        if mine and not mine.equals(theirs := other.logs[code].since(0, shared)):
+            record, how = first_difference(pl.DataFrame(theirs), pl.DataFrame(mine))
+            wrong.append(f"{target.name} holds {record} otherwise than {source.name}: {how}")
+            held.otherwise.add((target.name, dataset, code))
+        if count > shared:
+            records = run_of(code, shared, count)
+            waiting.append(f"{target.name} holds {dataset} {records}, {source.name} does not")
+    return Finding(evaluated, wrong, waiting)
+
+
+def _copies(held: Held) -> Iterator[tuple[Link, str, int]]:
+    """Each log that a link carries: of every incarnation of the source that either side knows."""
+    for link in held.network.links:
+        for dataset in WRITES[link.route.writer]:
+            known = {*link.source.tables[dataset].logs, *link.target.tables[dataset].logs}
+            for code in sorted(filter(link.source.wrote, known)):
+                yield link, dataset, code
+
+
+def _logs(held: Held) -> Iterator[tuple[System, str, Log]]:
+    """Every log that a system holds."""
+    for system in held.network:
+        for dataset, table in system.tables.items():
+            for log in table.logs.values():
+                yield system, dataset, log
+
+
+def _gapless(held: Held) -> Finding:
+    """No record twice, none missing in between: ids of an origin run from 0 without a gap."""
+    found, evaluated = [], 0
+    for system, dataset, log in _logs(held):
+        ids = np.concatenate([batch["record_id"].to_numpy() for batch in log.batches()])
+        expected = (log.code << 48) + np.arange(len(ids), dtype=np.uint64)
+        evaluated += len(ids)
+        if not np.array_equal(ids, expected):
+            at = int(np.flatnonzero(ids != expected)[0])
+            there, due = format_id(int(ids[at])), format_id(int(expected[at]))
+            found.append(f"{system.name}'s {dataset}: {there} stands where {due} should")
+    return Finding(evaluated, found, [])
+
+
+def _authority(held: Held) -> Finding:
+    """Nothing was written by a kind of system that may not write it."""
+    logs = list(_logs(held))
+    found = [
+        f"{system.name} holds {dataset} {run_of(log.code, 0, log.count)}"
+        for system, dataset, log in logs
+        if origin(log.code).kind is not WRITER[dataset]
+    ]
+    return Finding(len(logs), found, [])
+
+
+def _definition(held: Held) -> Finding:
+    """What each customer-facing system answers is what the definition says of its records."""
+    found: list[str] = []
+    evaluated = 0
+    defined: dict[object, tuple[pl.DataFrame, pl.DataFrame]] = {}
+    for system in held.customers:
+        key = _key(held, system)
+        if key not in defined:
+            requests, executions, postings = (held.frame(system, name) for name in _ANSWERED_FROM)
+            balances = positions.positions(postings, executions)
+            defined[key] = status.statuses(requests, executions), balances
+        told, balances = held.answers[system.name]
+        for answer, due in zip((told, balances.drop("reserved")), defined[key], strict=True):
+            evaluated += len(due)
+            found += differences(system, "defined", answer, due)
+    return Finding(evaluated, found, [])
+
+
+def _key(held: Held, system: System) -> object:
+    """What is equal for systems whose answers are."""
+    return tuple(held.key(system, dataset) for dataset in _ANSWERED_FROM)
+
+
+def _agreement(held: Held) -> Finding:
+    """Customer-facing systems that hold the same records give the same answers."""
+    found: list[str] = []
+    evaluated = 0
+    first: dict[object, CustomerSystem] = {}
+    for system in held.customers:
+        other = first.setdefault(_key(held, system), system)
+        if other is not system:
+            evaluated += len(held.answers[system.name][0])
+            both = zip(held.answers[system.name], held.answers[other.name], strict=True)
+            for theirs, mine in both:
+                found += differences(system, other.name, theirs, mine)
+    return Finding(evaluated, found, [])
+
+
+def _conservation(held: Held) -> Finding:
+    """Cash and shares conserve: postings sum to zero per asset, and for each fill."""
+    postings = held.frame(held.network.firm, "postings")
+    found: list[str] = []
+    for keys in (["exec_id", "asset"], ["asset"]):
+        sums = (
+            postings.group_by(keys).agg(total=pl.col("amount").sum()).filter(pl.col("total") != 0)
+        )
+        if found or sums.is_empty():
+            continue
+        # Records whose opposite there is are left out: what is left shows the sum.
+        size, sign = pl.col("amount").abs(), pl.col("amount").sign()
+        legs = postings.join(sums, on=keys, how="semi", nulls_equal=True).with_columns(
+            place=pl.col("record_id").cum_count().over(*keys, size, sign),
+            against=pl.col("amount").ne(size).sum().over(*keys, size),
+            same=pl.len().over(*keys, size),
+        )
+        opposite = pl.when(sign < 0).then(pl.col("same") - pl.col("against")).otherwise("against")
+        alone = legs.filter(pl.col("amount") != 0, pl.col("place") > opposite)
+        for row in sums.to_dicts():
+            of_it = [pl.col(name).eq_missing(row[name]) for name in keys]
+            fill = f" of fill {format_id(row['exec_id'])}" if row.get("exec_id") else ""
+            records = listed(alone.filter(of_it)["record_id"])
+            found.append(f"{row['asset']}{fill} sums to {row['total']:,}: {records}")
+    return Finding(len(postings), found, [])
+
+
+def _cleared(held: Held) -> Finding:
+    """Each fill, correction and bust that the firm holds is cleared once, as what it moves."""
+    firm = held.network.firm
+    executions = held.frame(firm, "executions")
+    postings = held.frame(firm, "postings").filter(pl.col("exec_id").is_not_null())
+    due = positions.due(postings, executions)
+    fee = pl.col("times") * held.network.charter.books.fees.of(
+        pl.col("shares").abs(), pl.col("cash").abs()
+    )
+    key, cash = ["exec_id", "account", "asset"], pl.lit(CURRENCY)
+    legs = [
+        due.select("exec_id", "account", asset="symbol", amount="shares"),
+        due.select("exec_id", "account", asset=cash, amount=pl.col("cash") - fee),
+        due.select("exec_id", account=pl.lit(FEES), asset=cash, amount=fee),
+    ]
+    runs = postings.sort("record_id").with_columns(
+        starts=(pl.col("exec_id") != pl.col("exec_id").shift())
+        | (pl.col("record_id") - pl.col("record_id").shift() != 1)
+    )
+    starts = runs.filter(pl.col("starts").fill_null(value=True))
+    again = dict(more_than_one(starts, "exec_id"))
+    wrong = [f"{format_id(i)} is cleared more than once: {records}" for i, records in again.items()]
+    once = postings.filter(~pl.col("exec_id").is_in(list(again))) if again else postings
+    booked = (
+        once.filter(pl.col("account") != CLEARING)
+        .group_by(key)
+        .agg(pl.col("record_id").first(), pl.col("amount").sum())
+    )
+    amiss = (
+        pl.concat(legs)
+        .group_by(key)
+        .agg(due=pl.col("amount").sum())
+        .join(once.select("exec_id").unique(), on="exec_id", how="semi")
+        .join(booked, on=key, how="full", coalesce=True)
+        .with_columns(pl.col("amount", "due").fill_null(0))
+        .filter(pl.col("amount") != pl.col("due"))
+        .sort(key)
+    )
+    known = executions["exec_id"].implode()
+    wrong += [
+        f"{listed([leg['record_id']]) if leg['record_id'] else 'no posting'} clears "
+        f"{format_id(leg['exec_id'])} amiss: {leg['account']} {leg['amount']:,} {leg['asset']}"
+        for leg in amiss.filter(pl.col("exec_id").is_in(known)).to_dicts()
+    ]
+    unknown = postings.filter(~pl.col("exec_id").is_in(known))["exec_id"].unique(
+        maintain_order=True
+    )
+    waiting = [f"the firm does not hold {format_id(i)}, which it cleared" for i in unknown]
+    missing = due.join(postings, on="exec_id", how="anti").unique("exec_id", keep="last")
+    waiting += [
+        f"{format_id(i)} is not cleared: {format_id(record)}"
+        + (f" takes back {format_id(about)}" if about else "")
+        for i, record, about in missing.sort("exec_id")[
+            "exec_id", "record_id", "exec_ref_id"
+        ].iter_rows()
+    ]
+    return Finding(due["exec_id"].n_unique(), wrong, waiting)
+
+
+def _venue(held: Held) -> Finding:
+    """Street-side executions agree with the venue's own record, event by event."""
+    names = ("exec_id", "exec_type", "order_id", "request_id", "last_qty", "last_px", "order_qty")
+    reports = held.network.venue.reports.table().combine_chunks()
+    reported = pl.DataFrame(reports).rename({"record_id": "exec_id"})
+    reported = reported.select(names)
+    recorded = held.recorded.select("record_id", *names)
+    # Of the same event both sides say the same, or one of the two is wrong.
+    wrong = [
+        f"{format_id(row['record_id'])} is not what the market reported as {format_id(i)}"
+        for row in recorded.join(reported, on=names, how="anti", nulls_equal=True).to_dicts()
+        for i in [row["exec_id"]]
+    ]
+    missing = reported.join(recorded, on="exec_id", how="anti")["exec_id"]
+    return Finding(len(reported), wrong, [f"{format_id(i)} is not recorded" for i in missing])
+
+
+def _answered(held: Held) -> Finding:
+    """Every accepted request was answered by a street-side system."""
+    down = [system.name for system in held.network.customers if system.crashed]
+    found = [f"{name} is down: what it accepted is not known" for name in down]
+    for system in held.customers:
+        for batch in system.unanswered():
+            found += [f"{format_id(i)} has no answer" for i in batch["record_id"].to_pylist()]
+    return Finding(len(held.requested), [], found)
+
+
+def lost_requests(held: Held) -> list[tuple[int, int]]:
+    """Requests held by nobody that an execution speaks of: the execution's id, the request's."""
+    known = held.requested["record_id"].implode()
+    asked = [
+        held.recorded.select("record_id", request=name).filter(~pl.col("request").is_in(known))
+        for name in ("request_id", "order_id")
+    ]
+    lost = pl.concat(asked).drop_nulls().unique("request", keep="first", maintain_order=True)
+    return list(lost.sort("request").iter_rows())
+
+
+def _referred(held: Held) -> Finding:
+    """Every request that an execution answers is held: what is not was lost with its system."""
+    found = [
+        f"{format_id(request)} is held by nobody, and {format_id(record)} answers it"
+        for record, request in lost_requests(held)
+    ]
+    return Finding(len(held.recorded), [], found)
+
+
+def _executed_once(held: Held) -> Finding:
+    """An order that was entered at two systems is accepted by the market once (by its name)."""
+    taken = held.recorded.filter(pl.col("exec_type") == ExecType.NEW).unique("order_id")
+    named = taken.filter(pl.col("cl_ord_id").is_not_null())
+    found = [
+        f"{name} of {account}: {records}"
+        for account, name, records in more_than_one(named, "account", "cl_ord_id")
+    ]
+    return Finding(len(taken), found, [])
+
+
+def _flagged(held: Held) -> Finding:
+    """Of the records of one event, at most one does not say that it may be a duplicate."""
+    certain = held.recorded.filter(~pl.col("poss_dup"))
+    found = [
+        f"{format_id(event)} is certain in each of {records}"
+        for event, records in more_than_one(certain, "exec_id")
+    ]
+    return Finding(len(certain), found, [])
+
+
+def _over_fills(held: Held) -> Finding:
+    """No order filled beyond its quantity; the replace that allows it may be on its way."""
+    found, evaluated = [], 0
+    for system in held.customers:
+        frame, _ = held.answers[system.name]
+        evaluated += len(frame)
+        over = frame.filter(pl.col("cum_qty") > pl.col("order_qty"))
+        if over.is_empty():
+            continue
+        fills = status.trades(held.frame(system, "executions")).filter("effective")
+        for order_id, cum_qty, order_qty in over["order_id", "cum_qty", "order_qty"].iter_rows():
+            records = listed(fills.filter(pl.col("order_id") == order_id)["record_id"])
+            order = f"{format_id(order_id)} at {system.name}"
+            found.append(f"{order}: {cum_qty:,} of {order_qty:,} by {records}")
+    return Finding(evaluated, [], found)
+
+
+_ANSWERED_FROM = ("requests", "executions", "postings")
+
+REFERRED = "every request that was answered is held"
+TWICE = "no name is executed twice"
+FLAGGED = "what is recorded again is a possible duplicate"
+
+CHECKS: dict[str, Callable[[Held], Finding]] = {
+    "every record is where the topology says": _placed,
+    "replicas hold what their origin wrote": _same,
+    "no record twice, no gap": _gapless,
+    "nothing written by the wrong kind of system": _authority,
+    "answers agree with the definition": _definition,
+    "equal records give equal answers": _agreement,
+    "every accepted request is answered": _answered,
+    REFERRED: _referred,
+    "no order is filled beyond its quantity": _over_fills,
+    TWICE: _executed_once,
+    FLAGGED: _flagged,
+    "executions agree with the venue's record": _venue,
+    "each fill is cleared exactly once": _cleared,
+    "cash and shares conserve": _conservation,
+}

@@ -1,0 +1,131 @@
+"""What all systems hold, read once for all checks; and how what is wrong is shown.
+
+What is wrong is shown by the fewest records that show it.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from tradesys.records import format_id, make_id
+from tradesys.systems.system import System, running
+
+if TYPE_CHECKING:
+    from tradesys.network import Network
+    from tradesys.systems.customer import CustomerSystem
+
+_IDS_MAX = 8
+
+
+class Held:
+    """What the systems of a network hold and answer, read once for all checks."""
+
+    def __init__(self, network: "Network") -> None:
+        self.network = network
+        self.customers = running(network.customers)
+        self.otherwise: set[tuple[str, str, int]] = set()  # copies that differ from the origin's
+        self._frames: dict[object, pl.DataFrame] = {}
+
+    def key(self, system: System, dataset: str) -> object:
+        """What is equal for systems that hold the same records of a dataset."""
+        own = {
+            (code, log.count, system.name if copy in self.otherwise else "")
+            for code, log in system.tables[dataset].logs.items()
+            for copy in [(system.name, dataset, code)]
+        }
+        return dataset, frozenset(own)
+
+    def frame(self, system: System, dataset: str) -> pl.DataFrame:
+        """The records of a dataset that a system holds."""
+        key = self.key(system, dataset)
+        if key not in self._frames:
+            self._frames[key] = pl.DataFrame(system.tables[dataset].arrow.combine_chunks())
+        return self._frames[key]
+
+    @cached_property
+    def recorded(self) -> pl.DataFrame:
+        """What the street-side systems hold, each record once, by ``record_id``."""
+        return self._of_any(self.network.streets, "executions")
+
+    @cached_property
+    def requested(self) -> pl.DataFrame:
+        """What the customer-facing systems hold, each record once."""
+        return self._of_any(self.network.customers, "requests")
+
+    def _of_any(self, systems: Sequence[System], dataset: str) -> pl.DataFrame:
+        frames = {self.key(system, dataset): self.frame(system, dataset) for system in systems}
+        first, *more = frames.values()
+        return pl.concat([first, *more]).unique("record_id").sort("record_id") if more else first
+
+    @cached_property
+    def answers(self) -> dict[str, tuple[pl.DataFrame, pl.DataFrame]]:
+        """The status of every order, and every balance, as each customer-facing system answers."""
+        return {s.name: (s.statuses(), s.positions()) for s in self.customers}
+
+
+def span(first: int, count: int) -> str:
+    """The ids of a run of records."""
+    last = format_id(first + count - 1)
+    return last if count == 1 else f"{format_id(first)} to {last}"
+
+
+def run_of(code: int, start: int, stop: int) -> str:
+    """The ids of the records of an origin from one position to another."""
+    return span(make_id(code, start), stop - start)
+
+
+def listed(records: Sequence[int] | pl.Series) -> str:
+    """The ids of some records; the first few of many."""
+    texts = [format_id(record) for record in records[:_IDS_MAX]]
+    more = len(records) - len(texts)
+    return ", ".join(texts) + (f" and {more:,} more" if more else "")
+
+
+def more_than_one(records: pl.DataFrame, *keys: str) -> Iterator[tuple[Any, ...]]:
+    """Of keys that several records have: the keys, and the records that have them."""
+    again = records.filter(pl.struct(keys).is_duplicated()).sort("record_id")
+    for *values, ids in again.group_by(keys, maintain_order=True).agg("record_id").iter_rows():
+        yield *values, listed(ids)
+
+
+def first_difference(one: pl.DataFrame, other: pl.DataFrame) -> tuple[str, str]:
+    """The first record in which two frames of the same records differ, and how."""
+    differs = pl.any_horizontal(pl.col(name).ne_missing(other[name]) for name in one.columns).alias(
+        "differs"
+    )
+    at = int(one.select(differs)["differs"].arg_true()[0])
+    record = format_id(other["record_id"][at])
+    return record, _how(one.row(at, named=True), other.row(at, named=True))
+
+
+def _how(one: dict[str, object], other: dict[str, object]) -> str:
+    """In which columns two rows differ."""
+    return ", ".join(f"{n} {v!r}, not {other[n]!r}" for n, v in one.items() if v != other[n])
+
+
+def differences(
+    system: "CustomerSystem", than: str, answered: pl.DataFrame, due: pl.DataFrame
+) -> Iterator[str]:
+    """The first order, or balance, that is answered otherwise than is due, by which records."""
+    answered = answered.cast(due.schema)
+    if answered.equals(due):
+        return
+    both = [
+        one.join(two, on=one.columns, how="anti", nulls_equal=True)
+        for one, two in ((answered, due), (due, answered))
+    ]
+    keys = ["order_id"] if "order_id" in due.columns else ["account", "asset"]
+    key = pl.concat(frame.select(keys) for frame in both).row(0, named=True)
+    about = [pl.col(name) == value for name, value in key.items()]
+    here, there = ((f.filter(about).to_dicts() or [{}])[0] for f in both)
+    absent = dict.fromkeys(due.columns)
+    how = _how(absent | here, absent | there)
+    if "order_id" in key:
+        name, datasets = format_id(key["order_id"]), ["requests", "executions"]
+    else:
+        name, datasets = f"{key['asset']} of {key['account']}", ["postings"]
+    frames = [system.tables[dataset].frame.filter(about)["record_id"] for dataset in datasets]
+    records = listed(pl.concat(frames))
+    yield f"{system.name} answers for {name} otherwise than {than}: {how}; by {records}"
