@@ -36,7 +36,7 @@ endef
 export ONE_ORDER
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lab app notebooks pictures format bench lock clean
+.PHONY: help setup demo test lab app notebooks html pictures format bench lock clean
 
 help: ## list what can be done
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "make %-9s  %s\n", $$1, $$2 }' Makefile
@@ -64,6 +64,11 @@ notebooks: setup ## run every notebook and store what it shows
 
 pictures: setup ## take the pictures of the README anew, in a browser
 	@TRADESYS_PICTURES=1 $(BIN)/pytest tests/browser -n 0 --quiet
+
+html: setup ## write the notebooks as pages into build/html; they load nothing from anywhere
+	@$(BIN)/jupyter nbconvert --to html --log-level=ERROR --output-dir=build/html \
+		--HTMLExporter.mathjax_url= --HTMLExporter.require_js_url= notebooks/[0-9c]*.ipynb
+	@echo "build/html"
 
 format: setup ## format the code and the notebooks, and mend what lint can mend by itself
 	@$(BIN)/ruff check --quiet --fix-only .

@@ -82,7 +82,7 @@ def network_svg(network: Network | Mapping[str, Mapping[str, int]]) -> Picture:
     legend = [_dot(105, tall + 24, Holding.AUTHORITATIVE), _dot(415, tall + 24, Holding.READ_ONLY)]
     legend.append(_text(117, tall + 28, "authoritative: systems of this kind write it"))
     legend.append(_text(427, tall + 28, "read-only: a copy of what systems of another kind write"))
-    head = _head(1000, tall + 44) + _TIPS
+    head = _head(1000, tall + 44, _TIPS)
     return Picture("".join([head, *groups, *boxes, *arrows, *legend, "</svg>"]))
 
 
@@ -163,11 +163,12 @@ def squares_svg(answers: Mapping[str, Sequence[str]], *, columns: int = 40) -> P
     return Picture(f"{_head(width, height)}{''.join(parts)}</svg>")
 
 
-def _head(width: int, height: int) -> str:
+def _head(width: int, height: int, markers: str = "") -> str:
     """The beginning of a drawing on its own paper."""
     size = f'width="{width}" height="{height}"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" {size}'
-    return f'{head} font-family="{FONT}" font-size="13"><rect {size} rx="10" fill="{PAPER}"/>'
+    paper = f'{markers}<rect {size} rx="10" fill="{PAPER}"/>'
+    return f'{head} font-family="{FONT}" font-size="13">{paper}'
 
 
 def table_style() -> None:
