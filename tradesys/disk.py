@@ -59,7 +59,7 @@ def name_aside(path: Path, word: str) -> Path:
     return aside
 
 
-def write_all(fd: int, data: bytes | bytearray, at: int) -> None:
+def write_all(fd: int, data: bytes | bytearray | memoryview, at: int) -> None:
     """Write all of the data at a place; a disk that takes only part says why for the rest."""
     done = 0
     while done < len(data):
