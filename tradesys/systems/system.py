@@ -175,9 +175,11 @@ class System:
             self.news = False
             for dataset, table in self.tables.items():
                 for code, log in table.logs.items():
-                    for batch in log.batches(self._known[dataset, code]):
-                        self.applied(dataset, batch)
-                    self._known[dataset, code] = log.count
+                    known = self._known[dataset, code]
+                    if known < log.count:
+                        for batch in log.batches(known):
+                            self.applied(dataset, batch)
+                        self._known[dataset, code] = log.count
 
     def applied(self, dataset: str, batch: pa.RecordBatch) -> None:
         """Called once with each run of records, in no particular order, before a question."""
