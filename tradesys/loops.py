@@ -222,8 +222,8 @@ def tell(m: Memory, slot: int, flags: int, left: int) -> None:
     )
     at, bit = row >> 3, 1 << (row & 7)
     priced, traded = to.octets[block, PRICED + at], to.octets[block, TRADED + at]
-    to.octets[block, PRICED + at] = priced | bit if px != 0 else priced & ~bit
-    to.octets[block, TRADED + at] = traded | bit if cum_qty > 0 else traded & ~bit
+    to.octets[block, PRICED + at] = priced | bit if px != 0 else priced & (255 - bit)
+    to.octets[block, TRADED + at] = traded | bit if cum_qty > 0 else traded & (255 - bit)
     if cum_qty > 0:
         to.averages[block, AVG_PX + row] = order["cum_amount"] / (cum_qty * SCALE)
 
