@@ -6,6 +6,7 @@ was handed out never changes. A block is free again when no answer has it any mo
 """
 
 from collections import deque
+from mmap import MADV_HUGEPAGE, mmap
 from weakref import finalize
 
 import numpy as np
@@ -16,9 +17,10 @@ from numpy.typing import NDArray
 from tradesys import loops
 from tradesys.loops import BLOCK, LEFT, MOST_LEFT
 from tradesys.memory import Blocks, Ints, Records
-from tradesys.slots import with_room
 
 STATUS_TYPE = pl.Enum(list(loops.STATUSES))
+
+_HUGE = 1 << 26
 
 _COLUMNS = (
     ("price", pa.int64(), 8 * loops.PRICE, loops.PRICED),
@@ -36,7 +38,7 @@ class States:
 
     def __init__(self) -> None:
         self._ended: deque[tuple[Ints, Ints]] = deque()
-        self._grow(np.zeros((1, BLOCK), np.uint8), np.zeros(0, np.int64))
+        self._grow(np.zeros((0, BLOCK), np.uint8), np.zeros(0, np.int64))
 
     def make_room(self, pages: Records) -> None:
         """See that there are as many free blocks as a record may take."""
@@ -80,10 +82,14 @@ class States:
 
     def _grow(self, old: NDArray[np.uint8], used: Ints) -> None:
         """Go on in larger memory, of which nobody has anything; answers keep what they have."""
-        octets = with_room(old, 2 * (len(used) + MOST_LEFT))
-        if octets is old:
-            octets = old.copy()
-        count = len(octets)
+        count = max(len(old), 4 * len(used) + 2 * MOST_LEFT)
+        # Memory of its own: it is taken a page at a time, as it is written to.
+        memory = mmap(-1, count * BLOCK)
+        if len(memory) > _HUGE:
+            memory.madvise(MADV_HUGEPAGE)
+        octets = np.frombuffer(memory, np.uint8).reshape(count, BLOCK)
+        held = used.max(initial=-1) + 1
+        octets[:held] = old[:held]
         free = np.zeros(count, np.int64)
         nobodys = np.setdiff1d(np.arange(1, count), used)
         free[0], free[1 : 1 + len(nobodys)] = len(nobodys), nobodys[::-1]

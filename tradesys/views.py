@@ -334,7 +334,11 @@ class View:
         """A balance less what open orders may still spend or sell of it."""
         self._catch_up()
         pair = self.accounts.find(account, asset)
-        return self.free(np.array([pair])).item() if pair >= 0 else 0
+        if pair < 0:
+            return 0
+        booked, uncleared, reserved, *_ = self.accounts.balances[pair].item()
+        left: int = booked + uncleared - reserved
+        return left
 
     def pair(self, account: str, asset: str) -> int:
         """The slot of a balance; -1 if it was never seen."""
