@@ -1,8 +1,6 @@
 """What the disk is asked for: whole files put in place, and its refusals as errors of ours."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from tradesys.errors import StorageError
@@ -66,12 +64,17 @@ def write_all(fd: int, data: bytes | bytearray | memoryview, at: int) -> None:
         done += os.pwrite(fd, memoryview(data)[done:] if done else data, at + done)
 
 
-@contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Whatever the disk refuses is an error of ours, which names the file."""
-    try:
-        yield
-    except StorageError:
-        raise
-    except OSError as error:
-        raise StorageError(f"{path}: {error.strerror or error}") from error
+class disk_errors:  # noqa: N801 - used like a function; as one it took as long as the write
+    """Whatever the disk refuses within is an error of ours, which names the file."""
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, OSError) and not isinstance(error, StorageError):
+            raise StorageError(f"{self._path}: {error.strerror or error}") from error
