@@ -18,7 +18,7 @@ from tradesys.arrow import with_columns
 from tradesys.audit import Audit, Check
 from tradesys.checks import CHECKS
 from tradesys.log import Chunk, Log
-from tradesys.loops import STATE
+from tradesys.loops import CUM_QTY, PAGE
 from tradesys.network import Network
 from tradesys.systems.system import System
 
@@ -146,9 +146,10 @@ def write_as_the_wrong_kind(desk: Network) -> None:
 def answer_wrongly(desk: Network) -> None:
     """Every view has forgotten a fill in the same way."""
     for system in desk.customers:
-        system.statuses()
-        system.view.facts.orders["cum_qty"] = 0
-        system.view.facts.news[1] = STATE
+        system.view.last_px("")
+        facts = system.view.facts
+        facts.orders["cum_qty"] = 0
+        facts.states.blocks.numbers[:, CUM_QTY : CUM_QTY + PAGE] = 0
 
 
 def reserve_differently(desk: Network) -> None:

@@ -30,11 +30,12 @@ class Format2(Framing):
     def __init__(self, today: pa.Schema, version: int = 2) -> None:
         super().__init__(today, version)
 
-    def frame(self, batch: pa.RecordBatch, *rest: Any) -> tuple[bytearray, bytes]:
+    def frame(self, batch: pa.RecordBatch, *rest: Any) -> tuple[memoryview, bytes]:
         return super().frame(downcast(batch, self.schema), *rest)
 
     def frame_row(self, row: Row, *rest: Any) -> tuple[bytearray, bytes]:
-        return self.frame(batch_of(self.today, [row]), *rest)
+        message, head = self.frame(batch_of(self.today, [row]), *rest)
+        return bytearray(message), head
 
 
 def downcast(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

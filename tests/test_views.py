@@ -7,6 +7,7 @@ system that wrote none of them, in an order that chance draws; plain Python coun
 
 import random
 from collections.abc import Sequence
+from itertools import cycle
 
 import numpy as np
 import polars as pl
@@ -28,7 +29,7 @@ from tests.lives import (
 )
 from tests.order_lives import LIVES, Life, records_of
 from tradesys import loops, memory, positions, status
-from tradesys.balances import Accounts, codes_of
+from tradesys.balances import Accounts
 from tradesys.clock import ManualClock
 from tradesys.records import (
     ExecType,
@@ -43,6 +44,7 @@ from tradesys.records import (
 from tradesys.slots import Slots, first_of_each, with_room
 from tradesys.systems.customer import CustomerSystem
 from tradesys.views import View
+from tradesys.words import Words
 
 ID = record_id("c1", 0)
 TERMS = ("account", "symbol", "side", "ord_type", "time_in_force")
@@ -315,6 +317,26 @@ def test_a_frame_that_was_handed_out_does_not_change_when_records_arrive() -> No
     assert [frame.to_dicts() for frame in answered] == copies
 
 
+@settings(max_examples=20)
+@given(worlds(), st.integers(0, 2**32), st.lists(st.integers(0, 5), min_size=1))
+def test_whoever_keeps_an_answer_and_however_long_it_stays_as_it_was(
+    world: World, seed: int, patience: list[int]
+) -> None:
+    view, kept = View(), list[tuple[int, pl.DataFrame, list[Row]]]()
+    turns = cycle(patience)
+    for turn, (dataset, records) in enumerate(world.batches(random.Random(seed), count=30)):
+        view.apply(dataset, records)
+        kept.append((turn + next(turns), view.statuses(), view.statuses().to_dicts()))
+        assert all(answer.to_dicts() == as_it_was for _, answer, as_it_was in kept)
+        kept = [each for each in kept if each[0] > turn]
+    kept.clear()
+    states, pages = view.facts.states, view.facts.pages
+    states.make_room(pages)
+    # The answer that the view keeps for the next question shares no more than what is used.
+    in_use = 1 + np.count_nonzero(pages["block"])
+    assert states.blocks.free[0] == len(states.blocks.leases) - in_use
+
+
 # What views are made of.
 
 
@@ -364,10 +386,21 @@ def test_a_pair_is_given_once_and_knows_the_cash_of_its_account(
     assert len(set(known.values())) == len(known)
 
 
-@given(st.lists(st.sampled_from("abcd"), max_size=80))
-def test_codes_are_those_of_the_words_whether_few_or_many(letters: list[str]) -> None:
-    codes = codes_of(pa.array(letters, pa.utf8()), "abcd".index)
-    assert codes.tolist() == ["abcd".index(letter) for letter in letters]
+@given(st.lists(st.lists(st.sampled_from("abcdef"), max_size=40), max_size=3))
+def test_numbers_are_those_of_the_words_whether_few_or_many(runs: list[list[str]]) -> None:
+    fixed, growing, seen = Words("abcdef"), Words("ab", more=True), list("ab")
+    for letters in runs:
+        seen += [letter for letter in dict.fromkeys(letters) if letter not in seen]
+        column = pa.array(letters, pa.utf8())
+        assert fixed.numbers(column).tolist() == ["abcdef".index(letter) for letter in letters]
+        assert growing.numbers(column).tolist() == [seen.index(letter) for letter in letters]
+    assert growing.column.to_list() == seen
+
+
+@pytest.mark.parametrize("count", [1, 40])
+def test_a_word_that_is_none_of_those_known_has_no_number(count: int) -> None:
+    with pytest.raises(KeyError):
+        Words("ab").numbers(pa.array(["c"] * count))
 
 
 def test_every_text_has_a_code() -> None:

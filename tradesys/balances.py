@@ -3,7 +3,6 @@
 Only the loops of :mod:`tradesys.loops` write balances and prices.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,53 +14,14 @@ from tradesys import loops
 from tradesys.memory import BALANCE, PLACE, PRICE, Ints
 from tradesys.records import CURRENCY
 from tradesys.slots import with_room
-
-_FEW = 16
-"""So many words are looked up one by one faster than Arrow finds the different ones."""
-
-
-def codes_of(words: pa.StringArray, code: Callable[[str], int]) -> Ints:
-    """The code of each word of a column."""
-    if len(words) <= _FEW:
-        return np.array([code(word) for word in words.to_pylist()], np.int64)
-    encoded = words.dictionary_encode()
-    codes = np.array([code(word) for word in encoded.dictionary.to_pylist()], np.int64)
-    return codes[encoded.indices.to_numpy()]
-
-
-class Words:
-    """A number for each word, from 0, given out on first sight."""
-
-    def __init__(self) -> None:
-        self.words: list[str] = []
-        self._numbers: dict[str, int] = {}
-        self._column = pl.Series(dtype=pl.String)
-
-    @property
-    def column(self) -> pl.Series:
-        """The words, each in the place of its number."""
-        if len(self._column) < len(self.words):
-            self._column = pl.Series(self.words, dtype=pl.String)
-        return self._column
-
-    def number(self, word: str) -> int:
-        """The number of a word."""
-        number = self._numbers.get(word)
-        if number is None:
-            number = self._numbers[word] = len(self.words)
-            self.words.append(word)
-        return number
-
-    def find(self, word: str) -> int:
-        """The number of a word; -1 if it was never seen."""
-        return self._numbers.get(word, -1)
+from tradesys.words import Words
 
 
 class Accounts:
     """A pair for each account and asset, given out on first sight, and its balances."""
 
     def __init__(self) -> None:
-        self.accounts, self.assets = Words(), Words()
+        self.accounts, self.assets = Words(more=True), Words(more=True)
         self.keys: list[int] = []
         self.names: list[tuple[str, str]] = []
         """The account and the asset of each pair."""
@@ -71,8 +31,10 @@ class Accounts:
 
     def keys_of(self, accounts: pa.StringArray, assets: pa.StringArray) -> Ints:
         """Account and asset of each row as one number."""
-        high = codes_of(accounts, self.accounts.number)
-        return high << 32 | codes_of(assets, self.assets.number)
+        high, low = self.accounts.few(accounts), self.assets.few(assets)
+        if high is not None and low is not None:
+            return np.array([h << 32 | n for h, n in zip(high, low, strict=True)], np.int64)
+        return self.accounts.numbers(accounts) << 32 | self.assets.numbers(assets)
 
     def give(self, key: int) -> int:
         """The pair of an account and asset, by key, given out now if it has none."""

@@ -1,8 +1,6 @@
 """What the disk is asked for: whole files put in place, and its refusals as errors of ours."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from tradesys.errors import StorageError
@@ -59,19 +57,24 @@ def name_aside(path: Path, word: str) -> Path:
     return aside
 
 
-def write_all(fd: int, data: bytes | bytearray, at: int) -> None:
+def write_all(fd: int, data: bytes | bytearray | memoryview, at: int) -> None:
     """Write all of the data at a place; a disk that takes only part says why for the rest."""
     done = 0
     while done < len(data):
         done += os.pwrite(fd, memoryview(data)[done:] if done else data, at + done)
 
 
-@contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Whatever the disk refuses is an error of ours, which names the file."""
-    try:
-        yield
-    except StorageError:
-        raise
-    except OSError as error:
-        raise StorageError(f"{path}: {error.strerror or error}") from error
+class disk_errors:  # noqa: N801 - used like a function; as one it took as long as the write
+    """Whatever the disk refuses within is an error of ours, which names the file."""
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, OSError) and not isinstance(error, StorageError):
+            raise StorageError(f"{self._path}: {error.strerror or error}") from error

@@ -9,8 +9,9 @@ from collections.abc import Iterable
 import numpy as np
 
 from tradesys.loops import PAGE, PAGE_BITS
-from tradesys.memory import EVENT, ORDER, PASSING
+from tradesys.memory import EVENT, ORDER, PAGE_OF_ORDERS, PASSING
 from tradesys.slots import Slots, room, with_room
+from tradesys.states import States
 
 _PAGES = 16
 """Room for a page of so many origins from the beginning: to grow costs a copy."""
@@ -22,7 +23,7 @@ class Facts:
     def __init__(self) -> None:
         self.slots, self.event_slots = Slots(), Slots()
         self.orders, self.events = room(_PAGES * PAGE, ORDER), room(_PAGES * PAGE, EVENT)
-        self.news, self.ends = np.zeros(1, np.uint8), np.zeros(1, np.int64)
+        self.pages, self.states = np.zeros(1, PAGE_OF_ORDERS), States()
         self.passing, self.passing_count = np.zeros(2, PASSING), np.ones(1, np.int64)
         self.make_room((), ())
 
@@ -33,7 +34,7 @@ class Facts:
         for exec_id in exec_ids:
             self.event_slots.give(exec_id)
         self.orders = with_room(self.orders, self.slots.count)
-        pages = self.slots.count >> PAGE_BITS
-        self.news, self.ends = with_room(self.news, pages), with_room(self.ends, pages)
+        self.pages = with_room(self.pages, self.slots.count >> PAGE_BITS)
+        self.states.make_room(self.pages)
         self.events = with_room(self.events, self.event_slots.count)
         self.passing = with_room(self.passing, self.passing_count.item(0) + 1)

@@ -7,6 +7,7 @@ read them, and what is read back is what was written. Nothing here writes.
 
 import re
 import struct
+import threading
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ _HEX = b"0" * 64
 _LENGTH = b"0" * 12
 _TIME_DIGITS = 19
 _LARGE = 1 << 20  # bytes of a message that are worth several threads
+_METADATA = 1024  # more than our metadata takes in a message
 _VERSION = re.compile(rb"tradesys-format-(\d+)")
 
 
@@ -45,6 +47,23 @@ class Message(NamedTuple):
     def end(self) -> int:
         """Where the next message stands."""
         return self.offset + len(self.raw)
+
+
+class _Scratch(threading.local):
+    """Memory that a thread frames in again and again: fresh memory is what costs most."""
+
+    memory = memoryview(b"")
+
+    def of(self, size: int) -> memoryview:
+        """So much of it, or more; very large memory is not kept."""
+        if size > _LARGE:
+            return memoryview(bytearray(size))
+        if size > len(self.memory):
+            self.memory = memoryview(bytearray(size))
+        return self.memory
+
+
+_scratch = _Scratch()
 
 
 class _Layout(NamedTuple):
@@ -85,15 +104,18 @@ class Framing:
 
     def frame(
         self, batch: pa.RecordBatch, received_at: int, head: bytes, origin_head: bytes = NO_HEAD
-    ) -> tuple[bytearray, bytes]:
-        """The message of a batch that follows ``head``, and the digest up to and with it."""
+    ) -> tuple[memoryview, bytes]:
+        """The message of a batch that follows ``head``, and the digest up to and with it.
+
+        The message stands in memory where this thread frames its next one.
+        """
         metadata = {
             "received_at": b"%019d" % received_at,
             "origin_head": origin_head.hex().encode(),
             "length": _LENGTH,
             "head": _HEX,
         }
-        message = bytearray(memoryview(self._serialize(batch, metadata))[len(self._plain) :])
+        message = self._serialize(batch, metadata)
         at = self._layout
         message[at.length : at.length + len(_LENGTH)] = b"%012d" % len(message)
         return message, self._sign(message, head)
@@ -127,7 +149,7 @@ class Framing:
         message[at : at + _TIME_DIGITS] = b"%019d" % received_at
         return message, self._sign(message, head)
 
-    def _sign(self, message: bytearray, head: bytes) -> bytes:
+    def _sign(self, message: bytearray | memoryview, head: bytes) -> bytes:
         """Put the digest that a message reaches in the place that is kept for it."""
         reached = blake3(head).update(message).digest()
         at = self._layout.head
@@ -204,11 +226,12 @@ class Framing:
         batch = pa.ipc.read_record_batch(pa.py_buffer(message.raw), self.schema)
         return batch if self.schema is self.today else upcast(batch, self.today)
 
-    def _serialize(self, batch: pa.RecordBatch, metadata: dict[str, bytes]) -> pa.Buffer:
-        sink = pa.BufferOutputStream()
-        writer = pa.ipc.new_stream(sink, self.schema)
-        writer.write_batch(batch, custom_metadata=metadata)
-        return sink.getvalue()
+    def _serialize(self, batch: pa.RecordBatch, metadata: dict[str, bytes]) -> memoryview:
+        start = len(self._plain)
+        memory = _scratch.of(start + pa.ipc.get_record_batch_size(batch) + _METADATA)
+        sink = pa.FixedSizeBufferWriter(pa.py_buffer(memory))
+        pa.ipc.new_stream(sink, self.schema).write_batch(batch, custom_metadata=metadata)
+        return memory[start : sink.tell()]
 
     def _find_layout(self) -> _Layout:
         """Frame a row with a value in each place that is found nowhere else."""
@@ -221,7 +244,7 @@ class Framing:
             "length": b"!" * len(_LENGTH),
             "head": b"?" * len(_HEX),
         }
-        message = self._serialize(batch, values).to_pybytes()[len(self._plain) :]
+        message = self._serialize(batch, values).tobytes()
         (size,) = struct.unpack_from("<i", message, 4)
         assert all(message.count(value) == 1 for value in values.values())
         places = {name: message.index(value) for name, value in values.items()}

@@ -174,8 +174,11 @@ class Log:
         if position >= self.count:
             return []
         chunks = self._chunks if position else self._all()
-        first, *rest = chunks[_place(chunks, position) :]
-        return [first.batch.slice(position - first.start), *(chunk.batch for chunk in rest)]
+        place = _place(chunks, position)
+        found = [chunk.batch for chunk in chunks[place:]]
+        if position > chunks[place].start:
+            found[0] = found[0].slice(position - chunks[place].start)
+        return found
 
     def first(self, count: int) -> Iterator[pa.RecordBatch]:
         """The first so many records, as the batches they are held in; no copy is made."""

@@ -39,8 +39,6 @@ _TINY_RUNS = 1_000  # a segment of so many is sealed when the file is closed
 _TOGETHER_ROWS = 4096
 _COARSE_ROWS = 512  # a segment with so many in a batch, on average, opens fast as it is
 _ZEROS = bytes(256 * 1024)
-_MOST_AHEAD = 2 * 1024 * 1024
-_SMALL = 256 * 1024
 
 
 @dataclass(frozen=True)
@@ -146,7 +144,7 @@ class LogFile:
             code, start = split_id(row[0])
             self.arrivals.append(Arrival(received_at, code, start, 1, head))
 
-    def _append(self, message: bytearray, head: bytes, *, durable: bool) -> None:
+    def _append(self, message: bytearray | memoryview, head: bytes, *, durable: bool) -> None:
         written = False
         try:
             self._write(message)
@@ -220,14 +218,14 @@ class LogFile:
             os.pwrite(fd, END_OF_STREAM, self._position)
         os.fdatasync(fd)
 
-    def _write(self, data: bytes | bytearray) -> None:
+    def _write(self, data: bytearray | memoryview) -> None:
         end = self._position + len(data)
         with disk_errors(self.path):
             # Blocks of zeros ahead: a later fdatasync then has no new file size to write. A zero
             # length reads as end-of-stream, so the file is a whole Arrow stream at any moment.
-            # They pay for small messages only: large ones are written once.
-            if self._zeroed < end and len(data) <= _SMALL:
-                self._write_zeros(end)
+            # They pay for messages smaller than themselves only.
+            if self._zeroed < end and len(data) <= len(_ZEROS):
+                self._write_zeros()
             write_all(self._fd, data, self._position)
 
     def _take_back(self, size: int) -> bool:
@@ -239,15 +237,11 @@ class LogFile:
             return False
         return True
 
-    def _write_zeros(self, end: int) -> None:
-        """Write zeros ahead, up to ``end`` and beyond: the more, the larger the file already is.
-
-        Where there is no room for them, there may still be room for the data.
-        """
+    def _write_zeros(self) -> None:
+        """Write zeros ahead; where there is no room for them, there may still be room for data."""
+        self._zeroed = max(self._zeroed, self._position)
         with suppress(OSError):
-            self._zeroed = max(self._zeroed, self._position)
-            ahead = min(max(self._position // 4, len(_ZEROS)), _MOST_AHEAD)
-            while self._zeroed < end + ahead:
+            while self._zeroed < self._position + len(_ZEROS):
                 self._zeroed += os.pwrite(self._fd, _ZEROS, self._zeroed)
 
     # ---- opening

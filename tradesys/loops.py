@@ -18,7 +18,6 @@ from tradesys.memory import (
     Records,
     Requests,
     Slotted,
-    States,
     Terms,
 )
 
@@ -57,8 +56,18 @@ IS_DONE, IS_CALCULATED, IS_SUSPENDED, IS_STOPPED = (1 << i for i in range(10, 14
 # Flags of an event: its execution was seen; it is a trade or a correction; a correction or a bust
 # refers to it; its postings were seen; so were those of what refers to it.
 SEEN, FILL, REFERRED, POSTED, REVERSED = (1 << i for i in range(5))
-# What is new of a page of orders: the state of one; its terms, its name, or that it is known.
-STATE, TERMS = 1, 2
+# What is new of a page of orders: the terms of one, its name, or that it is known; that it became
+# known after others that follow it, so that the rows are to be given anew.
+TERMS, UNSORTED = 1, 2
+
+# Where the columns of a block begin: whole numbers, an average, in bytes a place in STATUSES, in
+# bits whether there is a price and whether there is an average.
+PRICE, ORDER_QTY, CUM_QTY, LEAVES_QTY, AVG_PX, _NUMBERS = (i * PAGE for i in range(6))
+STATUS, PRICED, TRADED = 8 * _NUMBERS, 8 * _NUMBERS + PAGE, 8 * _NUMBERS + PAGE + PAGE // 8
+BLOCK = TRADED + PAGE // 8
+LEFT = 1 << 32  # added to the leases of a block that its page has left
+MOST_LEFT = 8  # so many pages at most does a record change
+SCALE = 10_000.0  # of prices
 
 
 # ---- where things are
@@ -170,13 +179,16 @@ def owed(flags: int) -> int:
 
 @compiled
 def touch(m: Memory, slot: int) -> None:
-    """Work out anew what an order may use; a replace that waits counts as granted."""
-    m.news[slot >> PAGE_BITS] |= STATE
+    """Work out anew what an order may use, and tell its state.
+
+    A replace that waits counts as granted.
+    """
     order, flags = m.orders[slot], standing(m, slot)
     if not flags & KNOWN:
         return
     cum_qty, buys = order["cum_qty"], order["terms"] & BUY
     left = leaves(flags, order["terms"], cum_qty, order["order_qty"])
+    tell(m, slot, flags, left)
     reserved = left * order["price"] if buys else left
     request = 0 if flags & (REFUSED | WAS_CANCELED | HAS_EXPIRED) else order["asked"]
     while request:
@@ -192,8 +204,48 @@ def touch(m: Memory, slot: int) -> None:
 
 
 @compiled
+def tell(m: Memory, slot: int, flags: int, left: int) -> None:
+    """Write an order's state where answers are taken from."""
+    order, page, to = m.orders[slot], m.pages[slot >> PAGE_BITS], m.blocks
+    if page["news"] & UNSORTED:
+        return
+    if page["block"] == 0 or to.leases[page["block"]]:
+        leave(m, page)
+    block, row = page["block"], int(order["row"])
+    qty, cum_qty, px = order["order_qty"], order["cum_qty"], order["price"]
+    to.numbers[block, PRICE + row] = px
+    to.numbers[block, ORDER_QTY + row] = qty
+    to.numbers[block, CUM_QTY + row] = cum_qty
+    to.numbers[block, LEAVES_QTY + row] = left
+    to.octets[block, STATUS + row] = rank(
+        flags, order["pending_cancel"], order["pending_replace"], cum_qty, qty
+    )
+    at, bit = row >> 3, 1 << (row & 7)
+    priced, traded = to.octets[block, PRICED + at], to.octets[block, TRADED + at]
+    to.octets[block, PRICED + at] = priced | bit if px != 0 else priced & (255 - bit)
+    to.octets[block, TRADED + at] = traded | bit if cum_qty > 0 else traded & (255 - bit)
+    if cum_qty > 0:
+        to.averages[block, AVG_PX + row] = order["cum_amount"] / (cum_qty * SCALE)
+
+
+@compiled
+def leave(m: Memory, page: np.void) -> None:
+    """A page goes on in a free block: its own is shared by an answer, or it has none yet."""
+    to, old = m.blocks, page["block"]
+    page["block"] = to.free[to.free[0]]
+    to.free[0] -= 1
+    if old:
+        to.leases[old] += LEFT
+        for i in range(BLOCK // 8):
+            to.numbers[page["block"], i] = to.numbers[old, i]
+
+
+@compiled
 def mark(m: Memory, slot: int, flag: int) -> None:
-    """Add a flag to an event, and to its order and the balances the difference that it makes."""
+    """Add a flag to an event, and to its order and the balances the difference that it makes.
+
+    Whoever marks what counts for an order touches the order then.
+    """
     event = m.events[slot]
     order, qty, px = m.orders[event["order"]], event["qty"], event["px"]
     before = event["flags"]
@@ -203,7 +255,6 @@ def mark(m: Memory, slot: int, flag: int) -> None:
     if counted:
         order["cum_qty"] += counted * qty
         order["cum_amount"] += counted * qty * px
-        touch(m, event["order"])
     times = owed(after) - owed(before)
     if times:
         balance = m.balances[order["pair"]]
@@ -221,7 +272,7 @@ def take_requests(m: Memory, rows: Requests, start: int) -> int:
     for i in range(start, len(rows.record_id)):
         request, slot = slot_of(m.slots, rows.record_id[i]), slot_of(m.slots, rows.order_id[i])
         pair = pair_of(m.places, rows.key[i])
-        if request == 0 or slot == 0 or pair < 0:
+        if request == 0 or slot == 0 or pair < 0 or m.blocks.free[0] < MOST_LEFT:
             return i
         asked = m.orders[request]
         if asked["flags"] & REQUESTED:
@@ -229,7 +280,7 @@ def take_requests(m: Memory, rows: Requests, start: int) -> int:
         asked["flags"] |= REQUESTED
         kind, qty, px = rows.request_type[i], rows.order_qty[i], rows.price[i]
         if m.orders[slot]["in_force"] == request:
-            m.news[slot >> PAGE_BITS] |= TERMS
+            m.pages[slot >> PAGE_BITS]["news"] |= TERMS
         if kind == NEW_ORDER:
             asked["flags"] |= ENTERED if rows.accepted[i] else ENTERED | REFUSED
             learn(m, slot, request, pair, rows.terms[i], qty, px)
@@ -248,13 +299,24 @@ def take_requests(m: Memory, rows: Requests, start: int) -> int:
 def learn(m: Memory, slot: int, request: int, pair: int, terms: int, qty: int, px: int) -> None:
     """The terms of an order, unless an accepted report has stated later ones."""
     order = m.orders[slot]
-    page = slot >> PAGE_BITS
-    m.news[page] |= TERMS
-    m.ends[page] = max(m.ends[page], (slot & (PAGE - 1)) + 1)
-    order["flags"] |= KNOWN
+    m.pages[slot >> PAGE_BITS]["news"] |= TERMS
+    if not order["flags"] & KNOWN:
+        enter(m, slot)
     order["pair"], order["terms"] = pair, terms
     if order["terms_exec_id"] == 0:
         order["order_qty"], order["price"], order["in_force"] = qty, px, request
+
+
+@compiled
+def enter(m: Memory, slot: int) -> None:
+    """An order becomes known: its page has a row more."""
+    order, page = m.orders[slot], m.pages[slot >> PAGE_BITS]
+    order["flags"] |= KNOWN
+    order["row"] = page["rows"]
+    page["rows"] += 1
+    if slot < page["last"]:
+        page["news"] |= UNSORTED
+    page["last"] = max(slot, page["last"])
 
 
 @compiled
@@ -304,7 +366,7 @@ def take_executions(m: Memory, rows: Executions, start: int) -> int:
         refers = slot_of(m.event_slots, rows.exec_ref_id[i]) if rows.exec_ref_id[i] else -1
         if event == 0 or slot == 0 or request == 0 or refers == 0:
             return i
-        if m.passing_count[0] == len(m.passing):
+        if m.passing_count[0] == len(m.passing) or m.blocks.free[0] < MOST_LEFT:
             return i
         if m.events[event]["flags"] & SEEN:
             continue
@@ -348,7 +410,7 @@ def state(
     # Of a request that is not held, the reports alone know the name.
     named = order["flags"] & ENTERED and m.orders[order["in_force"]]["flags"] & REQUESTED
     if not named or order["in_force"] != before:
-        m.news[slot >> PAGE_BITS] |= TERMS
+        m.pages[slot >> PAGE_BITS]["news"] |= TERMS
 
 
 @compiled
@@ -401,6 +463,8 @@ def trade(
     if kind != TRADE and refers > 0:
         event["refers"] = refers
         mark(m, refers, REFERRED)
+        if m.events[refers]["order"] != event["order"]:
+            touch(m, m.events[refers]["order"])
         if event["flags"] & POSTED:
             mark(m, refers, REVERSED)
     if kind != TRADE_CANCEL:
@@ -419,7 +483,7 @@ def take_postings(m: Memory, rows: Postings, start: int) -> int:
     for i in range(start, len(rows.exec_id)):
         pair = pair_of(m.places, rows.key[i])
         event = slot_of(m.event_slots, rows.exec_id[i]) if rows.exec_id[i] else -1
-        if pair < 0 or event == 0:
+        if pair < 0 or event == 0 or m.blocks.free[0] < MOST_LEFT:
             return i
         m.balances[pair]["booked"] += rows.amount[i]
         m.balances[pair]["moved"] = True
@@ -453,8 +517,9 @@ def tell_terms(m: Memory, pages: Ints, to: Terms) -> int:
     """Write the terms of the known orders of these pages; gives how many they are."""
     row = 0
     for i in range(len(pages)):
-        for offset in range(m.ends[pages[i]]):
-            order = m.orders[(pages[i] << PAGE_BITS) + offset]
+        start = pages[i] << PAGE_BITS
+        for offset in range(m.pages[pages[i]]["last"] - start + 1):
+            order = m.orders[start + offset]
             if order["flags"] & KNOWN:
                 balance, request = m.balances[order["pair"]], order["in_force"]
                 to.order_id[row] = m.slots.first[pages[i]] + np.uint64(offset)
@@ -468,22 +533,15 @@ def tell_terms(m: Memory, pages: Ints, to: Terms) -> int:
 
 
 @compiled
-def tell_states(m: Memory, pages: Ints, scale: float, to: States) -> int:
-    """Write the states of the known orders of these pages; gives how many they are."""
-    row = 0
-    for i in range(len(pages)):
-        for offset in range(m.ends[pages[i]]):
-            slot = (pages[i] << PAGE_BITS) + offset
-            order = m.orders[slot]
-            if order["flags"] & KNOWN:
-                flags = standing(m, slot) if order["passing"] else order["flags"]
-                qty, cum_qty, px = order["order_qty"], order["cum_qty"], order["price"]
-                pending, replacing = order["pending_cancel"], order["pending_replace"]
-                to.ord_status[row] = rank(flags, pending, replacing, cum_qty, qty)
-                to.order_qty[row], to.cum_qty[row], to.price[row] = qty, cum_qty, px
-                to.leaves_qty[row] = leaves(flags, order["terms"], cum_qty, qty)
-                to.priced[row], to.traded[row] = px != 0, cum_qty > 0
-                to.avg_px[row] = order["cum_amount"] / (cum_qty * scale) if cum_qty > 0 else 0.0
-                row += 1
-        to.ends[i] = row
-    return row
+def sort_rows(m: Memory, number: int) -> None:
+    """Give the known orders of a page rows by their ids, and tell their states."""
+    page, row = m.pages[number], 0
+    page["news"] &= ~UNSORTED
+    for slot in range(number << PAGE_BITS, page["last"] + 1):
+        order = m.orders[slot]
+        if order["flags"] & KNOWN:
+            order["row"] = row
+            row += 1
+            flags = standing(m, slot)
+            left = leaves(flags, order["terms"], order["cum_qty"], order["order_qty"])
+            tell(m, slot, flags, left)

@@ -27,6 +27,7 @@ ORDER = np.dtype(
         ("pending_cancel", np.int16),
         ("pending_replace", np.int16),
         ("terms", np.int8),
+        ("row", np.int16),  # where its state stands in the block of its page
         ("pair", np.int32),
         ("target", np.int32),  # of a change: the order that it is about
         ("asked", np.int32),  # a replace that waits; of that one, the next of the same order
@@ -38,6 +39,16 @@ ORDER = np.dtype(
     align=True,
 )
 """Facts of an order. A request for a change uses some of them in its own slot."""
+
+PAGE_OF_ORDERS = np.dtype(
+    [
+        ("block", np.int32),  # where the states of its orders stand, 0 for none yet
+        ("rows", np.int32),  # how many orders of it are known
+        ("last", np.int32),  # the last of them that has a row
+        ("news", np.int32),  # what has changed since somebody asked
+    ]
+)
+"""A page of the slots of orders."""
 
 PASSING = np.dtype(
     [(name, np.uint64) for name in ("done_for_day", "calculated", "suspended", "stopped")]
@@ -88,17 +99,28 @@ class Slotted(NamedTuple):
     first: Ids
 
 
-class Memory(NamedTuple):
-    """All that a view knows.
+class Blocks(NamedTuple):
+    """Where the states of known orders stand, a block of memory a page: :mod:`tradesys.states`.
 
-    ``news`` says what is new of each page of orders since it was told; from row ``ends`` of a page
-    on, it knows of no order.
+    ``leases`` says how many answers share a block, ``free`` which blocks are nobody's: their number
+    and then, last in first out, each. The others are one memory, seen as whole numbers, as numbers
+    with a point and as bytes.
     """
+
+    leases: Ints
+    free: Ints
+    numbers: Ints
+    averages: NDArray[np.float64]
+    octets: NDArray[np.uint8]
+
+
+class Memory(NamedTuple):
+    """All that a view knows."""
 
     slots: Slotted
     orders: Records
-    news: NDArray[np.uint8]
-    ends: Ints
+    pages: Records
+    blocks: Blocks
     passing: Records
     passing_count: Ints
     event_slots: Slotted
@@ -157,17 +179,3 @@ class Terms(NamedTuple):
     account: NDArray[np.int32]
     asset: NDArray[np.int32]
     terms: NDArray[np.uint8]
-
-
-class States(NamedTuple):
-    """What does change of the same orders; ``priced`` and ``traded`` say what is not null."""
-
-    ends: Ints
-    price: Ints
-    ord_status: NDArray[np.uint8]
-    order_qty: Ints
-    cum_qty: Ints
-    leaves_qty: Ints
-    avg_px: NDArray[np.float64]
-    priced: NDArray[np.bool_]
-    traded: NDArray[np.bool_]

@@ -86,7 +86,8 @@ def with_room(records: NDArray[Item], count: int) -> NDArray[Item]:
     old = len(records)
     if count <= old:
         return records
-    grown = np.zeros((max(count, 2 * old), *records.shape[1:]), records.dtype)
+    # Much more at once costs nothing: zeros take no memory until they are written to.
+    grown = np.zeros((max(count, 4 * old), *records.shape[1:]), records.dtype)
     grown[:old] = records
     return grown
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tradesys import loops
-from tradesys.balances import Accounts, codes_of
+from tradesys.balances import Accounts
 from tradesys.facts import Facts
 from tradesys.loops import KNOWN
 from tradesys.memory import (
@@ -25,17 +25,15 @@ from tradesys.memory import (
     Postings,
     Records,
     Requests,
-    States,
     Terms,
 )
-from tradesys.records import FIRMS_OWN, PRICE_SCALE, SCHEMAS, OrdStatus, average
+from tradesys.records import FIRMS_OWN, SCHEMAS, OrdStatus, average
 from tradesys.status import COLUMNS
+from tradesys.words import Words
 
-_REQUEST_TYPES = {text: code for code, text in enumerate(loops.REQUEST_TYPES)}
-_EXEC_TYPES = {text: code for code, text in enumerate(loops.EXEC_TYPES)}
-_SIDES = {text: code for code, text in enumerate(loops.SIDES)}
-_ORD_TYPES = {text: 2 * code for code, text in enumerate(loops.ORD_TYPES)}
-_TIMES_IN_FORCE = {text: 4 * code for code, text in enumerate(loops.TIMES_IN_FORCE)}
+_REQUEST_TYPES, _EXEC_TYPES = Words(loops.REQUEST_TYPES), Words(loops.EXEC_TYPES)
+_SIDES, _ORD_TYPES = Words(loops.SIDES), Words(loops.ORD_TYPES)
+_TIMES_IN_FORCE = Words(loops.TIMES_IN_FORCE)
 _STATUSES = [OrdStatus(text) for text in loops.STATUSES]
 _ALL_TERMS = [(s, o, t) for t in loops.TIMES_IN_FORCE for o in loops.ORD_TYPES for s in loops.SIDES]
 _TERMS_TEXTS = [pl.Series(texts) for texts in zip(*_ALL_TERMS, strict=True)]
@@ -57,12 +55,11 @@ _READ = {
 }
 """The columns that matter here, by place."""
 
+_YES = np.ones(16, np.bool_)
 _UNREAD = np.zeros(0, np.int64)
 
 _PATIENCE = 20_000
 """How many records wait at most for a question before they are worked in."""
-
-STATUS_TYPE = pl.Enum(list(loops.STATUSES))
 
 
 class OrderState(NamedTuple):
@@ -114,7 +111,7 @@ class View:
         self.facts, self.accounts = Facts(), Accounts()
         self._memory = self._gathered()
         self._terms: dict[int, pl.DataFrame] = {}
-        self._states: dict[int, pl.DataFrame] = {}
+        self._answer: pl.DataFrame | None = None
         self._waiting: dict[str, list[pa.RecordBatch]] = {name: [] for name in _READ}
         self._waiting_rows = 0
 
@@ -139,6 +136,7 @@ class View:
             return
         waiting, self._waiting = self._waiting, {name: [] for name in _READ}
         self._waiting_rows = 0
+        self._answer = None
         if batches := waiting["requests"]:
             self._take_requests(*_one("requests", batches))
         if batches := waiting["executions"]:
@@ -152,7 +150,7 @@ class View:
         )
         rows = Requests(
             record_id=record_id.to_numpy(),
-            request_type=codes_of(kind, _REQUEST_TYPES.__getitem__),
+            request_type=_REQUEST_TYPES.numbers(kind),
             accepted=_is_null(reason),
             order_id=order_id.to_numpy(),
             key=self.accounts.keys_of(account, symbol),
@@ -170,7 +168,7 @@ class View:
         qty, price, last_qty, last_px = rest
         rows = Executions(
             exec_id=exec_id.to_numpy(),
-            exec_type=codes_of(kind, _EXEC_TYPES.__getitem__),
+            exec_type=_EXEC_TYPES.numbers(kind),
             exec_ref_id=_or_zero(exec_ref_id),
             request_id=request_id.to_numpy(),
             order_id=order_id.to_numpy(),
@@ -218,8 +216,8 @@ class View:
         return Memory(
             slots=facts.slots.slotted,
             orders=facts.orders,
-            news=facts.news,
-            ends=facts.ends,
+            pages=facts.pages,
+            blocks=facts.states.blocks,
             passing=facts.passing,
             passing_count=facts.passing_count,
             event_slots=facts.event_slots.slotted,
@@ -238,7 +236,7 @@ class View:
         slot = facts.slots.find(order_id)
         # The facts in the sequence of memory.ORDER.
         qty, price, cum_qty, cum_amount, flags, in_force, passing, *more = facts.orders[slot].item()
-        pending, replacing, terms, pair, *_ = more
+        pending, replacing, terms, _, pair, *_ = more
         if passing:
             flags = loops.standing(self._memory, slot)
         if not flags & KNOWN:
@@ -336,7 +334,11 @@ class View:
         """A balance less what open orders may still spend or sell of it."""
         self._catch_up()
         pair = self.accounts.find(account, asset)
-        return self.free(np.array([pair])).item() if pair >= 0 else 0
+        if pair < 0:
+            return 0
+        booked, uncleared, reserved, *_ = self.accounts.balances[pair].item()
+        left: int = booked + uncleared - reserved
+        return left
 
     def pair(self, account: str, asset: str) -> int:
         """The slot of a balance; -1 if it was never seen."""
@@ -368,38 +370,38 @@ class View:
     # ---- answers out: everything
 
     def statuses(self) -> pl.DataFrame:
-        """Every order's state, by ``order_id``.
+        """Every order's state, by ``order_id``: the states as they stand, nothing is copied.
 
-        The answer for a page of orders is kept until a record changes one of them, its terms apart
-        from its state, so a question costs what has changed since the last. A frame that was handed
-        out never changes.
+        The terms of a page of orders are kept until a record changes one of them. A frame that was
+        handed out never changes.
 
         :returns: :data:`tradesys.status.COLUMNS`.
         """
         self._catch_up()
-        news, first = self.facts.news, self.facts.slots.slotted.first
-        for kind, kept, tell in (
-            (loops.TERMS, self._terms, self._told_terms),
-            (loops.STATE, self._states, self._told_states),
-        ):
-            pages = np.flatnonzero(news & kind)
-            if not len(pages) and kept:
-                continue
-            ends, frame = tell(pages)
-            kept[0] = frame.clear()  # slots of page 0 are nobody's: the columns alone
-            for page, start, end in zip(pages.tolist(), [0, *ends], ends, strict=False):
-                kept[page] = frame.slice(start, end - start)
-        news[:] = 0
+        if self._answer is None:
+            self._answer = self._answered()
+        return self._answer.clone()
+
+    def _answered(self) -> pl.DataFrame:
+        pages, first = self.facts.pages, self.facts.slots.slotted.first
+        for page in np.flatnonzero(pages["news"] & loops.UNSORTED).tolist():
+            self._make_room((), (), None)
+            loops.sort_rows(self._memory, page)
+        changed = np.flatnonzero(pages["news"])
+        if len(changed) or not self._terms:
+            ends, frame = self._told_terms(changed)
+            self._terms[0] = frame.clear()  # slots of page 0 are nobody's: the columns alone
+            for page, start, end in zip(changed.tolist(), [0, *ends], ends, strict=False):
+                self._terms[page] = frame.slice(start, end - start)
+            pages["news"] = 0
         told = sorted(self._terms, key=first.item)
-        frames = [
-            pl.concat([kept[page] for page in told], rechunk=False)
-            for kept in (self._terms, self._states)
-        ]
-        return frames[0].hstack(frames[1].get_columns()).select(COLUMNS)
+        terms = pl.concat([self._terms[page] for page in told], rechunk=False)
+        columns = terms.to_dict() | self.facts.states.columns(pages[told])
+        return pl.DataFrame([columns[name].alias(name) for name in COLUMNS])
 
     def _told_terms(self, pages: Ints) -> tuple[list[int], pl.DataFrame]:
         """The terms of the known orders of these pages, and the row after the last of each."""
-        most = self.facts.ends[pages].sum()
+        most = self.facts.pages["rows"][pages].sum()
         told = Terms(
             ends=np.empty(len(pages), np.int64),
             order_id=np.empty(most, np.uint64),
@@ -419,33 +421,6 @@ class View:
                 "symbol": self.accounts.assets.column.gather(told.asset[:count]),
                 "side": sides,
                 "ord_type": ord_types,
-            }
-        )
-        return told.ends.tolist(), frame
-
-    def _told_states(self, pages: Ints) -> tuple[list[int], pl.DataFrame]:
-        """The states of the same orders, likewise."""
-        most = self.facts.ends[pages].sum()
-        told = States(
-            ends=np.empty(len(pages), np.int64),
-            price=np.empty(most, np.int64),
-            ord_status=np.empty(most, np.uint8),
-            order_qty=np.empty(most, np.int64),
-            cum_qty=np.empty(most, np.int64),
-            leaves_qty=np.empty(most, np.int64),
-            avg_px=np.empty(most, np.float64),
-            priced=np.empty(most, np.bool_),
-            traded=np.empty(most, np.bool_),
-        )
-        count = loops.tell_states(self._memory, pages, float(PRICE_SCALE), told)
-        frame = pl.DataFrame(
-            {
-                "price": _nullable(told.price, told.priced, count),
-                "ord_status": pl.Series(told.ord_status[:count]).cat.to(STATUS_TYPE),
-                "order_qty": told.order_qty[:count],
-                "cum_qty": told.cum_qty[:count],
-                "leaves_qty": told.leaves_qty[:count],
-                "avg_px": _nullable(told.avg_px, told.traded, count),
             }
         )
         return told.ends.tolist(), frame
@@ -484,18 +459,24 @@ def _columns(batch: pa.RecordBatch, places: Sequence[int]) -> list[pa.Array]:
 
 
 def _is_null(column: pa.Array) -> NDArray[np.bool_]:
-    if column.null_count == len(column):
-        return np.ones(len(column), np.bool_)
+    count = len(column)
+    if column.null_count == count:
+        return _YES[:count] if count <= len(_YES) else np.ones(count, np.bool_)
     return np.array(column.is_null().to_numpy(zero_copy_only=False))
 
 
 def _terms(side: pa.StringArray, ord_type: pa.StringArray, tif: pa.StringArray) -> Ints:
     """Side, type and time in force of each row as one number: see :mod:`tradesys.loops`."""
-    return (
-        codes_of(side, _SIDES.__getitem__)
-        + codes_of(ord_type, _ORD_TYPES.__getitem__)
-        + codes_of(tif, _TIMES_IN_FORCE.__getitem__)
-    )
+    sides, ord_types = _SIDES.few(side), _ORD_TYPES.few(ord_type)
+    if sides is None or ord_types is None:
+        return (
+            _SIDES.numbers(side)
+            + 2 * _ORD_TYPES.numbers(ord_type)
+            + 4 * _TIMES_IN_FORCE.numbers(tif)
+        )
+    times = _TIMES_IN_FORCE.few(tif) or ()
+    digits = zip(sides, ord_types, times, strict=True)
+    return np.array([s + 2 * o + 4 * t for s, o, t in digits], np.int64)
 
 
 def _named(terms: NDArray[Any]) -> list[pl.Series]:
@@ -513,13 +494,6 @@ def _or_zero(column: pa.Array) -> NDArray[Any]:
     # All that loops are given from Arrow is read-only, and so of one type.
     zeros.setflags(write=False)
     return zeros
-
-
-def _nullable(values: NDArray[Any], is_there: NDArray[np.bool_], count: int) -> pa.Array:
-    """The first values as an Arrow column that shares memory, null where there is none."""
-    bits = np.packbits(is_there[:count], bitorder="little")
-    buffers = [pa.py_buffer(bits), pa.py_buffer(values)]
-    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), count, buffers)
 
 
 def _no_names(order_ids: Ids, _: Ids) -> pl.Series:

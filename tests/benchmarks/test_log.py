@@ -5,8 +5,14 @@ Method: the same orders, in one run on one machine, every commit durable (``fdat
 WAL mode with ``synchronous=FULL``, PostgreSQL as installed): five rounds, in each of which all take
 their turn; medians of the rates, and their ratios. *The log* appends records that are given, as a
 plain table of the databases takes them; *order entry* also checks every rule, for which no peer is
-asked. What the peers cannot take as it is (an Arrow table) they are given in the quickest form that
-they have, and its making counts.
+asked.
+
+A table of orders is given to everyone as the same Arrow table with the next ids; whoever commits
+it has one connection and waits for it. The log checks that the ids follow on, frames the table as
+it is, hashes, writes and syncs it. SQLite gets rows of Python values by ``executemany`` in a
+transaction, its ids as its rowid. PostgreSQL gets CSV, which Arrow writes, by COPY.
+``eventsourcing`` gets an event of JSON for each order. What has to be made of the Arrow table for
+that counts. Ids are the primary key of both databases.
 """
 
 import asyncio
@@ -23,6 +29,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, closing
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -48,35 +55,55 @@ TABLE = """create table requests (record_id bigint primary key, ts bigint, reque
 order_id bigint, cl_ord_id text, orig_cl_ord_id text, account text, symbol text, side text,
 ord_type text, time_in_force text, expire_time bigint, order_qty bigint, price bigint,
 reject_reason text)"""
+ROWID = TABLE.replace("bigint primary key", "integer primary key")
+"""In SQLite's own words: any other key would be a second index."""
+
 INSERT = f"insert into requests values ({', '.join('?' * 15)})"
 
 Task = Callable[[], int]
 """Does something durable, and says how many orders that was."""
 
 
-class Numbers:
-    """Ids that no two rows share."""
+TERMS: dict[str, Any] = {
+    "account": "A001",
+    "symbol": "S01",
+    "side": "buy",
+    "order_qty": 100,
+    "price": PRICE,
+}
 
-    def __init__(self) -> None:
-        self.next = 0
 
-    def rows(self, count: int) -> pa.Table:
-        """So many orders, as a table of requests."""
-        ids = np.arange(self.next, self.next + count)
-        self.next += count
+class Given:
+    """So many orders as a table of requests, again and again with ids that no two rows share."""
+
+    def __init__(self, count: int) -> None:
+        number, self.next = np.arange(count), 0
         texts = {"request_type": "new", "side": "buy", "ord_type": "limit", "time_in_force": "day"}
         columns = {
-            "record_id": pa.array(ids, pa.uint64()),
-            "order_id": pa.array(ids, pa.uint64()),
+            "record_id": pa.array(number, pa.uint64()),
+            "order_id": pa.array(number, pa.uint64()),
             "ts": pa.array(np.full(count, NOON)).cast(pa.timestamp("ns", "UTC")),
-            "account": pa.array(ACCOUNTS).take(pa.array(ids % len(ACCOUNTS))),
-            "symbol": pa.array(SYMBOLS).take(pa.array(ids % len(SYMBOLS))),
+            "account": pa.array(ACCOUNTS).take(pa.array(number % len(ACCOUNTS))),
+            "symbol": pa.array(SYMBOLS).take(pa.array(number % len(SYMBOLS))),
             "order_qty": pa.array(np.full(count, 100)),
             "price": pa.array(np.full(count, PRICE)),
             **{name: pa.repeat(text, count) for name, text in texts.items()},
         }
-        given = [columns.get(f.name, pa.nulls(count, f.type)) for f in REQUESTS]
-        return pa.Table.from_arrays(given, schema=REQUESTS)
+        self.columns = {f.name: columns.get(f.name, pa.nulls(count, f.type)) for f in REQUESTS}
+        self.count = count
+
+    def batch(self, first: int | None = None) -> pa.RecordBatch:
+        """The orders with ids from ``first`` on, or with the next."""
+        first = self.next if first is None else first
+        self.next = first + self.count
+        ids = pa.array(np.arange(first, self.next, dtype=np.uint64))
+        self.columns["record_id"] = self.columns["order_id"] = ids
+        return pa.RecordBatch.from_arrays([*self.columns.values()], schema=REQUESTS)
+
+
+def one_row() -> tuple[Any, ...]:
+    """The values of one order."""
+    return tuples_of(Given(1).batch())[0]
 
 
 def side_by_side(title: str, peers: dict[str, Task], seconds: float = 0.4) -> dict[str, float]:
@@ -135,34 +162,28 @@ def sqlite_at(path: Path, at_end: ExitStack) -> sqlite3.Connection:
     connection = at_end.enter_context(closing(sqlite3.connect(path, isolation_level=None)))
     connection.execute("pragma journal_mode=wal")
     connection.execute("pragma synchronous=full")
-    connection.execute(TABLE)
+    connection.execute(ROWID)
     return connection
 
 
-def tuples_of(table: pa.Table) -> list[tuple[object, ...]]:
-    columns = [c.cast(pa.int64()) if pa.types.is_timestamp(c.type) else c for c in table.columns]
+def tuples_of(batch: pa.RecordBatch) -> list[tuple[object, ...]]:
+    columns = [c.cast(pa.int64()) if pa.types.is_timestamp(c.type) else c for c in batch.columns]
     return list(zip(*(column.to_pylist() for column in columns), strict=True))
 
 
 def the_log(system: CustomerSystem, count: int) -> Task:
-    """Commits tables of records as they are given; only their ids are the system's own."""
-    table = Numbers().rows(count).combine_chunks()
-    columns = dict(zip(table.column_names, table.to_batches()[0].columns, strict=True))
+    """Commits tables of records as they are given, with the ids that the system gives."""
+    given = Given(count)
 
     def commit() -> int:
-        first = system.next_id("requests")
-        ids = pa.array(np.arange(first, first + count, dtype=np.uint64))
-        columns["record_id"] = columns["order_id"] = ids
-        batch = pa.RecordBatch.from_arrays([columns[n] for n in REQUESTS.names], schema=REQUESTS)
-        system.commit("requests", batch)
+        system.commit("requests", given.batch(system.next_id("requests")))
         return count
 
     return commit
 
 
 def order_entry(system: CustomerSystem, count: int) -> Task:
-    names = ["account", "symbol", "side", "order_qty", "price"]
-    table = Numbers().rows(count).select(names)
+    table = pa.Table.from_batches([Given(count).batch()]).select(list(TERMS))
 
     def submit() -> int:
         assert system.submit_many(table)["accepted"].all()
@@ -172,10 +193,10 @@ def order_entry(system: CustomerSystem, count: int) -> Task:
 
 
 def sqlite_batches(path: Path, count: int, at_end: ExitStack) -> Task:
-    connection, numbers = sqlite_at(path, at_end), Numbers()
+    connection, given = sqlite_at(path, at_end), Given(count)
 
     def insert() -> int:
-        rows = tuples_of(numbers.rows(count))
+        rows = tuples_of(given.batch())
         connection.execute("begin")
         connection.executemany(INSERT, rows)
         connection.execute("commit")
@@ -185,16 +206,16 @@ def sqlite_batches(path: Path, count: int, at_end: ExitStack) -> Task:
 
 
 def postgres_batches(postgres: str, count: int, at_end: ExitStack) -> Task:
-    connection, numbers = at_end.enter_context(psycopg.connect(postgres)), Numbers()
+    connection, given = at_end.enter_context(psycopg.connect(postgres)), Given(count)
     connection.execute("drop table if exists requests")
     connection.execute(TABLE)
     connection.commit()
 
     def copy() -> int:
-        table = numbers.rows(count)
-        ts = table["ts"].cast(pa.int64())
+        batch = given.batch()
+        batch = batch.set_column(1, "ts", batch["ts"].cast(pa.int64()))
         sink = io.BytesIO()
-        pc.write_csv(table.set_column(1, "ts", ts), sink, pc.WriteOptions(include_header=False))
+        pc.write_csv(batch, sink, pc.WriteOptions(include_header=False))
         with connection.cursor() as cursor, cursor.copy("copy requests from stdin csv") as stream:
             stream.write(sink.getvalue())
         connection.commit()
@@ -207,11 +228,10 @@ def eventsourcing_batches(path: Path, count: int, at_end: ExitStack) -> Task:
     recorder = SQLiteAggregateRecorder(SQLiteDatastore(str(path)))
     at_end.callback(recorder.datastore.close)
     recorder.create_table()
-    numbers = Numbers()
-    names = REQUESTS.names
+    given, names = Given(count), REQUESTS.names
 
     def record() -> int:
-        rows = tuples_of(numbers.rows(count))
+        rows = tuples_of(given.batch())
         states = (json.dumps(dict(zip(names, row, strict=True))).encode() for row in rows)
         recorder.insert_events(
             [StoredEvent(uuid.uuid4(), 1, "requests", state) for state in states]
@@ -224,16 +244,8 @@ def eventsourcing_batches(path: Path, count: int, at_end: ExitStack) -> Task:
 def test_one_order_a_commit_is_no_slower_than_sqlite(
     c1: CustomerSystem, c2: CustomerSystem, tmp_path: Path, at_end: ExitStack
 ) -> None:
-    terms: dict[str, Any] = {
-        "account": "A001",
-        "symbol": "S01",
-        "side": "buy",
-        "order_qty": 100,
-        "price": PRICE,
-    }
-    table, numbers = c1.tables["requests"], Numbers()
+    table, row, ids = c1.tables["requests"], one_row(), count(1)
     connection = sqlite_at(tmp_path / "one.db", at_end)
-    (row,) = tuples_of(numbers.rows(1))
 
     def log() -> int:
         record_id = c1.next_id("requests")
@@ -243,12 +255,12 @@ def test_one_order_a_commit_is_no_slower_than_sqlite(
         return 1
 
     def entry() -> int:
-        c2.submit(**terms)
+        c2.submit(**TERMS)
         return 1
 
     def sqlite() -> int:
-        numbers.next += 1
-        connection.execute(INSERT, (numbers.next, *row[1:3], numbers.next, *row[4:]))
+        number = next(ids)
+        connection.execute(INSERT, (number, *row[1:3], number, *row[4:]))
         return 1
 
     peers = {"the log": log, "order entry": entry, "SQLite": sqlite}
@@ -259,18 +271,10 @@ def test_one_order_a_commit_is_no_slower_than_sqlite(
 def test_32_submitters_share_fdatasyncs(
     c1: CustomerSystem, c2: CustomerSystem, postgres: str, tmp_path: Path
 ) -> None:
-    terms: dict[str, Any] = {
-        "account": "A001",
-        "symbol": "S01",
-        "side": "buy",
-        "order_qty": 100,
-        "price": PRICE,
-    }
-
-    (row,) = tuples_of(Numbers().rows(1))
+    row = one_row()
 
     async def enter() -> None:
-        await c2.submit_async(**terms)
+        await c2.submit_async(**TERMS)
 
     async def record() -> None:
         record_id = c1.next_id("requests")

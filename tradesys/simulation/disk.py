@@ -157,7 +157,7 @@ class RealFile(LogFile):
         """How many batches are written and not durable."""
         return len(self._ends)
 
-    def _append(self, message: bytearray, head: bytes, *, durable: bool) -> None:
+    def _append(self, message: bytearray | memoryview, head: bytes, *, durable: bool) -> None:
         if self._disk:
             self._disk.touch()
         self._ends.append(self._position + len(message))

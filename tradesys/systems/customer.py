@@ -71,7 +71,9 @@ class CustomerSystem(Inquiries):
             lambda rows: requests.write_rows(rows, self.clock()), self._take, self._drop, self.lock
         )
         self._staged: dict[str, tuple[Row, Group]] = {}
-        self._use([])
+        self._uses: list[Use] = []
+        self._used: Counter[tuple[str, str]] = Counter()
+        self._sheet, self._left = np.zeros((1, rules.COLUMNS), np.int64), np.zeros(1, np.int64)
         # Whatever was acknowledged before and not answered since is sent again: the street side
         # knows an order by its id, so sending twice is safe, and not sending is not.
         self._sent: dict[int, int] = {}
@@ -92,7 +94,7 @@ class CustomerSystem(Inquiries):
             self.own_news = False
             if self._staged:
                 self._staged = {k: v for k, v in self._staged.items() if not v[1].done}
-            if self._uses:
+            if self._used:
                 self._use([use for use in self._uses if self._is_unseen(use)])
 
     def applied(self, dataset: str, batch: pa.RecordBatch) -> None:
@@ -273,7 +275,7 @@ class CustomerSystem(Inquiries):
 
     def next_id(self, dataset: str) -> int:
         """The id of the next record of one's own; those that are being written have theirs."""
-        return super().next_id(dataset) + self._group.pending
+        return self._first_id + self.tables[dataset].count(self._code) + self._group.pending
 
     def free(self, pairs: rules.Ints) -> rules.Ints:
         """Balances, given by slot, less what open orders may still use of them."""
@@ -307,18 +309,18 @@ class CustomerSystem(Inquiries):
         view, reference = self._view, self._reference
         is_market = terms.ord_type == OrdType.MARKET and terms.side == Side.BUY
         asset = CURRENCY if terms.side == Side.BUY else terms.symbol
-        left = view.available(terms.account, asset) - self._used[terms.account, asset]
-        row = self._row("new", terms)
+        used = self._used.get((terms.account, asset), 0)
+        rows, left = self._sheet, view.available(terms.account, asset) - used
+        rows[0] = row = self._row("new", terms)
         if 0 < terms.expire_time <= self.clock():
-            row[rules.EXPIRE_TIME] = -1
+            rows[0, rules.EXPIRE_TIME] = -1
         if is_market and row[rules.SYMBOL] >= 0:
             reference.instruments[row[rules.SYMBOL], LAST_PX] = view.last_px(terms.symbol)
-        rows = np.array([row], np.int64)
         reason = self._judge(rows, left, given)
         if reason is None:
             amount = rows.item(0, rules.RESERVED)
             self._uses.append(Use(record_id, terms.account, asset, amount, is_market))
-            self._used[terms.account, asset] += amount
+            self._used[terms.account, asset] = used + amount
         return reason
 
     def _row(self, kind: str, terms: Terms) -> list[int]:
@@ -341,8 +343,8 @@ class CustomerSystem(Inquiries):
         """
         reference = self._reference
         status, instruments = reference.account_status, reference.instruments
-        balances = np.array([left], np.int64)
-        rules.decide(rows, 1, _NO_NAMES, balances, status, instruments)
+        self._left[0] = left
+        rules.decide(rows, 1, _NO_NAMES, self._left, status, instruments)
         verdict = rows.item(0, rules.VERDICT)
         if rules.ACCEPTED < verdict < rules.FIRST_REASON:
             field = rules.ERRORS[verdict][0]
@@ -413,6 +415,9 @@ class CustomerSystem(Inquiries):
         """Make one's own rows, which are durable, part of the table."""
         self.tables["requests"].take_rows(rows)
         self.own_news = True
+        # What is durable, the next question counts; until then it is in what is used.
+        last = rows[-1][0]
+        self._uses = [u for u in self._uses if u.order_id > last or u.is_market_buy]
 
     def _drop(self) -> None:
         """Forget what was staged: the disk refused it."""
@@ -423,7 +428,7 @@ class CustomerSystem(Inquiries):
     def _use(self, uses: Sequence[Use]) -> None:
         """Count what orders of one's own may use that the view does not know of."""
         self._uses = list(uses)
-        self._used: Counter[tuple[str, str]] = Counter()
+        self._used = Counter[tuple[str, str]]()
         for use in uses:
             self._used[use.account, use.asset] += use.amount
 
@@ -441,7 +446,7 @@ class CustomerSystem(Inquiries):
         :raises InvalidValue: it is on other terms.
         """
         key = key_of(terms.account, name)
-        row, group = self._staged.get(key, ((), _WRITTEN))
+        row, group = self._staged.get(key) or ((), Group(done=True))
         if not row:
             order_id = self._names.get(key)
             if order_id is None:
@@ -480,9 +485,6 @@ class CustomerSystem(Inquiries):
             if same:
                 return Order(order_id, row["record_id"], name, row["reject_reason"], repeated=True)
         raise InvalidValue("cl_ord_id", name, "a name that the account has not used before")
-
-
-_WRITTEN = Group(done=True)
 
 
 def _accepted(requests: pa.RecordBatch) -> pa.BooleanArray:

@@ -5,7 +5,7 @@ together by the first of them to get its turn.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Lock, RLock
@@ -66,17 +66,16 @@ class GroupCommit:
         if group.error is not None:
             raise group.error
 
-    async def committed(self, group: Group) -> None:
+    def committed(self, group: Group) -> Awaitable[None]:
         """As :meth:`commit`, among tasks of an event loop: those that are ready go together."""
-        if not group.done:
-            loop = asyncio.get_running_loop()
-            waiting = group.waiting.setdefault(loop, [])
-            if not waiting:
-                loop.call_soon(self._commit_for, group, loop)
-            waiting.append(loop.create_future())
-            await waiting[-1]
-        if group.error is not None:
-            raise group.error
+        loop = asyncio.get_running_loop()
+        waiting = group.waiting.get(loop)
+        if waiting is None:
+            waiting = group.waiting[loop] = []
+            loop.call_soon(self._commit_for, group, loop)
+        future = loop.create_future()
+        waiting.append(future)
+        return future
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -97,8 +96,12 @@ class GroupCommit:
             if not group.done:
                 self._write_open()
         for future in group.waiting.pop(loop):
-            if not future.done():  # a task may have been canceled; its order is written
+            if future.done():  # a task may have been canceled; its order is written
+                continue
+            if group.error is None:
                 future.set_result(None)
+            else:
+                future.set_exception(group.error)
 
     def _write_open(self) -> None:
         with self._lock:

@@ -32,9 +32,10 @@ from tradesys.records import (
     parse_origin,
     split_id,
 )
+from tradesys.states import STATUS_TYPE
 from tradesys.systems.system import System
 from tradesys.topology import WRITES
-from tradesys.views import STATUS_TYPE, View
+from tradesys.views import View
 
 _WORTH_A_VIEW = 200_000
 _FEW = 32

@@ -12,12 +12,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tradesys.assignment import Assignment
-from tradesys.balances import codes_of
 from tradesys.clock import Clock
 from tradesys.logfile import OpenFile
 from tradesys.records import EXECUTIONS, SEQUENCE_MASK, Kind, Origin, RequestType
 from tradesys.systems.system import System
 from tradesys.venue import Venue
+from tradesys.words import codes_of
 
 
 class StreetSystem(System):

@@ -147,6 +147,16 @@ class System:
         shown = {n: Dataset(table, self.record) for n, table in tables.items()}
         return Datasets(self.name, holding, shown)
 
+    @property
+    def origin(self) -> Origin:
+        """Who it writes as: which system it is, and in which incarnation."""
+        return self._origin
+
+    @origin.setter
+    def origin(self, origin: Origin) -> None:
+        self._origin = origin
+        self._code, self._first_id = origin.code, make_id(origin.code, 0)
+
     # ---- what follows from the records
 
     @property
@@ -175,9 +185,11 @@ class System:
             self.news = False
             for dataset, table in self.tables.items():
                 for code, log in table.logs.items():
-                    for batch in log.batches(self._known[dataset, code]):
-                        self.applied(dataset, batch)
-                    self._known[dataset, code] = log.count
+                    known = self._known[dataset, code]
+                    if known < log.count:
+                        for batch in log.batches(known):
+                            self.applied(dataset, batch)
+                        self._known[dataset, code] = log.count
 
     def applied(self, dataset: str, batch: pa.RecordBatch) -> None:
         """Called once with each run of records, in no particular order, before a question."""
@@ -228,13 +240,13 @@ class System:
 
     def next_id(self, dataset: str) -> int:
         """The id of the next record of one's own."""
-        return make_id(self.origin.code, self.tables[dataset].count(self.origin.code))
+        return self._first_id + self.tables[dataset].count(self._code)
 
     # ---- replication
 
     def wrote(self, code: int) -> bool:
         """Whether the origin with this 16-bit code is this system, in any incarnation."""
-        return code >> 8 == self.origin.code >> 8
+        return code >> 8 == self._code >> 8
 
     def renew(self, origin: Origin) -> None:
         """Go on as this incarnation; whatever is written from now on is of this origin."""

@@ -71,10 +71,10 @@ def terms_given(
     if ord_type is None:
         ord_type = OrdType.MARKET if price is None else OrdType.LIMIT
     texts = account, symbol, side, ord_type, time_in_force
-    for verdict, text in zip(_OF_TEXTS, texts, strict=True):
-        if not given.is_text(text):
-            field, expected = rules.ERRORS[verdict]
-            raise InvalidValue(field, text, expected)
+    if not all(map(given.is_text, texts)):
+        none = next(i for i, text in enumerate(texts) if not given.is_text(text))
+        field, expected = rules.ERRORS[_OF_TEXTS[none]]
+        raise InvalidValue(field, texts[none], expected)
     return Terms._make(
         (
             *texts,
