@@ -63,7 +63,9 @@ notebooks: setup ## run every notebook and store what it shows
 		--ExecutePreprocessor.record_timing=False --ExecutePreprocessor.store_widget_state=False
 
 pictures: setup ## take the pictures of the README anew, in a browser
-	@TRADESYS_PICTURES=1 $(BIN)/pytest tests/browser -n 0 --quiet
+	@$(BIN)/pytest tests/browser -n 0 --quiet
+	@mkdir -p notebooks/pictures
+	@for name in lab-cut lab-dark lab-light lab-story; do cp build/screenshots/$$name.png notebooks/pictures/; done
 
 html: setup ## write the notebooks as pages into build/html; they load nothing from anywhere
 	@$(BIN)/jupyter nbconvert --to html --log-level=ERROR --output-dir=build/html \

@@ -20,7 +20,6 @@ from tradesys.tapes.sample import generate
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = ROOT / "notebooks"
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 ALL = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
 PAGES = [name for name in ALL if name != "app"]  # that one is the desk and nothing else
 COURSE = ["1_tour", "3_status", "4_outage", "6_tape", "7_scale"]
@@ -166,11 +165,6 @@ def test_solutions_solve_the_exercises(name: str) -> None:
             solutions += 1
     assert solutions >= 2
     NotebookClient(notebook, kernel_name="python3", timeout=120).execute()
-
-
-@pytest.mark.parametrize("name", ALL)
-def test_a_notebook_has_its_question_in_the_readme(name: str) -> None:
-    assert f"(notebooks/{name}.ipynb)" in README
 
 
 @pytest.mark.parametrize("name", PAGES)
