@@ -14,8 +14,8 @@ from tradesys.topology import WRITES
 LOG = {"at": pl.Int64, "system": pl.String, "what": pl.String, "value": pl.Int64}
 """What happened at a customer-facing system: when (ns), where, what, and a number.
 
-``taken``, ``refused``, ``delayed``; ``waits`` until a time; ``acknowledged`` after so many ns;
-``answered`` from what is so many ns old.
+``taken``, ``refused``, ``delayed``; taken, and ``waits`` until a time; ``acknowledged`` after so
+many ns; ``answered`` from what is so many ns old.
 """
 
 _NEVER = (1 << 63) - 1
@@ -87,19 +87,12 @@ def log_of(systems: Iterable[System]) -> pl.DataFrame:
     for system in held:
         if isinstance(system, CustomerSystem):
             own = pl.col("record_id").floordiv(2**48).is_in(system.own_codes("requests"))
-            requests = (
-                system.tables["requests"]
-                .frame.filter(own)
-                .with_columns(at=_NS, system=pl.lit(system.name))
-            )
-            refused = pl.col("reject_reason").is_not_null()
-            what = pl.when(refused).then(pl.lit("refused")).otherwise(pl.lit("taken"))
-            waits = requests.filter(~refused).join(
-                answered, left_on="record_id", right_on="request_id", how="left"
-            )
+            requests = system.tables["requests"].frame.filter(own)
+            waits = requests.join(answered, left_on="record_id", right_on="request_id", how="left")
+            is_taken = pl.col("reject_reason").is_null()
+            what = pl.when(is_taken).then(pl.lit("waits")).otherwise(pl.lit("refused"))
             value = pl.col("value").fill_null(_NEVER)
-            parts.append(requests.select("at", "system", what=what, value=pl.lit(0, pl.Int64)))
-            parts.append(waits.select("at", "system", what=pl.lit("waits"), value=value))
+            parts.append(waits.select(at=_NS, system=pl.lit(system.name), what=what, value=value))
     return pl.concat(parts)
 
 
@@ -113,7 +106,8 @@ def bill(
     :returns: a row for each outage, and one for each system without (``fault`` is "none"):
         ``system, fault, began_ms, ended_ms`` (null: not yet); requests ``taken``, ``refused`` and
         ``delayed``: in a simulation no answer came in time, and the customer turned to another
-        system; otherwise no street-side system had answered when the outage was over. ``ack_ms``,
+        system; otherwise it was accepted, and no street-side system had answered when the outage
+        was over (it is not counted as taken). ``ack_ms``,
         the median from asking first to being told; inquiries ``answered``, and the median and the
         highest age of what they lacked (``stale_ms``, ``stalest_ms``): of simulations only, whose
         customers keep time. ``catch_up_ms``, from the end of the outage until the system had all
@@ -133,7 +127,7 @@ def bill(
     quiet = pl.DataFrame({"system": systems}, {"system": pl.String}).join(
         _counts(others, "system"), on="system", how="left"
     )
-    late = (pl.col("what") == "waits") & (pl.col("value") > pl.col("until"))
+    late = (pl.col("what") == "waits") & (pl.col("value") >= pl.col("until"))
     what = pl.when(late).then(pl.lit("delayed")).otherwise("what")
     suffered = faults.join(
         _counts(during.with_columns(what=what), "number"), on="number", how="left"
@@ -155,7 +149,7 @@ def _counts(log: pl.DataFrame, by: str) -> pl.DataFrame:
         return pl.col("value").filter(pl.col("what") == what)
 
     return log.group_by(by).agg(
-        taken=of("taken").len(),
+        taken=of("taken").len() + of("waits").len(),
         refused=of("refused").len(),
         delayed=of("delayed").len(),
         ack_ms=of("acknowledged").median() / MS,
