@@ -20,10 +20,13 @@ _BUNDLE = PerspectiveWidget._esm  # noqa: SLF001 - a public name there is none
 _ONCE = """
 const source = {};
 const url = () => URL.createObjectURL(new Blob([source], {{ type: "text/javascript" }}));
-const module = await (globalThis.tradesysPerspective ??= import(url()));
-export default module.default;
+const bundle = (globalThis.tradesysPerspective ??= import(url()));
+export default {{ render: async (given) => (await bundle).default.render(given) }};
 """
-"""Two grids on a page load one Perspective: a second one could not define its elements again."""
+"""Two grids on a page load one Perspective: a second one could not define its elements again.
+
+It is waited for when a grid is drawn, since what a widget imports must be there within two seconds.
+"""
 
 
 class Grid(PerspectiveWidget):  # type: ignore[misc]  # it has no types
