@@ -74,6 +74,7 @@ def test_scenario_replays_a_tape(tmp_path: Path) -> None:
     [
         ({"orders": -1}, "orders=-1: expected a whole number from 1 to"),
         ({"customers": "3"}, "customers='3': expected a whole number from 1 to 63"),
+        ({"custmers": 3}, "did you mean customers?"),
         ({"results": "no/such/x.parquet"}, "expected a file in a folder that exists"),
         ({"tape": "no/such/folder"}, "tape='no/such/folder': expected a file or folder that"),
     ],

@@ -4,6 +4,7 @@ A value of another type than was asked for is told with its field, itself and wh
 as a value is that no rule allows.
 """
 
+import ast
 import difflib
 import operator
 import os
@@ -83,6 +84,20 @@ def one_of(field: str, value: object, known: Collection[str], expected: str = "o
         return value
     listed = [*known] if len(known) <= _LISTED_MAX else [*islice(known, _LISTED_MAX), "…"]
     raise InvalidValue(field, value, expected.format(", ".join(listed)) + nearest(value, known))
+
+
+def parameters(cells: Iterable[str], known: Collection[str]) -> None:
+    """The parameters that papermill has put into a notebook are some that it has.
+
+    papermill itself only warns of one that is not.
+
+    :param cells: the source of the cells that have run, as the notebook's own ``In`` has them.
+    :raises InvalidValue: it is another.
+    """
+    for cell in cells:
+        for line in ast.parse(cell).body if cell.startswith("# Parameters") else ():
+            if isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name):
+                one_of("parameter", line.targets[0].id, known)
 
 
 def nearest(value: object, known: Iterable[str]) -> str:

@@ -16,7 +16,7 @@ from tradesys.readable import readable
 from tradesys.records import format_id, origin, split_id
 from tradesys.widgets.part import Live, Part, clicked, money, said, table
 
-_LEFT, _LANE, _TOP, _ROW = 316, 92, 50, 34
+_LEFT, _LANE, _TOP, _ROW = 340, 92, 50, 34
 _COLOUR = {"requests": "--blue", "executions": "--teal", "postings": "--amber"}
 
 
