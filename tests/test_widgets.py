@@ -410,7 +410,7 @@ def test_the_network_runs_as_many_stages_a_second_as_it_is_told(pulse: Pulse) ->
 def test_what_was_clicked_is_shown_first_and_the_rest_in_the_next_beat(pulse: Pulse) -> None:
     shown: list[str] = []
     pulse.listen(lambda: shown.append("rest"), 10)
-    pulse.listen(lambda: shown.append("first"), 10, first=True)
+    pulse.listen(lambda: shown.append("first"), 10, first=lambda: True)
     pulse.carry()
     assert shown == ["first"]
     pulse.beat(0)

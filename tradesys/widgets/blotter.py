@@ -219,7 +219,8 @@ class Blotter(Part):
         buttons = [self._cancel, self._qty, self._price, self._replace]
         change = widgets.HBox(buttons, layout=widgets.Layout(flex_flow="row wrap"))
         box = widgets.VBox([widgets.HBox([at, of]), self._grid, self._about, change, self._events])
-        self.pulse.listen(self.refresh, 0.2, first=True)
+        # Where everybody's orders are shown nobody waits for one of his own.
+        self.pulse.listen(self.refresh, 0.25, first=lambda: bool(self.accounts))
         return box
 
     @clicked

@@ -24,7 +24,7 @@ class _Listener:
     refresh: Callable[[], None]
     every_s: float
     _: KW_ONLY
-    first: bool
+    first: Callable[[], bool]
     waited_s: float = 0.0
 
     def look(self) -> None:
@@ -60,12 +60,16 @@ class Pulse:
         return STAGES[self._stage]
 
     def listen(
-        self, refresh: Callable[[], None], every_s: float = 0.25, *, first: bool = False
+        self,
+        refresh: Callable[[], None],
+        every_s: float = 0.25,
+        *,
+        first: Callable[[], bool] = lambda: False,
     ) -> None:
         """Call ``refresh`` so often while the network runs, and after whatever is clicked.
 
-        :param first: at once after a click; by default in the beat that follows, so that what
-            somebody waits for is not kept waiting by the rest.
+        :param first: whether it is shown at once after a click; by default in the beat that
+            follows, so that what somebody waits for is not kept waiting by the rest.
         """
         self._listeners.append(_Listener(refresh, every_s, first=first))
 
@@ -82,7 +86,7 @@ class Pulse:
             self.moved += self.network.run()
         for each in self._listeners:
             each.waited_s = each.every_s
-            if each.first:
+            if each.first():
                 each.look()
 
     def show(self) -> None:
