@@ -257,7 +257,7 @@ class System:
     def own_codes(self, dataset: str) -> list[int]:
         """The 16-bit codes of its incarnations that it holds records of, oldest first."""
         mine = self.origin.code >> 8
-        return sorted(code for code in self.tables[dataset].logs if code >> 8 == mine)
+        return sorted(code for code in [*self.tables[dataset].logs] if code >> 8 == mine)
 
     def receive(self, dataset: str, batch: pa.RecordBatch, *, origin_head: bytes = NO_HEAD) -> int:
         """Take in records that another system wrote; gives how many were new.
