@@ -36,7 +36,7 @@ endef
 export ONE_ORDER
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lab app notebooks html pictures format bench lock clean
+.PHONY: help setup demo test lab app notebooks pictures html format bench lock clean
 
 help: ## list what can be done
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "make %-9s  %s\n", $$1, $$2 }' Makefile

@@ -259,9 +259,11 @@ def test_blotters_differ_while_a_link_is_cut_and_agree_when_it_is_mended(pulse: 
     pulse.network.partition("c3")
     blotters[0].select(str(ticket.order))
     blotters[0].cancel()
+    pulse.show()
     assert [grid_of(b)["status"].item() for b in blotters] == ["canceled", "new"]
     pulse.network.heal()
     pulse.carry()
+    pulse.show()
     assert [grid_of(b)["status"].item() for b in blotters] == ["canceled", "canceled"]
 
 

@@ -69,8 +69,8 @@ class Log:
     def _settle(self) -> None:
         """Make rows that came one by one a batch: when somebody reads, or a batch follows."""
         if self._rows:
-            rows, self._rows = self._rows, []
-            self._take(batch_of(self.schema, rows))
+            self._take(batch_of(self.schema, self._rows))
+            self._rows = []  # only now: who finds none reads what is settled, and takes no lock
 
     def check(self, batch: pa.RecordBatch) -> pa.RecordBatch | None:
         """What of ``batch`` is not held yet; None when all of it is.

@@ -166,9 +166,9 @@ class Blotter(Part):
         system = self.system
         if system.down:
             return
-        if system is not self._seen:
+        if self._seen not in (None, system):
             self._restart()
-            self._seen = system
+        self._seen = system
         changed, self._since = system.changed(self._since)
         if len(changed := self._of(changed)):
             self._grid.upsert(self._rows(changed))
