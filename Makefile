@@ -55,8 +55,11 @@ test: setup ## check format, lint and types, then run every test and every noteb
 lab: setup ## open the notebooks in JupyterLab; LAB=--allow-root and the like go to it
 	@JUPYTER_CONFIG_PATH="$(CURDIR)/.jupyter:$$JUPYTER_CONFIG_PATH" $(BIN)/jupyter lab $(LAB)
 
+# A page that is closed ends its kernel by a request that Voila forgets to sign, hence the setting; it
+# listens on this machine alone.
 app: setup ## serve the desk as a web app (Voila); APP=--port=8866 and the like go to it
-	@JUPYTER_PATH="$(CURDIR)/tradesys/widgets" $(BIN)/voila notebooks/app.ipynb --template=tradesys $(APP)
+	@JUPYTER_PATH="$(CURDIR)/tradesys/widgets" $(BIN)/voila notebooks/app.ipynb --template=tradesys \
+		--Voila.tornado_settings="{'disable_check_xsrf': True}" $(APP)
 
 notebooks: setup ## run every notebook and store what it shows
 	@$(BIN)/jupyter nbconvert --log-level=WARN --to=notebook --execute --inplace notebooks/*.ipynb \

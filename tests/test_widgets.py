@@ -141,6 +141,8 @@ def test_what_a_system_refuses_is_shown_and_not_raised(pulse: Pulse) -> None:
     ("values", "field"),
     [
         ({"order_qty": 0}, "order_qty"),
+        ({"order_qty": "1.5"}, "order_qty"),
+        ({"order_qty": ""}, "order_qty"),
         ({"price": "50.005"}, "price"),
         ({"price": "fifty"}, "price"),
         ({"price": ""}, "price"),
@@ -202,8 +204,8 @@ def test_the_preview_of_a_sale_is_in_shares_and_of_a_market_order_has_no_price(
 def test_fields_and_values_of_a_live_ticket_are_the_same(pulse: Pulse) -> None:
     ticket = OrderTicket(pulse)
     ticket.widget  # noqa: B018 - as above
-    ticket._fields["order_qty"].value = 7
-    assert ticket.values["order_qty"] == 7
+    ticket._fields["order_qty"].value = "7"
+    assert ticket.values["order_qty"] == "7"
     ticket.fill(side="sell", ord_type="market")
     assert ticket._button.description == "Sell 7 ALFA at the market"
     assert ticket._fields["price"].layout.display == "none"
@@ -290,6 +292,25 @@ def test_an_order_is_replaced_from_the_blotter(pulse: Pulse) -> None:
     assert row == (70, 49_5000)
 
 
+@pytest.mark.usefixtures("live")
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [("1,000", 1000), ("70", 70), ("abc", 100), ("100.5", 100), ("-5", 100), ("", 100)],
+)
+def test_a_quantity_that_is_none_replaces_nothing_and_says_so(
+    pulse: Pulse, typed: str, expected: int
+) -> None:
+    ticket, blotter = OrderTicket(pulse), Blotter(pulse)
+    blotter.widget  # noqa: B018 - as above
+    ticket.enter()
+    blotter.select(str(ticket.order))
+    blotter._qty.value = typed
+    blotter._replace.click()
+    assert blotter.orders()["order_qty"].item() == expected
+    assert ("order_qty=" in blotter.problem) == (expected == 100)
+    assert len(pulse.network["c1"].tables["requests"]) == (1 if expected == 100 else 2)
+
+
 # ---- the network
 
 
@@ -370,6 +391,21 @@ def test_an_account_shows_cash_positions_and_open_orders(pulse: Pulse) -> None:
     assert "1 open order" in shown
 
 
+@pytest.mark.usefixtures("live")
+def test_a_system_that_comes_back_and_reaches_nobody_leaves_the_desk_at_work(pulse: Pulse) -> None:
+    parts = [NetworkView(pulse), Blotter(pulse), AccountPanel(pulse), InquiryPanel(pulse, "c1-0")]
+    for part in parts:
+        part.widget  # noqa: B018 - as above
+    OrderTicket(pulse).enter()
+    for act in ("partition", "crash", "restart"):
+        getattr(pulse.network, act)("c1")
+        pulse.beat(10)  # every part looks again, and whatever fails there fails here
+    assert "expected an account" in parts[2].picture
+    pulse.network.heal()
+    pulse.beat(10)
+    assert "buying power" in parts[2].picture
+
+
 def test_a_story_has_each_record_once_and_an_arrow_to_each_system_that_learned(
     pulse: Pulse,
 ) -> None:
@@ -426,7 +462,8 @@ def test_a_desk_beats_by_itself_and_stops(pulse: Pulse) -> None:
         pulse.start()
         pulse.start()  # again: it goes on as it was
         await asyncio.wait_for(seen.wait(), 60)
-        await pulse.stop()
+        pulse.stop()
+        await asyncio.sleep(0)  # the task ends
         return len(asyncio.all_tasks())
 
     assert asyncio.run(beats()) == 1

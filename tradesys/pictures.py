@@ -32,6 +32,7 @@ STATUS_COLOURS = {
     "pending_cancel": "#d97706",
 }
 """A colour for each status that the notebooks come to."""
+FITS = 'style="max-width: 100%; height: auto"'
 FONT = "Helvetica, Arial, 'Liberation Sans', sans-serif"
 
 _TITLES = {Kind.CUSTOMER: "customer-facing", Kind.FIRM: "firm-side", Kind.STREET: "street-side"}
@@ -166,7 +167,7 @@ def squares_svg(answers: Mapping[str, Sequence[str]], *, columns: int = 40) -> P
 def _head(width: int, height: int, markers: str = "") -> str:
     """The beginning of a drawing on its own paper."""
     size = f'width="{width}" height="{height}"'
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" {size}'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" {size} {FITS}'
     paper = f'{markers}<rect {size} rx="10" fill="{PAPER}"/>'
     return f'{head} font-family="{FONT}" font-size="13">{paper}'
 

@@ -7,7 +7,7 @@ the records that it is about.
 from collections.abc import Callable, Sequence
 from html import escape
 
-from tradesys.pictures import ALARM, CARD, FONT, INK, LINE, PALETTE, PAPER, Picture
+from tradesys.pictures import ALARM, CARD, FITS, FONT, INK, LINE, PALETTE, PAPER, Picture
 from tradesys.records import Kind, parse_origin
 from tradesys.simulation.run import Simulation
 from tradesys.simulation.wires import CUSTOMERS, Event
@@ -74,7 +74,7 @@ def space_time(
     width = _LEFT + _LANE * len(lanes) - 40
     size = f'width="{width}" height="{height:.0f}"'
     head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height:.0f}" {size} '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height:.0f}" {size} {FITS} '
         f'font-family="{FONT}" font-size="12">{_MARKERS}<rect {size} rx="10" fill="{PAPER}"/>'
     )
     frame = _lanes(lanes, height - 56) + _times(start_ms, end, y, width)

@@ -209,7 +209,7 @@ def _execute(notebook: Path, run: Run) -> str:
         if run.running.exists():
             run.running.rename(run.failed)
         run.clear()
-        return ": ".join(map(str, named)).strip().splitlines()[-1]
+        return ": ".join(map(str, named)).strip().splitlines()[0]
     if run.has_table and not run.table.exists():
         run.running.rename(run.failed)
         return f"the notebook has not written its {TABLE}"

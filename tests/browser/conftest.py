@@ -136,6 +136,7 @@ def app(notebooks: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
         [
             *("voila", str(notebooks / "app.ipynb"), "--no-browser", f"--port={port}"),
             *("--Voila.ip=127.0.0.1", "--template=tradesys"),
+            "--Voila.tornado_settings={'disable_check_xsrf': True}",
         ],
         f"{address}voila/static/favicon.ico",
         tmp_path_factory.mktemp("server"),

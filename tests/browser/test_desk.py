@@ -110,6 +110,8 @@ def test_desk_as_a_web_app_tells_the_story_by_clicks(app: str, page: Page) -> No
     page.goto(app)
     expect(page.locator("perspective-viewer")).to_have_count(2)
     story(page, lambda name: take(page, f"app-{name}"))
+    page.reload()  # another desk, and nothing is said of the one before
+    expect(page.locator("perspective-viewer")).to_have_count(2)
 
 
 def test_desk_follows_the_theme(lab: str, page: Page) -> None:

@@ -5,6 +5,7 @@ from functools import cached_property
 import ipywidgets as widgets
 import polars as pl
 
+from tradesys.errors import TradesysError
 from tradesys.readable import readable
 from tradesys.records import CURRENCY
 from tradesys.systems.inquiries import Inquiries
@@ -31,7 +32,10 @@ class AccountPanel(Part):
         assert isinstance(system, Inquiries)
         if system.down:
             return said(f"{self.at}: {system.down}")
-        held = system.positions(self.account)
+        try:
+            held = system.positions(self.account)
+        except TradesysError as error:  # the system has come back, and knows no accounts yet
+            return said(f"{self.at}: {error}")
         parts = []
         for cash in system.cash(self.account).to_dicts():
             amounts = [money(cash[n]) for n in ("amount", "reserved", "buying_power", "uncleared")]

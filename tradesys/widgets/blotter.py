@@ -7,11 +7,12 @@ from typing import Any
 import ipywidgets as widgets
 import polars as pl
 
+from tradesys.errors import InvalidValue
 from tradesys.evidence import Evidence
 from tradesys.readable import readable
 from tradesys.records import OrdStatus, format_id, parse_id
 from tradesys.systems.customer import CustomerSystem
-from tradesys.widgets.part import Html, Live, Part, chip, clicked, money, said, table
+from tradesys.widgets.part import Html, Live, Part, chip, clicked, money, quantity, said, table
 from tradesys.widgets.pulse import Pulse
 
 ROWS_MAX = 20_000
@@ -102,6 +103,9 @@ class Blotter(Part):
         """Select the order that a cancel or a replace is then about."""
         self.selected = parse_id(order) if isinstance(order, str) else order
         self.on_select(format_id(self.selected))
+        self.problem = ""
+        if "widget" in self.__dict__:
+            self._qty.value = self._price.value = ""
         self.refresh()
 
     @clicked
@@ -140,7 +144,7 @@ class Blotter(Part):
             settings=False,
             theme="Pro Light",
             title=" ",
-            plugin_config={"edit_mode": "SELECT_ROW"},
+            plugin_config={"edit_mode": "READ_ONLY"},
         )
 
     def _rows(self, changed: pl.DataFrame) -> pl.DataFrame:
@@ -225,8 +229,15 @@ class Blotter(Part):
 
     @clicked
     def _replace_as_typed(self) -> None:
-        qty = int(self._qty.value) if self._qty.value.strip().isdecimal() else None
-        self.replace(order_qty=qty, price=self._price.value.strip() or None)
+        qty, price = self._qty.value.strip(), self._price.value.strip()
+        if not qty and not price:
+            raise InvalidValue("order_qty", qty, "another quantity or another price")
+        wanted = quantity(qty) if qty else None
+        if isinstance(wanted, str):
+            raise InvalidValue("order_qty", wanted, "a whole number of shares")
+        self.replace(order_qty=wanted, price=price or None)
+        if not self.problem:
+            self._qty.value = self._price.value = ""
 
     @clicked
     def _clicked_row(self, row: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from functools import cached_property
+from html import escape
 from pathlib import Path
 
 import ipywidgets as widgets
@@ -38,9 +39,11 @@ class Desk(Part):
 
     :param network: what to work on; by default a new one with the accounts of :data:`BOOKS`.
     :param customers, streets, data, clock: of the new network, as :class:`~tradesys.Network` has
-        them. Where nobody can click, time stands still by default, so that a notebook comes to the
-        same pictures every time.
-    :param accounts: whose orders the blotters show: :data:`PEOPLE`, or all of a network given.
+        them. Where nobody can click and nothing is kept, time stands still by default, so that a
+        notebook comes to the same pictures every time.
+
+    The blotters show the orders of :data:`PEOPLE`, or all of a network given. A desk works until it
+    is closed, or its kernel ends.
 
     >>> desk = Desk()
     >>> desk.ticket.fill(account="alice", symbol="ALFA", order_qty=100, price="50.25")
@@ -59,11 +62,13 @@ class Desk(Part):
         clock: Clock | None = None,
         seed: int = 1,
     ) -> None:
-        clock = clock or (wall_clock if is_live() else ManualClock(START_NS))
+        stands_still = not is_live() and data is None
+        clock = clock or (ManualClock(START_NS) if stands_still else wall_clock)
         crowd = CROWD if network is None else ()
         if network is None:
             network = Network(customers, streets, firm=BOOKS, data=data, clock=clock)
         self.network = network
+        self._moved_at_audit = 0
         self.pulse = Pulse(network, Flow(network, crowd, seed=seed))
         names = [customer.name for customer in network.customers]
         people = PEOPLE if crowd else ()
@@ -92,6 +97,11 @@ class Desk(Part):
         ]
         row = '<div style="display: flex; flex-wrap: wrap; gap: 10px; margin-bottom: 10px">{}</div>'
         return "".join(row.format(each) for each in rows)
+
+    def close(self) -> None:
+        """Stop what goes on behind the desk, and close the network's files."""
+        self.pulse.stop()
+        self.network.close()
 
     # ---- the bar
 
@@ -125,7 +135,10 @@ class Desk(Part):
         """Audit all systems, and say what came of it."""
         self.verdict = self.network.audit()
         word = {True: "true", False: "false", None: "unknown: something is under way"}
-        self._audited.html = f"<span>audit: {word[self.verdict.verdict]}</span>"
+        wrong = [check.name for check in self.verdict.checks if check.verdict is False]
+        told = escape(f"audit: {word[self.verdict.verdict]}{': ' * bool(wrong)}{'; '.join(wrong)}")
+        self._audited.html = f'<span class="{"bad" if wrong else ""}">{told}</span>'
+        self._moved_at_audit = self.pulse.moved
 
     @cached_property
     def _bar(self) -> widgets.Widget:
@@ -185,7 +198,9 @@ class Desk(Part):
     def refresh(self) -> None:
         """Say how things stand."""
         if "_bar" in self.__dict__:
-            self._bar_said.html = self._said + said(self.problem)
+            self._bar_said.html = self._said + said(self.problem or self.pulse.problem)
+            if self.pulse.moved != self._moved_at_audit:
+                self._audited.html = ""
 
 
 _ROW = widgets.Layout(flex_flow="row wrap", grid_gap="10px", align_items="stretch")

@@ -7,6 +7,7 @@ from typing import Any
 import ipywidgets as widgets
 import polars as pl
 
+from tradesys import given
 from tradesys.errors import NotYetReplicated, TradesysError
 from tradesys.orders import Answer
 from tradesys.readable import readable
@@ -30,7 +31,8 @@ class InquiryPanel(Part):
 
     def ask(self, order: str | None = None, at: str | None = None) -> None:
         """Ask for an order, of a system; what is not named stays as it is."""
-        self.order, self.at = order or self.order, at or self.at
+        known = [_ALL, *(s.name for s in self.pulse.network if isinstance(s, Inquiries))]
+        self.order, self.at = order or self.order, given.one_of("at", at or self.at, known)
         if "widget" in self.__dict__:
             self._order.value, self._at.value = self.order, self.at
         self.refresh()

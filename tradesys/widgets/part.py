@@ -167,6 +167,12 @@ def money(units: int | None) -> Money | None:
     return Money(f"{'−' if units < 0 else ''}{whole:,}.{cents}")
 
 
+def quantity(typed: int | str) -> int | str:
+    """A quantity as it is typed, ``1,000``, as the number it is; anything else is left as it is."""
+    digits = str(typed).strip().replace(",", "")
+    return int(digits) if digits.removeprefix("-").isdecimal() else typed
+
+
 def said(problem: str) -> str:
     """A line that says what went wrong, or nothing."""
     return f'<p class="bad" role="alert">{escape(problem)}</p>' if problem else ""

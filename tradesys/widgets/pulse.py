@@ -5,8 +5,8 @@ cell of the notebook runs, everything waits.
 """
 
 import asyncio
+import sys
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass
 
 from tradesys import given
@@ -27,9 +27,16 @@ class _Listener:
     first: Callable[[], bool]
     waited_s: float = 0.0
 
-    def look(self) -> None:
+    def look(self) -> str:
+        """Look again; what a part cannot show now does not keep the others from being shown."""
         self.waited_s = 0.0
-        self.refresh()
+        try:
+            self.refresh()
+        except Exception as error:  # a defect: it is told at the desk, and raised where tests run
+            if "pytest" in sys.modules:
+                raise
+            return f"{type(error).__name__}: {error}"
+        return ""
 
 
 class Pulse:
@@ -49,6 +56,7 @@ class Pulse:
         self.per_second = per_second
         self.running = True
         self.moved = 0
+        self.problem = ""  # what went wrong in the background
         self._stage = 0
         self._due = 0.0
         self._listeners: list[_Listener] = []
@@ -87,12 +95,12 @@ class Pulse:
         for each in self._listeners:
             each.waited_s = each.every_s
             if each.first():
-                each.look()
+                self.problem = each.look() or self.problem
 
     def show(self) -> None:
         """Let every part look again."""
         for each in self._listeners:
-            each.look()
+            self.problem = each.look() or self.problem
 
     def beat(self, seconds: float = BEAT_S) -> None:
         """What happens in so many seconds: orders come in, records move, parts look again."""
@@ -109,7 +117,7 @@ class Pulse:
         for each in self._listeners:
             each.waited_s += seconds
             if each.waited_s >= each.every_s:
-                each.look()
+                self.problem = each.look() or self.problem
 
     # ---- by itself
 
@@ -118,13 +126,11 @@ class Pulse:
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._beats(), name="tradesys")
 
-    async def stop(self) -> None:
+    def stop(self) -> None:
         """Beat no more."""
-        task, self._task = self._task, None
-        if task:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        if self._task:
+            self._task.cancel()
+        self._task = None
 
     async def _beats(self) -> None:
         loop = asyncio.get_running_loop()
@@ -135,4 +141,9 @@ class Pulse:
             await asyncio.sleep(max(BEAT_S - took, took / 2, 0.001))
             now = loop.time()
             seconds, last = min(now - last, 4 * BEAT_S), now
-            self.beat(seconds)
+            try:
+                self.beat(seconds)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is told at the desk
+                self.running = False
+                self.problem = f"paused: {type(error).__name__}: {error}"
+                self.show()

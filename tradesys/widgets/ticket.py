@@ -12,8 +12,8 @@ import polars as pl
 from tradesys.errors import InvalidValue, SystemDown, TradesysError
 from tradesys.orders import Order
 from tradesys.records import OrdType, Side, TimeInForce, format_id, origin, split_id
-from tradesys.systems.terms import units
-from tradesys.widgets.part import Live, Part, chip, clicked, money, said
+from tradesys.systems.terms import shares, units
+from tradesys.widgets.part import Live, Part, chip, clicked, money, quantity, said
 from tradesys.widgets.pulse import Pulse
 
 _LABELS = {
@@ -72,7 +72,7 @@ class OrderTicket(Part):
                 raise InvalidValue("field", name, f"one of {', '.join(self.values)}")
             self.values[name] = value
             if "widget" in self.__dict__:
-                self._fields[name].value = value
+                self._fields[name].value = str(value) if name == "order_qty" else value
         self.refresh()
 
     @clicked
@@ -82,6 +82,7 @@ class OrderTicket(Part):
         stated = {name: value for name, value in self.values.items() if name != "system"}
         if stated["ord_type"] == OrdType.MARKET:
             stated["price"] = None
+        stated["order_qty"] = quantity(stated["order_qty"])
         for name in ("expire_time", "cl_ord_id", "price"):
             stated[name] = stated[name] or None
         if stated["time_in_force"] != TimeInForce.GTD:
@@ -100,17 +101,17 @@ class OrderTicket(Part):
         """What the order takes beside what its account has free, and whether that is enough."""
         with suppress(TradesysError):
             values, network = self.values, self.pulse.network
-            system, quantity = network[values["system"]], int(values["order_qty"])
+            system, qty = network[values["system"]], shares(quantity(values["order_qty"]))
             system.require_up()
             held = system.positions(values["account"])
             asset = values["symbol"] if values["side"] == Side.SELL else "USD"
             row = held.filter(pl.col("asset") == asset)
             free = int((row["amount"] - row["reserved"]).sum())
             if values["side"] == Side.SELL:
-                return f"{quantity:,} of {free:,} free shares", quantity <= free
+                return f"{qty:,} of {free:,} free shares", qty <= free
             if values["ord_type"] == OrdType.MARKET:
                 return f"at the market, of {money(free)} buying power", True
-            cost = quantity * units(values["price"])
+            cost = qty * units(values["price"])
             return f"{money(cost)} of {money(free)} buying power", cost <= free
         return "", True
 
@@ -153,7 +154,7 @@ class OrderTicket(Part):
             "symbol": lambda **k: widgets.Dropdown(options=list(books.symbols), **k),
             "side": lambda **k: widgets.ToggleButtons(options=_named(Side), **k),
             "ord_type": lambda **k: widgets.ToggleButtons(options=_named(OrdType), **k),
-            "order_qty": lambda **k: widgets.IntText(step=books.lot_size, **k),
+            "order_qty": widgets.Text,
             "price": widgets.Text,
             "time_in_force": lambda **k: widgets.Dropdown(
                 options=[(_TITLE.get(t, "until a date"), t.value) for t in TimeInForce], **k
@@ -163,7 +164,8 @@ class OrderTicket(Part):
         }
         fields = {}
         for name, make in made.items():
-            field = fields[name] = make(value=self.values[name])
+            value = self.values[name]
+            field = fields[name] = make(value=str(value) if name == "order_qty" else value)
             if isinstance(field, widgets.ToggleButtons):
                 field.style.button_width, field.layout.width = "102px", "216px"
             else:
@@ -214,7 +216,10 @@ class OrderTicket(Part):
         price = (
             "at the market" if self.values["ord_type"] == OrdType.MARKET else self.values["price"]
         )
-        what = f"{self.values['order_qty']:,} {self.values['symbol']} {price}"
+        qty = quantity(self.values["order_qty"])
+        what = (
+            f"{format(qty, ',') if isinstance(qty, int) else qty} {self.values['symbol']} {price}"
+        )
         self._button.description = f"{'Buy' if is_buy else 'Sell'} {what}"
         self._button.button_style = "success" if is_buy else "danger"
         self._fields["price"].layout.display = _shown(self.values["ord_type"] == OrdType.LIMIT)
