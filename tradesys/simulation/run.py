@@ -230,22 +230,21 @@ class Simulation(Network):
             self.wires.let(node, self.work, node)
             return
         if node.origin.kind is Kind.STREET and self.plan.choices.resend:
-            self.wires.let(node, self._give_up_waiting, node)
+            self.wires.let(node, self._forget_waiting, node)
         late = self.wires.now - self.plan.choices.grace - HEARTBEAT
         up = [s for s, heard in node.heard.items() if s == node.name or heard >= late]
         if node.assignment.see(up):
             self.wires.note(node.name, "sees", f"up: {', '.join(up)}")
             self.wires.let(node, self._take_over, node)
 
-    def _give_up_waiting(self, node: Node) -> None:
+    def _forget_waiting(self, node: Node) -> None:
         """Every so often: what waits longer than a resend takes waits for what is lost."""
         system = self.systems[node.name]
         assert isinstance(system, StreetSystem)
         if not system.has_work or node.session_cuts:
             node.idle_at = self.wires.now
         elif self.wires.now - node.idle_at > 4 * _RESEND:
-            system.give_up_waiting()
-            self.work(node)
+            system.forget_waiting()
 
     def _take_over(self, node: Node) -> None:
         system = self.systems[node.name]

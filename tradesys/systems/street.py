@@ -91,15 +91,12 @@ class StreetSystem(System):
             missed = np.flatnonzero(~self.view.seen(reported["record_id"].to_numpy()))
             self._polled = min([self._polled, *missed[:1].tolist()])
 
-    def give_up_waiting(self) -> None:
-        """Send the market the changes that wait for an order that does not come: it may be lost.
+    def forget_waiting(self) -> None:
+        """Forget changes that wait for an order that does not come; it may be lost.
 
-        The market rejects a change of an order that it does not know, and that is the answer.
+        Whoever has them, and hears no answer, sends them again.
         """
-        if self._inbox:
-            requests = pa.concat_batches(self._inbox)
-            self._inbox = []
-            self.venue.send(requests)
+        self._inbox = []
 
     @property
     def has_work(self) -> bool:
