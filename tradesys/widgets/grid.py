@@ -67,6 +67,8 @@ class GridEvents(anywidget.AnyWidget):
     """
 
     _esm = HERE / "grid.js"
+    # Outside JupyterLab, Perspective would have its own height, which is more.
+    _css = ".tradesys-part .PSPContainer { height: 300px; min-height: 0 !important; }"
     row = traitlets.Dict().tag(sync=True)
     dark = traitlets.Bool(default_value=False).tag(sync=True)
 
