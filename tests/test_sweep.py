@@ -80,7 +80,7 @@ def test_runs_share_two_processes_and_a_failing_one_leaves_the_others(
     )
     frame = swept.frame
     assert frame["status"].to_list() == ["done"] * 12 + ["failed"] * 4
-    assert set(frame["error"][12:]) == {"is unlucky"}
+    assert set(frame["error"][12:]) == {"ValueError: number=13 is unlucky"}
     assert frame["error"][:12].null_count() == 12
     assert frame["number"].to_list() == [n for n in (1, 2, 3, 13) for _ in "abcd"]
     assert frame["square"].to_list() == [n * n for n in (1, 2, 3) for _ in "abcd"] + [None] * 4

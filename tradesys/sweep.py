@@ -15,6 +15,7 @@ from contextlib import suppress
 from itertools import islice
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -209,7 +210,7 @@ def _execute(notebook: Path, run: Run) -> str:
         if run.running.exists():
             run.running.rename(run.failed)
         run.clear()
-        return ": ".join(map(str, named)).strip().splitlines()[0]
+        return shorten(": ".join(map(str, named)), 200, placeholder=" …")
     if run.has_table and not run.table.exists():
         run.running.rename(run.failed)
         return f"the notebook has not written its {TABLE}"
