@@ -33,6 +33,7 @@ from tradesys.charter import Fees
 from tradesys.network import Network
 from tradesys.records import FIRMS_OWN, REPORTS
 from tradesys.systems.firm import FirmSystem
+from tradesys.systems.system import Place
 from tradesys.venue import BookVenue
 
 FEES = Fees(per_share=30, per_notional=7)
@@ -122,7 +123,7 @@ def test_in_any_order_of_arrival_each_event_is_posted_once_and_balances_are_what
     assert not firm.trial_balance()["amount"].abs().sum()
     runs = of_events["exec_id"].rle_id().n_unique() if len(of_events) else 0
     assert runs == of_events["exec_id"].n_unique()
-    again = FirmSystem(firm.origin, clock=lambda: NOON, folder=None, fees=FEES)
+    again = FirmSystem(Place(firm.origin, lambda: NOON), fees=FEES)
     for dataset in ("postings", "executions"):
         for log in firm.tables[dataset].logs.values():
             for part in log.batches(0):

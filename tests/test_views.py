@@ -43,6 +43,7 @@ from tradesys.records import (
 )
 from tradesys.slots import Slots, first_of_each, with_room
 from tradesys.systems.customer import CustomerSystem
+from tradesys.systems.system import Place
 from tradesys.views import View
 from tradesys.words import Words
 
@@ -53,7 +54,7 @@ SEEDS = st.integers(0, 2**16)
 
 def reader() -> CustomerSystem:
     """A customer-facing system to which all records come from others."""
-    return CustomerSystem(Origin(Kind.CUSTOMER, 9), clock=ManualClock(), folder=None)
+    return CustomerSystem(Place(Origin(Kind.CUSTOMER, 9), ManualClock()))
 
 
 def held(system: CustomerSystem, dataset: str) -> list[Row]:

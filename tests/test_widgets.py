@@ -421,6 +421,40 @@ def test_a_story_has_each_record_once_and_an_arrow_to_each_system_that_learned(
     assert "time_in_force" in story._in_full["c1-0"]
 
 
+@pytest.mark.usefixtures("live")
+def test_fields_follow_what_code_says_and_set_it(pulse: Pulse) -> None:
+    account, inquiry, blotter = AccountPanel(pulse), InquiryPanel(pulse), Blotter(pulse)
+    for part in (account, inquiry, blotter):
+        part.widget  # noqa: B018 - as above
+    OrderTicket(pulse).enter()
+    account.account, account.at = "bob", "c2"
+    inquiry.ask("c1-0", at="c3")
+    blotter.show("c2")
+    pulse.show()
+    assert (account._tied["account"].value, account._tied["at"].value) == ("bob", "c2")
+    assert (inquiry._tied["order"].value, inquiry._tied["at"].value) == ("c1-0", "c3")
+    assert (inquiry.order, inquiry.at) == ("c1-0", "c3")
+    assert blotter._tied["at"].value == "c2"
+    assert grid_of(blotter)["order"].to_list() == ["c1-0"]
+    blotter._tied["at"].value = "c3"
+    assert blotter.system.name == "c3"
+    assert grid_of(blotter)["order"].to_list() == ["c1-0"]
+
+
+@pytest.mark.usefixtures("live")
+def test_the_bar_says_whether_the_desk_runs_whoever_paused_it() -> None:
+    desk = Desk(Network(clock=ManualClock(START_NS)))
+    desk.widget  # noqa: B018 - as above
+    desk.refresh()
+    desk.pause()
+    assert (desk._run.value, desk._run.description) == (False, "Paused")
+    desk._run.value = True
+    assert desk.pulse.running
+    desk.step()
+    assert (desk._run.value, desk.pulse.running) == (False, False)
+    desk.close()
+
+
 # ---- the pulse and the crowd
 
 

@@ -9,7 +9,7 @@ from tradesys.clock import Time, to_ns
 from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.firm import FirmSystem
 from tradesys.systems.inquiries import Inquiries
-from tradesys.systems.system import System
+from tradesys.systems.system import Place, System
 
 
 class Past(Mapping[str, Inquiries]):
@@ -36,7 +36,7 @@ class Past(Mapping[str, Inquiries]):
 def _at(system: Inquiries, time_ns: int) -> Inquiries:
     """A system with the prefix of its data that it had received by a time; it shares the memory."""
     kind = CustomerSystem if isinstance(system, CustomerSystem) else FirmSystem
-    past = kind(system.origin, clock=lambda: time_ns, folder=None)
+    past = kind(Place(system.origin, lambda: time_ns))
     for dataset, table in system.tables.items():
         for code, count in table.arrivals.known_at(time_ns).items():
             for batch in table.logs[code].first(count):

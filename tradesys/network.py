@@ -31,7 +31,6 @@ from tradesys.clock import Clock, Time, wall_clock
 from tradesys.errors import DamagedError, InvalidValue, NotYetReplicated, StorageError, SystemDown
 from tradesys.explained import Explained, explained
 from tradesys.history import Past, difference
-from tradesys.logfile import OpenFile
 from tradesys.orders import Answer, OrderLike, id_of
 from tradesys.records import Kind, Origin
 from tradesys.replication import behind, links, replicate, to_give_back
@@ -41,7 +40,7 @@ from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.firm import FirmSystem
 from tradesys.systems.inquiries import Inquiries
 from tradesys.systems.street import StreetSystem
-from tradesys.systems.system import System, running
+from tradesys.systems.system import Place, System, running
 from tradesys.venue import BookVenue, Venue, VenueFactory, kind_of, venue_of
 
 STAGES = ("send", "work", "replicate", "clear")
@@ -381,34 +380,19 @@ class Network(Switches):
 
     def _system(self, origin: Origin) -> System:
         """A system of the kind that its origin says, with what its files hold."""
-        fees = self.charter.books.fees
-        return system_of(origin, self.clock, self.data, self.venue, self.assignment, fees=fees)
+        place = Place(origin, self.clock, self.data)
+        return system_of(place, self.venue, self.assignment, self.charter.books.fees)
 
 
-def system_of(
-    origin: Origin,
-    clock: Clock,
-    folder: Path | None,
-    venue: Venue,
-    assignment: Assignment,
-    open_file: OpenFile | None = None,
-    *,
-    fees: Fees = NO_FEES,
-) -> System:
+def system_of(place: Place, venue: Venue, assignment: Assignment, fees: Fees = NO_FEES) -> System:
     """A system of the kind that its origin says, with what its files hold.
 
-    :param open_file: opens its files; by default real ones, where there is a folder.
     :param fees: what the firm-side system charges.
     """
-    if origin.kind is Kind.STREET:
-        return StreetSystem(
-            origin,
-            clock=clock,
-            folder=folder,
-            open_file=open_file,
-            venue=venue,
-            assignment=assignment,
-        )
-    if origin.kind is Kind.FIRM:
-        return FirmSystem(origin, clock=clock, folder=folder, open_file=open_file, fees=fees)
-    return CustomerSystem(origin, clock=clock, folder=folder, open_file=open_file)
+    match place.origin.kind:
+        case Kind.STREET:
+            return StreetSystem(place, venue=venue, assignment=assignment)
+        case Kind.FIRM:
+            return FirmSystem(place, fees=fees)
+        case _:
+            return CustomerSystem(place)

@@ -29,6 +29,7 @@ from tradesys.arrow import with_columns
 from tradesys.clock import ManualClock
 from tradesys.records import Kind, Origin, make_id, split_id
 from tradesys.systems.customer import CustomerSystem
+from tradesys.systems.system import Place
 
 SIZES = {"1 M": 1_000_000, "10 M": 10_000_000}
 ROUNDS = 5
@@ -88,7 +89,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 def reader() -> CustomerSystem:
     """A customer-facing system to which all records come from others."""
-    return CustomerSystem(Origin(Kind.CUSTOMER, 9), clock=ManualClock(), folder=None)
+    return CustomerSystem(Place(Origin(Kind.CUSTOMER, 9), ManualClock()))
 
 
 def take(system: CustomerSystem, dataset: str, batches: Iterator[pa.RecordBatch]) -> list[float]:

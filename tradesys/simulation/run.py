@@ -33,7 +33,7 @@ from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.firm import FirmSystem
 from tradesys.systems.outbox import by_street
 from tradesys.systems.street import StreetSystem
-from tradesys.systems.system import System
+from tradesys.systems.system import Place, System
 from tradesys.venue import BookVenue
 
 _RESEND = 25 * MS
@@ -85,8 +85,8 @@ class Simulation(Network):
             node = Node(origin, Disk(folder), Assignment(self.street_names))
             node.heard = dict.fromkeys(self.street_names, 0)
             self.wires.nodes[origin.system] = node
-        clock = self.wires.clock_of(node)
-        return system_of(origin, clock, self.data, self.venue, node.assignment, node.disk.open)
+        place = Place(origin, self.wires.clock_of(node), self.data, node.disk.open)
+        return system_of(place, self.venue, node.assignment)
 
     def start(self, node: Node) -> None:
         """Make a system anew from what its disk holds, and let it begin."""

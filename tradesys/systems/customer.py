@@ -6,7 +6,6 @@ it never saw, and it asks nobody: an answer is aggregated from its own records.
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,17 +13,15 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tradesys.clock import Clock, Time
+from tradesys.clock import Time
 from tradesys.errors import InvalidValue
 from tradesys.log import Row
-from tradesys.logfile import OpenFile
 from tradesys.names import Names, key_of
 from tradesys.orders import Order, OrderLike, id_of
 from tradesys.records import (
     CURRENCY,
     Kind,
     OrdType,
-    Origin,
     RequestType,
     Side,
     TimeInForce,
@@ -36,6 +33,7 @@ from tradesys.systems.entry import Sheet, columns_of
 from tradesys.systems.group import Group, GroupCommit
 from tradesys.systems.inquiries import Inquiries
 from tradesys.systems.outbox import Outbox
+from tradesys.systems.system import Place
 from tradesys.systems.terms import (
     Price,
     Terms,
@@ -55,17 +53,10 @@ class CustomerSystem(Inquiries):
 
     kind = Kind.CUSTOMER
 
-    def __init__(
-        self,
-        origin: Origin,
-        *,
-        clock: Clock,
-        folder: Path | None,
-        open_file: OpenFile | None = None,
-    ) -> None:
+    def __init__(self, place: Place) -> None:
         self._names = Names()
         self._outbox = Outbox()
-        super().__init__(origin, clock=clock, folder=folder, open_file=open_file)
+        super().__init__(place)
         requests = self.tables["requests"]
         self._group = GroupCommit(
             lambda rows: requests.write_rows(rows, self.clock()), self._take, self._drop, self.lock

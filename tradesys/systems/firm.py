@@ -6,7 +6,6 @@ cleared is derived from the postings, not from a marker, so it survives any cras
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -16,14 +15,14 @@ import pyarrow.compute as pc
 from tradesys import given, statements
 from tradesys.charter import NO_FEES, Fees, OpeningBooks
 from tradesys.clearing import Moves, legs_of, moves_of
-from tradesys.clock import Clock, to_date
+from tradesys.clock import to_date
 from tradesys.errors import InvalidValue
-from tradesys.logfile import OpenFile
-from tradesys.records import CAPITAL, CURRENCY, ExecType, Kind, Origin
+from tradesys.records import CAPITAL, CURRENCY, ExecType, Kind
 from tradesys.sessions import day_of
 from tradesys.slots import first_of_each
 from tradesys.status import TRADES
 from tradesys.systems.inquiries import Inquiries
+from tradesys.systems.system import Place
 
 _CLEARED = pa.array([t.value for t in (*TRADES, ExecType.TRADE_CANCEL)])
 
@@ -33,18 +32,10 @@ class FirmSystem(Inquiries):
 
     kind = Kind.FIRM
 
-    def __init__(
-        self,
-        origin: Origin,
-        *,
-        clock: Clock,
-        folder: Path | None,
-        open_file: OpenFile | None = None,
-        fees: Fees = NO_FEES,
-    ) -> None:
+    def __init__(self, place: Place, *, fees: Fees = NO_FEES) -> None:
         self.fees = fees
         self._unseen: list[pa.RecordBatch] = []
-        super().__init__(origin, clock=clock, folder=folder, open_file=open_file)
+        super().__init__(place)
 
     def applied(self, dataset: str, batch: pa.RecordBatch) -> None:
         """Keep the executions that may be to be cleared."""

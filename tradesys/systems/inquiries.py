@@ -6,18 +6,15 @@ rests; beside a frame of many, :meth:`Inquiries.evidence` says it.
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
 
 from tradesys import given, status
-from tradesys.clock import Clock
 from tradesys.errors import InvalidValue, NotYetReplicated
 from tradesys.evidence import Evidence
 from tradesys.explained import Explained, explained
-from tradesys.logfile import OpenFile
 from tradesys.names import NamesGiven
 from tradesys.orders import Answer, OrderLike, id_of
 from tradesys.records import (
@@ -25,7 +22,6 @@ from tradesys.records import (
     FIRMS_OWN,
     ExecType,
     Kind,
-    Origin,
     format_id,
     make_id,
     origin,
@@ -33,7 +29,7 @@ from tradesys.records import (
     split_id,
 )
 from tradesys.states import STATUS_TYPE
-from tradesys.systems.system import System
+from tradesys.systems.system import Place, System
 from tradesys.topology import WRITES
 from tradesys.views import View
 
@@ -91,15 +87,8 @@ class Inquiries(System):
     _few = 0  # how many orders were answered for from their own records
     _evidence: Evidence | None = None
 
-    def __init__(
-        self,
-        origin: Origin,
-        *,
-        clock: Clock,
-        folder: Path | None,
-        open_file: OpenFile | None = None,
-    ) -> None:
-        super().__init__(origin, clock=clock, folder=folder, open_file=open_file)
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
         self._names_given = NamesGiven(self.tables)
         self._view = View(self._names_given)
 

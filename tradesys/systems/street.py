@@ -4,18 +4,14 @@ It repeats an order's terms in every report, so that a peer, which holds those r
 authoritative data, can take the order over.
 """
 
-from pathlib import Path
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tradesys.assignment import Assignment
-from tradesys.clock import Clock
-from tradesys.logfile import OpenFile
-from tradesys.records import EXECUTIONS, SEQUENCE_MASK, Kind, Origin, RequestType
-from tradesys.systems.system import System
+from tradesys.records import EXECUTIONS, SEQUENCE_MASK, Kind, RequestType
+from tradesys.systems.system import Place, System
 from tradesys.venue import Venue
 from tradesys.words import codes_of
 
@@ -25,16 +21,7 @@ class StreetSystem(System):
 
     kind = Kind.STREET
 
-    def __init__(
-        self,
-        origin: Origin,
-        *,
-        clock: Clock,
-        folder: Path | None,
-        venue: Venue,
-        assignment: Assignment,
-        open_file: OpenFile | None = None,
-    ) -> None:
+    def __init__(self, place: Place, *, venue: Venue, assignment: Assignment) -> None:
         self.venue = venue
         self.assignment = assignment
         self._inbox: list[pa.RecordBatch] = []
@@ -42,7 +29,7 @@ class StreetSystem(System):
         # What the venue reported before this system was up may be recorded already, here or by a
         # peer; what it reports from now on cannot be.
         self._unsure = venue.reports.count
-        super().__init__(origin, clock=clock, folder=folder, open_file=open_file)
+        super().__init__(place)
 
     def accept(self, requests: pa.RecordBatch) -> None:
         """Take over requests that a customer-facing system sends; :meth:`work` executes them.

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from threading import RLock
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import pyarrow as pa
 
@@ -95,19 +95,25 @@ class Datasets(Mapping[str, Dataset]):
         return f"{list(self._datasets.values())}"
 
 
+class Place(NamedTuple):
+    """Which system it is, and where: its clock, and the folder with the files of all systems.
+
+    ``open_file`` opens its files; by default real ones. Without a folder all is in memory.
+    """
+
+    origin: Origin
+    clock: Clock
+    folder: Path | None = None
+    open_file: OpenFile | None = None
+
+
 class System:
     """One system of the architecture. Subclasses say what it does for customers or the market."""
 
     kind: Kind
 
-    def __init__(
-        self,
-        origin: Origin,
-        *,
-        clock: Clock,
-        folder: Path | None,
-        open_file: OpenFile | None = None,
-    ) -> None:
+    def __init__(self, place: Place) -> None:
+        origin, clock, folder, open_file = place
         assert origin.kind is self.kind
         self.origin = origin
         self.name = origin.system

@@ -9,7 +9,7 @@ from tradesys.errors import TradesysError
 from tradesys.readable import readable
 from tradesys.records import CURRENCY
 from tradesys.systems.inquiries import Inquiries
-from tradesys.widgets.part import Html, Live, Part, chip, clicked, money, said, table
+from tradesys.widgets.part import Html, Live, Part, chip, money, said, table
 from tradesys.widgets.pulse import Pulse
 
 _OPEN_SHOWN = 8
@@ -74,16 +74,13 @@ class AccountPanel(Part):
         self._at = widgets.Dropdown(description="as known at", options=systems, value=self.at)
         for field, wide in ((self._account, "60px"), (self._at, "92px")):
             field.style.description_width, field.layout.width = wide, "200px"
-            field.observe(lambda _: self._chosen(), "value")
+        self.tie(account=self._account, at=self._at)
         self._told = Live()
         self.pulse.listen(self.refresh, 0.5)
         return widgets.VBox([widgets.HBox([self._account, self._at]), self._told])
 
-    @clicked
-    def _chosen(self) -> None:
-        self.account, self.at = self._account.value, self._at.value
-
     def refresh(self) -> None:
         """Show the account as it is now."""
-        if "widget" in self.__dict__:
+        if self.is_shown:
+            self.follow()
             self._told.html = self._held()

@@ -12,7 +12,18 @@ from tradesys.evidence import Evidence
 from tradesys.readable import readable
 from tradesys.records import OrdStatus, format_id, parse_id
 from tradesys.systems.customer import CustomerSystem
-from tradesys.widgets.part import Html, Live, Part, chip, clicked, money, quantity, said, table
+from tradesys.widgets.part import (
+    Html,
+    Live,
+    Part,
+    average,
+    chip,
+    clicked,
+    money,
+    quantity,
+    said,
+    table,
+)
 from tradesys.widgets.pulse import Pulse
 
 ROWS_MAX = 20_000
@@ -81,7 +92,7 @@ class Blotter(Part):
         rows = [
             [
                 *(row["order_id"], row["account"], row["symbol"], row["side"], row["order_qty"]),
-                *(money(price), row["cum_qty"], None if avg is None else money(round(avg * 1e4))),
+                *(money(price), row["cum_qty"], average(avg)),
                 Html(chip(row["ord_status"])),
             ]
             for row, price, avg in zip(
@@ -104,7 +115,7 @@ class Blotter(Part):
         self.selected = parse_id(order) if isinstance(order, str) else order
         self.on_select(format_id(self.selected))
         self.problem = ""
-        if "widget" in self.__dict__:
+        if self.is_shown:
             self._qty.value = self._price.value = ""
         self.refresh()
 
@@ -128,6 +139,11 @@ class Blotter(Part):
         self.pulse.network[at]
         self.at, self.accounts = at, tuple(accounts)
         self._restart()
+
+    def typed(self, name: str, value: Any) -> None:
+        """Show what another system knows, or other accounts, as it was chosen."""
+        if getattr(self, name) != value:
+            self.show(**{"at": self.at, "accounts": self.accounts, name: value})
 
     # ---- the grid
 
@@ -200,8 +216,7 @@ class Blotter(Part):
         whose |= {"all accounts": ()} | {name: (name,) for name in own}
         of = widgets.Dropdown(options=whose, value=own, layout=widgets.Layout(width="170px"))
         of.description, of.style.description_width = "of", "24px"
-        for field in (at, of):
-            field.observe(lambda _: self.show(at.value, of.value), "value")
+        self.tie(at=at, accounts=of)
         from tradesys.widgets.grid import GridEvents  # noqa: PLC0415 - as above
 
         self._events = GridEvents(self._send_again)
@@ -249,8 +264,9 @@ class Blotter(Part):
 
     def refresh(self) -> None:
         """Show what the system knows now."""
-        if "widget" not in self.__dict__:
+        if not self.is_shown:
             return
+        self.follow()
         self._update()
         self._about.html = self._selection()
         for part in (self._cancel, self._replace, self._qty, self._price):

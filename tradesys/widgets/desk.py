@@ -1,6 +1,6 @@
 """The desk: a network at work, with everything that one needs to trade on it and to break it."""
 
-import asyncio
+from contextlib import suppress
 from functools import cached_property
 from html import escape
 from pathlib import Path
@@ -142,7 +142,7 @@ class Desk(Part):
 
     @cached_property
     def _bar(self) -> widgets.Widget:
-        run = widgets.ToggleButton(value=True, icon="", description="Running")
+        run = self._run = widgets.ToggleButton(value=True, icon="", description="Running")
         run.layout.width = "90px"
         step = widgets.Button(description="Step", layout=widgets.Layout(width="70px"))
         speed = widgets.Dropdown(options=_SPEEDS, value=AT_ONCE, description="Records move")
@@ -154,16 +154,8 @@ class Desk(Part):
             Live(layout=widgets.Layout(margin="0 8px")) for _ in range(2)
         )
 
-        def toggled(change: dict[str, bool]) -> None:
-            run.description = "Running" if change["new"] else "Paused"
-            self.pause(paused=not change["new"])
-
-        def stepped(_: object) -> None:
-            run.value = False
-            self.step()
-
-        run.observe(toggled, "value")
-        step.on_click(stepped)
+        run.observe(lambda change: self.pause(paused=not change["new"]), "value")
+        step.on_click(lambda _: self.step())
         speed.observe(lambda c: setattr(self.pulse, "per_second", c["new"]), "value")
         flow.observe(lambda c: setattr(self.pulse.flow, "per_second", c["new"]), "value")
         audit.on_click(lambda _: self.check())
@@ -186,10 +178,9 @@ class Desk(Part):
         ]
         self.pulse.listen(self.refresh, 0.5)
         box = widgets.VBox([self._bar, *rows], layout=widgets.Layout(grid_gap="10px"))
-        try:
+        with suppress(RuntimeError):  # no event loop runs, as in a test: whoever it is calls beat()
             self.pulse.start()
-        except RuntimeError:  # no event loop runs, as in a test: whoever it is calls beat()
-            assert not asyncio.events._get_running_loop()  # noqa: SLF001
+        self.pulse.show()
         return box
 
     def _selected(self, order: str) -> None:
@@ -197,7 +188,9 @@ class Desk(Part):
 
     def refresh(self) -> None:
         """Say how things stand."""
-        if "_bar" in self.__dict__:
+        if self.is_shown:
+            self._run.value = self.pulse.running
+            self._run.description = "Running" if self.pulse.running else "Paused"
             self._bar_said.html = self._said + said(self.problem or self.pulse.problem)
             if self.pulse.moved != self._moved_at_audit:
                 self._audited.html = ""

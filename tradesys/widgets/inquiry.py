@@ -11,9 +11,9 @@ from tradesys import given
 from tradesys.errors import NotYetReplicated, TradesysError
 from tradesys.orders import Answer
 from tradesys.readable import readable
-from tradesys.records import average, format_id
+from tradesys.records import format_id
 from tradesys.systems.inquiries import Inquiries
-from tradesys.widgets.part import Html, Live, Part, chip, clicked, money, said, table
+from tradesys.widgets.part import Html, Live, Part, average, chip, money, said, table
 from tradesys.widgets.pulse import Pulse
 
 _ALL = "everybody"
@@ -33,8 +33,6 @@ class InquiryPanel(Part):
         """Ask for an order, of a system; what is not named stays as it is."""
         known = [_ALL, *(s.name for s in self.pulse.network if isinstance(s, Inquiries))]
         self.order, self.at = order or self.order, given.one_of("at", at or self.at, known)
-        if "widget" in self.__dict__:
-            self._order.value, self._at.value = self.order, self.at
         self.refresh()
 
     @property
@@ -58,7 +56,7 @@ class InquiryPanel(Part):
         answers: list[Answer] = []
         for system in self._asked:
             try:
-                answer = system.status(self.order)
+                answer = system.status(self.order.strip())
             except NotYetReplicated:
                 rows.append([system.name, "knows nothing of it yet", *[None] * 5])
             except TradesysError as error:
@@ -127,30 +125,22 @@ class InquiryPanel(Part):
         self._at = widgets.Dropdown(description="asked of", options=[_ALL, *systems], value=self.at)
         for field in (self._order, self._at):
             field.style.description_width, field.layout.width = "58px", "190px"
-            field.observe(lambda _: self._typed(), "value")
-        self._told = Live(self._chosen)
+        self.tie(order=self._order, at=self._at)
+        self._told = Live()
         self.pulse.listen(self.refresh, 0.5)
         return widgets.VBox([widgets.HBox([self._order, self._at]), self._told])
 
-    @clicked
-    def _typed(self) -> None:
-        self.order, self.at = self._order.value.strip(), self._at.value
-
-    def _chosen(self, what: str) -> None:
-        """Nothing here is to be clicked yet."""
-
     def refresh(self) -> None:
         """Ask again."""
-        if "widget" in self.__dict__:
+        if self.is_shown:
+            self.follow()
             self._told.html = self._answers()
 
 
 def _row(system: str, answer: Answer) -> list[object]:
-    average_px = average(answer.cum_amount, answer.cum_qty)
     return [
         *(system, Html(chip(answer.ord_status)), answer.order_qty, answer.cum_qty),
-        *(answer.leaves_qty, money(answer.price)),
-        None if average_px is None else money(round(average_px * 10_000)),
+        *(answer.leaves_qty, money(answer.price), average(answer.avg_px)),
     ]
 
 

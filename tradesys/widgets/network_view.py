@@ -131,7 +131,7 @@ class NetworkView(Part):
 
     def refresh(self) -> None:
         """Show the network as it is now."""
-        if "widget" in self.__dict__:
+        if self.is_shown:
             self.widget.html = self.picture
 
     @clicked

@@ -8,6 +8,7 @@ somebody can use them, so that a notebook which is run from outside holds pictur
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property, wraps
 from html import escape
 from pathlib import Path
@@ -18,6 +19,7 @@ import traitlets
 from ipywidgets import Widget
 
 from tradesys.errors import TradesysError
+from tradesys.records import PRICE_SCALE
 
 HERE = Path(__file__).parent
 STYLE = (HERE / "style.css").read_text(encoding="utf-8")
@@ -50,39 +52,6 @@ class Live(anywidget.AnyWidget):
         self.on_msg(lambda _, message, __: on_click(message["do"]))
 
 
-class Part:
-    """A piece of the desk. Subclasses give its ``picture`` and make its ``widget``."""
-
-    problem = ""
-    """What went wrong in the last thing that was clicked, for the part to show."""
-
-    @property
-    def picture(self) -> str:
-        """The part as it is now, as HTML that needs no kernel."""
-        raise NotImplementedError
-
-    @cached_property
-    def widget(self) -> Widget:
-        """The part to click on."""
-        raise NotImplementedError
-
-    def refresh(self) -> None:
-        """Show what is so now; called again and again while the part is shown as a widget."""
-
-    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        page = f'<style>{STYLE}</style><div class="tradesys">{self.picture}</div>'
-        bundle = {"text/plain": repr(self), "text/html": page}
-        if not is_live():
-            return bundle, {}
-        shown = self.widget._repr_mimebundle_()
-        widget = shown[0] if isinstance(shown, tuple) else shown
-        self.refresh()
-        return {**bundle, **widget, "text/plain": repr(self)}, {}
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__}>"
-
-
 def clicked(
     method: Callable[Concatenate[_Part, _P], None],
 ) -> Callable[Concatenate[_Part, _P], None]:
@@ -107,6 +76,61 @@ def clicked(
             part.refresh()
 
     return guarded
+
+
+class Part:
+    """A piece of the desk. Subclasses give its ``picture`` and make its ``widget``."""
+
+    problem = ""
+    """What went wrong in the last thing that was clicked, for the part to show."""
+
+    @property
+    def picture(self) -> str:
+        """The part as it is now, as HTML that needs no kernel."""
+        raise NotImplementedError
+
+    @cached_property
+    def widget(self) -> Widget:
+        """The part to click on."""
+        raise NotImplementedError
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether its widget has been made."""
+        return "widget" in self.__dict__
+
+    def tie(self, **fields: Widget) -> None:
+        """Let fields set the attributes of these names, and follow what code sets them to."""
+        self._tied = fields
+        for name, field in fields.items():
+            field.observe(lambda change, name=name: self.typed(name, change["new"]), "value")
+
+    @clicked
+    def typed(self, name: str, value: Any) -> None:
+        """Take what was typed into a field, or chosen."""
+        setattr(self, name, value)
+
+    def follow(self) -> None:
+        """Let the fields say what the attributes say; one that cannot stays as it is."""
+        for name, field in self._tied.items():
+            with suppress(traitlets.TraitError):
+                field.value = getattr(self, name)
+
+    def refresh(self) -> None:
+        """Show what is so now; called again and again while the part is shown as a widget."""
+
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        page = f'<style>{STYLE}</style><div class="tradesys">{self.picture}</div>'
+        bundle = {"text/plain": repr(self), "text/html": page}
+        if not is_live():
+            return bundle, {}
+        shown = self.widget._repr_mimebundle_()
+        widget = shown[0] if isinstance(shown, tuple) else shown
+        self.refresh()
+        return {**bundle, **widget, "text/plain": repr(self)}, {}
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
 
 
 # ---- HTML
@@ -161,10 +185,15 @@ def money(units: int | None) -> Money | None:
     """An amount of so many 1/10,000 of the currency, as people write it: ``1,050.25``."""
     if units is None:
         return None
-    whole, rest = divmod(abs(units), 10_000)
+    whole, rest = divmod(abs(units), PRICE_SCALE)
     cents = f"{rest:04}"
     cents = cents[:2] if cents.endswith("00") else cents
     return Money(f"{'−' if units < 0 else ''}{whole:,}.{cents}")
+
+
+def average(px: float | None) -> Money | None:
+    """An average price in the currency, as people write it; none without a fill."""
+    return None if px is None else money(round(px * PRICE_SCALE))
 
 
 def quantity(typed: int | str) -> int | str:
@@ -176,10 +205,3 @@ def quantity(typed: int | str) -> int | str:
 def said(problem: str) -> str:
     """A line that says what went wrong, or nothing."""
     return f'<p class="bad" role="alert">{escape(problem)}</p>' if problem else ""
-
-
-def do(what: str, text: str) -> Html:
-    """Something to click on, that sends ``what``."""
-    return Html(
-        f'<a class="do" role="button" tabindex="0" data-do="{escape(what)}">{escape(text)}</a>'
-    )

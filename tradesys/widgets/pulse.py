@@ -26,17 +26,17 @@ class _Listener:
     _: KW_ONLY
     first: Callable[[], bool]
     waited_s: float = 0.0
+    problem: str = ""
 
-    def look(self) -> str:
+    def look(self) -> None:
         """Look again; what a part cannot show now does not keep the others from being shown."""
-        self.waited_s = 0.0
+        self.waited_s, self.problem = 0.0, ""
         try:
             self.refresh()
         except Exception as error:  # a defect: it is told at the desk, and raised where tests run
+            self.problem = f"{type(error).__name__}: {error}"
             if "pytest" in sys.modules:
                 raise
-            return f"{type(error).__name__}: {error}"
-        return ""
 
 
 class Pulse:
@@ -56,11 +56,17 @@ class Pulse:
         self.per_second = per_second
         self.running = True
         self.moved = 0
-        self.problem = ""  # what went wrong in the background
+        self._stopped_by = ""
         self._stage = 0
         self._due = 0.0
         self._listeners: list[_Listener] = []
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def problem(self) -> str:
+        """What goes wrong in the background, if anything does."""
+        found = (each.problem for each in self._listeners if each.problem)
+        return self._stopped_by or next(found, "")
 
     @property
     def stage(self) -> str:
@@ -95,12 +101,12 @@ class Pulse:
         for each in self._listeners:
             each.waited_s = each.every_s
             if each.first():
-                self.problem = each.look() or self.problem
+                each.look()
 
     def show(self) -> None:
         """Let every part look again."""
         for each in self._listeners:
-            self.problem = each.look() or self.problem
+            each.look()
 
     def beat(self, seconds: float = BEAT_S) -> None:
         """What happens in so many seconds: orders come in, records move, parts look again."""
@@ -114,10 +120,11 @@ class Pulse:
                 while self._due >= 1:
                     self._due -= 1
                     self.step()
+            self._stopped_by = ""
         for each in self._listeners:
             each.waited_s += seconds
             if each.waited_s >= each.every_s:
-                self.problem = each.look() or self.problem
+                each.look()
 
     # ---- by itself
 
@@ -145,5 +152,5 @@ class Pulse:
                 self.beat(seconds)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is told at the desk
                 self.running = False
-                self.problem = f"paused: {type(error).__name__}: {error}"
+                self._stopped_by = f"paused: {type(error).__name__}: {error}"
                 self.show()

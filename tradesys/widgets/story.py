@@ -116,7 +116,7 @@ class OrderStory(Part):
 
     def refresh(self) -> None:
         """Show the record that was clicked last, under the diagram."""
-        if "widget" in self.__dict__:
+        if self.is_shown:
             told = f"<h4>{self.shown}</h4>{self._in_full[self.shown]}" if self.shown else _HINT
             self.widget.html = self._drawing() + told
 

@@ -71,7 +71,7 @@ class OrderTicket(Part):
             if name not in self.values:
                 raise InvalidValue("field", name, f"one of {', '.join(self.values)}")
             self.values[name] = value
-            if "widget" in self.__dict__:
+            if self.is_shown:
                 self._fields[name].value = str(value) if name == "order_qty" else value
         self.refresh()
 
@@ -171,11 +171,12 @@ class OrderTicket(Part):
             else:
                 field.description, field.layout.width = _LABELS[name], "300px"
                 field.style.description_width = "80px"
-            field.observe(lambda change, name=name: self._typed(name, change["new"]), "value")
+            field.observe(lambda change, name=name: self.typed(name, change["new"]), "value")
         return fields
 
     @clicked
-    def _typed(self, name: str, value: Any) -> None:
+    def typed(self, name: str, value: Any) -> None:
+        """Take what was typed into a field, or chosen."""
         self.values[name] = value
         self.wrong.pop(name, None)
 
@@ -191,7 +192,6 @@ class OrderTicket(Part):
         lines = [part for n in self._fields for part in (self._line(n), self._wrongs[n])]
         box = widgets.VBox([Live(html="<h4>Order ticket</h4>"), *lines, self._button, self._told])
         self.pulse.listen(self.refresh, 0.5)
-        self.refresh()
         return box
 
     def _line(self, name: str) -> widgets.Widget:
@@ -206,7 +206,7 @@ class OrderTicket(Part):
 
     def refresh(self) -> None:
         """Show what the order would cost now, and what is wrong with it."""
-        if "widget" not in self.__dict__ and not hasattr(self, "_told"):
+        if not self.is_shown:
             return
         for name, live in self._wrongs.items():
             wrong = self.wrong.get(name, "")
