@@ -234,6 +234,14 @@ def test_what_cannot_be_drawn_is_refused(wrong: dict[str, Any]) -> None:
         draw(**{"seed": 1} | wrong)
 
 
+@pytest.mark.parametrize("switch", ["partition", "crash", "lose_disk"])
+def test_the_switches_of_an_embedded_network_are_refused(switch: str) -> None:
+    desk = Simulation(draw(1, orders=4, faults=0))
+    with pytest.raises(InvalidValue, match="those of its plan"):
+        getattr(desk, switch)("c1")
+    assert desk.play()
+
+
 def test_a_choice_that_there_is_not_is_refused() -> None:
     with pytest.raises(InvalidValue, match="own, one or all"):
         Choices(acknowledge="two")

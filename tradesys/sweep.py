@@ -35,7 +35,7 @@ _CTRL_C = {signal.SIGINT}
 class Swept(NamedTuple):
     """What a sweep came to: a row a run, in the order of the grid.
 
-    ``frame`` has the notebook's parameters; ``status`` (done, failed, not run), ``error`` (its last
+    ``frame`` has the notebook's parameters; ``status`` (done, failed, not run), ``error`` (in a
     line), ``seconds``, ``notebook``; and the notebook's result, the last ``application/json`` among
     its outputs, with a column for each value: ``audit.verdict``. A name that is taken already is
     told as ``result.orders``. ``kept`` counts the runs that were there before.
@@ -197,7 +197,7 @@ def _work(connection: Connection, notebook: Path) -> None:
 
 
 def _execute(notebook: Path, run: Run) -> str:
-    """Execute a run, and give the last line of its error; empty if it has succeeded."""
+    """Execute a run, and give its error in a line; empty if it has succeeded."""
     import papermill  # noqa: PLC0415 - as above
 
     table = {TABLE: str(run.table)} if run.has_table else {}

@@ -16,6 +16,7 @@ from tradesys.assignment import Assignment
 from tradesys.audit import Audit
 from tradesys.bill import LOG, bill
 from tradesys.clock import MS
+from tradesys.errors import InvalidValue
 from tradesys.held import listed, span
 from tradesys.network import Network, system_of
 from tradesys.records import CAPITAL, CLEARING, Kind, Origin, split_id
@@ -112,6 +113,11 @@ class Simulation(Network):
             node.disks += 1
             node.origin = node.origin._replace(incarnation=node.disks)
             node.unheard_peers = {w.target for w in self.ways.ways if w.source == node.name}
+
+    def _begin(self, kind: str, name: str) -> None:
+        """Refuse the switches of an embedded network: they would not act on the wires."""
+        expected = f"none at {name} by hand: the faults of a simulation are those of its plan"
+        raise InvalidValue("fault", kind, expected)
 
     def _power_failed(self, node: Node) -> None:
         self.wires.note(node.name, "fault", "the power fails in a write")

@@ -1,0 +1,37 @@
+"""The market outside, behind one interface: a simulated one, and a recorded tape."""
+
+from pathlib import Path
+from typing import Protocol
+
+from tradesys.clock import Clock
+from tradesys.errors import InvalidValue
+from tradesys.venue.market import Venue
+from tradesys.venue.recorded import TapeVenue
+from tradesys.venue.simulated import BookVenue
+
+__all__ = ["BookVenue", "TapeVenue", "Venue", "VenueFactory", "kind_of", "venue_of"]
+
+
+class VenueFactory(Protocol):
+    """Makes the market outside: :class:`BookVenue`, or a ``partial`` of :class:`TapeVenue`."""
+
+    def __call__(self, *, clock: Clock, folder: Path | None) -> Venue:
+        """A venue that keeps its record under ``folder``, in memory without one."""
+        ...
+
+
+def kind_of(venue: VenueFactory) -> str:
+    """The kind of market that a factory makes; one of one's own is called by its name."""
+    maker = getattr(venue, "func", venue)
+    return str(getattr(maker, "kind", getattr(maker, "__name__", type(maker).__name__)))
+
+
+def venue_of(kind: str) -> VenueFactory:
+    """What opens a market of this kind again: an order book, or a tape that is over.
+
+    :raises InvalidValue: it is one of somebody's own.
+    """
+    for known in (BookVenue, TapeVenue):
+        if known.kind == kind:
+            return known
+    raise InvalidValue("venue", None, f"what makes the market of this folder: {kind}")

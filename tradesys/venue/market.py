@@ -1,0 +1,164 @@
+"""The market outside, whatever it is: it takes requests and reports events, numbered by itself.
+
+A venue's reports are a log like any other, and ``exec_id`` is a record's place in it, so a
+street-side system asks a venue as it asks a peer: give me what follows what I know.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from tradesys.arrow import with_columns
+from tradesys.clock import Clock
+from tradesys.log import Log
+from tradesys.logfile import LogFile
+from tradesys.records import REPORTS, ExecType, Kind, Origin, RequestType, make_id
+from tradesys.sessions import expiring
+
+ANSWER = {
+    RequestType.NEW.value: ExecType.NEW.value,
+    RequestType.CANCEL.value: ExecType.CANCELED.value,
+    RequestType.REPLACE.value: ExecType.REPLACED.value,
+}
+ACCEPTED = {exec_type: request_type for request_type, exec_type in ANSWER.items()}
+"""How an acceptance of each kind of request is told, and which kind an acceptance is of."""
+
+
+class Venue(ABC):
+    """A market. It knows a request by its ``record_id``: sent twice, it is executed once.
+
+    ``kind`` is what a data folder calls it, and makes it again by.
+    """
+
+    kind: ClassVar[str]
+
+    def __init__(self, name: str, *, clock: Clock, folder: Path | None = None) -> None:
+        self.name = name
+        self.clock = clock
+        self.origin = Origin(Kind.VENUE)
+        self.reports = Log(self.origin.code, REPORTS)
+        self.file = _file(folder) if folder else None
+        self._taken: set[int] = set()
+        self._forgot = True
+        self._unwritten: list[pa.RecordBatch] = []
+        for batch in self.file.stored() if self.file else ():
+            self.reports.append(batch)
+
+    @abstractmethod
+    def send(self, requests: pa.RecordBatch) -> None:
+        """Take requests of the schema :data:`~tradesys.records.REQUESTS`, in their order."""
+
+    def expire(self, owns: Callable[[str], bool]) -> int:
+        """End the day: report EXPIRED of each open order in these symbols whose time is over.
+
+        Gives how many they were. What is closed already is not open: a day may be ended twice.
+        """
+        self._remember()
+        self._write()
+        now = self.clock()
+        found = expiring(pl.DataFrame(self.reports.table()), now)
+        found = found.filter(pl.col("symbol").map_elements(owns, return_dtype=pl.Boolean))
+        if len(found):
+            table = found.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(REPORTS)
+            (batch,) = table.combine_chunks().to_batches()
+            count, zeros = len(batch), pa.array(np.zeros(len(batch), np.int64))
+            time = pa.scalar(max(now, self.reports.last_ts), pa.timestamp("ns", "UTC"))
+            over = with_columns(
+                batch,
+                record_id=self.next_ids(count),
+                ts=pa.repeat(time, count),
+                exec_type=pa.repeat(ExecType.EXPIRED.value, count),
+                last_qty=zeros,
+                last_px=zeros,
+                text=pa.repeat("end of the day", count),
+            )
+            self._expired(over)
+            self.report(over)
+        return len(found)
+
+    @abstractmethod
+    def _expired(self, reports: pa.RecordBatch) -> None:
+        """Trade the orders of these EXPIRED reports no more, if they are not closed already."""
+
+    def poll(self, position: int) -> pa.RecordBatch | None:
+        """The reports from ``position`` on; None when there are none."""
+        self._write()
+        return self.reports.since(position)
+
+    def close(self) -> None:
+        """Close the venue's own record."""
+        if self.file:
+            self.file.close(self._read)
+
+    def untaken(self, requests: pa.RecordBatch) -> pa.RecordBatch:
+        """Those of the requests that were never sent before; they count as sent from now."""
+        self._remember()
+        fresh = [self._take(request_id) for request_id in requests["record_id"].to_pylist()]
+        return requests if all(fresh) else requests.filter(pa.array(fresh, pa.bool_()))
+
+    def has_taken(self, request_ids: pa.UInt64Array) -> NDArray[np.bool_]:
+        """Which of these requests it was sent before."""
+        self._remember()
+        taken = self._taken
+        return np.array([i in taken for i in request_ids.to_pylist()], np.bool_)
+
+    def _take(self, request_id: int) -> bool:
+        fresh = request_id not in self._taken
+        self._taken.add(request_id)
+        return fresh
+
+    def _remember(self) -> None:
+        """Know again what was reported before this process began; opening alone reads nothing."""
+        if self._forgot:
+            self._forgot = False
+            for batch in self.reports.batches():
+                self._restore(batch)
+
+    def _restore(self, reports: pa.RecordBatch) -> None:
+        self._taken.update(reports["request_id"].to_pylist())
+
+    def report(self, batch: pa.RecordBatch) -> None:
+        """Append reports to the venue's own record; it is as durable as a system's."""
+        self._unwritten.append(batch)
+        self._write()
+
+    def _write(self) -> None:
+        """Write what was reported; what the disk refuses has happened, and waits for the next."""
+        while self._unwritten:
+            if self.file:
+                self.file.append(self._unwritten[0], self.clock(), durable=True)
+            self.reports.append(self._unwritten.pop(0))
+            if self.file:
+                self.file.seal_if_full(self._read)
+
+    def _read(self, code: int, start: int, rows: int) -> pa.RecordBatch:
+        assert code == self.origin.code
+        return self.reports.since(start, rows)
+
+    @property
+    def reported(self) -> int:
+        """How many events were reported, those that the disk has refused so far included."""
+        return self.reports.count + sum(batch.num_rows for batch in self._unwritten)
+
+    def next_id(self) -> int:
+        """The id of the next report."""
+        return make_id(self.origin.code, self.reported)
+
+    def next_ids(self, count: int) -> pa.UInt64Array:
+        """The ids of the next reports."""
+        first = self.next_id()
+        return pa.array(np.arange(first, first + count, dtype=np.uint64))
+
+
+def _file(folder: Path) -> LogFile:
+    """The venue's own record. It is the market's: no peer can give back what it has lost."""
+    path = folder / "venue" / "reports.arrows"
+    file = LogFile(path, REPORTS, owner="venue/reports", mends=False)
+    file.settle()
+    return file

@@ -1,0 +1,174 @@
+"""A market that is a recorded tape: it reports what the tape says happened."""
+
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from tradesys.arrow import batch_of, rows_of, with_columns
+from tradesys.clock import Clock
+from tradesys.records import REPORTS, ExecType, RequestType
+from tradesys.tapes import Tape
+from tradesys.venue.market import ACCEPTED, ANSWER, Venue
+
+
+class TapeVenue(Venue):
+    """A market that is a recorded tape: every request is accepted, fills are those of the tape.
+
+    :meth:`advance` moves the tape on; a fill is reported once its time has come *and* its order
+    has arrived, so an order that was held up is filled when it gets there. A report has the tape's
+    own time, but none before what was reported when the tape was last advanced.
+
+    :param tape: None is a tape that is over: what it has reported stands, and nothing more is
+        filled. A tape that is handed in again goes on after the fills that it has reported.
+    """
+
+    kind = "tape"
+
+    def __init__(
+        self, tape: Tape | None = None, *, clock: Clock, folder: Path | None = None
+    ) -> None:
+        super().__init__("TAPE", clock=clock, folder=folder)
+        fills = tape.fills if tape else _NO_FILLS
+        self._events = fills["event"].to_numpy()
+        self._fills = list(
+            fills.select(
+                "cl_ord_id", pl.col("ts").dt.timestamp("ns"), "last_qty", "last_px"
+            ).iter_rows()
+        )
+        self._due = 0
+        self._awaited: defaultdict[str, list[int]] = defaultdict(list)
+        self._ready: list[int] = []
+        self._named: dict[str, int] = {}
+        self._terms: dict[int, tuple[object, ...]] = {}
+        self._filled = set(fills["cl_ord_id"].to_list())
+        self._reported: Counter[int] = Counter()
+        self._latest = self._floor = 0
+
+    def _restore(self, reports: pa.RecordBatch) -> None:
+        """Learn what an earlier run was sent, and count the fills that it has reported."""
+        super()._restore(reports)
+        self._latest = self._floor = max(self._latest, _ns(reports).max(initial=0))
+        kinds = reports["exec_type"].to_pylist()
+        request_types = pa.array([ACCEPTED.get(kind) for kind in kinds], pa.utf8())
+        columns = [reports["request_id"], request_types, *(reports[n] for n in _TERMS[1:])]
+        names = ["record_id", "request_type", *_TERMS[1:]]
+        self._learn(pa.RecordBatch.from_arrays(columns, names))
+        self._expired(reports.filter(pc.equal(reports["exec_type"], ExecType.EXPIRED.value)))
+        fills = reports.filter(pc.equal(reports["exec_type"], ExecType.TRADE.value))
+        self._reported.update(fills["order_id"].to_pylist())
+
+    def _expired(self, reports: pa.RecordBatch) -> None:
+        for order_id in reports["order_id"].to_pylist():
+            self._terms.pop(order_id, None)
+
+    def advance(self, event: int) -> None:
+        """Let the tape's events before number ``event`` have happened."""
+        self._remember()
+        self._floor = self._latest
+        until = int(np.searchsorted(self._events, event))
+        for fill in range(self._due, until):
+            name = self._fills[fill][0]
+            if self._reported[order_id := self._named.get(name, 0)]:
+                self._reported[order_id] -= 1
+                continue
+            (self._ready if name in self._named else self._awaited[name]).append(fill)
+        self._due = until
+
+    def send(self, requests: pa.RecordBatch) -> None:
+        """Accept the requests, and report the fills that their orders have waited for."""
+        requests = self.untaken(requests)
+        if requests.num_rows:
+            self._learn(requests)
+        self._report(requests)
+
+    def poll(self, position: int) -> pa.RecordBatch | None:
+        """The reports from ``position`` on, fills that have become due included."""
+        self._report(None)
+        return super().poll(position)
+
+    def _learn(self, requests: pa.RecordBatch) -> None:
+        """Note the terms of orders that the tape fills, as last replaced; free what waited."""
+        columns = (requests[n].to_pylist() for n in ("request_type", "order_id", "cl_ord_id"))
+        for row, (request_type, order_id, name) in enumerate(zip(*columns, strict=True)):
+            if request_type == RequestType.NEW and name in self._filled:
+                self._named[name] = order_id
+                self._terms[order_id] = _terms(requests, row)
+                self._ready += self._awaited.pop(name, ())
+            elif request_type == RequestType.REPLACE and order_id in self._terms:
+                self._terms[order_id] = _terms(requests, row)
+
+    def _report(self, taken: pa.RecordBatch | None) -> None:
+        """Report the answers to requests and the fills that are due, in the order of their time."""
+        parts = [_answers(taken)] if taken is not None and taken.num_rows else []
+        # An order that has expired is filled no more, whatever the tape says.
+        ready = [f for f in self._ready if self._named[self._fills[f][0]] in self._terms]
+        self._ready = []
+        if ready:
+            rows = []
+            for fill in sorted(ready):
+                name, ts, qty, px = self._fills[fill]
+                terms = self._terms[self._named[name]]
+                rows.append((0, ts, ExecType.TRADE, None, *terms, qty, px, None))
+            parts.append(batch_of(REPORTS, rows))
+        if not parts:
+            return
+        batch = pa.concat_batches(parts)
+        ts = _ns(batch)
+        order = np.argsort(ts, kind="stable")
+        ts = np.maximum(ts[order], self._floor)
+        self._latest = max(self._latest, ts[-1])
+        times = pa.array(ts).cast(pa.timestamp("ns", "UTC"))
+        batch = batch.take(pa.array(order))
+        self.report(with_columns(batch, record_id=self.next_ids(len(batch)), ts=times))
+
+
+_NO_FILLS = pl.DataFrame(
+    schema={
+        "event": pl.UInt32,
+        "ts": pl.Datetime("ns", "UTC"),
+        "cl_ord_id": pl.String,
+        "last_qty": pl.Int64,
+        "last_px": pl.Int64,
+    }
+)
+
+_TERMS = (
+    *("record_id", "order_id", "cl_ord_id", "orig_cl_ord_id", "account", "symbol", "side"),
+    *("ord_type", "time_in_force", "expire_time", "order_qty", "price"),
+)
+
+
+def _ns(reports: pa.RecordBatch) -> NDArray[np.int64]:
+    return np.asarray(reports["ts"].cast(pa.int64()))
+
+
+def _terms(requests: pa.RecordBatch, row: int) -> tuple[object, ...]:
+    """The terms that a request asks for, as a report of it repeats them."""
+    (found,) = rows_of(requests.slice(row, 1).select(_TERMS))
+    return tuple(found.values())
+
+
+def _answers(requests: pa.RecordBatch) -> pa.RecordBatch:
+    """An acceptance of each request, on the terms that it asks for."""
+    count = requests.num_rows
+    kinds = requests["request_type"].dictionary_encode()
+    answers = pa.array([ANSWER[k] for k in kinds.dictionary.to_pylist()], pa.utf8())
+    zeros = pa.array(np.zeros(count, np.int64))
+    return pa.RecordBatch.from_arrays(
+        [
+            requests["record_id"],
+            requests["ts"],
+            answers.take(kinds.indices),
+            pa.nulls(count, pa.uint64()),
+            *(requests[n] for n in _TERMS),
+            zeros,
+            zeros,
+            pa.nulls(count, pa.utf8()),
+        ],
+        schema=REPORTS,
+    )
