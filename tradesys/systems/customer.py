@@ -245,6 +245,9 @@ class CustomerSystem(Inquiries):
     def unanswered(self, *, everybody: bool = False) -> list[pa.RecordBatch]:
         """One's own accepted requests that no street-side system is known to have answered.
 
+        A change of an order that nothing is known of here is none of them: the order went with a
+        disk, and nobody can answer. It is one again should the order be given back.
+
         :param everybody: those that other customer-facing systems took, too.
         """
         logs = self.tables["requests"].logs
@@ -258,6 +261,8 @@ class CustomerSystem(Inquiries):
             waits &= batch["reject_reason"].is_null().to_numpy(zero_copy_only=False)
             # What is answered stays answered: it is not looked at again.
             self._settled[code] += int(waits.argmax()) if waits.any() else batch.num_rows
+            orders = batch["order_id"].to_numpy()
+            waits &= self.tables["requests"].holds(orders) | self.view.answered(orders)
             if waits.any():
                 waiting.append(batch.filter(pa.array(waits)))
         return waiting
