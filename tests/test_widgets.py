@@ -452,6 +452,9 @@ def test_the_bar_says_whether_the_desk_runs_whoever_paused_it() -> None:
     assert desk.pulse.running
     desk.step()
     assert (desk._run.value, desk.pulse.running) == (False, False)
+    desk.check()
+    records = max(sum(held.values()) for held in desk.network.summary().values())
+    assert f"audit at {records:,} records: true" in desk._audited.html
     desk.close()
 
 

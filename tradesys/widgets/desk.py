@@ -68,7 +68,6 @@ class Desk(Part):
         if network is None:
             network = Network(customers, streets, firm=BOOKS, data=data, clock=clock)
         self.network = network
-        self._moved_at_audit = 0
         self.pulse = Pulse(network, Flow(network, crowd, seed=seed))
         names = [customer.name for customer in network.customers]
         people = PEOPLE if crowd else ()
@@ -106,9 +105,12 @@ class Desk(Part):
     # ---- the bar
 
     @property
+    def _records(self) -> int:
+        """How many the system holds that holds most."""
+        return max(sum(held.values()) for held in self.network.summary().values())
+
+    @property
     def _said(self) -> str:
-        network = self.network
-        records = max(sum(held.values()) for held in network.summary().values())
         next_stage = f", next: {self.pulse.stage}" if self.pulse.per_second != AT_ONCE else ""
         state = "running" if self.pulse.running else "paused"
         busy = (
@@ -116,7 +118,7 @@ class Desk(Part):
             if self.pulse.flow.entered
             else ""
         )
-        return f'<span class="soft">{state}{next_stage}{busy}; {records:,} records</span>'
+        return f'<span class="soft">{state}{next_stage}{busy}; {self._records:,} records</span>'
 
     @clicked
     def pause(self, *, paused: bool = True) -> None:
@@ -136,9 +138,9 @@ class Desk(Part):
         self.verdict = self.network.audit()
         word = {True: "true", False: "false", None: "unknown: something is under way"}
         wrong = [check.name for check in self.verdict.checks if check.verdict is False]
-        told = escape(f"audit: {word[self.verdict.verdict]}{': ' * bool(wrong)}{'; '.join(wrong)}")
+        told = f"audit at {self._records:,} records: {word[self.verdict.verdict]}"
+        told = escape("; ".join([told, *wrong]))
         self._audited.html = f'<span class="{"bad" if wrong else ""}">{told}</span>'
-        self._moved_at_audit = self.pulse.moved
 
     @cached_property
     def _bar(self) -> widgets.Widget:
@@ -192,8 +194,6 @@ class Desk(Part):
             self._run.value = self.pulse.running
             self._run.description = "Running" if self.pulse.running else "Paused"
             self._bar_said.html = self._said + said(self.problem or self.pulse.problem)
-            if self.pulse.moved != self._moved_at_audit:
-                self._audited.html = ""
 
 
 _ROW = widgets.Layout(flex_flow="row wrap", grid_gap="10px", align_items="stretch")
