@@ -15,6 +15,7 @@ import pytest
 
 from tests.build import contents, filled, history, network, run_of, submit
 from tradesys import compaction, disk, logfile
+from tradesys.errors import StorageError
 from tradesys.logfile import LogFile
 from tradesys.network import Network
 from tradesys.records import REQUESTS
@@ -153,6 +154,8 @@ def test_a_run_with_sealed_segments_is_as_written_and_answers_the_same(tmp_path:
         assert (tmp_path / "venue" / "reports.000002.arrows").exists()
         before = [desk.summary(), *(c.statuses().to_dicts() for c in desk.customers)]
         past = desk.as_of(desk.clock())["c2"].statuses()
+        with pytest.raises(StorageError, match="in use"):
+            verify(tmp_path)
     assert verify(tmp_path).findings == []
     with Network.open(tmp_path) as again:
         after = [again.summary(), *(c.statuses().to_dicts() for c in again.customers)]
