@@ -221,7 +221,6 @@ class Blotter(Part):
 
         self._events = GridEvents(self._send_again)
         self._events.observe(lambda change: self._clicked_row(change["new"]), "row")
-        self._events.observe(self._themed, "dark")
         self._cancel = widgets.Button(
             description="Cancel order", layout=widgets.Layout(width="118px")
         )
@@ -258,9 +257,6 @@ class Blotter(Part):
     def _clicked_row(self, row: dict[str, Any]) -> None:
         if row.get("order"):
             self.select(row["order"])
-
-    def _themed(self, change: dict[str, Any]) -> None:
-        self._grid.theme = "Pro Dark" if change["new"] else "Pro Light"
 
     def refresh(self) -> None:
         """Show what the system knows now."""

@@ -1,5 +1,5 @@
-// Beside a Perspective grid: says that it is ready, which of its rows is clicked, and whether the
-// page is dark.
+// Beside a Perspective grid: says that it is ready and which of its rows is clicked, and lets it
+// follow the page's theme.
 
 const THEME = "data-jp-theme-light";
 
@@ -29,11 +29,10 @@ function render({ model, el }) {
     grid.addEventListener("perspective-click", hear);
     ready(grid);
   };
+  // Each view of a grid for itself: one that is still being restored hears of no change.
   const themed = () => {
     const dark = document.body.getAttribute(THEME) === "false";
-    if (model.get("dark") === dark) return;
-    model.set("dark", dark);
-    model.save_changes();
+    grid.restore({ theme: dark ? "Pro Dark" : "Pro Light" });
   };
   const watch = new MutationObserver(tie);
   const theme = new MutationObserver(themed);

@@ -60,7 +60,7 @@ class Grid(PerspectiveWidget):  # type: ignore[misc]  # it has no types
 
 
 class GridEvents(anywidget.AnyWidget):
-    """Hears which row of the grid beside it is clicked, and whether the theme is dark.
+    """Hears which row of the grid beside it is clicked, and lets it follow the page's theme.
 
     :param on_ready: called when a page has begun to follow the grid. What came a moment before may
         not have reached it, and is to be sent again.
@@ -70,7 +70,6 @@ class GridEvents(anywidget.AnyWidget):
     # Outside JupyterLab, Perspective would have its own height, which is more.
     _css = ".tradesys-part .PSPContainer { height: 300px; min-height: 0 !important; }"
     row = traitlets.Dict().tag(sync=True)
-    dark = traitlets.Bool(default_value=False).tag(sync=True)
 
     def __init__(self, on_ready: Callable[[], None]) -> None:
         super().__init__()
