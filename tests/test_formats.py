@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from tests.build import contents, filled, network, run_of, submit
-from tradesys import formats, logfile, segments
+from tradesys import charter, compaction, formats, logfile, segments
 from tradesys.arrow import batch_of
 from tradesys.errors import StorageError
 from tradesys.framing import Framing
@@ -59,7 +59,8 @@ def old(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     """A folder of format 2."""
     folder = tmp_path / "old"
     with pytest.MonkeyPatch.context() as then:
-        then.setattr(segments, "framing_of", Format2)
+        for module in (charter, compaction, logfile, segments):
+            then.setattr(module, "framing_of", Format2)
         if request.param:
             then.setattr(logfile, "SEGMENT_RUNS", 2)
         with network(2, 1, data=folder) as desk:

@@ -2,7 +2,9 @@
 
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 
 def batch_of(schema: pa.Schema, rows: list[tuple[object, ...]]) -> pa.RecordBatch:
@@ -14,10 +16,19 @@ def rows_of(batch: pa.RecordBatch) -> list[dict[str, Any]]:
     """The rows as dictionaries; times as int64 ns since 1970, which Python's own cannot hold."""
     fields = batch.schema
     columns = [
-        (c.cast(pa.int64()) if pa.types.is_timestamp(f.type) else c).to_pylist()
+        (c.view(pa.int64()) if pa.types.is_timestamp(f.type) else c).to_pylist()
         for f, c in zip(fields, batch.columns, strict=True)
     ]
     return [dict(zip(fields.names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def picked(batch: pa.RecordBatch, rows: NDArray[np.bool_]) -> pa.RecordBatch:
+    """The rows that are true; where they follow each other, no copy is made."""
+    places = np.flatnonzero(rows)
+    first, count = (places.item(0), len(places)) if len(places) else (0, 0)
+    if not count or places.item(-1) == first + count - 1:
+        return batch if count == batch.num_rows else batch.slice(first, count)
+    return batch.filter(pa.array(rows))
 
 
 def with_columns(batch: pa.RecordBatch, **columns: pa.Array) -> pa.RecordBatch:

@@ -22,7 +22,7 @@ from tradesys import given, segments
 from tradesys.disk import disk_errors, make_folder, write_whole
 from tradesys.errors import DamagedError, InvalidValue, StorageError
 from tradesys.formats import FEE_FIELDS
-from tradesys.framing import END_OF_STREAM, NO_HEAD
+from tradesys.framing import END_OF_STREAM, NO_HEAD, framing_of
 from tradesys.records import CURRENCY, FIRMS_OWN, PRICE_SCALE, Kind, Origin, split_id
 from tradesys.records import origin as origin_of
 
@@ -171,7 +171,7 @@ def write_charter(data: Path, charter: Charter) -> None:
     row = asdict(charter)
     row |= row.pop("books")
     batch = pa.RecordBatch.from_pylist([row], _SCHEMA)
-    framing = segments.framing_of(_SCHEMA)
+    framing = framing_of(_SCHEMA)
     start = segments.segment_header(framing, _OWNER, NO_HEAD, segments.PLAIN)
     message, _ = framing.frame(batch, 0, blake3(start).digest())
     write_whole(data / FILE, start + message + END_OF_STREAM)

@@ -9,7 +9,7 @@ from blake3 import blake3
 
 from tradesys import arrivals, segments
 from tradesys.disk import in_making
-from tradesys.framing import END_OF_STREAM, Framing
+from tradesys.framing import END_OF_STREAM, Framing, framing_of
 
 COMPACT_ROWS = 100_000
 """How many rows a batch of a compacted segment has at most."""
@@ -31,10 +31,10 @@ def compact(
         for code, (first, rows) in arrivals.runs(arrived).items()
         for at in range(first, first + rows, COMPACT_ROWS)
     )
-    framing = segments.framing_of(schema)
+    framing = framing_of(schema)
     start = segments.segment_header(framing, owner, previous, segments.COMPACTED)
     head = _write(in_making(sealed), start, framing, batches, received_at)
-    framing = segments.framing_of(arrivals.SCHEMA)
+    framing = framing_of(arrivals.SCHEMA)
     start = segments.arrivals_header(framing, owner, previous, head)
     beside = in_making(segments.arrivals_path(sealed))
     return _write(beside, start, framing, arrived.combine_chunks().to_batches(), received_at)

@@ -9,6 +9,7 @@ import re
 import struct
 import threading
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -123,7 +124,17 @@ class Framing:
     def frame_row(
         self, row: tuple[Any, ...], received_at: int, head: bytes
     ) -> tuple[bytearray, bytes]:
-        """As :meth:`frame`, of one row of integers and texts: the same bytes for a fifth the time.
+        """As :meth:`frame`, of one row of integers and texts, in a fifth of the time."""
+        message, at = self._row(row), self._layout.received_at
+        message[at : at + _TIME_DIGITS] = b"%019d" % received_at
+        return message, self._sign(message, head)
+
+    def batch_of_row(self, row: tuple[Any, ...]) -> pa.RecordBatch:
+        """One row of integers and texts as a batch: for less than half of what Arrow takes."""
+        return pa.ipc.read_record_batch(pa.py_buffer(self._row(row)), self.schema)
+
+    def _row(self, row: tuple[Any, ...]) -> bytearray:
+        """The message of one row, not signed.
 
         All rows whose texts are as long have the same message but for their values, and the body
         of a one-row message is its values, one after the other.
@@ -145,9 +156,7 @@ class Framing:
             template = self._template(row, tuple(shape), values)
         message = bytearray(template.metadata)
         message += template.body.pack(*values)
-        at = self._layout.received_at
-        message[at : at + _TIME_DIGITS] = b"%019d" % received_at
-        return message, self._sign(message, head)
+        return message
 
     def _sign(self, message: bytearray | memoryview, head: bytes) -> bytes:
         """Put the digest that a message reaches in the place that is kept for it."""
@@ -250,6 +259,12 @@ class Framing:
         places = {name: message.index(value) for name, value in values.items()}
         assert max(places.values()) < 8 + size, "our metadata stands before the body"
         return _Layout(start=message[:8], **places)
+
+
+@cache
+def framing_of(schema: pa.Schema, version: int = FORMAT) -> Framing:
+    """How batches of a schema of today are framed in a format."""
+    return Framing(schema, version)
 
 
 def header(schema: pa.Schema, metadata: dict[str, str]) -> bytes:

@@ -109,7 +109,8 @@ def differences(
     system: "CustomerSystem", than: str, answered: pl.DataFrame, due: pl.DataFrame
 ) -> Iterator[str]:
     """The first order, or balance, that is answered otherwise than is due, by which records."""
-    answered = answered.cast(due.schema)
+    if answered.schema != due.schema:
+        answered = answered.cast(due.schema)
     if answered.equals(due):
         return
     both = [

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from tradesys.arrow import batch_of, rows_of
 from tradesys.errors import GapError, SchemaError
+from tradesys.framing import framing_of
 from tradesys.records import format_id, split_id
 
 Row = tuple[Any, ...]
@@ -18,6 +19,7 @@ Row = tuple[Any, ...]
 _MERGE_FACTOR = 16
 _MANY = 256  # middling chunks that whoever reads everything would notice
 _TINY = 2  # a chunk below this level, of 256 rows, is merged as it comes
+_FEW = 256  # so many records that a reader gets together stay so
 _SMALL = 3  # a chunk below this one, of 4,096 rows, is merged when somebody reads everything
 
 
@@ -54,6 +56,7 @@ class Log:
         self.code = code
         self.schema = schema
         self.count = 0
+        self._framing = framing_of(schema)
         self._settled: list[Chunk] = []
         self._rows: list[Row] = []
         self._lock = Lock()  # one thread may write while others read
@@ -69,7 +72,12 @@ class Log:
     def _settle(self) -> None:
         """Make rows that came one by one a batch: when somebody reads, or a batch follows."""
         if self._rows:
-            self._take(batch_of(self.schema, self._rows))
+            alone = len(self._rows) == 1
+            self._take(
+                self._framing.batch_of_row(self._rows[0])
+                if alone
+                else batch_of(self.schema, self._rows)
+            )
             self._rows = []  # only now: who finds none reads what is settled, and takes no lock
 
     def check(self, batch: pa.RecordBatch) -> pa.RecordBatch | None:
@@ -123,10 +131,17 @@ class Log:
             first -= 1
         if len(chunks) - first < count:
             return False
+        self._join(first)
+        return True
+
+    def _join(self, first: int) -> Chunk:
+        """Make one chunk of the last ones, from a place on."""
+        chunks = self._settled
         merged = pa.concat_batches([chunk.batch for chunk in chunks[first:]])
         # A list of its own: whoever reads the one before goes on reading it.
-        self._settled = [*chunks[:first], Chunk(chunks[first].start, merged)]
-        return True
+        chunk = Chunk(chunks[first].start, merged)
+        self._settled = [*chunks[:first], chunk]
+        return chunk
 
     def _all(self) -> list[Chunk]:
         """The records as batches, for somebody who reads everything."""
@@ -140,8 +155,21 @@ class Log:
         stop = self.count if rows is None else min(self.count, position + rows)
         if position >= stop:
             return None
-        parts = list(self.between(position, stop))
-        return parts[0] if len(parts) == 1 else pa.concat_batches(parts)
+        chunks = self._chunks
+        place = _place(chunks, position)
+        chunk = chunks[place]
+        if chunk.start + chunk.batch.num_rows < stop:
+            joined = None
+            if rows is None and position == chunk.start and stop - position <= _FEW:
+                # Several readers follow a log: what is put together for one stays so for all.
+                with self._lock:
+                    joined = self._join(place) if self._settled is chunks else None
+            if joined is None:
+                return pa.concat_batches(list(self.between(position, stop)))
+            chunk = joined
+        if stop - position == chunk.batch.num_rows:
+            return chunk.batch
+        return chunk.batch.slice(position - chunk.start, stop - position)
 
     def between(self, position: int, stop: int) -> Iterator[pa.RecordBatch]:
         """The records from ``position`` up to ``stop``, as they are held; no copy is made."""

@@ -24,7 +24,7 @@ from tradesys.compaction import ReadRun, compact
 from tradesys.disk import disk_errors, in_making, make_folder, name_aside, put_in_place, write_all
 from tradesys.errors import DamagedError, Outcome, StorageError
 from tradesys.formats import FORMAT
-from tradesys.framing import END_OF_STREAM, NO_HEAD
+from tradesys.framing import END_OF_STREAM, NO_HEAD, framing_of
 from tradesys.log import Row
 from tradesys.records import split_id
 from tradesys.segments import Reading, arrivals_path, sealed_path
@@ -91,7 +91,7 @@ class LogFile:
         self._mends = mends
         self._segment_bytes = self._full_bytes = segment_bytes
         self._full_runs = SEGMENT_RUNS
-        self._framing = segments.framing_of(schema)
+        self._framing = framing_of(schema)
         self._sealed = 0
         self._arrived_before = 0
         self._previous = NO_HEAD

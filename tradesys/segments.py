@@ -6,7 +6,6 @@ Each segment's header names the digest that the one before it ended with, so all
 """
 
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +15,15 @@ from blake3 import blake3
 from tradesys import arrivals
 from tradesys.errors import StorageError
 from tradesys.formats import FORMAT, OLDEST
-from tradesys.framing import END_OF_STREAM, NO_HEAD, Framing, Message, header, version_of
+from tradesys.framing import (
+    END_OF_STREAM,
+    NO_HEAD,
+    Framing,
+    Message,
+    framing_of,
+    header,
+    version_of,
+)
 
 PLAIN, COMPACTED = "plain", "compacted"
 
@@ -54,12 +61,6 @@ class Reading(NamedTuple):
 
 
 _UNVERIFIED = "what follows does not verify"
-
-
-@cache
-def framing_of(schema: pa.Schema, version: int = FORMAT) -> Framing:
-    """How batches of a schema of today are framed in a format."""
-    return Framing(schema, version)
 
 
 def sealed_path(path: Path, number: int) -> Path:

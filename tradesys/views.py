@@ -288,7 +288,8 @@ class View:
 
     def answered(self, request_ids: Ids) -> NDArray[np.bool_]:
         """Whether a street-side system has answered each of these requests."""
-        flags = self._orders(request_ids)["flags"]
+        self._catch_up()
+        flags = self.facts.orders["flags"][self.facts.slots.of(request_ids)]
         order_done = loops.ACKNOWLEDGED | loops.REFUSED | loops.WAS_CANCELED | loops.HAS_EXPIRED
         is_change = flags & (loops.CANCEL_ASKED | loops.REPLACE_ASKED) != 0
         done = np.where(is_change, loops.ANSWERED, loops.ANSWERED | order_done)
@@ -321,7 +322,7 @@ class View:
 
     def _event_flags(self, exec_ids: Ids) -> NDArray[np.int8]:
         self._catch_up()
-        return self.facts.events[self.facts.event_slots.of(exec_ids)]["flags"]
+        return self.facts.events["flags"][self.facts.event_slots.of(exec_ids)]
 
     def _orders(self, record_ids: Ids) -> Records:
         """A copy of the facts of these orders; of one that was never seen they are zero."""

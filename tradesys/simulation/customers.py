@@ -141,7 +141,7 @@ class Callers:
         until, self._known_until = self._known_until, self._desk.venue.reports.count
         fresh = self._desk.venue.reports.since(until)
         if fresh is not None:
-            times = fresh["ts"].cast(pa.int64()).to_pylist()
+            times = fresh["ts"].view(pa.int64()).to_pylist()
             ids = fresh["record_id"].to_pylist(), fresh["order_id"].to_pylist()
             for exec_id, of, ts in zip(*ids, times, strict=True):
                 self._events.setdefault(of, []).append((exec_id, ts - START_NS))

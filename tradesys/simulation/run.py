@@ -9,9 +9,11 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from tradesys.arrow import picked
 from tradesys.assignment import Assignment
 from tradesys.audit import Audit
 from tradesys.bill import LOG, bill
@@ -220,9 +222,9 @@ class Simulation(Network):
         for batch in system.unanswered(everybody=True):
             ids = batch["record_id"].to_pylist()
             waiting.update(ids)
-            late = [i in node.waiting for i in ids]
-            if any(late):
-                requests = batch.filter(pa.array(late))
+            late = np.array([i in node.waiting for i in ids], np.bool_)
+            if late.any():
+                requests = picked(batch, late)
                 for street, part in by_street(requests, node.assignment.street_for):
                     self._dispatch(node.name, street, part, again=True)
         node.waiting = waiting

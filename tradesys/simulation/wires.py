@@ -47,11 +47,10 @@ class Node:
     idle_at: int = 0
     withheld: list[tuple[int, set[str], Callable[[set[str]], None]]] = field(default_factory=list)
     unheard_peers: set[str] = field(default_factory=set)
+    name: str = field(init=False)
 
-    @property
-    def name(self) -> str:
-        """The system's name."""
-        return self.origin.system
+    def __post_init__(self) -> None:
+        self.name = self.origin.system
 
     def writing(self) -> int:
         """How many ns the disk needs for what has been written since the system began this."""

@@ -13,6 +13,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tradesys.arrow import picked, rows_of
 from tradesys.clock import Time
 from tradesys.errors import InvalidValue
 from tradesys.log import Row
@@ -258,13 +259,17 @@ class CustomerSystem(Inquiries):
             if batch is None:
                 continue
             waits = ~self.view.answered(batch["record_id"].to_numpy())
-            waits &= batch["reject_reason"].is_null().to_numpy(zero_copy_only=False)
+            if batch["reject_reason"].null_count < batch.num_rows:
+                waits &= batch["reject_reason"].is_null().to_numpy(zero_copy_only=False)
+            if not waits.any():
+                self._settled[code] += batch.num_rows
+                continue
             # What is answered stays answered: it is not looked at again.
-            self._settled[code] += int(waits.argmax()) if waits.any() else batch.num_rows
+            self._settled[code] += int(waits.argmax())
             orders = batch["order_id"].to_numpy()
             waits &= self.tables["requests"].holds(orders) | self.view.answered(orders)
             if waits.any():
-                waiting.append(batch.filter(pa.array(waits)))
+                waiting.append(picked(batch, waits))
         return waiting
 
     # ---- inside
@@ -468,17 +473,13 @@ class CustomerSystem(Inquiries):
         name, state = given["cl_ord_id"], self.view.order(order_id)
         if state is None or self.names.find(state.account, name) is None:
             return None
-        frame = self.tables["requests"].frame
-        wanted = (pl.col("account") == state.account) & (pl.col("cl_ord_id") == name)
-        for row in frame.filter(wanted).to_dicts():
-            same = (row["order_id"], row["request_type"]) == (order_id, kind) and all(
-                given[n] is None or row[n] == value
-                for n, value in (
-                    ("order_qty", given["order_qty"]),
-                    ("price", None if given["price"] is None else units(given["price"])),
-                )
-            )
-            if same:
+        price = None if given["price"] is None else units(given["price"])
+        asked = {"order_qty": given["order_qty"], "price": price}
+        same = {"request_type": kind, "account": state.account, "cl_ord_id": name}
+        same |= {column: value for column, value in asked.items() if value is not None}
+        found = self.tables["requests"].of_order(order_id)
+        for row in (row for batch in found for row in rows_of(batch)):
+            if same.items() <= row.items():
                 return Order(order_id, row["record_id"], name, row["reject_reason"], repeated=True)
         raise InvalidValue("cl_ord_id", name, "a name that the account has not used before")
 

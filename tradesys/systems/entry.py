@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from tradesys.arrow import picked
 from tradesys.errors import SchemaError
 from tradesys.names import keys_of
 from tradesys.records import CURRENCY, REQUESTS, OrdType, RequestType, TimeInForce
@@ -358,7 +359,7 @@ class Sheet:
         for name, default in _DEFAULTS.items():
             made[name] = made[name].fill_null(default)
         batch = pa.RecordBatch.from_arrays([made[n] for n in REQUESTS.names], schema=REQUESTS)
-        return batch if self.recorded.all() else batch.filter(pa.array(self.recorded))
+        return picked(batch, self.recorded)
 
 
 def _codes(column: pa.StringArray, known: dict[str, int], default: int) -> Ints:

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from tradesys import given, statements
+from tradesys.arrow import picked
 from tradesys.charter import NO_FEES, Fees, OpeningBooks
 from tradesys.clearing import Moves, legs_of, moves_of
 from tradesys.clock import to_date
@@ -23,8 +23,9 @@ from tradesys.slots import first_of_each
 from tradesys.status import TRADES
 from tradesys.systems.inquiries import Inquiries
 from tradesys.systems.system import Place
+from tradesys.words import codes_of
 
-_CLEARED = pa.array([t.value for t in (*TRADES, ExecType.TRADE_CANCEL)])
+_CLEARED = {t.value for t in (*TRADES, ExecType.TRADE_CANCEL)}
 
 
 class FirmSystem(Inquiries):
@@ -141,11 +142,11 @@ class FirmSystem(Inquiries):
             return None
         events, self._unseen = pa.concat_batches(self._unseen), []
         exec_ids = events["exec_id"].to_numpy()
-        due = pc.is_in(events["exec_type"], value_set=_CLEARED).to_numpy(zero_copy_only=False)
-        due = due & ~self.view.posted(exec_ids) & first_of_each(exec_ids.astype(np.int64))
+        due = codes_of(events["exec_type"], _CLEARED.__contains__) > 0
+        due &= ~self.view.posted(exec_ids) & first_of_each(exec_ids.astype(np.int64))
         if not due.any():
             return None
-        events = events.filter(pa.array(due))
+        events = picked(events, due)
         self._unseen = [events]
         moves = moves_of(events, self.view)
         return (events, moves) if len(moves.event) else None

@@ -6,11 +6,11 @@ authoritative data, can take the order over.
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from tradesys.arrow import picked
 from tradesys.assignment import Assignment
-from tradesys.records import EXECUTIONS, SEQUENCE_MASK, Kind, RequestType
+from tradesys.records import EXECUTIONS, REPORTS, SEQUENCE_MASK, Kind, RequestType
 from tradesys.systems.system import Place, System
 from tradesys.venue import Venue
 from tradesys.words import codes_of
@@ -47,8 +47,8 @@ class StreetSystem(System):
         if self._inbox:
             requests = pa.concat_batches(self._inbox)
             ready = self._ready(requests)
-            self._inbox = [] if ready.all() else [requests.filter(pa.array(~ready))]
-            self.venue.send(requests.filter(pa.array(ready)) if self._inbox else requests)
+            self._inbox = [] if ready.all() else [picked(requests, ~ready)]
+            self.venue.send(picked(requests, ready))
         reports = self.venue.poll(self._polled)
         if reports is None:
             return 0
@@ -97,19 +97,13 @@ class StreetSystem(System):
         has come when the venue has it, or it stands before the change. What waits may be lost with
         the process: whoever sent it sends again what is not answered.
         """
-        is_new = pc.equal(requests["request_type"], RequestType.NEW.value)
-        if is_new.true_count == len(is_new):
-            return np.ones(len(is_new), np.bool_)
-        ready = is_new.to_numpy(zero_copy_only=False).copy()
-        entered, changes = np.flatnonzero(ready), np.flatnonzero(~ready)
-        if len(changes):
-            orders = requests["order_id"]
-            place = pc.index_in(orders.take(pa.array(changes)), orders.filter(is_new))
-            row = pa.array(entered).take(place)
-            ready[changes] = pc.less(row, pa.array(changes)).fill_null(False)  # noqa: FBT003
-            late = np.flatnonzero(~ready)
-            ready[late] = self.venue.has_taken(orders.take(pa.array(late)))
-        return ready
+        ready, come = [], set[int]()
+        columns = (requests[name].to_pylist() for name in ("request_type", "order_id"))
+        for request_type, order_id in zip(*columns, strict=True):
+            if request_type == RequestType.NEW:
+                come.add(order_id)
+            ready.append(order_id in come or self.venue.has_taken(order_id))
+        return np.array(ready, np.bool_)
 
     def _mine(self, reports: pa.RecordBatch) -> pa.RecordBatch:
         """The reports on symbols that are this system's business, and not recorded yet."""
@@ -117,12 +111,12 @@ class StreetSystem(System):
         wanted = codes_of(reports["symbol"], lambda symbol: street_for(symbol) == self.name) > 0
         if self._polled < self._unsure:
             wanted &= ~self.view.seen(reports["record_id"].to_numpy())
-        return reports if wanted.all() else reports.filter(pa.array(wanted))
+        return picked(reports, wanted)
 
     def _executions(self, reports: pa.RecordBatch) -> pa.RecordBatch:
         count, first = reports.num_rows, self.next_id("executions")
         now = pa.scalar(self.clock(), pa.timestamp("ns", "UTC"))
-        columns = {name: reports[name] for name in reports.schema.names}
+        columns = dict(zip(REPORTS.names, reports.columns, strict=True))
         columns |= {
             "record_id": pa.array(np.arange(first, first + count, dtype=np.uint64)),
             "ts": pa.repeat(now, count),

@@ -12,9 +12,8 @@ from typing import ClassVar
 import numpy as np
 import polars as pl
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from tradesys.arrow import with_columns
+from tradesys.arrow import picked, with_columns
 from tradesys.clock import Clock
 from tradesys.log import Log
 from tradesys.logfile import LogFile
@@ -100,13 +99,12 @@ class Venue(ABC):
         """Those of the requests that were never sent before; they count as sent from now."""
         self._remember()
         fresh = [self._take(request_id) for request_id in requests["record_id"].to_pylist()]
-        return requests if all(fresh) else requests.filter(pa.array(fresh, pa.bool_()))
+        return picked(requests, np.array(fresh, np.bool_))
 
-    def has_taken(self, request_ids: pa.UInt64Array) -> NDArray[np.bool_]:
-        """Which of these requests it was sent before."""
+    def has_taken(self, request_id: int) -> bool:
+        """Whether it was sent this request before."""
         self._remember()
-        taken = self._taken
-        return np.array([i in taken for i in request_ids.to_pylist()], np.bool_)
+        return request_id in self._taken
 
     def _take(self, request_id: int) -> bool:
         fresh = request_id not in self._taken
