@@ -157,6 +157,10 @@ def test_a_cancel_of_an_order_that_was_lost_with_two_disks_is_not_sent_for_ever(
     assert run_plan(draw(1544)).verdict is True
 
 
+def test_an_answer_that_became_durable_as_the_power_failed_counts_from_the_restart() -> None:
+    assert run_plan(draw(7340)).verdict is True
+
+
 def test_an_order_that_a_peer_must_have_is_not_lost_with_one_disk() -> None:
     cut, taken = fault("partition", "c1", 0, 60), fault("lost-disk", "c1", 20, 10)
     desk = run(cut, new("A", 1), taken, choices=Choices(acknowledge="one"))

@@ -26,11 +26,13 @@ _SMALL = 3  # a chunk below this one, of 4,096 rows, is merged when somebody rea
 class Chunk:
     """A record batch of a log, and its polars frame once somebody has asked for it."""
 
-    __slots__ = ("_frame", "batch", "start")
+    __slots__ = ("_frame", "batch", "level", "start")
 
     def __init__(self, start: int, batch: pa.RecordBatch) -> None:
         self.start = start
         self.batch = batch
+        # How many merges of 16 rows make a chunk of this size; big chunks are never merged.
+        self.level = (batch.num_rows.bit_length() - 1) // 4
         self._frame: pl.DataFrame | None = None
 
     def frame(self) -> pl.DataFrame:
@@ -38,10 +40,6 @@ class Chunk:
         if self._frame is None:
             self._frame = pl.DataFrame(self.batch)
         return self._frame
-
-    def level(self) -> int:
-        """How many merges of 16 rows make a chunk of this size; big chunks are never merged."""
-        return (self.batch.num_rows.bit_length() - 1) // 4
 
 
 class Log:
@@ -119,15 +117,15 @@ class Log:
         last = self._settled[-1] if self._settled else None
         start = last.start + last.batch.num_rows if last else 0
         self._settled.append(Chunk(start, batch))
-        newest = self._settled[-1].level()
+        newest = self._settled[-1].level
         while newest < _TINY and self._merge(newest, _MERGE_FACTOR):
-            newest = self._settled[-1].level()
+            newest = self._settled[-1].level
 
     def _merge(self, level: int, count: int) -> bool:
         """Make one chunk of the last ones up to a level, if they are so many; whether they were."""
         chunks = self._settled
         first = len(chunks)
-        while first and chunks[first - 1].level() <= level:
+        while first and chunks[first - 1].level <= level:
             first -= 1
         if len(chunks) - first < count:
             return False
@@ -160,7 +158,7 @@ class Log:
         chunk = chunks[place]
         if chunk.start + chunk.batch.num_rows < stop:
             joined = None
-            if rows is None and position == chunk.start and stop - position <= _FEW:
+            if rows is None and stop - chunk.start <= _FEW:
                 # Several readers follow a log: what is put together for one stays so for all.
                 with self._lock:
                     joined = self._join(place) if self._settled is chunks else None

@@ -21,7 +21,7 @@ from tradesys.clock import MS
 from tradesys.errors import InvalidValue
 from tradesys.held import listed, span
 from tradesys.network import Network, system_of
-from tradesys.records import CAPITAL, CLEARING, Kind, Origin, split_id
+from tradesys.records import CAPITAL, CLEARING, Kind, Origin, make_id, split_id
 from tradesys.replication import links
 from tradesys.scenario import START_NS
 from tradesys.simulation import promises
@@ -95,6 +95,9 @@ class Simulation(Network):
         """Make a system anew from what its disk holds, and let it begin."""
         node.up, node.free_at = True, self.wires.now
         system = self._system(node.origin)
+        if isinstance(system, StreetSystem):
+            # A write that the power failed in may have become durable all the same.
+            self._note_recorded(system, make_id(system.origin.code, 0))
         if node.disks:
             system.renew(node.origin)
         self.systems[node.name] = system
@@ -141,7 +144,7 @@ class Simulation(Network):
             reported = self.venue.reported
             first = system.next_id("executions")
             if written := system.work():
-                self._note_recorded(system, written)
+                self._note_recorded(system, first)
                 self.wires.note(node.name, "record", f"{span(first, written)} of the market")
                 self.ways.news(node.name)
             if self.venue.reported > reported:
@@ -180,12 +183,15 @@ class Simulation(Network):
                 node = self.wires.nodes[name]
                 self.wires.after(_VENUE, self.wires.let, node, self.work, node)
 
-    def _note_recorded(self, system: StreetSystem, count: int) -> None:
-        """Note when each request was first answered by a street-side system's record."""
-        log = system.tables["executions"].logs[system.origin.code]
-        batch = log.since(log.count - count)
-        assert batch is not None
-        for request_id in batch["request_id"].to_pylist():
+    def _note_recorded(self, system: StreetSystem, first: int) -> None:
+        """Note when each request was first answered by a street-side system's record.
+
+        :param first: the id of its first record that is new.
+        """
+        code, position = split_id(first)
+        log = system.tables["executions"].logs.get(code)
+        batch = log.since(position) if log else None
+        for request_id in batch["request_id"].to_pylist() if batch else ():
             self._recorded.setdefault(request_id, self.wires.now)
 
     def forward(self, node: Node, system: CustomerSystem) -> None:

@@ -138,7 +138,7 @@ class Wires:
         lost = rng.random() < (0.34 if self.lossy[source] or self.lossy[target] else 0.005)
         again = rng.random() < (0.5 if self.repeating[source] or self.repeating[target] else 0.005)
         if lost or self.cut[source, target] > 0:
-            self._trace(source, target, what, 0)
+            self._trace(source, target, what)
             return
         written = 0 if source == CUSTOMERS else self.nodes[source].writing()
         for _ in range(1 + again):
@@ -147,12 +147,15 @@ class Wires:
                 delay *= 10
             elif rng.random() < 0.01:
                 delay *= 20  # some are overtaken by many
-            self._trace(source, target, what, self.now + delay)
+            self._trace(source, target, what, delay)
             self.after(delay, self._arrive, source, target, do, args)
 
-    def _trace(self, source: str, target: str, what: str | Callable[[], str], arrives: int) -> None:
+    def _trace(
+        self, source: str, target: str, what: str | Callable[[], str], delay: int = 0
+    ) -> None:
+        """Put a message into the trace, where there is one; without a delay it is lost."""
         if self.trace is not None:
-            text = what if isinstance(what, str) else what()
+            text, arrives = what if isinstance(what, str) else what(), delay and self.now + delay
             self.trace.append(Event(self.now, source, "message", text, arrives, target))
 
     def _arrive(self, source: str, target: str, do: Callable[..., object], args: Any) -> None:
