@@ -1,21 +1,18 @@
 """The account panel: cash, positions and open orders of an account, as one system knows them."""
 
-from functools import cached_property
-
 import ipywidgets as widgets
 import polars as pl
 
 from tradesys.errors import TradesysError
-from tradesys.readable import readable
-from tradesys.records import CURRENCY
+from tradesys.records import CURRENCY, format_id
 from tradesys.systems.inquiries import Inquiries
-from tradesys.widgets.part import Html, Live, Part, chip, money, said, table
+from tradesys.widgets.part import Html, Panel, chip, field, money, said, table
 from tradesys.widgets.pulse import Pulse
 
 _OPEN_SHOWN = 8
 
 
-class AccountPanel(Part):
+class AccountPanel(Panel):
     """Cash, buying power, positions and open orders, as the system ``at`` knows them."""
 
     def __init__(self, pulse: Pulse, account: str | None = None, *, at: str = "c1") -> None:
@@ -25,9 +22,10 @@ class AccountPanel(Part):
     @property
     def picture(self) -> str:
         """The account as it is now."""
-        return f"<h4>Account {self.account} at {self.at}</h4>{self._held()}"
+        return f"<h4>Account {self.account} at {self.at}</h4>{self.told()}"
 
-    def _held(self) -> str:
+    def told(self) -> str:
+        """What the account has, and its open orders."""
         system = self.pulse.network[self.at]
         assert isinstance(system, Inquiries)
         if system.down:
@@ -46,14 +44,11 @@ class AccountPanel(Part):
         parts.append(table(heads, shares.select(columns).rows()))
         opened = system.orders(self.account, open_only=True)
         rows = [
-            [*row[:5], money(price), Html(chip(row[5]))]
-            for row, price in zip(
-                readable(opened.tail(_OPEN_SHOWN).reverse())
-                .select("order_id", "side", "symbol", "order_qty", "leaves_qty", "ord_status")
-                .rows(),
-                opened.tail(_OPEN_SHOWN).reverse()["price"],
-                strict=True,
-            )
+            [
+                *(format_id(row["order_id"]), row["side"], row["symbol"], row["order_qty"]),
+                *(row["leaves_qty"], money(row["price"]), Html(chip(row["ord_status"]))),
+            ]
+            for row in opened.tail(_OPEN_SHOWN).reverse().to_dicts()
         ]
         count = f"{len(opened):,} open orders" if len(opened) != 1 else "1 open order"
         parts.append(f'<p class="soft">{count}</p>')
@@ -62,25 +57,12 @@ class AccountPanel(Part):
             parts.append(table(heads, rows))
         return "".join(parts)
 
-    @cached_property
-    def widget(self) -> widgets.Widget:
-        """The panel, with its account and system to choose."""
-        network = self.pulse.network
+    def fields(self) -> dict[str, widgets.Widget]:
+        """Whose account, and who is asked."""
+        network, kind = self.pulse.network, widgets.Dropdown
+        known = {"options": list(network.charter.books.accounts), "value": self.account}
         systems = [s.name for s in network if isinstance(s, Inquiries)]
-        accounts = list(network.charter.books.accounts)
-        self._account = widgets.Dropdown(
-            description="Account", options=accounts, value=self.account
-        )
-        self._at = widgets.Dropdown(description="as known at", options=systems, value=self.at)
-        for field, wide in ((self._account, "60px"), (self._at, "92px")):
-            field.style.description_width, field.layout.width = wide, "200px"
-        self.tie(account=self._account, at=self._at)
-        self._told = Live()
-        self.pulse.listen(self.refresh, 0.5)
-        return widgets.VBox([widgets.HBox([self._account, self._at]), self._told])
-
-    def refresh(self) -> None:
-        """Show the account as it is now."""
-        if self.is_shown:
-            self.follow()
-            self._told.html = self._held()
+        return {
+            "account": field(kind, "Account", 200, 60, **known),
+            "at": field(kind, "as known at", 200, 92, options=systems, value=self.at),
+        }

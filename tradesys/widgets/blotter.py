@@ -19,6 +19,7 @@ from tradesys.widgets.part import (
     average,
     chip,
     clicked,
+    field,
     money,
     quantity,
     said,
@@ -91,16 +92,11 @@ class Blotter(Part):
         orders = self.orders()
         rows = [
             [
-                *(row["order_id"], row["account"], row["symbol"], row["side"], row["order_qty"]),
-                *(money(price), row["cum_qty"], average(avg)),
+                *(format_id(row["order_id"]), row["account"], row["symbol"], row["side"]),
+                *(row["order_qty"], money(row["price"]), row["cum_qty"], average(row["avg_px"])),
                 Html(chip(row["ord_status"])),
             ]
-            for row, price, avg in zip(
-                readable(orders.head(_SHOWN)).to_dicts(),
-                orders["price"],
-                orders["avg_px"],
-                strict=False,
-            )
+            for row in orders.head(_SHOWN).to_dicts()
         ]
         more = f"and {len(orders) - _SHOWN:,} more" if len(orders) > _SHOWN else ""
         return (
@@ -209,33 +205,29 @@ class Blotter(Part):
     def widget(self) -> widgets.Widget:
         """The blotter to click on."""
         names = [customer.name for customer in self.pulse.network.customers]
-        at = widgets.Dropdown(options=names, value=self.at, layout=widgets.Layout(width="150px"))
-        at.description, at.style.description_width = "Blotter at", "72px"
+        at = field(widgets.Dropdown, "Blotter at", 150, 72, options=names, value=self.at)
         own = self.accounts
         whose = {"these accounts": own} if own else {}
         whose |= {"all accounts": ()} | {name: (name,) for name in own}
-        of = widgets.Dropdown(options=whose, value=own, layout=widgets.Layout(width="170px"))
-        of.description, of.style.description_width = "of", "24px"
+        of = field(widgets.Dropdown, "of", 170, 24, options=whose, value=own)
         self.tie(at=at, accounts=of)
         from tradesys.widgets.grid import GridEvents  # noqa: PLC0415 - as above
 
         self._events = GridEvents(self._send_again)
         self._events.observe(lambda change: self._clicked_row(change["new"]), "row")
-        self._cancel = widgets.Button(
-            description="Cancel order", layout=widgets.Layout(width="118px")
+        self._cancel, self._replace = (
+            widgets.Button(description=f"{verb} order", layout={"width": "118px"})
+            for verb in ("Cancel", "Replace")
         )
         self._cancel.on_click(lambda _: self.cancel())
-        self._qty = widgets.Text(description="Quantity", placeholder="as it is")
-        self._price = widgets.Text(description="Price", placeholder="as it is")
-        for field in (self._qty, self._price):
-            field.style.description_width, field.layout.width = "66px", "150px"
-        self._replace = widgets.Button(
-            description="Replace order", layout=widgets.Layout(width="118px")
-        )
         self._replace.on_click(lambda _: self._replace_as_typed())
+        self._qty, self._price = (
+            field(widgets.Text, label, 150, 66, placeholder="as it is")
+            for label in ("Quantity", "Price")
+        )
         self._about = Live()
         buttons = [self._cancel, self._qty, self._price, self._replace]
-        change = widgets.HBox(buttons, layout=widgets.Layout(flex_flow="row wrap"))
+        change = widgets.HBox(buttons, layout={"flex_flow": "row wrap"})
         box = widgets.VBox([widgets.HBox([at, of]), self._grid, self._about, change, self._events])
         # Where everybody's orders are shown nobody waits for one of his own.
         self.pulse.listen(self.refresh, 0.25, first=lambda: bool(self.accounts))

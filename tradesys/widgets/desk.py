@@ -16,7 +16,7 @@ from tradesys.widgets.account import AccountPanel
 from tradesys.widgets.blotter import Blotter
 from tradesys.widgets.inquiry import InquiryPanel
 from tradesys.widgets.network_view import NetworkView
-from tradesys.widgets.part import Live, Part, clicked, is_live, said
+from tradesys.widgets.part import Live, Part, clicked, field, is_live, said
 from tradesys.widgets.pulse import AT_ONCE, Pulse
 from tradesys.widgets.ticket import OrderTicket
 
@@ -72,9 +72,8 @@ class Desk(Part):
         names = [customer.name for customer in network.customers]
         people = PEOPLE if crowd else ()
         self.ticket = OrderTicket(self.pulse, at=names[0])
-        self.blotters = [
-            Blotter(self.pulse, at=name, accounts=people) for name in (names[0], names[-1])
-        ]
+        ends = names[0], names[-1]
+        self.blotters = [Blotter(self.pulse, at=name, accounts=people) for name in ends]
         self.inquiry = InquiryPanel(self.pulse)
         self.account = AccountPanel(self.pulse, at=names[0])
         self.view = NetworkView(self.pulse)
@@ -88,14 +87,11 @@ class Desk(Part):
     def picture(self) -> str:
         """The whole desk as it is now."""
         cell = '<div class="tradesys-part" style="flex: {}">{}</div>'
-        rows = [
-            cell.format("1 1 520px", self.view.picture)
-            + cell.format("0 1 330px", self.ticket.picture),
-            "".join(cell.format("1 1 420px", each.picture) for each in self.blotters),
-            "".join(cell.format("1 1 420px", p.picture) for p in (self.inquiry, self.account)),
-        ]
+        view, ticket, *others = (part.picture for part in self.parts)
+        above = cell.format("1 1 520px", view) + cell.format("0 1 330px", ticket)
+        cells = [cell.format("1 1 420px", picture) for picture in others]
         row = '<div style="display: flex; flex-wrap: wrap; gap: 10px; margin-bottom: 10px">{}</div>'
-        return "".join(row.format(each) for each in rows)
+        return "".join(row.format(each) for each in (above, *map("".join, (cells[:2], cells[2:]))))
 
     def close(self) -> None:
         """Stop what goes on behind the desk, and close the network's files."""
@@ -113,11 +109,8 @@ class Desk(Part):
     def _said(self) -> str:
         next_stage = f", next: {self.pulse.stage}" if self.pulse.per_second != AT_ONCE else ""
         state = "running" if self.pulse.running else "paused"
-        busy = (
-            f", {self.pulse.flow.entered:,} orders from the crowd"
-            if self.pulse.flow.entered
-            else ""
-        )
+        entered = self.pulse.flow.entered
+        busy = f", {entered:,} orders from the crowd" if entered else ""
         return f'<span class="soft">{state}{next_stage}{busy}; {self._records:,} records</span>'
 
     @clicked
@@ -144,17 +137,14 @@ class Desk(Part):
 
     @cached_property
     def _bar(self) -> widgets.Widget:
-        run = self._run = widgets.ToggleButton(value=True, icon="", description="Running")
-        run.layout.width = "90px"
-        step = widgets.Button(description="Step", layout=widgets.Layout(width="70px"))
-        speed = widgets.Dropdown(options=_SPEEDS, value=AT_ONCE, description="Records move")
-        flow = widgets.Dropdown(options=_FLOWS, value=0, description="Crowd, orders a second")
-        audit = widgets.Button(description="Audit", layout=widgets.Layout(width="80px"))
-        speed.style.description_width, speed.layout.width = "100px", "260px"
-        flow.style.description_width, flow.layout.width = "164px", "250px"
-        self._audited, self._bar_said = (
-            Live(layout=widgets.Layout(margin="0 8px")) for _ in range(2)
-        )
+        run = widgets.ToggleButton(value=True, description="Running", layout={"width": "90px"})
+        self._run = run
+        step = widgets.Button(description="Step", layout={"width": "70px"})
+        kind = widgets.Dropdown
+        speed = field(kind, "Records move", 260, 100, options=_SPEEDS, value=AT_ONCE)
+        flow = field(kind, "Crowd, orders a second", 250, 164, options=_FLOWS, value=0)
+        audit = widgets.Button(description="Audit", layout={"width": "80px"})
+        self._audited, self._bar_said = (Live(layout={"margin": "0 8px"}) for _ in range(2))
 
         run.observe(lambda change: self.pause(paused=not change["new"]), "value")
         step.on_click(lambda _: self.step())
@@ -162,7 +152,7 @@ class Desk(Part):
         flow.observe(lambda c: setattr(self.pulse.flow, "per_second", c["new"]), "value")
         audit.on_click(lambda _: self.check())
         parts = [run, step, speed, flow, audit, self._audited, self._bar_said]
-        bar = widgets.HBox(parts, layout=widgets.Layout(flex_flow="row wrap", align_items="center"))
+        bar = widgets.HBox(parts, layout={"flex_flow": "row wrap", "align_items": "center"})
         bar.add_class("tradesys-part")
         return bar
 
@@ -170,23 +160,19 @@ class Desk(Part):
     def widget(self) -> widgets.Widget:
         """The desk to work at; from now on its network runs by itself."""
         for blotter in self.blotters:
-            blotter.on_select = self._selected
+            blotter.on_select = self.inquiry.ask
         view, ticket, *blotters, inquiry, account = (_framed(part) for part in self.parts)
         view.layout.flex, ticket.layout.flex = "1 1 520px", "0 0 340px"
         for part in (*blotters, inquiry, account):
             part.layout.flex = "1 1 440px"
-        rows = [
-            widgets.HBox(row, layout=_ROW) for row in ([view, ticket], blotters, [inquiry, account])
-        ]
+        rows = [view, ticket], blotters, [inquiry, account]
+        laid_out = [widgets.HBox(row, layout=_ROW) for row in rows]
         self.pulse.listen(self.refresh, 0.5)
-        box = widgets.VBox([self._bar, *rows], layout=widgets.Layout(grid_gap="10px"))
+        box = widgets.VBox([self._bar, *laid_out], layout={"grid_gap": "10px"})
         with suppress(RuntimeError):  # no event loop runs, as in a test: whoever it is calls beat()
             self.pulse.start()
         self.pulse.show()
         return box
-
-    def _selected(self, order: str) -> None:
-        self.inquiry.ask(order)
 
     def refresh(self) -> None:
         """Say how things stand."""
@@ -196,7 +182,7 @@ class Desk(Part):
             self._bar_said.html = self._said + said(self.problem or self.pulse.problem)
 
 
-_ROW = widgets.Layout(flex_flow="row wrap", grid_gap="10px", align_items="stretch")
+_ROW = {"flex_flow": "row wrap", "grid_gap": "10px", "align_items": "stretch"}
 
 
 def _framed(part: Part) -> widgets.Widget:

@@ -1,6 +1,5 @@
 """The inquiry panel: ask any system for an order, and see on what its answer rests."""
 
-from functools import cached_property
 from html import escape
 from typing import Any
 
@@ -10,16 +9,15 @@ import polars as pl
 from tradesys import given
 from tradesys.errors import NotYetReplicated, TradesysError
 from tradesys.orders import Answer
-from tradesys.readable import readable
 from tradesys.records import format_id
 from tradesys.systems.inquiries import Inquiries
-from tradesys.widgets.part import Html, Live, Part, average, chip, money, said, table
+from tradesys.widgets.part import Html, Panel, average, chip, field, money, said, table
 from tradesys.widgets.pulse import Pulse
 
 _ALL = "everybody"
 
 
-class InquiryPanel(Part):
+class InquiryPanel(Panel):
     """What systems answer for an order: status, evidence and its age, what could still change it.
 
     :param order: an order's id, as ``c1-17``.
@@ -31,23 +29,26 @@ class InquiryPanel(Part):
 
     def ask(self, order: str | None = None, at: str | None = None) -> None:
         """Ask for an order, of a system; what is not named stays as it is."""
-        known = [_ALL, *(s.name for s in self.pulse.network if isinstance(s, Inquiries))]
+        known = [_ALL, *(system.name for system in self._answering)]
         self.order, self.at = order or self.order, given.one_of("at", at or self.at, known)
         self.refresh()
 
     @property
+    def _answering(self) -> list[Inquiries]:
+        return [system for system in self.pulse.network if isinstance(system, Inquiries)]
+
+    @property
     def _asked(self) -> list[Inquiries]:
-        network = self.pulse.network
-        answering = [system for system in network if isinstance(system, Inquiries)]
-        return answering if self.at == _ALL else [s for s in answering if s.name == self.at]
+        return [system for system in self._answering if self.at in (_ALL, system.name)]
 
     @property
     def picture(self) -> str:
         """The question and its answers."""
         asked = f"{escape(self.order)} of {self.at}" if self.order else ""
-        return f"<h4>Inquiry {asked}</h4>{self._answers()}"
+        return f"<h4>Inquiry {asked}</h4>{self.told()}"
 
-    def _answers(self) -> str:
+    def told(self) -> str:
+        """The answers."""
         if not self.order:
             return (
                 '<p class="soft">Which order? An id like c1-1, or click a row of the blotter.</p>'
@@ -82,13 +83,12 @@ class InquiryPanel(Part):
         for answer in answers:
             beside = self.pulse.network.evidence(answer)
             lacking = beside.filter(pl.col("behind") > 0)
-            age = lacking["age"].max()
+            age: Any = lacking["age"].max()
             rows.append(
                 [
-                    *(answer.evidence.system, int(beside["records"].sum())),
-                    int(beside["behind"].sum()),
+                    *(answer.system, int(beside["records"].sum()), int(beside["behind"].sum())),
                     ", ".join(lacking["lacks"].to_list()),
-                    _age(age) if age is not None else "",
+                    "" if age is None else f"{age.total_seconds():,.1f} s",
                 ]
             )
         head = ["rests at", "on records", "behind", "lacks, of each origin, from", "since"]
@@ -100,12 +100,10 @@ class InquiryPanel(Part):
         records = explained.records
         systems = [s.name for s in self.pulse.network if s.name in records.columns]
         rows: list[list[object]] = []
-        for row, last_px in zip(
-            readable(records).iter_rows(named=True), records["last_px"], strict=True
-        ):
+        for row in records.iter_rows(named=True):
             held = [Html("●") if row[name] is not None else "" for name in systems]
-            traded = f"{row['last_qty']:,} at {money(last_px)}" if row["last_qty"] else ""
-            rows.append([row["record_id"], row["dataset"], row["record"], traded, *held])
+            traded = f"{row['last_qty']:,} at {money(row['last_px'])}" if row["last_qty"] else ""
+            rows.append([format_id(row["record_id"]), row["dataset"], row["record"], traded, *held])
         waits = [
             f"{record} waits for {what}"
             for s in self._asked[:1]
@@ -115,26 +113,14 @@ class InquiryPanel(Part):
         outstanding = f'<p class="soft">{"; ".join(waits)}</p>' if waits else ""
         return outstanding + table(["record", "dataset", "says", "traded", *systems], rows)
 
-    @cached_property
-    def widget(self) -> widgets.Widget:
-        """The panel to type into."""
-        systems = [s.name for s in self.pulse.network if isinstance(s, Inquiries)]
-        self._order = widgets.Text(
-            description="Inquiry", value=self.order, placeholder="c1-1", continuous_update=False
-        )
-        self._at = widgets.Dropdown(description="asked of", options=[_ALL, *systems], value=self.at)
-        for field in (self._order, self._at):
-            field.style.description_width, field.layout.width = "58px", "190px"
-        self.tie(order=self._order, at=self._at)
-        self._told = Live()
-        self.pulse.listen(self.refresh, 0.5)
-        return widgets.VBox([widgets.HBox([self._order, self._at]), self._told])
-
-    def refresh(self) -> None:
-        """Ask again."""
-        if self.is_shown:
-            self.follow()
-            self._told.html = self._answers()
+    def fields(self) -> dict[str, widgets.Widget]:
+        """Which order, and who is asked."""
+        typed = {"value": self.order, "placeholder": "c1-1", "continuous_update": False}
+        systems = [_ALL, *(system.name for system in self._answering)]
+        return {
+            "order": field(widgets.Text, "Inquiry", 190, 58, **typed),
+            "at": field(widgets.Dropdown, "asked of", 190, 58, options=systems, value=self.at),
+        }
 
 
 def _row(system: str, answer: Answer) -> list[object]:
@@ -150,7 +136,3 @@ def _waits(system: Inquiries, order_id: int) -> list[tuple[str, str]]:
     except TradesysError:
         return []
     return [(format_id(r), w) for r, w in found.select("record_id", "waits_for").iter_rows()]
-
-
-def _age(age: Any) -> str:
-    return f"{age.total_seconds():,.1f} s"

@@ -16,10 +16,11 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import anywidget
 import traitlets
-from ipywidgets import Widget
+from ipywidgets import HBox, VBox, Widget
 
 from tradesys.errors import TradesysError
 from tradesys.records import PRICE_SCALE
+from tradesys.widgets.pulse import Pulse
 
 HERE = Path(__file__).parent
 STYLE = (HERE / "style.css").read_text(encoding="utf-8")
@@ -131,6 +132,40 @@ class Part:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"
+
+
+class Panel(Part):
+    """Fields in a row, and below them what follows from them, told anew again and again."""
+
+    pulse: Pulse
+
+    def fields(self) -> dict[str, Widget]:
+        """Fields for the attributes of these names."""
+        raise NotImplementedError
+
+    def told(self) -> str:
+        """What is told below the fields, as HTML."""
+        raise NotImplementedError
+
+    @cached_property
+    def widget(self) -> Widget:
+        """The panel to choose in."""
+        self.tie(**self.fields())
+        self._told = Live()
+        self.pulse.listen(self.refresh, 0.5)
+        return VBox([HBox(list(self._tied.values())), self._told])
+
+    def refresh(self) -> None:
+        """Tell what is so now."""
+        if self.is_shown:
+            self.follow()
+            self._told.html = self.told()
+
+
+def field(kind: type[Widget], label: str, wide: int, beside: int, **kwargs: Any) -> Widget:
+    """A field with its label: so many px wide, ``beside`` of them for the label."""
+    layout, style = {"width": f"{wide}px"}, {"description_width": f"{beside}px"}
+    return kind(description=label, layout=layout, style=style, **kwargs)
 
 
 # ---- HTML

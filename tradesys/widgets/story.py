@@ -3,7 +3,6 @@
 It is drawn from the records and from when each system received them, so any network can tell it.
 """
 
-from collections.abc import Iterator
 from functools import cached_property
 from html import escape
 from typing import Any
@@ -48,14 +47,12 @@ class OrderStory(Part):
 
     def _drawing(self) -> str:
         lanes = {name: _LEFT + _LANE * i for i, name in enumerate(self._systems)}
-        rows, last, body = list(_rows(self._learned)), "", []
+        rows, last, body = _rows(self._learned), "", []
         tall = _TOP + _ROW * (len(rows) + 1)
-        for number, (time, record, is_late, systems) in enumerate(rows):
-            y = _TOP + 20 + _ROW * number
-            told = f"{time:%H:%M:%S}" + f"{time:%f}"[:3].join((".", ""))
-            when = told if told != last else ""
-            last = told
-            body.append(self._row(record, when, y, lanes, systems, is_late=is_late))
+        for number, row in enumerate(rows.iter_rows(named=True)):
+            told = f"{row['received_at']:%H:%M:%S.%f}"[:-3]
+            when, last = told if told != last else "", told
+            body.append(_drawn(row, when, _TOP + 20 + _ROW * number, lanes))
         frame = "".join(
             f'<line x1="{x}" y1="{_TOP - 16}" x2="{x}" y2="{tall - 20}" class="wire"/>'
             f'<text class="name" x="{x}" y="{_TOP - 24}" text-anchor="middle">{name}</text>'
@@ -66,42 +63,6 @@ class OrderStory(Part):
             f"<h4>The story of {format_id(self.order_id)}</h4>{said(self.problem)}"
             f'<svg viewBox="0 0 {wide} {tall}" style="max-width: {wide}px" role="img" '
             f'aria-label="the story of an order">{frame}{"".join(body)}</svg>'
-        )
-
-    def _row(
-        self,
-        record: dict[str, Any],
-        when: str,
-        y: int,
-        lanes: dict[str, int],
-        systems: list[str],
-        *,
-        is_late: bool,
-    ) -> str:
-        """A record as it is written, with an arrow to each system that has it; or come later."""
-        writer = origin(split_id(record["record_id"])[0]).system
-        name, colour = format_id(record["record_id"]), f"var({_COLOUR[record['dataset']]})"
-        x, parts = lanes.get(writer, _LEFT), []
-        for system in systems:
-            if system != writer:
-                end = lanes[system] - (7 if lanes[system] > x else -7)
-                down = y + 15
-                dash = ' stroke-dasharray="4 3"' if is_late else ""
-                tip = 6 if lanes[system] > x else -6
-                parts.append(
-                    f'<path d="M {x},{y} L {end},{down}" style="stroke: {colour}"{dash} fill="none"'
-                    f' stroke-width="1.6"/><path d="M {end + tip},{down} l {-1.5 * tip},-4 v 8 z" '
-                    f'style="fill: {colour}"/>'
-                )
-        dot = "" if is_late else f'<circle cx="{x}" cy="{y}" r="5.5" style="fill: {colour}"/>'
-        what = f"reaches {', '.join(systems)}" if is_late else _says(record)
-        return (
-            f'<g data-do="{name}" role="button" tabindex="0" aria-label="record {name}">'
-            f"<title>{name}, {record['dataset']} of {writer}</title>"
-            f'<rect x="0" y="{y - 16}" width="{_LEFT - 50}" height="28" fill="transparent"/>'
-            f'<text class="soft" x="0" y="{y + 4}">{when}</text>'
-            f'<text x="92" y="{y + 4}" style="fill: {colour}; font-weight: 600">{name}</text>'
-            f'<text x="158" y="{y + 4}">{escape(what)}</text>{"".join(parts)}{dot}</g>'
         )
 
     @cached_property
@@ -124,17 +85,41 @@ class OrderStory(Part):
 _HINT = '<p class="soft">Click a record to see it in full.</p>'
 
 
-def _rows(learned: pl.DataFrame) -> Iterator[tuple[Any, dict[str, Any], bool, list[str]]]:
+def _rows(learned: pl.DataFrame) -> pl.DataFrame:
     """The rows from above: a record as it was written and who had it then, or who got it later."""
-    grouped = learned.with_columns(is_late=pl.col("received_at") > pl.col("ts")).group_by(
-        "received_at", "is_late", "record_id", maintain_order=True
+    return (
+        learned.with_columns(is_late=pl.col("received_at") > pl.col("ts"))
+        .group_by("received_at", "is_late", "record_id", maintain_order=True)
+        .agg(pl.col("system"), pl.exclude("system").first())
+        .sort("received_at", "is_late", "record_id", descending=[False, True, False])
     )
-    events = [
-        (key[0], not key[1], key[2], rows.row(0, named=True), rows["system"].to_list())
-        for key, rows in grouped
-    ]
-    for at, is_first, _, record, systems in sorted(events, key=lambda e: (e[0], e[1], e[2])):
-        yield at, record, not is_first, systems
+
+
+def _drawn(record: dict[str, Any], when: str, y: int, lanes: dict[str, int]) -> str:
+    """A record as it is written, with an arrow to each system that has it; or come later."""
+    writer = origin(split_id(record["record_id"])[0]).system
+    name, colour = format_id(record["record_id"]), f"var({_COLOUR[record['dataset']]})"
+    x, is_late, parts = lanes.get(writer, _LEFT), record["is_late"], []
+    dash = ' stroke-dasharray="4 3"' if is_late else ""
+    for system in record["system"]:
+        if system != writer:
+            tip = 6 if lanes[system] > x else -6
+            end, down = lanes[system] - tip - tip // 6, y + 15
+            parts.append(
+                f'<path d="M {x},{y} L {end},{down}" style="stroke: {colour}"{dash} fill="none"'
+                f' stroke-width="1.6"/><path d="M {end + tip},{down} l {-1.5 * tip},-4 v 8 z" '
+                f'style="fill: {colour}"/>'
+            )
+    dot = "" if is_late else f'<circle cx="{x}" cy="{y}" r="5.5" style="fill: {colour}"/>'
+    what = f"reaches {', '.join(record['system'])}" if is_late else _says(record)
+    return (
+        f'<g data-do="{name}" role="button" tabindex="0" aria-label="record {name}">'
+        f"<title>{name}, {record['dataset']} of {writer}</title>"
+        f'<rect x="0" y="{y - 16}" width="{_LEFT - 50}" height="28" fill="transparent"/>'
+        f'<text class="soft" x="0" y="{y + 4}">{when}</text>'
+        f'<text x="92" y="{y + 4}" style="fill: {colour}; font-weight: 600">{name}</text>'
+        f'<text x="158" y="{y + 4}">{escape(what)}</text>{"".join(parts)}{dot}</g>'
+    )
 
 
 def _in_full(network: Network, record_id: int) -> str:

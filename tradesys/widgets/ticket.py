@@ -1,6 +1,5 @@
 """The order ticket: an order's terms, what it costs of what there is, and where it is wrong."""
 
-from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property
 from html import escape
@@ -13,7 +12,7 @@ from tradesys.errors import InvalidValue, SystemDown, TradesysError
 from tradesys.orders import Order
 from tradesys.records import OrdType, Side, TimeInForce, format_id, origin, split_id
 from tradesys.systems.terms import shares, units
-from tradesys.widgets.part import Live, Part, chip, clicked, money, quantity, said
+from tradesys.widgets.part import Live, Part, chip, clicked, field, money, quantity, said
 from tradesys.widgets.pulse import Pulse
 
 _LABELS = {
@@ -33,7 +32,9 @@ _TITLE = {
     "gtc": "until canceled",
     "ioc": "at once or cancel",
     "fok": "all or nothing",
+    "gtd": "until a date",
 }
+_HINTS = {"expire_time": "2026-12-31T21:00:00Z", "cl_ord_id": "optional"}
 
 
 class OrderTicket(Part):
@@ -72,7 +73,7 @@ class OrderTicket(Part):
                 raise InvalidValue("field", name, f"one of {', '.join(self.values)}")
             self.values[name] = value
             if self.is_shown:
-                self._fields[name].value = str(value) if name == "order_qty" else value
+                self._fields[name].value = str(value)
         self.refresh()
 
     @clicked
@@ -146,32 +147,27 @@ class OrderTicket(Part):
     def _fields(self) -> dict[str, widgets.Widget]:
         network = self.pulse.network
         books = network.charter.books
-        made: dict[str, Callable[..., widgets.Widget]] = {
-            "system": lambda **k: widgets.Dropdown(
-                options=[c.name for c in network.customers], **k
-            ),
-            "account": lambda **k: widgets.Dropdown(options=list(books.accounts), **k),
-            "symbol": lambda **k: widgets.Dropdown(options=list(books.symbols), **k),
-            "side": lambda **k: widgets.ToggleButtons(options=_named(Side), **k),
-            "ord_type": lambda **k: widgets.ToggleButtons(options=_named(OrdType), **k),
-            "order_qty": widgets.Text,
-            "price": widgets.Text,
-            "time_in_force": lambda **k: widgets.Dropdown(
-                options=[(_TITLE.get(t, "until a date"), t.value) for t in TimeInForce], **k
-            ),
-            "expire_time": lambda **k: widgets.Text(placeholder="2026-12-31T21:00:00Z", **k),
-            "cl_ord_id": lambda **k: widgets.Text(placeholder="optional", **k),
+        options = {
+            "system": [customer.name for customer in network.customers],
+            "account": list(books.accounts),
+            "symbol": list(books.symbols),
+            "side": [(side.capitalize(), side.value) for side in Side],
+            "ord_type": [(kind.capitalize(), kind.value) for kind in OrdType],
+            "time_in_force": [(_TITLE[t], t.value) for t in TimeInForce],
         }
         fields = {}
-        for name, make in made.items():
-            value = self.values[name]
-            field = fields[name] = make(value=str(value) if name == "order_qty" else value)
-            if isinstance(field, widgets.ToggleButtons):
-                field.style.button_width, field.layout.width = "102px", "216px"
+        for name, label in _LABELS.items():
+            value = str(self.values[name])
+            if name in ("side", "ord_type"):
+                look = {"layout": {"width": "216px"}, "style": {"button_width": "102px"}}
+                made = widgets.ToggleButtons(options=options[name], value=value, **look)
+            elif name in options:
+                made = field(widgets.Dropdown, label, 300, 80, options=options[name], value=value)
             else:
-                field.description, field.layout.width = _LABELS[name], "300px"
-                field.style.description_width = "80px"
-            field.observe(lambda change, name=name: self.typed(name, change["new"]), "value")
+                hint = _HINTS.get(name, "")
+                made = field(widgets.Text, label, 300, 80, value=value, placeholder=hint)
+            fields[name] = made
+        self.tie(**fields)
         return fields
 
     @clicked
@@ -183,10 +179,8 @@ class OrderTicket(Part):
     @cached_property
     def widget(self) -> widgets.Widget:
         """The ticket to type into."""
-        self._wrongs = {
-            name: Live(layout=widgets.Layout(margin="0 0 0 90px")) for name in self._fields
-        }
-        self._button = widgets.Button(layout=widgets.Layout(width="210px", margin="4px 0 0 88px"))
+        self._wrongs = {name: Live(layout={"margin": "0 0 0 90px"}) for name in self._fields}
+        self._button = widgets.Button(layout={"width": "210px", "margin": "4px 0 0 88px"})
         self._button.on_click(lambda _: self.enter())
         self._told = Live()
         lines = [part for n in self._fields for part in (self._line(n), self._wrongs[n])]
@@ -199,38 +193,27 @@ class OrderTicket(Part):
         field = self._fields[name]
         if not isinstance(field, widgets.ToggleButtons):
             return field
-        label = widgets.Label(
-            _LABELS[name], layout=widgets.Layout(width="80px", justify_content="flex-end")
-        )
-        return widgets.HBox([label, field])
+        look = {"width": "80px", "justify_content": "flex-end"}
+        return widgets.HBox([widgets.Label(_LABELS[name], layout=look), field])
 
     def refresh(self) -> None:
         """Show what the order would cost now, and what is wrong with it."""
         if not self.is_shown:
             return
         for name, live in self._wrongs.items():
-            wrong = self.wrong.get(name, "")
-            live.html = said(wrong)
-            live.layout.display = "" if wrong else "none"
-        is_buy = self.values["side"] == Side.BUY
-        price = (
-            "at the market" if self.values["ord_type"] == OrdType.MARKET else self.values["price"]
-        )
-        qty = quantity(self.values["order_qty"])
-        what = (
-            f"{format(qty, ',') if isinstance(qty, int) else qty} {self.values['symbol']} {price}"
-        )
-        self._button.description = f"{'Buy' if is_buy else 'Sell'} {what}"
+            live.html = said(self.wrong.get(name, ""))
+            _show(live, name in self.wrong)
+        values, qty = self.values, quantity(self.values["order_qty"])
+        is_limit, is_buy = values["ord_type"] == OrdType.LIMIT, values["side"] == Side.BUY
+        shown_qty = f"{qty:,}" if isinstance(qty, int) else qty
+        price = values["price"] if is_limit else "at the market"
+        verb = "Buy" if is_buy else "Sell"
+        self._button.description = f"{verb} {shown_qty} {values['symbol']} {price}"
         self._button.button_style = "success" if is_buy else "danger"
-        self._fields["price"].layout.display = _shown(self.values["ord_type"] == OrdType.LIMIT)
-        is_gtd = self.values["time_in_force"] == TimeInForce.GTD
-        self._fields["expire_time"].layout.display = _shown(is_gtd)
+        _show(self._fields["price"], is_limit)
+        _show(self._fields["expire_time"], values["time_in_force"] == TimeInForce.GTD)
         self._told.html = self._below()
 
 
-def _named(values: Any) -> list[tuple[str, str]]:
-    return [(each.value.capitalize(), each.value) for each in values]
-
-
-def _shown(yes: bool) -> str:  # noqa: FBT001 - what a layout's display is
-    return "" if yes else "none"
+def _show(part: widgets.Widget, yes: bool) -> None:  # noqa: FBT001 - shown or not
+    part.layout.display = "" if yes else "none"
