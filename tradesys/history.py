@@ -39,7 +39,7 @@ def _at(system: Inquiries, time_ns: int) -> Inquiries:
     past = kind(Place(system.origin, lambda: time_ns))
     for dataset, table in system.tables.items():
         for code, count in table.arrivals.known_at(time_ns).items():
-            for batch in table.logs[code].first(count):
+            for batch in table.logs[code].between(0, count):
                 past.receive(dataset, batch)
     past.down = "it shows what it knew at a time"
     return past

@@ -206,13 +206,6 @@ class Log:
             found[0] = found[0].slice(position - chunks[place].start)
         return found
 
-    def first(self, count: int) -> Iterator[pa.RecordBatch]:
-        """The first so many records, as the batches they are held in; no copy is made."""
-        for chunk in self._chunks:
-            if chunk.start >= count:
-                return
-            yield chunk.batch.slice(0, count - chunk.start)
-
     def table(self) -> pa.Table:
         """All records, as an Arrow table; no copy is made."""
         return pa.Table.from_batches(self.batches(), self.schema)

@@ -35,10 +35,6 @@ class Names:
         if requests["cl_ord_id"].null_count < requests.num_rows:
             self._waiting.append(requests)
 
-    def add(self, key: Key, order_id: int) -> None:
-        """Take in one name."""
-        self._order_ids[key] = min(order_id, self._order_ids.get(key, order_id))
-
     def find(self, account: str, cl_ord_id: str) -> int | None:
         """The order of that name; None if the account never used it."""
         return self.get(key_of(account, cl_ord_id))

@@ -112,10 +112,6 @@ class OrdStatus(StrEnum):
     PENDING_CANCEL = "pending_cancel"
 
 
-CLOSED = (OrdStatus.REJECTED, OrdStatus.CANCELED, OrdStatus.EXPIRED, OrdStatus.FILLED)
-"""The statuses in which an order can trade no more."""
-
-
 class AccountStatus(StrEnum):
     """Whether an account may trade."""
 

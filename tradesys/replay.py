@@ -5,13 +5,13 @@ project's own: a tape says neither.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import polars as pl
 import pyarrow as pa
 
@@ -150,14 +150,17 @@ def replay(
     next_session(day_of(clock()))  # the exchange's calendar is loaded once a process, and not here
     started = time.perf_counter()
     verdicts: list[pl.DataFrame] = []
-    parts = _by_system(tape, len(network.customers))
-    bounds = [*range(batch, tape.events, batch), tape.events]
-    for done in bounds:
+    customers, bounds = network.customers, [*range(batch, tape.events, batch), tape.events]
+    entry = tapes.entry_system(pl.col("account"), len(customers))
+    parts = [
+        _in_batches(tape.requests.filter(entry == number), bounds)
+        for number in range(len(customers))
+    ]
+    for done, *tables in zip(bounds, *parts, strict=True):
         _cut_and_heal(network, partitions, (done - batch) / tape.events)
-        for customer, part in zip(network.customers, parts, strict=True):
-            rows, last = part.upto(done)
+        for customer, rows in zip(customers, tables, strict=True):
             if len(rows):
-                clock.now = max(clock.now, last)
+                clock.now = max(clock.now, rows["ts"][-1].value)
                 verdicts.append(customer.submit_many(rows))
         venue.advance(done)
         network.run()
@@ -169,29 +172,12 @@ def replay(
     return _result(tape, network, verdicts, seconds)
 
 
-class _Part:
-    """The requests that enter by one customer-facing system, handed out in the tape's order."""
-
-    def __init__(self, requests: pl.DataFrame) -> None:
-        self._events = requests["event"].to_numpy()
-        self._times = requests["ts"].dt.timestamp("ns").to_numpy()
-        self._rows = requests.drop("event").to_arrow(compat_level=pl.CompatLevel.oldest())
-        self._next = 0
-
-    def upto(self, event: int) -> tuple[pa.Table, int]:
-        """The requests not handed out yet of events before number ``event``.
-
-        With them the last one's time in ns since 1970; 0 when there are none.
-        """
-        stop = int(np.searchsorted(self._events, event))
-        rows = self._rows.slice(self._next, stop - self._next)
-        self._next = stop
-        return rows, int(self._times[stop - 1]) if len(rows) else 0
-
-
-def _by_system(tape: Tape, customers: int) -> list[_Part]:
-    entry = tape.requests.select(tapes.entry_system(pl.col("account"), customers)).to_series()
-    return [_Part(tape.requests.filter(entry == index)) for index in range(customers)]
+def _in_batches(requests: pl.DataFrame, bounds: Sequence[int]) -> Iterator[pa.Table]:
+    """The requests that enter by one system: those before each of these events, after the last."""
+    rows = requests.drop("event").to_arrow(compat_level=pl.CompatLevel.oldest())
+    stops = requests["event"].search_sorted(pl.Series(bounds))
+    for start, stop in pairwise([0, *stops]):
+        yield rows.slice(start, stop - start)
 
 
 def _cut_and_heal(network: Network, partitions: Sequence[Partition], at: float) -> None:

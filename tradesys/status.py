@@ -11,7 +11,7 @@ from functools import cache
 
 import polars as pl
 
-from tradesys.records import CLOSED, PRICE_SCALE, ExecType, OrdStatus, RequestType, TimeInForce
+from tradesys.records import PRICE_SCALE, ExecType, OrdStatus, RequestType, TimeInForce
 
 CHANGES = (RequestType.CANCEL, RequestType.REPLACE)
 PENDING = (ExecType.PENDING_CANCEL, ExecType.PENDING_REPLACE)
@@ -87,11 +87,6 @@ def leaves() -> pl.Expr:
     closed = over | day_over & ~pl.col("time_in_force").is_in(GOOD_TILL)
     open_qty = (pl.col("order_qty") - pl.col("cum_qty")).clip(lower_bound=0)
     return pl.when(closed).then(0).otherwise(open_qty).alias("leaves_qty")
-
-
-def is_open() -> pl.Expr:
-    """Whether the order can still trade."""
-    return ~pl.col("ord_status").is_in([s.value for s in CLOSED]) & (pl.col("leaves_qty") > 0)
 
 
 def each_once(executions: pl.DataFrame) -> pl.DataFrame:
