@@ -56,7 +56,7 @@ def test_a_limit_order_that_meets_nothing_is_new_and_rests() -> None:
 def test_an_order_that_is_good_for_longer_than_now_rests(time_in_force: TimeInForce) -> None:
     book = OrderBook()
     book.new(1, SELL, LIMIT, time_in_force, 100, 50)
-    assert book.best_ask == 50
+    assert book.depth() == ([], [Level(50, 100, 1)])
 
 
 def test_a_match_reports_new_then_the_resting_order_then_the_aggressor() -> None:
@@ -101,7 +101,7 @@ def test_what_remains_of_a_limit_order_rests_at_its_limit() -> None:
 def test_a_limit_order_does_not_trade_beyond_its_limit() -> None:
     book = book_of((1, SELL, 5, 51))
     assert types(book.new(2, BUY, LIMIT, DAY, 5, 50)) == [NEW]
-    assert (book.best_bid, book.best_ask) == (50, 51)
+    assert book.depth() == ([Level(50, 5, 1)], [Level(51, 5, 1)])
 
 
 def test_a_market_order_takes_what_is_there_and_the_rest_expires() -> None:
@@ -190,7 +190,7 @@ def test_a_cancel_takes_the_order_off_the_book() -> None:
     assert book.cancel(4, 1) == [Report(CANCELED, 4, 1, 5, 50, 0, 0, None)]
     assert book.depth() == ([Level(50, 6, 1), Level(49, 7, 1)], [])
     book.cancel(5, 2)
-    assert book.best_bid == 49
+    assert book.depth() == ([Level(49, 7, 1)], [])
 
 
 def test_a_cancel_of_a_partly_filled_order_cancels_what_remains() -> None:
@@ -334,14 +334,13 @@ def test_a_request_id_that_was_answered_is_not_answered_as_another_request() -> 
     assert book.depth() == ([Level(50, 5, 1)], [])
 
 
-def test_an_empty_book_has_no_best_price_and_no_depth() -> None:
+def test_an_empty_book_has_no_depth() -> None:
     book = OrderBook()
-    assert (book.best_bid, book.best_ask, book.depth()) == (None, None, ([], []))
+    assert book.depth() == ([], [])
 
 
 def test_depth_goes_from_the_best_price_on_for_so_many_levels() -> None:
     book = book_of((1, BUY, 1, 48), (2, BUY, 2, 49), (3, BUY, 3, 49), (4, SELL, 4, 51))
-    assert (book.best_bid, book.best_ask) == (49, 51)
     assert book.depth(1) == ([Level(49, 5, 2)], [Level(51, 4, 1)])
     assert book.depth() == ([Level(49, 5, 2), Level(48, 1, 1)], [Level(51, 4, 1)])
     assert book.depth(0) == ([], [])
@@ -438,8 +437,8 @@ def test_the_book_is_never_crossed(requests: list[Request]) -> None:
     book = OrderBook()
     for request_id, request in enumerate(requests, 1):
         send(book, request_id, request)
-        if book.best_bid is not None and book.best_ask is not None:
-            assert book.best_bid < book.best_ask
+        for bid, ask in zip(*book.depth(1), strict=False):
+            assert bid.price < ask.price
 
 
 @given(sequences)

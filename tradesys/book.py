@@ -103,16 +103,6 @@ class OrderBook:
         self._orders: dict[int, _Order] = {}
         self._answered: set[int] = set()
 
-    @property
-    def best_bid(self) -> int | None:
-        """The highest price that a resting order would buy at, None if there is none."""
-        return next((-key for key in self._levels[1]), None)
-
-    @property
-    def best_ask(self) -> int | None:
-        """The lowest price that a resting order would sell at, None if there is none."""
-        return next(iter(self._levels[-1]), None)
-
     def depth(self, levels: int = 10) -> tuple[list[Level], list[Level]]:
         """The bids and the asks, each from the best price on, at most ``levels`` of each."""
         bids, asks = (
