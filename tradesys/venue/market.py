@@ -60,26 +60,22 @@ class Venue(ABC):
         """
         self._remember()
         self._write()
-        now = self.clock()
-        found = expiring(pl.DataFrame(self.reports.table()), now)
+        found = expiring(pl.DataFrame(self.reports.table()), self.clock())
         found = found.filter(pl.col("symbol").map_elements(owns, return_dtype=pl.Boolean))
         if len(found):
             table = found.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(REPORTS)
-            (batch,) = table.combine_chunks().to_batches()
-            count, zeros = len(batch), pa.array(np.zeros(len(batch), np.int64))
-            time = pa.scalar(max(now, self.reports.last_ts), pa.timestamp("ns", "UTC"))
-            over = with_columns(
-                batch,
-                record_id=self.next_ids(count),
-                ts=pa.repeat(time, count),
-                exec_type=pa.repeat(ExecType.EXPIRED.value, count),
-                last_qty=zeros,
-                last_px=zeros,
-                text=pa.repeat("end of the day", count),
-            )
+            over = self.further(table, ExecType.EXPIRED, text="end of the day")
             self._expired(over)
             self.report(over)
         return len(found)
+
+    def further(self, before: pa.Table, exec_type: ExecType, **said: object) -> pa.RecordBatch:
+        """Reports of further events of orders, on the terms of these earlier reports of them."""
+        (batch,) = before.combine_chunks().to_batches()
+        time = pa.scalar(max(self.clock(), self.reports.last_ts), pa.timestamp("ns", "UTC"))
+        said = {"ts": time, "exec_type": exec_type.value, "last_qty": 0, "last_px": 0} | said
+        columns = {name: pa.repeat(value, len(batch)) for name, value in said.items()}
+        return with_columns(batch, record_id=self.next_ids(len(batch)), **columns)
 
     @abstractmethod
     def _expired(self, reports: pa.RecordBatch) -> None:

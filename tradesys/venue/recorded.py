@@ -33,19 +33,17 @@ class TapeVenue(Venue):
         self, tape: Tape | None = None, *, clock: Clock, folder: Path | None = None
     ) -> None:
         super().__init__("TAPE", clock=clock, folder=folder)
-        fills = tape.fills if tape else _NO_FILLS
-        self._events = fills["event"].to_numpy()
-        self._fills = list(
-            fills.select(
-                "cl_ord_id", pl.col("ts").dt.timestamp("ns"), "last_qty", "last_px"
-            ).iter_rows()
-        )
+        self._events, self._fills = np.zeros(0, np.int64), list[tuple[str, int, int, int]]()
+        if tape:
+            at = pl.col("ts").dt.timestamp("ns")
+            rows = tape.fills.select("cl_ord_id", at, "last_qty", "last_px").rows()
+            self._events, self._fills = tape.fills["event"].to_numpy(), rows
         self._due = 0
         self._awaited: defaultdict[str, list[int]] = defaultdict(list)
         self._ready: list[int] = []
         self._named: dict[str, int] = {}
         self._terms: dict[int, tuple[object, ...]] = {}
-        self._filled = set(fills["cl_ord_id"].to_list())
+        self._filled = {name for name, *_ in self._fills}
         self._reported: Counter[int] = Counter()
         self._latest = self._floor = 0
 
@@ -111,9 +109,9 @@ class TapeVenue(Venue):
         if ready:
             rows = []
             for fill in sorted(ready):
-                name, ts, qty, px = self._fills[fill]
+                name, at, qty, px = self._fills[fill]
                 terms = self._terms[self._named[name]]
-                rows.append((0, ts, ExecType.TRADE, None, *terms, qty, px, None))
+                rows.append((0, at, ExecType.TRADE, None, *terms, qty, px, None))
             parts.append(batch_of(REPORTS, rows))
         if not parts:
             return
@@ -126,16 +124,6 @@ class TapeVenue(Venue):
         batch = batch.take(pa.array(order))
         self.report(with_columns(batch, record_id=self.next_ids(len(batch)), ts=times))
 
-
-_NO_FILLS = pl.DataFrame(
-    schema={
-        "event": pl.UInt32,
-        "ts": pl.Datetime("ns", "UTC"),
-        "cl_ord_id": pl.String,
-        "last_qty": pl.Int64,
-        "last_px": pl.Int64,
-    }
-)
 
 _TERMS = (
     *("record_id", "order_id", "cl_ord_id", "orig_cl_ord_id", "account", "symbol", "side"),

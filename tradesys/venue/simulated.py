@@ -64,20 +64,10 @@ class BookVenue(Venue):
         """
         self._remember()
         places = pa.array([split_id(exec_id)[1] for exec_id in exec_ids])
-        (trades,) = self.reports.table().take(places).combine_chunks().to_batches()
-        count = len(trades)
+        trades = self.reports.table().take(places)
         kind = ExecType.TRADE_CORRECT if last_qty else ExecType.TRADE_CANCEL
-        time = pa.scalar(max(self.clock(), self.reports.last_ts), pa.timestamp("ns", "UTC"))
-        amended = with_columns(
-            trades,
-            record_id=self.next_ids(count),
-            ts=pa.repeat(time, count),
-            exec_type=pa.repeat(kind.value, count),
-            exec_ref_id=trades["record_id"],
-            last_qty=pa.repeat(last_qty, count),
-            last_px=pa.repeat(last_px, count),
-        )
-        self.report(amended)
+        amended = self.further(trades, kind, last_qty=last_qty, last_px=last_px)
+        self.report(with_columns(amended, exec_ref_id=trades["record_id"].combine_chunks()))
 
     def _match(self, request: dict[str, Any]) -> list[Report]:
         book = self._books[str(request["symbol"])]
