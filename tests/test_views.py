@@ -41,7 +41,7 @@ from tradesys.records import (
     Side,
     TimeInForce,
 )
-from tradesys.slots import Slots, first_of_each, with_room
+from tradesys.slots import Slots, with_room
 from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.system import Place
 from tradesys.views import View
@@ -418,12 +418,6 @@ def test_every_text_has_a_code() -> None:
     assert tuple(OrdStatus) == loops.STATUSES
     for exec_type in (*status.STATES_TERMS, *status.TRADES, *status.ANSWERS, *status.PENDING):
         assert getattr(loops, exec_type.name) == loops.EXEC_TYPES.index(exec_type)
-
-
-@given(st.lists(st.integers(0, 9), max_size=60))
-def test_the_first_of_each_value_is_marked(values: list[int]) -> None:
-    expected = [value not in values[:i] for i, value in enumerate(values)]
-    assert first_of_each(np.array(values, np.int64)).tolist() == expected
 
 
 @given(st.lists(st.integers(0, 3000), min_size=1, max_size=8))

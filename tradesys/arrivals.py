@@ -88,10 +88,6 @@ class Arrivals:
         for batch in self.table().to_batches():
             yield from map(Arrival, *(column.to_pylist() for column in batch.columns))
 
-    def __getitem__(self, index: int) -> Arrival:
-        (row,) = self.table().slice(index, 1).to_pylist()
-        return Arrival(**row)
-
     def received_at(self, record_ids: NDArray[np.uint64]) -> NDArray[np.int64]:
         """When each of these records, which were received, came: ns since 1970."""
         table = self.table()

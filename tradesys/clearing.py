@@ -8,6 +8,7 @@ and what it says itself (:func:`tradesys.positions.due`).
 from typing import NamedTuple
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
@@ -16,7 +17,6 @@ from tradesys.charter import Fees
 from tradesys.memory import Ints
 from tradesys.records import CLEARING, CURRENCY, FEES, POSTINGS, ExecType, Side
 from tradesys.sessions import settle_dates
-from tradesys.slots import first_of_each
 from tradesys.views import View
 
 
@@ -54,7 +54,7 @@ def moves_of(events: pa.RecordBatch, view: View) -> Moves:
     traded = view.traded(about)
     own = _own(events, np.setdiff1d(np.flatnonzero(is_fill), rows[~traded.seen]))
     back = np.flatnonzero(
-        traded.is_fill & ~traded.taken_back & first_of_each(about.astype(np.int64))
+        traded.is_fill & ~traded.taken_back & pl.Series(about).is_first_distinct().to_numpy()
     )
     picked = pa.array(back)
     taken_back = Moves(

@@ -90,13 +90,3 @@ def with_room(records: NDArray[Item], count: int) -> NDArray[Item]:
     grown = np.zeros((max(count, 4 * old), *records.shape[1:]), records.dtype)
     grown[:old] = records
     return grown
-
-
-def first_of_each(values: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which elements are the first of their value."""
-    mask = np.ones(len(values), np.bool_)
-    if len(values) > 1 and not (values[1:] > values[:-1]).all():
-        order = np.argsort(values, kind="stable")
-        again = np.flatnonzero(values[order[1:]] == values[order[:-1]]) + 1
-        mask[order[again]] = False
-    return mask

@@ -19,7 +19,6 @@ from tradesys.clock import to_date
 from tradesys.errors import InvalidValue
 from tradesys.records import CAPITAL, CURRENCY, ExecType, Kind
 from tradesys.sessions import day_of
-from tradesys.slots import first_of_each
 from tradesys.status import TRADES
 from tradesys.systems.inquiries import Inquiries
 from tradesys.systems.system import Place
@@ -143,7 +142,7 @@ class FirmSystem(Inquiries):
         events, self._unseen = pa.concat_batches(self._unseen), []
         exec_ids = events["exec_id"].to_numpy()
         due = codes_of(events["exec_type"], _CLEARED.__contains__) > 0
-        due &= ~self.view.posted(exec_ids) & first_of_each(exec_ids.astype(np.int64))
+        due &= ~self.view.posted(exec_ids) & pl.Series(exec_ids).is_first_distinct().to_numpy()
         if not due.any():
             return None
         events = picked(events, due)

@@ -259,6 +259,4 @@ def _id(kind: Kind, sequence: int) -> int:
 
 
 def _frame(rows: list[dict[str, Any]], schema: pa.Schema) -> pl.DataFrame:
-    tuples = [tuple(row[name] for name in schema.names) for row in rows]
-    struct = pa.array(tuples, pa.struct(list(schema)))
-    return pl.DataFrame(pa.RecordBatch.from_struct_array(struct))
+    return pl.DataFrame(pa.RecordBatch.from_pylist(rows, schema))
