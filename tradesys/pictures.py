@@ -32,7 +32,7 @@ STATUS_COLOURS = {
     "pending_cancel": "#d97706",
 }
 """A colour for each status that the notebooks come to."""
-FITS = 'style="max-width: 100%; height: auto"'
+_FITS = 'style="max-width: 100%; height: auto"'
 FONT = "Helvetica, Arial, 'Liberation Sans', sans-serif"
 
 _TITLES = {Kind.CUSTOMER: "customer-facing", Kind.FIRM: "firm-side", Kind.STREET: "street-side"}
@@ -83,8 +83,7 @@ def network_svg(network: Network | Mapping[str, Mapping[str, int]]) -> Picture:
     legend = [_dot(105, tall + 24, Holding.AUTHORITATIVE), _dot(415, tall + 24, Holding.READ_ONLY)]
     legend.append(_text(117, tall + 28, "authoritative: systems of this kind write it"))
     legend.append(_text(427, tall + 28, "read-only: a copy of what systems of another kind write"))
-    head = _head(1000, tall + 44, _TIPS)
-    return Picture("".join([head, *groups, *boxes, *arrows, *legend, "</svg>"]))
+    return drawing(1000, tall + 44, [*groups, *boxes, *arrows, *legend], _TIPS)
 
 
 def _cuts(network: Network) -> dict[str, str]:
@@ -160,16 +159,17 @@ def squares_svg(answers: Mapping[str, Sequence[str]], *, columns: int = 40) -> P
             parts.append(f'<path d="{squares}M{left},{y - 9}h10v10h-10z" fill="{colour}"/>')
             parts.append(_text(left + 18, y, f"{count:,} {status}"))
     lines = max(len(set(each)) for each in answers.values())
-    width, height = len(answers) * (wide + gap), bottom + 16 + 19 * lines
-    return Picture(f"{_head(width, height)}{''.join(parts)}</svg>")
+    return drawing(len(answers) * (wide + gap), bottom + 16 + 19 * lines, parts)
 
 
-def _head(width: int, height: int, markers: str = "") -> str:
-    """The beginning of a drawing on its own paper."""
-    size = f'width="{width}" height="{height}"'
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" {size} {FITS}'
-    paper = f'{markers}<rect {size} rx="10" fill="{PAPER}"/>'
-    return f'{head} font-family="{FONT}" font-size="13">{paper}'
+def drawing(
+    width: int, height: int, parts: Sequence[str], markers: str = "", *, size: int = 13
+) -> Picture:
+    """A drawing of these parts on its own paper, with text of a size in px."""
+    room = f'width="{width}" height="{height}"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" {room} {_FITS}'
+    paper = f'{markers}<rect {room} rx="10" fill="{PAPER}"/>'
+    return Picture(f'{head} font-family="{FONT}" font-size="{size}">{paper}{"".join(parts)}</svg>')
 
 
 def table_style() -> None:

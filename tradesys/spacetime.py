@@ -7,32 +7,21 @@ the records that it is about.
 from collections.abc import Callable, Sequence
 from html import escape
 
-from tradesys.pictures import ALARM, CARD, FITS, FONT, INK, LINE, PALETTE, PAPER, Picture
+from tradesys.pictures import ALARM, CARD, INK, LINE, PALETTE, PAPER, Picture, drawing
 from tradesys.records import Kind, parse_origin
 from tradesys.simulation.run import Simulation
 from tradesys.simulation.wires import CUSTOMERS, Event
 
 _LANE, _LEFT, _TOP, _ROOM = 150, 130, 76, 36
 _MS = 1_000_000
-_COLOUR = {
-    "asked": PALETTE[1],
-    "sent": INK,
-    "requests": PALETTE[0],
-    "executions": PALETTE[2],
-    "firm": PALETTE[4],
+_WAYS = {
+    "asked": (PALETTE[1], "a customer asks, and is answered"),
+    "sent": (INK, "an order is sent to the street side"),
+    "requests": (PALETTE[0], "requests are replicated"),
+    "executions": (PALETTE[2], "executions are replicated"),
+    "firm": (PALETTE[4], "the firm's records are replicated"),
 }
-_OWN = {
-    Kind.CUSTOMER: _COLOUR["requests"],
-    Kind.STREET: _COLOUR["executions"],
-    Kind.FIRM: _COLOUR["firm"],
-}
-_SAID = {
-    "asked": "a customer asks, and is answered",
-    "sent": "an order is sent to the street side",
-    "requests": "requests are replicated",
-    "executions": "executions are replicated",
-    "firm": "the firm's records are replicated",
-}
+_WRITES = {Kind.CUSTOMER: "requests", Kind.STREET: "executions", Kind.FIRM: "firm"}
 _DOT = {"record": PALETTE[0], "sees": PALETTE[1], "up": PALETTE[5], "fault": ALARM, "over": ALARM}
 
 
@@ -72,13 +61,9 @@ def space_time(
     arrows = [_arrow(e, lanes, y) for e in shown if e.arrives is not None]
     dots = [_dot(e, lanes[e.system], y(e.at)) for e in shown if e.arrives is None]
     width = _LEFT + _LANE * len(lanes) - 40
-    size = f'width="{width}" height="{height:.0f}"'
-    head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height:.0f}" {size} {FITS} '
-        f'font-family="{FONT}" font-size="12">{_MARKERS}<rect {size} rx="10" fill="{PAPER}"/>'
-    )
-    frame = _lanes(lanes, height - 56) + _times(start_ms, end, y, width)
-    return Picture("".join([head, *frame, *bands, *arrows, *dots, _legend(height - 26), "</svg>"]))
+    frame = [_lanes(lanes, height - 56), _times(start_ms, end, y, width)]
+    parts = [*frame, *bands, *arrows, *dots, _legend(height - 26)]
+    return drawing(width, round(height), parts, _MARKERS, size=12)
 
 
 def _is_shown(event: Event, about: Sequence[str]) -> bool:
@@ -102,27 +87,23 @@ def _kind_of(event: Event) -> str:
     one, two = parse_origin(source).kind, parse_origin(target).kind
     if (one, two) == (Kind.CUSTOMER, Kind.STREET):
         return "sent"
-    return {Kind.CUSTOMER: "requests", Kind.STREET: "executions"}.get(one, "firm")
+    return _WRITES[one]
 
 
 def _arrow(event: Event, lanes: dict[str, int], y: Callable[[int], float]) -> str:
     assert event.target is not None
-    kind = _kind_of(event)
-    colour = _COLOUR[kind]
+    tip = _kind_of(event)
+    colour, faint = _WAYS[tip][0], 1 if tip in ("asked", "sent") else 0.55
     x1, x2, y1 = lanes[event.system], float(lanes[event.target]), y(event.at)
-    lost = not event.arrives
-    y2 = y1 + 14 if lost else y(event.arrives or 0)
-    if lost:
-        x2 = x1 + (x2 - x1) * 0.45
+    if event.arrives:
+        x2, y2, dash = x2 + (6 if x2 < x1 else -6), y(event.arrives), ""
+        arrives = f"to {event.arrives / _MS:.2f} ms"
     else:
-        x2 += 6 if x2 < x1 else -6
+        x2, y2, dash = x1 + (x2 - x1) * 0.45, y1 + 14, ' stroke-dasharray="4 3"'
+        arrives = tip = "lost"
+        colour, faint = ALARM, 1
     ends = f"{event.system} to {event.target}, {event.at / _MS:.2f} ms"
-    arrives = "lost" if lost else f"to {(event.arrives or 0) / _MS:.2f} ms"
     title = f"<title>{escape(event.text)}\n{ends} {arrives}</title>"
-    colour = ALARM if lost else colour
-    dash = ' stroke-dasharray="4 3"' if lost else ""
-    tip = "lost" if lost else kind
-    faint = 1 if kind in ("asked", "sent") or lost else 0.55
     at = f'x1="{x1}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"'
     # A wide line that nobody sees makes the thin one easy to point at.
     return (
@@ -141,7 +122,7 @@ def _dot(event: Event, x: int, y: float) -> str:
         rim = f'stroke="{PAPER}" stroke-width="1.5"'
         mark = f'<circle cx="{x}" cy="{y:.1f}" r="4.5" fill="{colour}" {rim}/>'
     text = ""
-    if event.kind in ("sees", "up") or (event.kind == "fault"):
+    if event.kind in ("sees", "up", "fault"):
         anchor = f'x="{x + 10}" y="{y + 4:.1f}" font-size="10.5" font-weight="600"'
         halo = f'stroke="{PAPER}" stroke-width="3.5" paint-order="stroke"'
         text = f'<text {anchor} fill="{colour}" {halo}>{escape(event.text)}</text>'
@@ -157,7 +138,7 @@ def _band(x: int, top: float, bottom: float, kind: str) -> str:
 def _lanes(lanes: dict[str, int], bottom: float) -> str:
     parts = []
     for name, x in lanes.items():
-        colour = INK if name == CUSTOMERS else _OWN[parse_origin(name).kind]
+        colour = INK if name == CUSTOMERS else _WAYS[_WRITES[parse_origin(name).kind]][0]
         box = f'x="{x - 46}" y="24" width="92" height="30" rx="8" fill="{CARD}"'
         line = f'x1="{x}" y1="54" x2="{x}" y2="{bottom:.0f}" stroke="{LINE}"'
         look = f'text-anchor="middle" font-weight="700" font-size="13" fill="{colour}"'
@@ -181,8 +162,8 @@ def _times(start: float, end: float, y: Callable[[int], float], width: int) -> s
 
 def _legend(y: float) -> str:
     parts, x = [], 30
-    for kind, said in _SAID.items():
-        line = f'x1="{x}" y1="{y - 4:.0f}" x2="{x + 22}" y2="{y - 4:.0f}" stroke="{_COLOUR[kind]}"'
+    for kind, (colour, said) in _WAYS.items():
+        line = f'x1="{x}" y1="{y - 4:.0f}" x2="{x + 22}" y2="{y - 4:.0f}" stroke="{colour}"'
         parts.append(f'<line {line} stroke-width="2" marker-end="url(#st-{kind})"/>')
         parts.append(f'<text x="{x + 32}" y="{y:.0f}" fill="{INK}" font-size="11">{said}</text>')
         x += 48 + int(5.6 * len(said))
@@ -193,7 +174,7 @@ _MARKERS = "".join(
     f'<marker id="st-{name}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="6.5" '
     f'markerHeight="6.5" orient="auto"><path d="{path}" fill="{fill}" stroke="{stroke}"/></marker>'
     for name, path, fill, stroke in (
-        *((kind, "M 0,0 L 8,4 L 0,8 z", colour, "none") for kind, colour in _COLOUR.items()),
+        *((kind, "M 0,0 L 8,4 L 0,8 z", colour, "none") for kind, (colour, _) in _WAYS.items()),
         ("lost", "M 0,0 L 8,8 M 0,8 L 8,0", "none", ALARM),
     )
 )
