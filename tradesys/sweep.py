@@ -225,20 +225,17 @@ def _execute(notebook: Path, run: Run) -> str:
 def _row(run: Run, defaults: dict[str, object], error: str | None) -> dict[str, object]:
     """A run as a row of the results."""
     status = DONE if run.is_whole else FAILED if error else NOT_RUN
-    file = {DONE: run.notebook, FAILED: run.failed}.get(status)
+    file = run.notebook if status == DONE else run.failed
     row = defaults | run.parameters | {"status": status, "error": error}
     row |= {"seconds": None, "notebook": None}
-    if file is None or not file.exists():
+    if status == NOT_RUN or not file.exists():
         return row
     told = json.loads(file.read_text(encoding="utf-8"))
     row["seconds"] = told["metadata"]["papermill"]["duration"]
     row["notebook"] = str(file.relative_to(run.notebook.parent.parent))
-    outputs = [output for cell in told["cells"] for output in cell.get("outputs", ())]
-    found = [
-        o["data"]["application/json"] for o in outputs if "application/json" in o.get("data", ())
-    ]
-    result = dict(_flat(found[-1])) if found and status == DONE else {}
-    for name, value in result.items():
+    data = [o.get("data", {}) for cell in told["cells"] for o in cell.get("outputs", ())]
+    found = [each["application/json"] for each in data if "application/json" in each]
+    for name, value in _flat(found[-1]) if found and status == DONE else ():
         repeated = name.startswith("parameters.") or (name in defaults and row[name] == value)
         if not repeated:
             row[f"result.{name}" if name in row else name] = value
@@ -256,14 +253,8 @@ def _flat(value: object, name: str = "") -> Iterator[tuple[str, object]]:
 
 def _frame(rows: list[dict[str, object]]) -> pl.DataFrame:
     """The rows with all columns that any of them has."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
     types = {"status": pl.String, "error": pl.String, "seconds": pl.Float64, "notebook": pl.String}
-    return pl.DataFrame(
-        [
-            pl.Series(name, [row.get(name) for row in rows], types.get(name), strict=False)
-            for name in names
-        ]
-    )
+    return pl.DataFrame(rows, schema_overrides=types, strict=False, infer_schema_length=None)
 
 
 def _metric(frame: pl.DataFrame, parameters: Mapping[str, object], asked: str | None) -> str:
