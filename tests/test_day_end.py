@@ -99,7 +99,7 @@ def test_a_day_that_was_cut_short_anywhere_is_ended_when_it_is_ended_again(
         orders = working(desk)
         clock.advance(2)
         was_stopped = stopped(desk.end_of_day, after, monkeypatch)
-        desk._unlock()
+        desk._lock.close()
         with Network.open(folder, clock=clock) as again:
             again.end_of_day()
             assert states(again, orders) == ENDED

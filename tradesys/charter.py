@@ -209,20 +209,25 @@ def complete(data: Path | None, charter: Charter) -> Charter:
 def locked(data: Path, *, shared: bool = False) -> Iterator[None]:
     """Hold a folder for this process alone, or ``shared`` with readers only, while it lasts.
 
-    :raises StorageError: another process has it.
+    :raises StorageError: another process has it, it cannot be written, or the disk refused.
     """
-    fd = _lock(data, fcntl.LOCK_SH) if shared else lock(data)
+    if not shared:
+        _require_writable(data)
+    with disk_errors(data):
+        fd = os.open(data, os.O_RDONLY)
+    try:
+        fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(fd)
+        raise StorageError(f"{data}: in use by another process, or by this one") from error
     try:
         yield
     finally:
         os.close(fd)
 
 
-def lock(data: Path) -> int:
-    """Take the folder for this process alone; gives the descriptor that holds it.
-
-    :raises StorageError: another process has it, it cannot be written, or the disk refused.
-    """
+def _require_writable(data: Path) -> None:
+    """Make a folder where it is missing, and refuse one that cannot be written."""
     if data.exists() and not data.is_dir():
         raise InvalidValue("data", str(data), "a folder, or a path where there is nothing yet")
     with disk_errors(data):
@@ -231,15 +236,3 @@ def lock(data: Path) -> int:
         read_only = os.statvfs(data).f_flag & os.ST_RDONLY
         why = os.strerror(errno.EROFS if read_only else errno.EACCES)
         raise StorageError(f"{data}: {why}; what opens a run mends its files: open a copy of it")
-    return _lock(data, fcntl.LOCK_EX)
-
-
-def _lock(data: Path, how: int) -> int:
-    with disk_errors(data):
-        fd = os.open(data, os.O_RDONLY)
-    try:
-        fcntl.flock(fd, how | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(fd)
-        raise StorageError(f"{data}: in use by another process, or by this one") from error
-    return fd

@@ -5,7 +5,6 @@ quiet.
 """
 
 import datetime as dt
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -23,7 +22,7 @@ from tradesys.charter import (
     Fees,
     OpeningBooks,
     complete,
-    lock,
+    locked,
     read_charter,
     settle,
 )
@@ -102,7 +101,9 @@ class Network(Switches):
             [o.system for o in self.charter.origins if o.kind is Kind.STREET]
         )
         super().__init__()
-        self._lock = lock(self.data) if self.data else None
+        self._lock = ExitStack()
+        if self.data:
+            self._lock.enter_context(locked(self.data))
         try:
             self._make(venue)
         except BaseException:
@@ -341,16 +342,11 @@ class Network(Switches):
     def close(self) -> None:
         """Make everything durable and close the files."""
         with ExitStack() as stack:
-            stack.callback(self._unlock)
+            stack.callback(self._lock.close)
             if hasattr(self, "venue"):
                 stack.callback(self.venue.close)
             for system in self:
                 stack.callback(system.close)
-
-    def _unlock(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
 
     # ---- making
 

@@ -5,10 +5,11 @@ follows. That is idempotent, leaves no gap, and catches up after any outage; the
 remember about a transfer that failed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from tradesys.framing import NO_HEAD
+from tradesys.log import Log
 from tradesys.systems.system import System
 from tradesys.topology import ROUTES, WRITES, Route
 
@@ -44,13 +45,8 @@ def behind(link: Link) -> int:
 
 def to_give_back(link: Link) -> int:
     """How many records of the source's earlier incarnations only the target holds."""
-    source, target, route = link
-    return sum(
-        max(0, log.count - source.tables[dataset].count(code))
-        for dataset in WRITES[route.writer]
-        for code, log in target.tables[dataset].logs.items()
-        if source.wrote(code) and code != source.origin.code
-    )
+    source = link.source
+    return sum(max(0, log.count - source.tables[d].count(log.code)) for d, log in _earlier(link))
 
 
 def replicate(link: Link) -> int:
@@ -73,11 +69,17 @@ def replicate(link: Link) -> int:
 
 def _give_back(link: Link) -> int:
     """Give a source the records of its earlier incarnations that only the target holds."""
+    source, moved = link.source, 0
+    for dataset, log in _earlier(link):
+        batch = log.since(source.tables[dataset].count(log.code))
+        moved += source.receive(dataset, batch) if batch is not None else 0
+    return moved
+
+
+def _earlier(link: Link) -> Iterator[tuple[str, Log]]:
+    """What the target holds of the source's earlier incarnations."""
     source, target, route = link
-    moved = 0
     for dataset in WRITES[route.writer]:
         for code, log in sorted(target.tables[dataset].logs.items()):
             if source.wrote(code) and code != source.origin.code:
-                batch = log.since(source.tables[dataset].count(code))
-                moved += source.receive(dataset, batch) if batch is not None else 0
-    return moved
+                yield dataset, log

@@ -13,13 +13,15 @@ _FEW = 16
 """So many words are looked up one by one faster than Arrow finds them."""
 
 
-def codes_of(words: pa.StringArray, code: Callable[[str], int]) -> Ints:
-    """The code of each word of a column, asked for once or a few times."""
-    if len(words) <= _FEW:
-        return np.array([code(word) for word in words.to_pylist()], np.int64)
-    encoded = words.dictionary_encode()
-    codes = np.array([code(word) for word in encoded.dictionary.to_pylist()], np.int64)
-    return codes[encoded.indices.to_numpy()]
+def codes_of(words: pa.StringArray, code: Callable[[str], int], null: int = 0) -> Ints:
+    """The code of each word of a column, asked for once or a few times; ``null`` where none is."""
+    if words.null_count == len(words):
+        return np.full(len(words), null, np.int64)
+    few = len(words) <= _FEW
+    encoded = words if few else words.dictionary_encode("encode")
+    different = (encoded if few else encoded.dictionary).to_pylist()
+    codes = np.array([null if word is None else code(word) for word in different], np.int64)
+    return codes if few else codes[encoded.indices.to_numpy()]
 
 
 class Words:

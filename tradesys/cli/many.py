@@ -67,13 +67,9 @@ def simulate(
     # What cannot be drawn, or kept, is said before any process begins.
     simulation.draw(first_seed, **options)
     numbers = range(first_seed, first_seed + seeds)
-    taken = (
-        [folder_of(seed, data) for seed in numbers if folder_of(seed, data).exists()]
-        if data
-        else []
-    )
-    if taken:
-        raise InvalidValue("data", str(taken[0]), "a folder that is not there yet")
+    for folder in [folder_of(seed, data) for seed in numbers] if data else ():
+        if folder.exists():
+            raise InvalidValue("data", str(folder), "a folder that is not there yet")
     total = Total()
     with progress("simulating", seeds) as advance:
         for outcome in run_seeds(numbers, data=data, **options):

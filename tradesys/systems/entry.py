@@ -20,6 +20,7 @@ from tradesys.reference import LAST_PX
 from tradesys.systems import rules
 from tradesys.systems.rules import Ints
 from tradesys.systems.terms import Use
+from tradesys.words import codes_of
 
 if TYPE_CHECKING:
     from tradesys.systems.customer import CustomerSystem
@@ -364,11 +365,4 @@ class Sheet:
 
 def _codes(column: pa.StringArray, known: dict[str, int], default: int) -> Ints:
     """The number of each text; ``default`` where there is none."""
-    if column.null_count == len(column):
-        return np.full(len(column), default, np.int64)
-    encoded = column.dictionary_encode()
-    numbers = [known.get(text, rules.UNKNOWN) for text in encoded.dictionary.to_pylist()]
-    if not column.null_count:
-        return np.array(numbers, np.int64)[encoded.indices.to_numpy()]
-    indices = encoded.indices.fill_null(len(numbers)).to_numpy()
-    return np.array([*numbers, default], np.int64)[indices]
+    return codes_of(column, lambda text: known.get(text, rules.UNKNOWN), default)
