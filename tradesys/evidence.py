@@ -84,15 +84,12 @@ class Evidence:
             for code in sorted(codes | {c for d, c in self.counts if d == dataset}):
                 own = self.counts.get((dataset, code), 0)
                 best, held_by = max((table.count(code), n) for n, table in known.items())
-                row: list[Any] = [dataset, str(origin(code)), own]
-                row += [self._ts(self._tables, dataset, code, own - 1) if own else None]
-                row += [best, held_by] if best > own else [own, self.system]
+                newest = self._ts(self._tables, dataset, code, own - 1) if own else None
+                lacking: list[Any] = [own, self.system, 0, None, None]
                 if best > own:
-                    written = self._ts(others[held_by], dataset, code, own)
-                    row += [best - own, format_id(make_id(code, own)), now - written]
-                else:
-                    row += [0, None, None]
-                rows.append(row)
+                    age = now - self._ts(others[held_by], dataset, code, own)
+                    lacking = [best, held_by, best - own, format_id(make_id(code, own)), age]
+                rows.append([dataset, str(origin(code)), own, newest, *lacking])
         return pl.DataFrame(rows, schema=_FRAME | _BESIDE, orient="row")
 
     @staticmethod
@@ -104,8 +101,7 @@ class Evidence:
 
 
 _FRAME: dict[str, Any] = {
-    "dataset": pl.String,
-    "origin": pl.String,
+    **dict.fromkeys(("dataset", "origin"), pl.String),
     "records": pl.Int64,
     "newest": pl.Datetime("ns", "UTC"),
 }

@@ -1,7 +1,7 @@
 """Why an order's status is what it is: its records, and when each system learned of them."""
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -53,7 +53,7 @@ def explained(
     order_id: int, answers: Iterable[Answer], systems: Iterable[tuple[str, Tables]]
 ) -> Explained:
     """What these systems hold of an order, and when it came to each."""
-    learned = [_NOTHING]
+    learned = [pl.DataFrame(schema=_LEARNED)]
     for system, tables in systems:
         exec_ids = []
         for dataset, kind in _TYPES.items():
@@ -74,28 +74,22 @@ def explained(
 
 def _seen(system: str, dataset: str, tables: Tables, frame: pl.DataFrame) -> pl.DataFrame:
     received = tables[dataset].arrivals.received_at(frame["record_id"].to_numpy())
-    return frame.with_columns(
+    whole = frame.with_columns(
         pl.Series("received_at", received).cast(_TIME),
         dataset=pl.lit(dataset),
         system=pl.lit(system),
-    ).select(name for name in _NOTHING.columns if name in frame or name in _ADDED)
+    )
+    return whole.select(name for name in _LEARNED if name in whole)
 
 
-_ADDED = ("dataset", "system", "received_at")
-_NOTHING = pl.DataFrame(
-    schema={
-        "record_id": pl.UInt64,
-        "dataset": pl.String,
-        "record": pl.String,
-        "exec_id": pl.UInt64,
-        "ts": _TIME,
-        "order_qty": pl.Int64,
-        "price": pl.Int64,
-        "last_qty": pl.Int64,
-        "last_px": pl.Int64,
-        "asset": pl.String,
-        "amount": pl.Int64,
-        "system": pl.String,
-        "received_at": _TIME,
-    }
-)
+_LEARNED: dict[str, Any] = {
+    "record_id": pl.UInt64,
+    **dict.fromkeys(("dataset", "record"), pl.String),
+    "exec_id": pl.UInt64,
+    "ts": _TIME,
+    **dict.fromkeys(("order_qty", "price", "last_qty", "last_px"), pl.Int64),
+    "asset": pl.String,
+    "amount": pl.Int64,
+    "system": pl.String,
+    "received_at": _TIME,
+}

@@ -12,8 +12,10 @@ import datetime as dt
 import gzip
 import re
 import zlib
+from collections import Counter
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import accumulate
 from pathlib import Path
 
 import polars as pl
@@ -68,6 +70,7 @@ _ORPHANS = {
 
 _TYPE = pl.col("type")
 _PARTIAL = _TYPE == MessageType.PARTIAL_CANCELLATION
+_SIDE = pl.when(pl.col("direction") == 1).then(pl.lit("buy")).otherwise(pl.lit("sell"))
 # Crosses and halts use the other columns in ways of their own; nothing is read from them here.
 _NO_ORDER = _TYPE >= MessageType.CROSS
 
@@ -133,15 +136,14 @@ def read(source: Source, *, date: dt.date | str | None = None, accounts: int = A
             raise InvalidValue("path", str(source), f"one file per symbol, {symbol} has several")
     days = _number([_messages(file) for file in files])
     parts = [_split(day, file, accounts) for day, file in zip(days, files, strict=True)]
-    ignored: dict[str, int] = {}
+    ignored: Counter[str] = Counter()
     for _, _, counts in parts:
-        for reason, count in counts.items():
-            ignored[reason] = ignored.get(reason, 0) + count
+        ignored.update(counts)
     return Tape(
         requests=pl.concat([requests for requests, _, _ in parts]).sort("event"),
         fills=pl.concat([fills for _, fills, _ in parts]).sort("event"),
         events=sum(day.height for day in days),
-        ignored=ignored,
+        ignored=dict(ignored),
         symbols=symbols,
     )
 
@@ -271,11 +273,11 @@ def _number(days: list[pl.DataFrame]) -> list[pl.DataFrame]:
         .with_row_index("event")
         .sort("place")
     )
-    numbered, start = [], 0
-    for day in days:
-        numbered.append(day.with_columns(merged["event"].slice(start, day.height)))
-        start += day.height
-    return numbered
+    starts = accumulate((day.height for day in days), initial=0)
+    return [
+        day.with_columns(merged["event"].slice(start, day.height))
+        for day, start in zip(days, starts, strict=False)
+    ]
 
 
 def _split(
@@ -320,22 +322,22 @@ def _submissions(day: pl.DataFrame, file: _File, accounts: int) -> pl.DataFrame:
         orig_cl_ord_id=pl.lit(None, pl.String),
         account=account(pl.col("order_id"), accounts),
         symbol=pl.lit(file.symbol),
-        side=pl.when(pl.col("direction") == 1).then(pl.lit("buy")).otherwise(pl.lit("sell")),
+        side=_SIDE,
         order_qty=pl.col("size"),
     )
 
 
 def _check_terms(later: pl.DataFrame, file: _File) -> None:
     """An event of an order has the order's side, and a change of it the order's price."""
-    side = pl.when(pl.col("direction") == 1).then(pl.lit("buy")).otherwise(pl.lit("sell"))
-    other = later.filter(side != pl.col("side"))
-    if other.height:
-        row, value, right = other.select("row", "direction", "side").row(0)
-        raise file.fault(row, "direction", value, f"the order's side, {right}")
-    other = later.filter(_TYPE != MessageType.EXECUTION, pl.col("price") != pl.col("limit"))
-    if other.height:
-        row, value, right = other.select("row", "price", "limit").row(0)
-        raise file.fault(row, "price", value, f"the order's price, {right}")
+    repriced = (_TYPE != MessageType.EXECUTION) & (pl.col("price") != pl.col("limit"))
+    for column, differs, right, what in (
+        ("direction", pl.col("side") != _SIDE, "side", "side"),
+        ("price", repriced, "limit", "price"),
+    ):
+        found = later.filter(differs).select("row", column, right)
+        if found.height:
+            row, value, due = found.row(0)
+            raise file.fault(row, column, value, f"the order's {what}, {due}")
 
 
 def _changes(changes: pl.DataFrame, file: _File) -> pl.DataFrame:
