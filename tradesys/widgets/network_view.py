@@ -191,13 +191,12 @@ def _ends(
 ) -> dict[tuple[str, str], tuple[_Point, _Point]]:
     """Where each link begins and ends: those on one edge of a node stand side by side."""
     edges: dict[tuple[str, int], list[str]] = {}
-    outs: dict[tuple[str, str], int] = {}
     for one, two in pairs:
         for name, other in ((one, two), (two, one)):
             here, there = places[name].x, places[other].x
-            out = (-1 if here == _LEFT[Kind.CUSTOMER] else 1) if here == there else 0
-            outs[name, other] = out or (1 if here < there else -1)
-            edges.setdefault((name, outs[name, other]), []).append(other)
+            # Of one kind they stand above each other: around the outside.
+            is_left = here == _LEFT[Kind.CUSTOMER] if here == there else here > there
+            edges.setdefault((name, -1 if is_left else 1), []).append(other)
     points = {}
     for (name, out), others in edges.items():
         x, y, tall = places[name]
