@@ -16,6 +16,9 @@ from tradesys.records import format_id, split_id
 Row = tuple[Any, ...]
 """The values of a record, in the order of its schema."""
 
+Part = list[Row] | pa.RecordBatch
+"""Records of one origin that follow on, as they came: rows one by one, or a batch."""
+
 _MERGE_FACTOR = 16
 _MANY = 256  # middling chunks that whoever reads everything would notice
 _TINY = 2  # a chunk below this level, of 256 rows, is merged as it comes

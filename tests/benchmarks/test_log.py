@@ -43,6 +43,7 @@ from eventsourcing.sqlite import SQLiteAggregateRecorder, SQLiteDatastore
 
 from tests.build import NOON, PRICE
 from tradesys.charter import OpeningBooks
+from tradesys.log import Part
 from tradesys.network import Network
 from tradesys.records import REQUESTS
 from tradesys.systems.customer import CustomerSystem
@@ -249,9 +250,9 @@ def test_one_order_a_commit_is_no_slower_than_sqlite(
 
     def log() -> int:
         record_id = c1.next_id("requests")
-        rows = [(record_id, *row[1:3], record_id, *row[4:])]
-        table.write_rows(rows, NOON)
-        table.take_rows(rows)
+        parts: list[Part] = [[(record_id, *row[1:3], record_id, *row[4:])]]
+        table.write(parts, NOON)
+        table.take(parts)
         return 1
 
     def entry() -> int:
