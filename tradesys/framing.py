@@ -27,6 +27,7 @@ _LENGTH = b"0" * 12
 _TIME_DIGITS = 19
 _LARGE = 1 << 20  # bytes of a message that are worth several threads
 _METADATA = 1024  # more than our metadata takes in a message
+_AS_IT_IS = pa.ipc.IpcWriteOptions()  # given none, pyarrow looks for some in the environment
 _VERSION = re.compile(rb"tradesys-format-(\d+)")
 
 
@@ -239,7 +240,8 @@ class Framing:
         start = len(self._plain)
         memory = _scratch.of(start + pa.ipc.get_record_batch_size(batch) + _METADATA)
         sink = pa.FixedSizeBufferWriter(pa.py_buffer(memory))
-        pa.ipc.new_stream(sink, self.schema).write_batch(batch, custom_metadata=metadata)
+        stream = pa.ipc.new_stream(sink, self.schema, options=_AS_IT_IS)
+        stream.write_batch(batch, custom_metadata=metadata)
         return memory[start : sink.tell()]
 
     def _find_layout(self) -> _Layout:

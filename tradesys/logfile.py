@@ -236,8 +236,9 @@ class LogFile:
         with disk_errors(self.path):
             # Blocks of zeros ahead: a later fdatasync then has no new file size to write. A zero
             # length reads as end-of-stream, so the file is a whole Arrow stream at any moment.
-            # They pay for messages smaller than themselves only.
-            if self._zeroed < at + len(data) and len(data) <= len(_ZEROS):
+            # They pay only where what is committed at once is smaller than they are.
+            end = at + len(data)
+            if self._zeroed < end <= self._position + len(_ZEROS):
                 self._write_zeros(at)
             write_all(self._fd, data, at)
 
