@@ -20,7 +20,6 @@ from blake3 import blake3
 
 from tradesys import segments
 from tradesys.arrivals import Arrivals, arrival_of
-from tradesys.arrow import batch_of
 from tradesys.compaction import ReadRun, compact
 from tradesys.disk import disk_errors, in_making, make_folder, name_aside, put_in_place, write_all
 from tradesys.errors import DamagedError, Outcome, StorageError
@@ -169,9 +168,7 @@ class LogFile:
         self, part: Part, received_at: int, head: bytes, origin_head: bytes
     ) -> tuple[bytearray | memoryview, bytes]:
         if isinstance(part, list):
-            if len(part) == 1:
-                return self._framing.frame_row(part[0], received_at, head)
-            part = batch_of(self.schema, part)
+            return self._framing.frame_rows(part, received_at, head)
         return self._framing.frame(part, received_at, head, origin_head)
 
     def sync(self) -> None:
