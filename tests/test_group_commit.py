@@ -88,7 +88,7 @@ ORDERS = ROWS.map(lambda row: order(**row | {"request_type": "new", "cl_ord_id":
 ENTRIES = st.lists(st.one_of(ORDERS, tables().map(lambda made: made[0])), max_size=6)
 
 
-@settings(max_examples=80)
+@settings(max_examples=40)
 @given(st.lists(ENTRIES, min_size=1, max_size=3))
 def test_tables_and_orders_of_one_moment_are_decided_as_if_one_by_one(
     moments: list[list[dict[str, Any] | list[dict[str, Any]]]],

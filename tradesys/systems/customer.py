@@ -292,7 +292,8 @@ class CustomerSystem(Inquiries):
         """Balances, given by slot, less what open orders may still use of them."""
         left, names = self.view.free(pairs), self.view.accounts.names
         if self._used:
-            left -= [self._used.get(names[pair], 0) for pair in pairs.tolist()]
+            used = [self._used.get(names[pair], 0) for pair in pairs.tolist()]
+            left -= np.array(used, np.int64)
         return left
 
     def orders_named(self, keys: Iterable[Key | None]) -> dict[Key, int | None]:
