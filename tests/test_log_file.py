@@ -24,7 +24,6 @@ from tradesys.log import Row
 from tradesys.logfile import LogFile
 from tradesys.records import POSTINGS, REQUESTS
 
-
 Received = list[tuple[int, pa.RecordBatch]]
 
 # Two origins, batches of different sizes, times of reception that begin at 0 and are not in step.
