@@ -205,10 +205,8 @@ class Framing:
         self, rows: list[tuple[Any, ...]], received_at: int, head: bytes
     ) -> tuple[bytearray, bytes]:
         """As :meth:`frame`, rows of integers and texts: the same bytes for a third of the time."""
-        message = self._message(rows)
-        at = self._layout
-        message[at.received_at : at.received_at + _TIME_DIGITS] = b"%019d" % received_at
-        message[at.length : at.length + len(_LENGTH)] = b"%012d" % len(message)
+        message, at = self._message(rows), self._layout.received_at
+        message[at : at + _TIME_DIGITS] = b"%019d" % received_at
         return message, self._sign(message, head)
 
     def batch_of(self, rows: list[tuple[Any, ...]]) -> pa.RecordBatch:
@@ -217,7 +215,12 @@ class Framing:
 
     def _message(self, rows: list[tuple[Any, ...]]) -> bytearray:
         """The message of rows, not signed."""
-        return self._row(rows[0]) if len(rows) == 1 else self._rows.message(rows)
+        return self._row(rows[0]) if len(rows) == 1 else self._together(rows)
+
+    def _together(self, rows: list[tuple[Any, ...]]) -> bytearray:
+        message, at = self._rows.message(rows), self._layout.length
+        message[at : at + len(_LENGTH)] = b"%012d" % len(message)
+        return message
 
     @cached_property
     def _rows(self) -> _Rows:
@@ -257,7 +260,7 @@ class Framing:
 
     def _template(self, row: tuple[Any, ...], shape: _Shape, values: list[Any]) -> _RowTemplate:
         """The template for rows of this shape, taken from what Arrow writes for this one."""
-        message = self._rows.message([row])
+        message = self._together([row])
         (size,) = struct.unpack_from("<i", message, 4)
         layout = "<"
         for field, length in zip(self.schema, shape, strict=True):
