@@ -33,8 +33,8 @@ class Format2(Framing):
     def frame(self, batch: pa.RecordBatch, *rest: Any) -> tuple[memoryview, bytes]:
         return super().frame(downcast(batch, self.schema), *rest)
 
-    def frame_row(self, row: Row, *rest: Any) -> tuple[bytearray, bytes]:
-        message, head = self.frame(batch_of(self.today, [row]), *rest)
+    def frame_rows(self, rows: list[Row], *rest: Any) -> tuple[bytearray, bytes]:
+        message, head = self.frame(batch_of(self.today, rows), *rest)
         return bytearray(message), head
 
 

@@ -9,7 +9,7 @@ import asyncio
 import errno
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -18,8 +18,11 @@ from typing import Any
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from tests.build import CASH, NOON, PRICE, TERMS, network, submit
+from tests.build import CASH, NOON, PRICE, TERMS, filled, network, submit
+from tests.test_submit_many import ROWS, assert_the_same, change, order, table, tables
 from tradesys.errors import InvalidValue, Outcome, StorageError, SystemDown
 from tradesys.network import Network
 from tradesys.orders import Order
@@ -32,12 +35,16 @@ def desk(tmp_path: Path) -> Iterator[Network]:
         yield made
 
 
-def together(system: CustomerSystem, *orders: dict[str, Any]) -> list[Order | BaseException]:
-    """Submit these at the same time."""
+def together(system: CustomerSystem, *entries: dict[str, Any] | pl.DataFrame) -> list[Any]:
+    """Submit these orders and tables at the same time."""
 
-    async def all_of_them() -> list[Order | BaseException]:
-        tasks = (system.submit_async(**TERMS | terms) for terms in orders)
-        return await asyncio.gather(*tasks, return_exceptions=True)
+    def entered(each: dict[str, Any] | pl.DataFrame) -> Coroutine[Any, Any, Any]:
+        if isinstance(each, pl.DataFrame):
+            return system.submit_many_async(each)
+        return system.submit_async(**TERMS | each)
+
+    async def all_of_them() -> list[Any]:
+        return await asyncio.gather(*map(entered, entries), return_exceptions=True)
 
     return asyncio.run(all_of_them())
 
@@ -59,8 +66,89 @@ def syncs(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 def test_orders_of_one_moment_share_an_fdatasync(desk: Network, syncs: Counter[str]) -> None:
     orders = together(desk["c1"], *[{"order_qty": 10}] * 8)
     assert syncs["fdatasync"] == 1
-    assert [o.record_id - orders[0].record_id for o in orders] == list(range(8))  # type: ignore[union-attr]
+    assert [o.record_id - orders[0].record_id for o in orders] == list(range(8))
     assert len(desk["c1"].tables["requests"]) == 8
+
+
+def test_tables_and_orders_of_one_moment_share_an_fdatasync(
+    desk: Network, syncs: Counter[str]
+) -> None:
+    c1, two = desk["c1"], table(order(order_qty=10), order(order_qty=20))
+    one, first, again, other, second = together(c1, {}, two, {"order_qty": 0}, {}, two)
+    assert syncs["fdatasync"] == 1
+    assert isinstance(again, InvalidValue)
+    ids = [one.record_id, *first["record_id"], other.record_id, *second["record_id"]]
+    assert ids == list(range(ids[0], ids[0] + 6))
+    requests = c1.tables["requests"]
+    assert requests.frame["record_id"].to_list() == ids
+    assert [arrival.rows for arrival in requests.arrivals] == [1, 2, 1, 2]
+
+
+ORDERS = ROWS.map(lambda row: order(**row | {"request_type": "new", "cl_ord_id": row["cl_ord_id"]}))
+ENTRIES = st.lists(st.one_of(ORDERS, tables().map(lambda made: made[0])), max_size=6)
+
+
+@settings(max_examples=40)
+@given(st.lists(ENTRIES, min_size=1, max_size=3))
+def test_tables_and_orders_of_one_moment_are_decided_as_if_one_by_one(
+    moments: list[list[dict[str, Any] | list[dict[str, Any]]]],
+) -> None:
+    at_once, single = network(), network()
+    for desk in (at_once, single):
+        filled(desk, order_qty=10)  # a last price, for market orders
+    for moment in moments:
+        entries = [table(*each) if isinstance(each, list) else entry_of(each) for each in moment]
+        found = together(at_once["c1"], *entries)
+        expected = [answer for each in entries for answer in together(single["c1"], each)]
+        assert [told(answer) for answer in found] == [told(answer) for answer in expected]
+        assert_the_same(at_once, single)
+    for desk in (at_once, single):
+        desk.run()
+        assert desk.audit().verdict
+    assert_the_same(at_once, single)
+
+
+def entry_of(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of a table as one order's terms."""
+    terms = {n: v for n, v in row.items() if n not in ("request_type", "time_in_force")}
+    return terms | {"time_in_force": row["time_in_force"] or "day"}
+
+
+def told(answer: Any) -> Any:
+    """An answer, as values that compare."""
+    if isinstance(answer, pl.DataFrame):
+        return answer.to_dicts()
+    return str(answer) if isinstance(answer, Exception) else (answer, answer.repeated)
+
+
+def test_a_name_that_is_being_written_in_a_table_is_taken(desk: Network) -> None:
+    named = table(order(cl_ord_id="A"), order(cl_ord_id="B", order_qty=50))
+    first, again, other, second = together(
+        desk["c1"], named, {"cl_ord_id": "A"}, {"cl_ord_id": "B"}, named
+    )
+    assert (again.order_id, again.repeated) == (first["order_id"][0], True)
+    assert isinstance(other, InvalidValue)
+    assert not second["accepted"].any()
+    assert second["order_id"].to_list() == first["order_id"].to_list()
+    assert len(desk["c1"].tables["requests"]) == 2
+
+
+def test_a_name_that_a_change_takes_is_no_order_s_at_the_same_moment(desk: Network) -> None:
+    c1 = desk["c1"]
+    submit(c1, cl_ord_id="A")
+    changes = table(change("replace", "A", cl_ord_id="B"), change("cancel", "A", cl_ord_id="C"))
+    verdicts, other, repeated = together(c1, changes, {"cl_ord_id": "B"}, {"cl_ord_id": "A"})
+    assert verdicts["accepted"].all()
+    assert isinstance(other, InvalidValue)
+    assert repeated.repeated
+
+
+def test_tables_of_one_moment_draw_on_the_same_means(desk: Network) -> None:
+    half = table(order(order_qty=250))
+    assert 2 * 250 * PRICE == CASH
+    taken = together(desk["c1"], half, half, half, {"order_qty": 10})
+    reasons = [answer["reject_reason"][0] for answer in taken[:3]] + [taken[3].reject_reason]
+    assert reasons == [None, None, "not enough cash", "not enough cash"]
 
 
 def test_a_single_order_is_written_at_once(desk: Network, syncs: Counter[str]) -> None:
@@ -80,7 +168,7 @@ def test_what_was_written_together_is_read_back_as_it_was(desk: Network) -> None
 def test_orders_of_one_moment_draw_on_the_same_means(desk: Network) -> None:
     orders = together(desk["c1"], *[{"order_qty": 130}] * 4)
     assert 3 * 130 * PRICE < CASH < 4 * 130 * PRICE
-    assert [o.reject_reason for o in orders] == [None] * 3 + ["not enough cash"]  # type: ignore[union-attr]
+    assert [o.reject_reason for o in orders] == [None] * 3 + ["not enough cash"]
 
 
 def test_a_name_given_twice_at_one_moment_is_one_order(desk: Network) -> None:
@@ -119,12 +207,50 @@ def test_a_disk_that_refuses_refuses_the_whole_group_and_leaves_no_trace(
         patched.setattr(os, "pwrite", full)
         refused = together(c1, {"cl_ord_id": "A", "order_qty": 400}, {"cl_ord_id": "B"})
         assert [type(r) for r in refused] == [StorageError, StorageError]
-        assert {r.outcome for r in refused} == {Outcome.DID_NOT_HAPPEN}  # type: ignore[union-attr]
+        assert {r.outcome for r in refused} == {Outcome.DID_NOT_HAPPEN}
     assert len(c1.tables["requests"]) == 0
     first, second = together(c1, {"cl_ord_id": "A", "order_qty": 400}, {"cl_ord_id": "B"})
     assert isinstance(first, Order)
     assert isinstance(second, Order)
     assert (first.repeated, first.reject_reason, second.reject_reason) == (False, None, None)
+    desk.run()
+    assert desk.audit().verdict
+
+
+@pytest.mark.parametrize("refused", ["first", "second", "third", "fdatasync"])
+def test_of_a_group_that_the_disk_refused_nothing_is_there_when_it_is_opened_again(
+    desk: Network, monkeypatch: pytest.MonkeyPatch, refused: str
+) -> None:
+    assert desk.data is not None
+    c1, calls = desk["c1"], Counter[str]()
+    before = submit(c1, order_qty=10)
+    nth = ["first", "second", "third"].index(refused) if refused != "fdatasync" else -1
+
+    def refusing(name: str, which: int) -> Callable[..., Any]:
+        real = getattr(os, name)
+
+        def act(*args: Any) -> Any:
+            calls[name] += 1
+            if calls[name] - 1 == which:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return real(*args)
+
+        return act
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pwrite", refusing("pwrite", nth))
+        patched.setattr(os, "fdatasync", refusing("fdatasync", 0 if nth < 0 else -1))
+        two = table(order(order_qty=10), order(order_qty=10, cl_ord_id="A"))
+        answers = together(c1, two, {"order_qty": 10}, two.head(1))
+    assert [type(answer) for answer in answers] == [StorageError] * 3
+    assert {answer.outcome for answer in answers} == {Outcome.DID_NOT_HAPPEN}
+    desk.crash("c1")
+    desk.restart("c1")
+    assert not desk.recovered or not desk["c1"].origin.incarnation
+    assert desk["c1"].tables["requests"].frame["record_id"].to_list() == [before.record_id]
+    after, again = together(desk["c1"], two, {"order_qty": 10})
+    assert after["accepted"].all()
+    assert again.record_id == before.record_id + 3
     desk.run()
     assert desk.audit().verdict
 

@@ -16,8 +16,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.build import history, run_of
+from tests.build import NOON, history, run_of
+from tradesys.arrow import batch_of
 from tradesys.errors import DamagedError, StorageError
+from tradesys.framing import NO_HEAD, framing_of
+from tradesys.log import Row
 from tradesys.logfile import LogFile
 from tradesys.records import POSTINGS, REQUESTS
 
@@ -259,6 +262,20 @@ def test_a_file_of_another_dataset_is_set_aside_as_it_is(path: Path) -> None:
     assert file.damage is not None
     assert file.damage.aside.read_bytes() == data
     file.close()
+
+
+INTS = st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1))
+TEXTS = st.one_of(st.none(), st.text(max_size=20))
+VALUES = {pa.utf8(): TEXTS, pa.uint64(): st.integers(0, 2**64 - 1)}
+NULLABLE = pa.schema([pa.field(field.name, field.type) for field in REQUESTS])
+ROW = st.tuples(*(VALUES.get(field.type, INTS) for field in NULLABLE))
+
+
+@given(st.lists(ROW, min_size=1, max_size=20))
+def test_rows_are_framed_byte_for_byte_as_their_batch_is(rows: list[Row]) -> None:
+    framing = framing_of(NULLABLE)
+    message, head = framing.frame_rows(rows, NOON, NO_HEAD)
+    assert (memoryview(message), head) == framing.frame(batch_of(NULLABLE, rows), NOON, NO_HEAD)
 
 
 def test_a_file_of_another_owner_is_taken_for_damaged(path: Path) -> None:

@@ -19,7 +19,7 @@ from tradesys.arrow import with_columns
 from tradesys.assignment import Assignment
 from tradesys.checks import FLAGGED, TWICE
 from tradesys.clock import MS
-from tradesys.log import Log
+from tradesys.log import Log, Part
 from tradesys.simulation import Choices, Plan, draw
 from tradesys.simulation.disk import MemoryFile
 from tradesys.simulation.promises import IN_ORDER, NEVER_BACK, NOT_LOST, TIMELY
@@ -64,14 +64,14 @@ def apply_across_a_gap(patch: Patch) -> None:
 
 def acknowledge_before_it_is_durable(patch: Patch) -> None:
     """An order is acknowledged when it is written, and made durable with the next."""
-    real = MemoryFile.append_row
+    real = MemoryFile.commit
 
-    def append_row(file: MemoryFile, row: tuple[Any, ...], received_at: int) -> None:
+    def commit(file: MemoryFile, parts: list[Part], received_at: int) -> None:
         sync, file.sync = file.sync, lambda: None  # type: ignore[method-assign]
-        real(file, row, received_at)
+        real(file, parts, received_at)
         file.sync = sync  # type: ignore[method-assign]
 
-    patch.setattr(MemoryFile, "append_row", append_row)
+    patch.setattr(MemoryFile, "commit", commit)
 
 
 def reuse_ids_after_a_lost_disk(patch: Patch) -> None:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from tradesys.arrow import batch_of
 from tradesys.framing import NO_HEAD
+from tradesys.log import Part
 from tradesys.records import SEQUENCE_BITS, split_id
 
 SCHEMA = pa.schema(
@@ -43,11 +44,12 @@ class Arrival(NamedTuple):
 
 
 def arrival_of(
-    batch: pa.RecordBatch, received_at: int, head: bytes = NO_HEAD, origin_head: bytes = NO_HEAD
+    part: Part, received_at: int, head: bytes = NO_HEAD, origin_head: bytes = NO_HEAD
 ) -> Arrival:
-    """The run of records that a batch is."""
-    code, start = split_id(batch.column(0)[0].as_py())
-    return Arrival(received_at, code, start, batch.num_rows, head, origin_head)
+    """The run of records that a batch is, or so many rows."""
+    first = part[0][0] if isinstance(part, list) else part.column(0)[0].as_py()
+    code, start = split_id(first)
+    return Arrival(received_at, code, start, len(part), head, origin_head)
 
 
 class Arrivals:

@@ -8,13 +8,16 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from tradesys.arrow import batch_of, rows_of
+from tradesys.arrow import rows_of
 from tradesys.errors import GapError, SchemaError
 from tradesys.framing import framing_of
 from tradesys.records import format_id, split_id
 
 Row = tuple[Any, ...]
 """The values of a record, in the order of its schema."""
+
+Part = list[Row] | pa.RecordBatch
+"""Records of one origin that follow on, as they came: rows one by one, or a batch."""
 
 _MERGE_FACTOR = 16
 _MANY = 256  # middling chunks that whoever reads everything would notice
@@ -70,12 +73,7 @@ class Log:
     def _settle(self) -> None:
         """Make rows that came one by one a batch: when somebody reads, or a batch follows."""
         if self._rows:
-            alone = len(self._rows) == 1
-            self._take(
-                self._framing.batch_of_row(self._rows[0])
-                if alone
-                else batch_of(self.schema, self._rows)
-            )
+            self._take(self._framing.batch_of(self._rows))
             self._rows = []  # only now: who finds none reads what is settled, and takes no lock
 
     def check(self, batch: pa.RecordBatch) -> pa.RecordBatch | None:

@@ -19,13 +19,13 @@ import pyarrow.compute as pc
 from blake3 import blake3
 
 from tradesys import segments
-from tradesys.arrivals import Arrival, Arrivals, arrival_of
+from tradesys.arrivals import Arrivals, arrival_of
 from tradesys.compaction import ReadRun, compact
 from tradesys.disk import disk_errors, in_making, make_folder, name_aside, put_in_place, write_all
 from tradesys.errors import DamagedError, Outcome, StorageError
 from tradesys.formats import FORMAT
 from tradesys.framing import END_OF_STREAM, NO_HEAD, framing_of
-from tradesys.log import Row
+from tradesys.log import Part
 from tradesys.records import split_id
 from tradesys.segments import Reading, arrivals_path, sealed_path
 
@@ -60,9 +60,10 @@ class Damage:
 class LogFile:
     """The file of one dataset at one system: appended to, made durable, sealed, read back.
 
-    ``append`` writes, ``sync`` makes durable: what was appended before a ``sync`` that returned is
-    there after a crash. Batches of several origins follow each other in the order in which they
-    were received, so what the system knew at a time is a prefix (``arrivals``).
+    ``append`` writes, ``sync`` makes durable, ``commit`` does both: what was appended before a
+    ``sync`` that returned is there after a crash. Batches of several origins follow each other in
+    the order in which they were received, so what the system knew at a time is a prefix
+    (``arrivals``).
     """
 
     def __init__(
@@ -123,42 +124,52 @@ class LogFile:
         batch: pa.RecordBatch,
         received_at: int,
         *,
-        durable: bool = False,
         origin_head: bytes = NO_HEAD,
     ) -> None:
-        """Write a batch at the end. It is durable on return, or once :meth:`sync` has returned.
+        """Write a batch at the end; it is durable once :meth:`sync` has returned.
 
         :param origin_head: the digest that the records' origin had reached when they were fetched.
         :raises StorageError: the disk refused; the file is as it was before.
         """
-        with self._lock:
-            message, head = self._framing.frame(batch, received_at, self._head, origin_head)
-            self._append(message, head, durable=durable)
-            self.arrivals.append(arrival_of(batch, received_at, head, origin_head))
+        self._append([batch], received_at, origin_head, durable=False)
 
-    def append_row(self, row: Row, received_at: int) -> None:
-        """As :meth:`append`, one row of one's own; it is durable on return."""
-        with self._lock:
-            message, head = self._framing.frame_row(row, received_at, self._head)
-            self._append(message, head, durable=True)
-            code, start = split_id(row[0])
-            self.arrivals.append(Arrival(received_at, code, start, 1, head))
+    def commit(self, parts: list[Part], received_at: int) -> None:
+        """As :meth:`append`, several batches and runs of rows: durable on return, all or none."""
+        self._append(parts, received_at, NO_HEAD, durable=True)
 
-    def _append(self, message: bytearray | memoryview, head: bytes, *, durable: bool) -> None:
-        written = False
-        try:
-            self._write(message)
-            written = True
+    def _append(
+        self, parts: list[Part], received_at: int, origin_head: bytes, *, durable: bool
+    ) -> None:
+        with self._lock:
+            at = end = self._position
+            head, arrived = self._head, []
+            try:
+                for part in parts:
+                    message, head = self._framed(part, received_at, head, origin_head)
+                    end = at + len(message)
+                    self._write(message, at)
+                    at = end
+                    arrived.append(arrival_of(part, received_at, head, origin_head))
+                if durable:
+                    self.sync()
+            except StorageError as error:
+                written = at > self._position
+                if not self._take_back(end - self._position) and written:
+                    error.outcome = Outcome.MIGHT_HAVE
+                raise
+            self._position = at
+            self._head = self._reached = head
             if durable:
-                self.sync()
-        except StorageError as error:
-            if not self._take_back(len(message)) and written:
-                error.outcome = Outcome.MIGHT_HAVE
-            raise
-        self._position += len(message)
-        self._head = self._reached = head
-        if durable:
-            self.synced_head = head
+                self.synced_head = head
+            for arrival in arrived:
+                self.arrivals.append(arrival)
+
+    def _framed(
+        self, part: Part, received_at: int, head: bytes, origin_head: bytes
+    ) -> tuple[bytearray | memoryview, bytes]:
+        if isinstance(part, list):
+            return self._framing.frame_rows(part, received_at, head)
+        return self._framing.frame(part, received_at, head, origin_head)
 
     def sync(self) -> None:
         """Make everything appended so far durable (``fdatasync``)."""
@@ -218,15 +229,15 @@ class LogFile:
             os.pwrite(fd, END_OF_STREAM, self._position)
         os.fdatasync(fd)
 
-    def _write(self, data: bytearray | memoryview) -> None:
-        end = self._position + len(data)
+    def _write(self, data: bytearray | memoryview, at: int) -> None:
         with disk_errors(self.path):
             # Blocks of zeros ahead: a later fdatasync then has no new file size to write. A zero
             # length reads as end-of-stream, so the file is a whole Arrow stream at any moment.
-            # They pay for messages smaller than themselves only.
-            if self._zeroed < end and len(data) <= len(_ZEROS):
-                self._write_zeros()
-            write_all(self._fd, data, self._position)
+            # They pay only where what is committed at once is smaller than they are.
+            end = at + len(data)
+            if self._zeroed < end <= self._position + len(_ZEROS):
+                self._write_zeros(at)
+            write_all(self._fd, data, at)
 
     def _take_back(self, size: int) -> bool:
         """Make sure that what was written is no record when the file is opened again."""
@@ -237,11 +248,11 @@ class LogFile:
             return False
         return True
 
-    def _write_zeros(self) -> None:
+    def _write_zeros(self, at: int) -> None:
         """Write zeros ahead; where there is no room for them, there may still be room for data."""
-        self._zeroed = max(self._zeroed, self._position)
+        self._zeroed = max(self._zeroed, at)
         with suppress(OSError):
-            while self._zeroed < self._position + len(_ZEROS):
+            while self._zeroed < at + len(_ZEROS):
                 self._zeroed += os.pwrite(self._fd, _ZEROS, self._zeroed)
 
     # ---- opening

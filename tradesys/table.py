@@ -9,11 +9,10 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tradesys.arrivals import Arrival, Arrivals, arrival_of
-from tradesys.arrow import batch_of
+from tradesys.arrivals import Arrivals, arrival_of
 from tradesys.errors import ReadOnlyError
 from tradesys.framing import NO_HEAD
-from tradesys.log import Log, Row
+from tradesys.log import Log, Part
 from tradesys.logfile import LogFile, OpenFile
 from tradesys.memory import Ids
 from tradesys.records import SCHEMAS, Origin, make_id, origin, split_id
@@ -145,34 +144,26 @@ class Table:
 
     def commit(self, batch: pa.RecordBatch, received_at: int) -> None:
         """Write records of one's own, numbered as they follow; durable before anybody sees them."""
-        code, start = split_id(batch.column(0)[0].as_py())
-        log = self.logs.get(code) or self.new_log(code)
-        assert start == log.count, "one's own records follow on"
+        self.write([batch], received_at)
+        self.take([batch])
+
+    def write(self, parts: list[Part], received_at: int) -> None:
+        """Write records of one's own to the file; durable on return, not part of the table yet."""
         if self.file:
-            self.file.append(batch, received_at, durable=True)
+            self.file.commit(parts, received_at)
         else:
-            self.arrivals.append(Arrival(received_at, code, start, batch.num_rows))
-        log.append(batch)
-        self.logs[code] = log
-        self._seal_if_full()
+            for part in parts:
+                self.arrivals.append(arrival_of(part, received_at))
 
-    def write_rows(self, rows: list[Row], received_at: int) -> None:
-        """Write rows of one's own to the file; durable on return, but not part of the table yet."""
-        code, start = split_id(rows[0][0])
-        if not self.file:
-            self.arrivals.append(Arrival(received_at, code, start, len(rows)))
-        elif len(rows) == 1:
-            self.file.append_row(rows[0], received_at)
-        else:
-            self.file.append(batch_of(self.schema, rows), received_at, durable=True)
-
-    def take_rows(self, rows: list[Row]) -> None:
-        """Make rows that are written part of the table."""
-        code, start = split_id(rows[0][0])
-        log = self.logs.get(code) or self.new_log(code)
-        assert start == log.count, "one's own records follow on"
-        log.append_rows(rows)
-        self.logs[code] = log
+    def take(self, parts: list[Part]) -> None:
+        """Make records of one's own that are written part of the table."""
+        for part in parts:
+            rows = isinstance(part, list)
+            code, start = split_id(part[0][0] if rows else part.column(0)[0].as_py())
+            log = self.logs.get(code) or self.new_log(code)
+            assert start == log.count, "one's own records follow on"
+            log.append_rows(part) if rows else log.append(part)
+            self.logs[code] = log
         self._seal_if_full()
 
     def apply(

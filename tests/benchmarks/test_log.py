@@ -7,10 +7,15 @@ their turn; medians of the rates, and their ratios. *The log* appends records th
 plain table of the databases takes them; *order entry* also checks every rule, for which no peer is
 asked.
 
-A table of orders is given to everyone as the same Arrow table with the next ids; whoever commits
-it has one connection and waits for it. The log checks that the ids follow on, frames the table as
-it is, hashes, writes and syncs it. SQLite gets rows of Python values by ``executemany`` in a
-transaction, its ids as its rowid. PostgreSQL gets CSV, which Arrow writes, by COPY.
+A table of orders is given to everyone as the same Arrow table with the next ids. One submitter has
+one connection and waits for each table; of sixteen each waits for its own, and those that wait
+share what a commit costs. The log writes their tables one after the other and syncs once; a peer
+is given sixteen tables as it has them fastest: SQLite and ``eventsourcing`` in one transaction,
+PostgreSQL in one, or by several connections at once.
+
+The log checks that the ids follow on, frames the table as it is, hashes, writes and syncs it.
+SQLite gets rows of Python values by ``executemany`` in a transaction, its ids as its rowid.
+PostgreSQL gets CSV, which Arrow writes, by COPY.
 ``eventsourcing`` gets an event of JSON for each order. What has to be made of the Arrow table for
 that counts. Ids are the primary key of both databases.
 """
@@ -27,6 +32,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from functools import partial
 from itertools import count
@@ -43,6 +49,7 @@ from eventsourcing.sqlite import SQLiteAggregateRecorder, SQLiteDatastore
 
 from tests.build import NOON, PRICE
 from tradesys.charter import OpeningBooks
+from tradesys.log import Part
 from tradesys.network import Network
 from tradesys.records import REQUESTS
 from tradesys.systems.customer import CustomerSystem
@@ -192,51 +199,107 @@ def order_entry(system: CustomerSystem, count: int) -> Task:
     return submit
 
 
-def sqlite_batches(path: Path, count: int, at_end: ExitStack) -> Task:
+def from_16(act: Callable[[], Awaitable[int]]) -> Task:
+    """Sixteen submitters, each of whom waits for what it has given before it gives more."""
+
+    async def submitter() -> int:
+        return sum([await act() for _ in range(4)])
+
+    async def submitters() -> int:
+        return sum(await asyncio.gather(*(submitter() for _ in range(16))))
+
+    return lambda: asyncio.run(submitters())
+
+
+def the_log_shared(system: CustomerSystem, count: int) -> Task:
+    given, group = Given(count), system._group
+
+    async def commit() -> int:
+        await group.committed(group.stage_batch(given.batch(system.next_id("requests"))))
+        return count
+
+    return from_16(commit)
+
+
+def order_entry_shared(system: CustomerSystem, count: int) -> Task:
+    table = pa.Table.from_batches([Given(count).batch()]).select(list(TERMS))
+
+    async def submit() -> int:
+        assert (await system.submit_many_async(table))["accepted"].all()
+        return count
+
+    return from_16(submit)
+
+
+def sqlite_batches(path: Path, count: int, at_end: ExitStack, tables: int = 1) -> Task:
     connection, given = sqlite_at(path, at_end), Given(count)
 
     def insert() -> int:
-        rows = tuples_of(given.batch())
         connection.execute("begin")
-        connection.executemany(INSERT, rows)
+        for _ in range(tables):
+            connection.executemany(INSERT, tuples_of(given.batch()))
         connection.execute("commit")
-        return count
+        return tables * count
 
     return insert
 
 
-def postgres_batches(postgres: str, count: int, at_end: ExitStack) -> Task:
+def copy(connection: psycopg.Connection, batch: pa.RecordBatch) -> None:
+    batch = batch.set_column(1, "ts", batch["ts"].cast(pa.int64()))
+    sink = io.BytesIO()
+    pc.write_csv(batch, sink, pc.WriteOptions(include_header=False))
+    with connection.cursor() as cursor, cursor.copy("copy requests from stdin csv") as stream:
+        stream.write(sink.getvalue())
+
+
+def postgres_batches(postgres: str, count: int, at_end: ExitStack, tables: int = 1) -> Task:
     connection, given = at_end.enter_context(psycopg.connect(postgres)), Given(count)
     connection.execute("drop table if exists requests")
     connection.execute(TABLE)
     connection.commit()
 
-    def copy() -> int:
-        batch = given.batch()
-        batch = batch.set_column(1, "ts", batch["ts"].cast(pa.int64()))
-        sink = io.BytesIO()
-        pc.write_csv(batch, sink, pc.WriteOptions(include_header=False))
-        with connection.cursor() as cursor, cursor.copy("copy requests from stdin csv") as stream:
-            stream.write(sink.getvalue())
+    def in_one() -> int:
+        for _ in range(tables):
+            copy(connection, given.batch())
         connection.commit()
+        return tables * count
+
+    return in_one
+
+
+def postgres_at_once(postgres: str, count: int, at_end: ExitStack, connections: int) -> Task:
+    """Each connection commits table after table; they are there already, as is what they fill."""
+    threads = at_end.enter_context(ThreadPoolExecutor(connections))
+    given = Given(count)
+    given.next = connections << 40  # no other's ids
+    idle = [at_end.enter_context(psycopg.connect(postgres)) for _ in range(connections)]
+
+    def commit(batch: pa.RecordBatch) -> int:
+        connection = idle.pop()
+        copy(connection, batch)
+        connection.commit()
+        idle.append(connection)
         return count
 
-    return copy
+    def at_once() -> int:
+        return sum(threads.map(commit, [given.batch() for _ in range(16)]))
+
+    return at_once
 
 
-def eventsourcing_batches(path: Path, count: int, at_end: ExitStack) -> Task:
+def eventsourcing_batches(path: Path, count: int, at_end: ExitStack, tables: int = 1) -> Task:
     recorder = SQLiteAggregateRecorder(SQLiteDatastore(str(path)))
     at_end.callback(recorder.datastore.close)
     recorder.create_table()
     given, names = Given(count), REQUESTS.names
 
     def record() -> int:
-        rows = tuples_of(given.batch())
+        rows = (row for _ in range(tables) for row in tuples_of(given.batch()))
         states = (json.dumps(dict(zip(names, row, strict=True))).encode() for row in rows)
         recorder.insert_events(
             [StoredEvent(uuid.uuid4(), 1, "requests", state) for state in states]
         )
-        return count
+        return tables * count
 
     return record
 
@@ -249,9 +312,9 @@ def test_one_order_a_commit_is_no_slower_than_sqlite(
 
     def log() -> int:
         record_id = c1.next_id("requests")
-        rows = [(record_id, *row[1:3], record_id, *row[4:])]
-        table.write_rows(rows, NOON)
-        table.take_rows(rows)
+        parts: list[Part] = [[(record_id, *row[1:3], record_id, *row[4:])]]
+        table.write(parts, NOON)
+        table.take(parts)
         return 1
 
     def entry() -> int:
@@ -343,6 +406,28 @@ def test_tables_of_1000_orders(
     assert found["the log"] >= 50 * found["eventsourcing, SQLite"]
     assert found["the log"] >= 15 * found["SQLite"]
     assert found["the log"] >= 15 * found["PostgreSQL, COPY"]
+
+
+def test_tables_of_1000_orders_from_16_submitters(
+    c1: CustomerSystem, c2: CustomerSystem, postgres: str, tmp_path: Path, at_end: ExitStack
+) -> None:
+    many = tmp_path / "many.db", tmp_path / "events.db"
+    copies = {
+        "PostgreSQL, 16 COPYs a commit": postgres_batches(postgres, 1000, at_end, 16),
+        "PostgreSQL, COPY by 2 connections": postgres_at_once(postgres, 1000, at_end, 2),
+        "PostgreSQL, COPY by 8 connections": postgres_at_once(postgres, 1000, at_end, 8),
+    }
+    peers = {
+        "the log": the_log_shared(c1, 1000),
+        "order entry, with all its checks": order_entry_shared(c2, 1000),
+        "SQLite, 16 a commit": sqlite_batches(many[0], 1000, at_end, 16),
+        **copies,
+        "eventsourcing, SQLite, 16 a commit": eventsourcing_batches(many[1], 1000, at_end, 16),
+    }
+    found = side_by_side("tables of 1,000 orders from 16 submitters", peers)
+    assert found["the log"] >= 50 * found["eventsourcing, SQLite, 16 a commit"]
+    assert found["the log"] >= 15 * found["SQLite, 16 a commit"]
+    assert found["the log"] >= 15 * max(found[name] for name in copies)
 
 
 def test_tables_of_10000_orders_reach_much_of_what_the_disk_does(

@@ -11,16 +11,15 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from tradesys.arrivals import Arrival, Arrivals, arrival_of
+from tradesys.arrivals import Arrivals, arrival_of
 from tradesys.arrow import batch_of
 from tradesys.compaction import ReadRun
 from tradesys.framing import NO_HEAD
-from tradesys.log import Row
+from tradesys.log import Part
 from tradesys.logfile import LogFile
-from tradesys.records import split_id
 
-Written = tuple[pa.RecordBatch | Row, int]
-"""A batch or a row, and when it was received."""
+Written = tuple[Part, int]
+"""A batch or rows, and when they were received."""
 
 
 class PowerFailure(Exception):
@@ -93,8 +92,7 @@ class MemoryFile(LogFile):
         """What is on the disk, one batch for each origin."""
         found: dict[int, list[pa.RecordBatch]] = {}
         for written, received_at in self._durable:
-            is_row = isinstance(written, tuple)
-            batch = batch_of(self.schema, [written]) if is_row else written
+            batch = batch_of(self.schema, written) if isinstance(written, list) else written
             arrival = arrival_of(batch, received_at)
             self.arrivals.append(arrival)
             found.setdefault(arrival.code, []).append(batch)
@@ -105,23 +103,21 @@ class MemoryFile(LogFile):
         batch: pa.RecordBatch,
         received_at: int,
         *,
-        durable: bool = False,
         origin_head: bytes = NO_HEAD,
     ) -> None:
         """Write a batch at the end."""
         self._disk.touch()
         self._pending.append((batch, received_at))
-        if durable:
-            self.sync()
         self.arrivals.append(arrival_of(batch, received_at, NO_HEAD, origin_head))
 
-    def append_row(self, row: Row, received_at: int) -> None:
-        """As :meth:`append`, one row of one's own; it is durable on return."""
-        self._disk.touch()
-        self._pending.append((row, received_at))
+    def commit(self, parts: list[Part], received_at: int) -> None:
+        """As :meth:`append`, several batches and runs of rows; durable on return."""
+        for part in parts:
+            self._disk.touch()
+            self._pending.append((part, received_at))
         self.sync()
-        code, start = split_id(row[0])
-        self.arrivals.append(Arrival(received_at, code, start, 1))
+        for part in parts:
+            self.arrivals.append(arrival_of(part, received_at))
 
     def sync(self) -> None:
         """Make everything appended so far durable."""
@@ -157,11 +153,11 @@ class RealFile(LogFile):
         """How many batches are written and not durable."""
         return len(self._ends)
 
-    def _append(self, message: bytearray | memoryview, head: bytes, *, durable: bool) -> None:
+    def _write(self, data: bytearray | memoryview, at: int) -> None:
         if self._disk:
             self._disk.touch()
-        self._ends.append(self._position + len(message))
-        super()._append(message, head, durable=durable)
+        self._ends.append(at + len(data))
+        super()._write(data, at)
 
     def sync(self) -> None:
         """Make everything appended so far durable."""

@@ -5,7 +5,8 @@ it never saw, and it asks nobody: an answer is aggregated from its own records.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,8 @@ import pyarrow.compute as pc
 from tradesys.arrow import picked, rows_of
 from tradesys.clock import Time
 from tradesys.errors import InvalidValue
-from tradesys.log import Row
-from tradesys.names import Names, key_of
+from tradesys.log import Part, Row
+from tradesys.names import Key, Names, key_of, keys_of
 from tradesys.orders import Order, OrderLike, id_of
 from tradesys.records import (
     CURRENCY,
@@ -27,6 +28,7 @@ from tradesys.records import (
     Side,
     TimeInForce,
     format_id,
+    split_id,
 )
 from tradesys.reference import LAST_PX
 from tradesys.systems import rules
@@ -47,6 +49,8 @@ from tradesys.systems.terms import (
 )
 
 _NO_NAMES = np.zeros(0, np.int64)
+_ABOUT = ("order_id", "orig_cl_ord_id")  # how a row says which other order it is about
+_DONE = Group(done=True)
 
 
 class CustomerSystem(Inquiries):
@@ -60,9 +64,10 @@ class CustomerSystem(Inquiries):
         super().__init__(place)
         requests = self.tables["requests"]
         self._group = GroupCommit(
-            lambda rows: requests.write_rows(rows, self.clock()), self._take, self._drop, self.lock
+            lambda parts: requests.write(parts, self.clock()), self._take, self._drop, self.lock
         )
-        self._staged: dict[str, tuple[Row, Group]] = {}
+        # Of each name that is being written: its order, its record, and what it is written with.
+        self._staged: dict[Key, tuple[int, Row | pa.RecordBatch, Group]] = {}
         self._uses: list[Use] = []
         self._used: Counter[tuple[str, str]] = Counter()
         self._sheet, self._left = np.zeros((1, rules.COLUMNS), np.int64), np.zeros(1, np.int64)
@@ -85,7 +90,7 @@ class CustomerSystem(Inquiries):
             super().catch_up()
             self.own_news = False
             if self._staged:
-                self._staged = {k: v for k, v in self._staged.items() if not v[1].done}
+                self._staged = {k: v for k, v in self._staged.items() if not v[-1].done}
             if self._used:
                 self._use([use for use in self._uses if self._is_unseen(use)])
 
@@ -179,6 +184,9 @@ class CustomerSystem(Inquiries):
     def submit_many(self, table: pl.DataFrame | pa.Table | pa.RecordBatch) -> pl.DataFrame:
         """Take a table of requests as one commit: the same rules, as if they came one by one.
 
+        Safe to call from many threads: tables and orders that come at the same time share an
+        fdatasync.
+
         :param table: a row a request: ``account``, ``symbol``, ``side``, ``order_qty`` and, where
             the default does not do, ``request_type`` ("new"), ``ord_type`` ("limit"),
             ``time_in_force`` ("day"), ``expire_time``, ``price``, ``cl_ord_id``, ``ts`` (when the
@@ -192,15 +200,17 @@ class CustomerSystem(Inquiries):
         >>> c1.submit_many(c1.orders("alice", open_only=True).select("order_id",
         ...     request_type=pl.lit("cancel")))
         """
-        columns = columns_of(table)
-        with self._group.alone():
-            self.require_up()
-            sheet = Sheet(self, columns)
-            record_ids, order_ids = sheet.ids()
-            if sheet.recorded.any():
-                self.commit("requests", sheet.batch(record_ids, order_ids))
-                self._use([*self._uses, *sheet.market_buys(record_ids)])
-            return sheet.answer(record_ids, order_ids)
+        answer, group = self._stage_table(table)
+        self._group.commit(group)
+        return answer
+
+    async def submit_many_async(
+        self, table: pl.DataFrame | pa.Table | pa.RecordBatch
+    ) -> pl.DataFrame:
+        """As :meth:`submit_many`, for tasks of an event loop: who is ready shares an fdatasync."""
+        answer, group = self._stage_table(table)
+        await self._group.committed(group)
+        return answer
 
     def close(self) -> None:
         """As any system; orders that are being written are acknowledged first."""
@@ -280,10 +290,17 @@ class CustomerSystem(Inquiries):
 
     def free(self, pairs: rules.Ints) -> rules.Ints:
         """Balances, given by slot, less what open orders may still use of them."""
-        left = self.view.free(pairs)
-        for (account, asset), amount in self._used.items():
-            left[pairs == self.view.pair(account, asset)] -= amount
+        left, names = self.view.free(pairs), self.view.accounts.names
+        if self._used:
+            used = [self._used.get(names[pair], 0) for pair in pairs.tolist()]
+            left -= np.array(used, np.int64)
         return left
+
+    def orders_named(self, keys: Iterable[Key | None]) -> dict[Key, int | None]:
+        """The order that each name means, each name once; those that are being written, too."""
+        named = self.names.get_each(keys)
+        named |= {key: self._staged[key][0] for key in named.keys() & self._staged.keys()}
+        return named
 
     def _stage(self, given: dict[str, Any], cl_ord_id: str | None) -> tuple[Order, Group]:
         """Decide a new order, and put it among the rows that are written next."""
@@ -300,10 +317,35 @@ class CustomerSystem(Inquiries):
                 *(record_id, self.clock(), "new", record_id, name, None, *terms[:5]),
                 *(terms.expire_time or None, terms.order_qty, terms.price or None, reason),
             )
-            group = self._group.stage(row)
-            if name is not None:
-                self._staged[key_of(terms.account, name)] = row, group
+            group = self._stage_row(row)
         return Order(record_id, record_id, name, reason), group
+
+    def _stage_row(self, row: Row) -> Group:
+        """Put a request among what is written next."""
+        group = self._group.stage(row)
+        if row[4] is not None:
+            self._staged[key_of(row[6], row[4])] = row[3], row, group
+        return group
+
+    def _stage_table(self, table: object) -> tuple[pl.DataFrame, Group]:
+        """Decide a table of requests, and put it among what is written next."""
+        columns = columns_of(table)
+        quiet: AbstractContextManager[object] = self.lock
+        if any(columns[name].null_count < len(columns[name]) for name in _ABOUT):
+            quiet = self._group.alone()  # whatever a row may be about is in the view
+        with quiet:
+            self.require_up()
+            sheet = Sheet(self, columns)
+            record_ids, order_ids = sheet.ids()
+            batch = sheet.batch(record_ids, order_ids)
+            group = self._group.stage_batch(batch)
+            for use in sheet.uses(record_ids):
+                self._count(use)
+            for row, key in enumerate(keys_of(batch["account"], batch["cl_ord_id"])):
+                if key is not None:
+                    one = batch.slice(row, 1)
+                    self._staged[key] = one["order_id"][0].as_py(), one, group
+            return sheet.answer(record_ids, order_ids), group
 
     def _decide_new(self, record_id: int, terms: Terms, given: dict[str, Any]) -> str | None:
         """The reason for which a new order is refused; None if it is not."""
@@ -320,8 +362,7 @@ class CustomerSystem(Inquiries):
         reason = self._judge(rows, left, given)
         if reason is None:
             amount = rows.item(0, rules.RESERVED)
-            self._uses.append(Use(record_id, terms.account, asset, amount, is_market))
-            self._used[terms.account, asset] = used + amount
+            self._count(Use(record_id, terms.account, asset, amount, is_market))
         return reason
 
     def _row(self, kind: str, terms: Terms) -> list[int]:
@@ -384,7 +425,7 @@ class CustomerSystem(Inquiries):
             rows[0, [rules.ORDER_QTY, rules.PRICE, rules.ORDER]] = qty, limit, 1
             ids = np.array([order_id], np.uint64)
             rows[1, rules.CUM_QTY] = answer.cum_qty
-            rows[1, rules.RESERVED] = self.view.reserved_of(ids).item()
+            rows[1, rules.RESERVED] = reserved = self.view.reserved_of(ids).item()
             rows[1, rules.OPEN] = 1
             asset = CURRENCY if terms.side == Side.BUY else terms.symbol
             if terms.ord_type == OrdType.MARKET:
@@ -398,9 +439,10 @@ class CustomerSystem(Inquiries):
                 *(terms.expire_time or None, rows.item(0, rules.ORDER_QTY)),
                 *(rows.item(0, rules.PRICE) or None, reason),
             )
-            self.tables["requests"].write_rows([row], self.clock())
-            self._take([row])
-            self.news = True  # what an order may use has changed, and only the view counts it
+            more = rows.item(1, rules.RESERVED) - reserved
+            self._count(Use(record_id, terms.account, asset, more, is_market_buy=False))
+            group = self._stage_row(row)
+        self._group.commit(group)
         return Order(order_id, record_id, name, reason)
 
     def _in_force(self, order_id: int) -> tuple[Terms, int]:
@@ -412,33 +454,39 @@ class CustomerSystem(Inquiries):
             expires = self.stated(order_id)["expire_time"]
         return Terms(*state[:5], expires, state.order_qty, state.price or 0), state.cum_qty
 
-    def _take(self, rows: list[Row]) -> None:
-        """Make one's own rows, which are durable, part of the table."""
-        self.tables["requests"].take_rows(rows)
+    def _take(self, parts: list[Part]) -> None:
+        """Make one's own requests, which are durable, part of the table."""
+        table = self.tables["requests"]
+        table.take(parts)
         self.own_news = True
         # What is durable, the next question counts; until then it is in what is used.
-        last = rows[-1][0]
-        self._uses = [u for u in self._uses if u.order_id > last or u.is_market_buy]
+        end = self._first_id + table.count(self._code)
+        self._uses = [u for u in self._uses if u.request_id >= end or u.is_market_buy]
 
     def _drop(self) -> None:
         """Forget what was staged: the disk refused it."""
         self._staged = {}
-        self._use([])
+        end = self.next_id("requests")
+        self._use([use for use in self._uses if use.request_id < end])
         self.news = True
 
-    def _use(self, uses: Sequence[Use]) -> None:
-        """Count what orders of one's own may use that the view does not know of."""
-        self._uses = list(uses)
-        self._used = Counter[tuple[str, str]]()
+    def _count(self, use: Use) -> None:
+        """Count what a request may use that the view does not know of."""
+        self._uses.append(use)
+        self._used[use.account, use.asset] += use.amount
+
+    def _use(self, uses: Iterable[Use]) -> None:
+        """Count these, and no others."""
+        self._uses, self._used = [], Counter()
         for use in uses:
-            self._used[use.account, use.asset] += use.amount
+            self._count(use)
 
     def _is_unseen(self, use: Use) -> bool:
-        """Whether the view does not count what an order uses.
+        """Whether the view does not count what a request uses.
 
         It is not written yet, or is a market buy, whose terms say no price, and not answered yet.
         """
-        state = self._view.order(use.order_id)
+        state = self._view.order(use.request_id)
         return state is None or (use.is_market_buy and state.leaves_qty > 0)
 
     def _repeat(self, terms: Terms, name: str) -> tuple[Order, Group] | None:
@@ -446,22 +494,19 @@ class CustomerSystem(Inquiries):
 
         :raises InvalidValue: it is on other terms.
         """
-        key = key_of(terms.account, name)
-        row, group = self._staged.get(key) or ((), Group(done=True))
-        if not row:
-            order_id = self._names.get(key)
-            if order_id is None:
-                return None
-            requests = self.tables["requests"]
-            # The name may be a change's own, and be all that is held here of its order.
-            row = tuple(requests.rows([order_id])[0].values()) if requests.has(order_id) else ()
-            if not row or (row[4], terms_of(row)) != (name, terms):
-                expected = f"a new name: {format_id(order_id)} has it, on other terms"
-                raise InvalidValue("cl_ord_id", name, expected)
-        elif terms_of(row) != terms:
-            expected = f"a new name: {format_id(row[0])} has it, on other terms"
+        key, requests = key_of(terms.account, name), self.tables["requests"]
+        order_id, row, group = self._staged.get(key) or (self._names.get(key), (), _DONE)
+        if order_id is None:
+            return None
+        if not row and requests.has(order_id):
+            row = requests.read(*split_id(order_id), 1)
+        if isinstance(row, pa.RecordBatch):
+            row = tuple(rows_of(row)[0].values())
+        # The name may be a change's own, and be all that is held here of its order.
+        if not row or (row[0], row[4], terms_of(row)) != (order_id, name, terms):
+            expected = f"a new name: {format_id(order_id)} has it, on other terms"
             raise InvalidValue("cl_ord_id", name, expected)
-        return Order(row[0], row[0], name, row[-1], repeated=True), group
+        return Order(order_id, order_id, name, row[-1], repeated=True), group
 
     def _repeat_change(
         self, kind: RequestType, order_id: int, given: dict[str, Any]

@@ -4,6 +4,7 @@ What goes in is a table of requests; what comes out is a verdict for each row, a
 of the rows that are recorded. Nothing is written here.
 """
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -153,7 +154,7 @@ class Sheet:
             keys_of(columns["account"], columns[n]) for n in ("cl_ord_id", "orig_cl_ord_id")
         )
         # Every name in the table, and the order that has it already.
-        self.named = system.names.get_each((*names, *orig_names))
+        self.named = system.orders_named((*names, *orig_names))
         self.held = self._held(orig_names)
         self.rows = np.zeros((count + len(self.held), rules.COLUMNS), np.int64)
         self._code(names, orig_names)
@@ -163,14 +164,12 @@ class Sheet:
         )
         reference = system.reference
         self._note_last_prices()
-        rules.decide(
-            self.rows,
-            count,
-            self.owners,
-            self._balances(terms),
-            reference.account_status,
-            reference.instruments,
-        )
+        self.balances = self._balances(terms)
+        before = system.free(self.balances)
+        left = before.copy()
+        status, instruments = reference.account_status, reference.instruments
+        rules.decide(self.rows, count, self.owners, left, status, instruments)
+        self.used = before - left
         self.verdicts, self.orders = self.rows[:count, [rules.VERDICT, rules.ABOUT]].T
         self.recorded = self.orders >= 0
         if (self.rows[:count, rules.KIND] != rules.NEW).any():
@@ -248,7 +247,7 @@ class Sheet:
             reference.instruments[code, LAST_PX] = self.system.view.last_px(symbol)
 
     def _balances(self, terms: Columns) -> Ints:
-        """What is left of each balance that these rows draw on; the rows get its number."""
+        """The balances that these rows draw on, by slot; the rows get its number among them."""
         rows = self.rows
         known = (rows[:, rules.ACCOUNT] >= 0) & (rows[:, rules.SYMBOL] >= 0)
         known &= rows[:, rules.SIDE] >= 0
@@ -259,10 +258,10 @@ class Sheet:
         if not known.all():
             accounts, symbols = accounts.filter(pa.array(known)), symbols.filter(pa.array(known))
         buys = rows[known, rules.SIDE] == rules.BUY
-        used, rows[known, rules.BALANCE] = np.unique(
+        balances, rows[known, rules.BALANCE] = np.unique(
             self.system.view.spends(accounts, symbols, buys), return_inverse=True
         )
-        return self.system.free(used)
+        return balances
 
     def _take_terms(self, terms: Columns) -> None:
         """Give the changes the terms of their orders, as texts."""
@@ -286,8 +285,25 @@ class Sheet:
             order_ids[row] = ids_of_named[name] if owner == rules.TAKEN else everyone[owner]
         return record_ids, order_ids
 
-    def market_buys(self, record_ids: Ids) -> list[Use]:
-        """What the accepted market buys may use: their terms do not say it, but the last price."""
+    def uses(self, record_ids: Ids) -> list[Use]:
+        """What the accepted requests may use of each balance; market buys are counted one by one.
+
+        Their terms do not say what they may use, but the last price.
+        """
+        names = self.system.view.accounts.names
+        amounts = zip(self.balances.tolist(), self.used.tolist(), strict=True)
+        used = Counter({names[balance]: amount for balance, amount in amounts if amount})
+        market = self._market_buys(record_ids)
+        for use in market:
+            used[use.account, use.asset] -= use.amount
+        last = int(record_ids[-1]) if used else 0
+        return market + [
+            Use(last, account, asset, amount, is_market_buy=False)
+            for (account, asset), amount in used.items()
+            if amount
+        ]
+
+    def _market_buys(self, record_ids: Ids) -> list[Use]:
         rows = self.rows[: self.count]
         unpriced = (rows[:, rules.ORD_TYPE] == rules.MARKET) & (rows[:, rules.SIDE] == rules.BUY)
         unpriced &= (rows[:, rules.KIND] == rules.NEW) & (self.verdicts == rules.ACCEPTED)

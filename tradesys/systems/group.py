@@ -1,4 +1,4 @@
-"""Group commit: rows that wait at the same time become durable together, with one fdatasync.
+"""Group commit: what waits at the same time becomes durable together, with one fdatasync.
 
 Whoever comes while nothing is being written writes at once; those who come meanwhile are written
 together by the first of them to get its turn.
@@ -10,14 +10,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Lock, RLock
 
-from tradesys.log import Row
+import pyarrow as pa
+
+from tradesys.log import Part, Row
 
 
 @dataclass(slots=True, eq=False)
 class Group:
-    """Rows that are written together. ``error`` is what kept them from being written, if any."""
+    """What is written together. ``error`` is what kept it from being written, if anything did."""
 
-    rows: list[Row] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)  # those since the last batch, which are a part
+    records: int = 0
     done: bool = False
     error: BaseException | None = None
     waiting: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = field(
@@ -26,17 +30,18 @@ class Group:
 
 
 class GroupCommit:
-    """Writes rows in groups: ``stage`` under the owner's lock, then ``commit`` without it.
+    """Writes in groups: ``stage`` under the owner's lock, then ``commit`` without it.
 
-    :param write: makes rows durable; called without the owner's lock, so that others can stage.
-    :param take: makes rows that are durable part of the table; called under the lock.
+    :param write: makes rows and batches durable, all or none; called without the owner's lock, so
+        that others can stage.
+    :param take: makes what is durable part of the table; called under the lock.
     :param drop: forgets all that was staged, which the disk refused; called under the lock.
     """
 
     def __init__(
         self,
-        write: Callable[[list[Row]], None],
-        take: Callable[[list[Row]], None],
+        write: Callable[[list[Part]], None],
+        take: Callable[[list[Part]], None],
         drop: Callable[[], None],
         lock: RLock,
     ) -> None:
@@ -49,15 +54,29 @@ class GroupCommit:
         self._open = Group()
 
     def stage(self, row: Row) -> Group:
-        """Put a row among those that are written next; until then it is ``pending``."""
+        """Put a row among what is written next; until then it is ``pending``."""
+        group = self._open
+        if not group.rows:
+            group.parts.append(group.rows)
+        group.rows.append(row)
+        group.records += 1
         self.pending += 1
-        self._open.rows.append(row)
-        return self._open
+        return group
+
+    def stage_batch(self, batch: pa.RecordBatch) -> Group:
+        """As :meth:`stage`, a batch; of an empty one the group is what was staged before it."""
+        group = self._open
+        if batch.num_rows:
+            group.parts.append(batch)
+            group.rows = []
+            group.records += batch.num_rows
+            self.pending += batch.num_rows
+        return group
 
     def commit(self, group: Group) -> None:
-        """Return when the rows of a group are durable.
+        """Return when a group is durable.
 
-        :raises StorageError: the disk refused; none of the group's rows was written.
+        :raises StorageError: the disk refused; nothing of the group was written.
         """
         if not group.done:
             with self._turn:
@@ -83,7 +102,7 @@ class GroupCommit:
         with self._turn:
             self._lock.acquire()
             try:
-                while self._open.rows:
+                while self._open.parts:
                     self._lock.release()
                     self._write_open()
                     self._lock.acquire()
@@ -107,7 +126,8 @@ class GroupCommit:
         with self._lock:
             group, self._open = self._open, Group()
         try:
-            self._write(group.rows)
+            if group.parts:
+                self._write(group.parts)
         except BaseException as error:  # noqa: BLE001 - whoever waits for the group raises it
             with self._lock:
                 # What was staged since then is numbered after rows that are not there.
@@ -118,6 +138,6 @@ class GroupCommit:
                 self._drop()
             return
         with self._lock:
-            self._take(group.rows)
-            self.pending -= len(group.rows)
+            self._take(group.parts)
+            self.pending -= group.records
             group.done = True

@@ -28,9 +28,9 @@ class Terms(NamedTuple):
 
 
 class Use(NamedTuple):
-    """What an accepted order of one's own may use of a balance."""
+    """What a request of one's own may use of a balance, or a table whose last request it is."""
 
-    order_id: int
+    request_id: int
     account: str
     asset: str
     amount: int

@@ -126,7 +126,7 @@ class Venue(ABC):
         """Write what was reported; what the disk refuses has happened, and waits for the next."""
         while self._unwritten:
             if self.file:
-                self.file.append(self._unwritten[0], self.clock(), durable=True)
+                self.file.commit(self._unwritten[:1], self.clock())
             self.reports.append(self._unwritten.pop(0))
             if self.file:
                 self.file.seal_if_full(self._read)
