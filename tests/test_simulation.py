@@ -161,6 +161,10 @@ def test_an_answer_that_became_durable_as_the_power_failed_counts_from_the_resta
     assert run_plan(draw(7340)).verdict is True
 
 
+def test_a_cancel_waits_for_an_order_whose_system_is_cut_off_and_is_not_late_for_that() -> None:
+    assert run_plan(draw(9857)).verdict is True
+
+
 def test_an_order_that_a_peer_must_have_is_not_lost_with_one_disk() -> None:
     cut, taken = fault("partition", "c1", 0, 60), fault("lost-disk", "c1", 20, 10)
     desk = run(cut, new("A", 1), taken, choices=Choices(acknowledge="one"))

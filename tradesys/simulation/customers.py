@@ -2,7 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -35,18 +35,31 @@ class Told:
     took: int
 
 
+class Acknowledged(NamedTuple):
+    """A request as it was acknowledged: of which order, and when (ns).
+
+    ``holders`` says which systems had it then, the one that was asked first, and how many disks
+    each of them had lost before.
+    """
+
+    name: str
+    order_id: int
+    holders: dict[str, int]
+    at: int
+
+
 class Callers:
     """All customers: how many wait for an answer, and what they were told.
 
-    ``acknowledged`` says of each request its name, which systems had it and how many disks each of
-    those had lost then, and when. ``wrong`` is what nobody may be told, by the check it breaks.
+    ``acknowledged`` has each request by its id. ``wrong`` is what nobody may be told, by the check
+    it breaks.
     """
 
     def __init__(self, desk: "Simulation") -> None:
         self._desk = desk
         self.waiting = 0
         self.told: dict[str, Told] = {}
-        self.acknowledged: dict[int, tuple[str, dict[str, int], int]] = {}
+        self.acknowledged: dict[int, Acknowledged] = {}
         self.statuses_seen: Counter[str] = Counter()
         self.wrong: list[tuple[str, str]] = []
         self.best: dict[str, dict[tuple[str, str], int]] = {}
@@ -96,12 +109,11 @@ class Callers:
 
         def acknowledge(peers: set[str], order: Order = order) -> None:
             holders = {n: self._desk.wires.nodes[n].disks for n in (name, *sorted(peers))}
-            earlier = self.acknowledged.setdefault(
-                order.record_id, (ask.name, holders, self._desk.wires.now)
-            )
-            if earlier[0] != ask.name:
+            told = Acknowledged(ask.name, order.order_id, holders, self._desk.wires.now)
+            earlier = self.acknowledged.setdefault(order.record_id, told)
+            if earlier.name != ask.name:
                 self.wrong.append(
-                    (ID_ONCE, f"{format_id(order.record_id)} is {earlier[0]} and {ask.name}")
+                    (ID_ONCE, f"{format_id(order.record_id)} is {earlier.name} and {ask.name}")
                 )
             self._reply(name, asking, attempt, order, None)
 

@@ -1,6 +1,6 @@
 """Faults as they begin and end, one at a time for what each can bear."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -63,13 +63,13 @@ class Faults:
         if not node.up or not outage.see(wires.now, self._desk.systems[node.name]):
             wires.after(MS, self._watch, outage, node)
 
-    def excuses(self, customer: str, streets: list[str]) -> list[tuple[int, int]]:
-        """The times, apart, at which an order that a system has acknowledged may have to wait.
+    def excuses(self, customers: Collection[str], streets: list[str]) -> list[tuple[int, int]]:
+        """The times, apart, at which a request that has to come from some systems may have to wait.
 
-        That is while anything is amiss with that system or the street side, but a street-side
+        That is while anything is amiss with those systems or the street side, but a street-side
         system that has stopped; or while all of those have.
         """
-        way = {customer, *streets}
+        way = {*customers, *streets}
         about = [s for s in self.suffered if way & {s.fault.system, s.fault.other}]
         stopped = [s for s in about if s.fault.kind in _STOPS and s.fault.system in streets]
         spans = [(s.outage.began, s.ended + _BACK) for s in about if s not in stopped]

@@ -1,6 +1,7 @@
 """What customers are promised, whatever goes wrong: more checks than an audit has."""
 
 from dataclasses import replace
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
@@ -53,7 +54,7 @@ def allowed(desk: "Simulation", check: Check) -> Check:
 def _not_lost(desk: "Simulation") -> Check:
     """What was acknowledged is there, unless every system that had it then lost its disk."""
     acknowledged, gone = desk.callers.acknowledged, lost(desk)
-    wrong = [format_id(i) for i in gone if not _was_lost(desk, acknowledged[i][1])]
+    wrong = [format_id(i) for i in gone if not _was_lost(desk, acknowledged[i].holders)]
     found = wrong or [f"{format_id(i)} was lost with every disk that had it" for i in gone]
     return Check(NOT_LOST, not wrong, len(acknowledged), tuple(found))
 
@@ -63,17 +64,28 @@ def _was_lost(desk: "Simulation", holders: dict[str, int]) -> bool:
 
 
 def _timely(desk: "Simulation") -> Check:
-    """An order is answered in time, while one street-side system is up and nothing is amiss."""
+    """A request is answered in time, while one street-side system is up and nothing is amiss.
+
+    A change has to wait for its order.
+    """
     found = []
-    excuses = {c.name: desk.faults.excuses(c.name, desk.street_names) for c in desk.customers}
-    for record_id, (_, holders, since) in desk.callers.acknowledged.items():
+    excuses = cache(partial(desk.faults.excuses, streets=desk.street_names))
+    for record_id, (_, order_id, _, since) in desk.callers.acknowledged.items():
         until = desk.answered_at(record_id)
-        spans = excuses[next(iter(holders))]
+        spans = excuses(frozenset(_sources(desk, record_id) | _sources(desk, order_id)))
         excused = sum(max(0, min(until, b) - max(since, a)) for a, b in spans)
         if until - since - excused > _TIMELY:
             late = (until - since) / MS
             found.append(f"{format_id(record_id)} was answered after {late:.1f} ms")
     return Check(TIMELY, not found, len(desk.callers.acknowledged), tuple(found))
+
+
+def _sources(desk: "Simulation", request_id: int) -> set[str]:
+    """Where a request comes from: the system that took it, or any, if that has lost its disk."""
+    taken_by = origin(split_id(request_id)[0])
+    if taken_by.incarnation == desk.wires.nodes[taken_by.system].disks:
+        return {taken_by.system}
+    return {link.target.name for link in desk.links if link.source.name == taken_by.system}
 
 
 def _in_order(desk: "Simulation") -> Check:
