@@ -81,11 +81,12 @@ def _timely(desk: "Simulation") -> Check:
 
 
 def _sources(desk: "Simulation", request_id: int) -> set[str]:
-    """Where a request comes from: the system that took it, or any, if that has lost its disk."""
+    """Where a request comes from: the system that took it; any, if that has lost its disk."""
     taken_by = origin(split_id(request_id)[0])
-    if taken_by.incarnation == desk.wires.nodes[taken_by.system].disks:
-        return {taken_by.system}
-    return {link.target.name for link in desk.links if link.source.name == taken_by.system}
+    systems = {taken_by.system}
+    if taken_by.incarnation < desk.wires.nodes[taken_by.system].disks:
+        systems |= {link.target.name for link in desk.links if link.source.name in systems}
+    return systems
 
 
 def _in_order(desk: "Simulation") -> Check:
