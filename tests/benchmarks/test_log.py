@@ -54,7 +54,7 @@ from tradesys.network import Network
 from tradesys.records import REQUESTS
 from tradesys.systems.customer import CustomerSystem
 
-ROUNDS = 5
+ROUNDS, TURNS = 5, 8
 ACCOUNTS = [f"A{n:03}" for n in range(100)]
 SYMBOLS = [f"S{n:02}" for n in range(10)]
 BOOKS = OpeningBooks(ACCOUNTS, SYMBOLS, cash=10**17, shares=10**12)
@@ -113,14 +113,24 @@ def one_row() -> tuple[Any, ...]:
     return tuples_of(Given(1).batch())[0]
 
 
-def side_by_side(title: str, peers: dict[str, Task], seconds: float = 0.4) -> dict[str, float]:
-    """The median rate of each, in orders a second; all take their turn in every round."""
+def side_by_side(title: str, peers: dict[str, Task]) -> dict[str, float]:
+    """The median rate of each, in orders a second.
+
+    In every round all take turns of a twentieth of a second or little more: the disk is fast and
+    slow by turns itself, and so for everybody.
+    """
     for task in peers.values():
         task()
     rates: dict[str, list[float]] = {name: [] for name in peers}
     for _ in range(ROUNDS):
-        for name, task in peers.items():
-            rates[name].append(rate_of(task, seconds))
+        orders, taken = dict.fromkeys(peers, 0), dict.fromkeys(peers, 0.0)
+        for name, task in [*peers.items()] * TURNS:
+            start, until = time.perf_counter(), time.perf_counter() + 0.05
+            while (now := time.perf_counter()) < until:
+                orders[name] += task()
+            taken[name] += now - start
+        for name in peers:
+            rates[name].append(orders[name] / taken[name])
     return shown(title, rates)
 
 
