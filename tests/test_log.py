@@ -4,6 +4,8 @@ Goal: what a log gives back is what was appended, and nothing that does not foll
 Method: a log of numbered records; Hypothesis draws into which batches they are cut.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.build import batch, new, record_id, run_of
+from tradesys.arrow import rows_of
 from tradesys.errors import GapError, SchemaError
 from tradesys.log import Log
 from tradesys.records import REQUESTS, split_id
@@ -47,6 +50,45 @@ def test_what_follows_a_position_is_every_record_from_there_on(
     log, expected = filled(sizes), run_of("requests", "c1", sum(sizes))
     position = data.draw(st.integers(0, len(expected) - 1))
     assert log.since(position) == expected.slice(position)
+
+
+@given(st.lists(st.tuples(st.integers(1, 40), st.booleans(), st.integers(0, 3)), max_size=60))
+def test_readers_who_follow_a_log_while_it_is_written_get_each_record_once(
+    steps: list[tuple[int, bool, int]],
+) -> None:
+    log, whole = Log(CODE, REQUESTS), run_of("requests", "c1", 2400)
+    rows = [tuple(row.values()) for row in rows_of(whole)]
+    seen = [0, 0, 0]
+    for size, one_by_one, reader in steps:
+        start, stop = log.count, log.count + size
+        if one_by_one:
+            for row in rows[start:stop]:
+                log.append_rows([row])
+        else:
+            log.append(whole.slice(start, size))
+        if reader < len(seen):
+            assert log.since(seen[reader]) == whole.slice(seen[reader], stop - seen[reader])
+            seen[reader] = stop
+    assert log.table().combine_chunks() == pa.Table.from_batches([whole.slice(0, log.count)])
+
+
+def test_threads_that_follow_a_log_get_each_record_once_while_another_writes() -> None:
+    log, whole = Log(CODE, REQUESTS), run_of("requests", "c1", 3000)
+
+    def follow() -> bool:
+        seen, found = 0, []
+        while seen < len(whole):
+            new = log.since(seen)
+            if new is not None:
+                found.append(new)
+                seen += len(new)
+        return pa.concat_batches(found) == whole
+
+    with ThreadPoolExecutor(3) as readers:
+        answers = [readers.submit(follow) for _ in range(3)]
+        for start in range(len(whole)):
+            log.append(whole.slice(start, 1))
+        assert all(answer.result() for answer in answers)
 
 
 @given(SIZES)
