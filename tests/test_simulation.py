@@ -165,6 +165,10 @@ def test_a_cancel_waits_for_an_order_whose_system_is_cut_off_and_is_not_late_for
     assert run_plan(draw(9857)).verdict is True
 
 
+def test_who_is_asked_to_give_back_what_it_has_lost_meanwhile_gives_nothing() -> None:
+    assert run_plan(draw(3573)).verdict is True
+
+
 def test_an_order_that_a_peer_must_have_is_not_lost_with_one_disk() -> None:
     cut, taken = fault("partition", "c1", 0, 60), fault("lost-disk", "c1", 20, 10)
     desk = run(cut, new("A", 1), taken, choices=Choices(acknowledge="one"))

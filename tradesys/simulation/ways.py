@@ -166,9 +166,12 @@ class Ways:
 
     def _give_back(self, way: Way, lacking: Positions) -> None:
         target = self._systems[way.target]
-        logs = ((k, target.tables[k[0]].logs[k[1]], count) for k, count in lacking.items())
-        batches = [(k[0], log.since(count), NO_HEAD) for k, log, count in logs]
-        carried: Carried = [b for b in batches if b[1] is not None]
+        carried: Carried = []
+        for (dataset, code), count in lacking.items():
+            log = target.tables[dataset].logs.get(code)  # it may be lost here too by now
+            batch = log.since(count) if log else None
+            if batch is not None:
+                carried.append((dataset, batch, NO_HEAD))
         to = way.target, way.source
         self._wires.send(*to, lambda: _words(carried), self._given_back, way, carried)
 
