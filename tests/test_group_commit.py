@@ -21,7 +21,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.build import CASH, NOON, PRICE, TERMS, filled, network, submit
+from tests.build import CASH, NOON, PRICE, TERMS, filled, network, record_id, submit
 from tests.test_submit_many import ROWS, assert_the_same, change, order, table, tables
 from tradesys.errors import InvalidValue, Outcome, StorageError, SystemDown
 from tradesys.network import Network
@@ -215,6 +215,30 @@ def test_a_disk_that_refuses_refuses_the_whole_group_and_leaves_no_trace(
     assert (first.repeated, first.reject_reason, second.reject_reason) == (False, None, None)
     desk.run()
     assert desk.audit().verdict
+
+
+def test_an_interrupt_of_a_write_leaves_no_record_and_fails_what_others_have_in_it(
+    desk: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    c1, real, interrupts = desk["c1"], os.fdatasync, [KeyboardInterrupt()]
+
+    def interrupted(fd: int) -> None:
+        if interrupts:
+            raise interrupts.pop()
+        real(fd)
+
+    _, group = c1._stage({**TERMS, "order_qty": 10}, None)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fdatasync", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            submit(c1, order_qty=10)
+    with pytest.raises(StorageError, match="interrupted"):
+        c1._group.commit(group)
+    desk.crash("c1")
+    desk.restart("c1")
+    assert len(desk["c1"].tables["requests"]) == 0
+    assert not desk.recovered
+    assert submit(desk["c1"], order_qty=10).record_id == record_id("c1", 0)
 
 
 @pytest.mark.parametrize("refused", ["first", "second", "third", "fdatasync"])

@@ -254,8 +254,8 @@ def acknowledge_before_a_peer_has_it(patch: Patch) -> None:
     """An order counts as held by a peer that has asked for records, whatever it holds."""
     real = Simulation._held
 
-    def held(desk: Simulation, way: Any, positions: dict[tuple[str, int], int]) -> None:
-        real(desk, way, dict.fromkeys(positions, 1 << 48))
+    def held(desk: Simulation, way: Any, positions: dict[tuple[str, int], int], disks: int) -> None:
+        real(desk, way, dict.fromkeys(positions, 1 << 48), disks)
 
     patch.setattr(Simulation, "_held", held)
 

@@ -176,6 +176,18 @@ def test_an_order_that_a_peer_must_have_is_not_lost_with_one_disk() -> None:
     assert format_id(order(desk, "A").order_id) == "c2-0"  # c1 could not tell the customer
 
 
+def test_the_word_of_a_peer_that_has_lost_its_disk_since_is_of_the_disk_that_is_gone() -> None:
+    options: dict[str, Any] = {"customers": 2, "orders": 60, "faults": 3, "kinds": ("lost-disk",)}
+    outcome = run_plan(draw(12, choices=Choices(acknowledge="one"), **options))
+    assert outcome.verdict, outcome.found
+
+
+@pytest.mark.parametrize("acknowledge", ["one", "all"])
+def test_no_acknowledgement_can_wait_for_a_peer_that_there_is_not(acknowledge: str) -> None:
+    with pytest.raises(InvalidValue, match="it has no peer"):
+        draw(1, customers=1, choices=Choices(acknowledge=acknowledge))
+
+
 @pytest.mark.parametrize("acknowledge", ["one", "all"])
 def test_the_price_of_safety_is_a_later_acknowledgement(acknowledge: str) -> None:
     own, safe = (run(new("A", 1), choices=Choices(acknowledge=a)) for a in ("own", acknowledge))

@@ -382,6 +382,22 @@ def test_the_open_orders_of_a_frame_are_canceled_by_their_ids() -> None:
     ]
 
 
+def test_a_change_that_leaves_out_its_account_takes_no_other_order_s_name() -> None:
+    desk = network()
+    first, second = (submit(desk["c1"], cl_ord_id=name, order_qty=10) for name in "AC")
+    named = {"order_id": [first.order_id] * 2, "order_qty": [20, 30], "cl_ord_id": ["C", "B"]}
+    changes = pl.DataFrame(named, schema_overrides={"order_id": pl.UInt64})
+    verdicts = desk["c1"].submit_many(changes.with_columns(request_type=pl.lit("replace")))
+    assert verdicts["accepted"].to_list() == [False, True]
+    assert "not used before" in verdicts["error"][0]
+    desk.run()
+    (canceled,) = desk["c1"].submit_many(
+        pl.DataFrame({"request_type": ["cancel"], "account": "alice", "orig_cl_ord_id": "C"})
+    )["order_id"]
+    assert canceled == second.order_id
+    assert submit(desk["c1"], cl_ord_id="C", order_qty=10).repeated
+
+
 @pytest.mark.parametrize(
     ("row", "expected"),
     [

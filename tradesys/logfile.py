@@ -152,9 +152,9 @@ class LogFile:
                     arrived.append(arrival_of(part, received_at, head, origin_head))
                 if durable:
                     self.sync()
-            except StorageError as error:
-                written = at > self._position
-                if not self._take_back(end - self._position) and written:
+            except BaseException as error:  # an interrupt, too, leaves no record
+                written, taken_back = at > self._position, self._take_back(end - self._position)
+                if isinstance(error, StorageError) and written and not taken_back:
                     error.outcome = Outcome.MIGHT_HAVE
                 raise
             self._position = at

@@ -14,7 +14,7 @@ from tradesys.records import format_id
 from tradesys.scenario import START_NS
 from tradesys.simulation.plan import Ask
 from tradesys.simulation.promises import ID_ONCE, NEVER_BACK
-from tradesys.simulation.wires import CUSTOMERS
+from tradesys.simulation.wires import CUSTOMERS, Peers
 from tradesys.systems.customer import CustomerSystem
 
 if TYPE_CHECKING:
@@ -107,8 +107,8 @@ class Callers:
         )
         self._desk.ways.news(name)
 
-        def acknowledge(peers: set[str], order: Order = order) -> None:
-            holders = {n: self._desk.wires.nodes[n].disks for n in (name, *sorted(peers))}
+        def acknowledge(peers: Peers, order: Order = order) -> None:
+            holders = {name: node.disks} | peers
             told = Acknowledged(ask.name, order.order_id, holders, self._desk.wires.now)
             earlier = self.acknowledged.setdefault(order.record_id, told)
             if earlier.name != ask.name:
@@ -119,9 +119,9 @@ class Callers:
 
         self._desk.forward(node, system)
         if self._desk.peers_needed():
-            node.withheld.append((order.record_id, set(), acknowledge))
+            node.withheld.append((order.record_id, {}, acknowledge))
         else:
-            acknowledge(set())
+            acknowledge({})
 
     def _reply(
         self,

@@ -138,7 +138,8 @@ def draw(
 
     :param orders: how many orders are entered; about as many other requests come with them.
     :param faults: how many faults there are, of these ``kinds``.
-    :raises InvalidValue: a number is out of its range, or there is no such kind of fault.
+    :raises InvalidValue: a number is out of its range, there is no such kind of fault, or no peer
+        that an acknowledgement could wait for.
     """
     given.whole("seed", seed, 0)
     given.whole("customers", customers, 1, 63, of="customer-facing systems")
@@ -146,6 +147,10 @@ def draw(
     given.whole("orders", orders, 0)
     given.whole("faults", faults, 0)
     given.whole("phases", phases, 1)
+    choices = choices or Choices()
+    if customers == 1 and choices.acknowledge != "own":
+        expected = "own where there is one customer-facing system: it has no peer"
+        raise InvalidValue("acknowledge", choices.acknowledge, expected)
     for kind in kinds:
         if kind not in FAULTS:
             raise InvalidValue("faults", kind, f"among {', '.join(FAULTS)}")
@@ -159,7 +164,7 @@ def draw(
         customers,
         streets,
         phases,
-        choices or Choices(),
+        choices,
         tuple(asks),
         tuple(sorted(drawn, key=lambda f: (f.phase, f.at))),
         tuple(_market(rng, ends)),

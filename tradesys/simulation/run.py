@@ -283,7 +283,7 @@ class Simulation(Network):
         node.due = False
         self.wires.let(node, self.work, node)
 
-    def _held(self, way: Way, positions: Positions) -> None:
+    def _held(self, way: Way, positions: Positions, disks: int) -> None:
         """A target has said what it holds: what was not to be acknowledged before now may be."""
         node = self.wires.nodes[way.source]
         if not node.withheld or way.datasets != ("requests",) or way.target == "firm":
@@ -292,7 +292,7 @@ class Simulation(Network):
         for record_id, peers, reply in node.withheld:
             code, sequence = split_id(record_id)
             if positions.get(("requests", code), 0) > sequence:
-                peers.add(way.target)
+                peers[way.target] = disks
             if len(peers) >= self.peers_needed():
                 reply(peers)
             else:

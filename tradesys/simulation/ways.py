@@ -46,7 +46,7 @@ class Ways:
 
     :param systems: the systems that are there now, by name.
     :param every: records are asked for every so many ns; 0: as they come.
-    :param held: told what a target says it holds of a source.
+    :param held: told what a target says it holds of a source, having lost so many disks.
     :param came: told how many new records of a source have come to a target.
     :param regained: told that a system was given back records that its disk had lost.
     """
@@ -57,7 +57,7 @@ class Ways:
         systems: dict[str, System],
         links: list[Link],
         every: int,
-        held: Callable[[Way, Positions], None],
+        held: Callable[[Way, Positions, int], None],
         came: Callable[[Node, Way, int], None],
         regained: Callable[[Node], None],
     ) -> None:
@@ -96,7 +96,9 @@ class Ways:
         }
         way.number += 1
         way.asked_at = self._wires.now
-        self._wires.send(way.target, way.source, "pull", self._pulled, way, way.number, positions)
+        disks = self._wires.nodes[way.target].disks
+        asks = way, way.number, positions, disks
+        self._wires.send(way.target, way.source, "pull", self._pulled, *asks)
 
     def _watch(self, way: Way) -> None:
         """Ask again where no answer has come."""
@@ -109,9 +111,9 @@ class Ways:
 
     # ---- at the source
 
-    def _pulled(self, way: Way, number: int, positions: Positions) -> None:
+    def _pulled(self, way: Way, number: int, positions: Positions, disks: int) -> None:
         way.asked = number, positions
-        self._held(way, positions)
+        self._held(way, positions, disks)
         self._take_back(way, positions)
         if not self._answer(way):
             node = self._wires.nodes[way.source]

@@ -20,6 +20,10 @@ CUSTOMERS = "customers"
 """The lane of those who ask; nothing cuts them off but the system asked being down."""
 
 
+Peers = dict[str, int]
+"""Systems, and how many disks each had lost when it said that it has a record."""
+
+
 @dataclass
 class Node:
     """A system's place: what stays when the system stops. ``epoch`` counts how often it did.
@@ -45,7 +49,7 @@ class Node:
     waiting: set[int] = field(default_factory=set)
     due: bool = False
     idle_at: int = 0
-    withheld: list[tuple[int, set[str], Callable[[set[str]], None]]] = field(default_factory=list)
+    withheld: list[tuple[int, Peers, Callable[[Peers], None]]] = field(default_factory=list)
     unheard_peers: set[str] = field(default_factory=set)
     name: str = field(init=False)
 

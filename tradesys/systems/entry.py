@@ -150,6 +150,7 @@ class Sheet:
         self.system = system
         self.columns = columns
         self.count = count = len(columns["account"])
+        self._state_accounts()
         names, orig_names = (
             keys_of(columns["account"], columns[n]) for n in ("cl_ord_id", "orig_cl_ord_id")
         )
@@ -174,6 +175,21 @@ class Sheet:
         self.recorded = self.orders >= 0
         if (self.rows[:count, rules.KIND] != rules.NEW).any():
             self._take_terms(terms)
+
+    def _state_accounts(self) -> None:
+        """Give changes that name themselves the account of their order: a name is an account's."""
+        accounts, names, ids = (self.columns[n] for n in ("account", "cl_ord_id", "order_id"))
+        lacking = pc.and_(pc.and_(accounts.is_null(), names.is_valid()), ids.is_valid())
+        is_new = pc.equal(self.columns["request_type"], RequestType.NEW.value)
+        lacking = pc.and_not(lacking, is_new.fill_null(True))  # noqa: FBT003
+        if not pc.any(lacking).as_py():
+            return
+        has = self.system.tables["requests"].has
+        meant = sorted({i for i in ids.filter(lacking).to_pylist() if has(i)})
+        terms = self.system.view.terms_of(np.array(meant, np.uint64))
+        of = dict(zip(meant, terms["account"].to_pylist(), strict=True))
+        found = pa.array([of.get(i) for i in ids.to_pylist()], _TEXT)
+        self.columns["account"] = pc.if_else(lacking, found, accounts)
 
     def _held(self, orig_names: list[str | None]) -> Ids:
         """The orders held already that rows are about, by name or by id; sorted."""

@@ -12,6 +12,7 @@ from threading import Lock, RLock
 
 import pyarrow as pa
 
+from tradesys.errors import StorageError
 from tradesys.log import Part, Row
 
 
@@ -111,16 +112,18 @@ class GroupCommit:
                 self._lock.release()
 
     def _commit_for(self, group: Group, loop: asyncio.AbstractEventLoop) -> None:
-        with self._turn:
-            if not group.done:
-                self._write_open()
-        for future in group.waiting.pop(loop):
-            if future.done():  # a task may have been canceled; its order is written
-                continue
-            if group.error is None:
-                future.set_result(None)
-            else:
-                future.set_exception(group.error)
+        try:
+            with self._turn:
+                if not group.done:
+                    self._write_open()
+        finally:
+            for future in group.waiting.pop(loop):
+                if future.done():  # a task may have been canceled; its order is written
+                    continue
+                if group.error is None:
+                    future.set_result(None)
+                else:
+                    future.set_exception(group.error)
 
     def _write_open(self) -> None:
         with self._lock:
@@ -128,14 +131,19 @@ class GroupCommit:
         try:
             if group.parts:
                 self._write(group.parts)
-        except BaseException as error:  # noqa: BLE001 - whoever waits for the group raises it
+        except BaseException as error:
+            # An interrupt is the writer's own; for the others the write has failed.
+            own = not isinstance(error, Exception)
+            why = StorageError(f"the write was interrupted: {error!r}") if own else error
             with self._lock:
                 # What was staged since then is numbered after rows that are not there.
                 later, self._open = self._open, Group()
                 for failed in (group, later):
-                    failed.error, failed.done = error, True
+                    failed.error, failed.done = why, True
                 self.pending = 0
                 self._drop()
+            if own:
+                raise
             return
         with self._lock:
             self._take(group.parts)
