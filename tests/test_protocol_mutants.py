@@ -33,7 +33,7 @@ from tradesys.systems.street import StreetSystem
 from tradesys.venue import BookVenue, Venue
 from tradesys.views import View
 
-SEEDS = int(os.environ.get("TRADESYS_MUTANT_SEEDS", "24"))
+SEEDS = int(os.environ.get("TRADESYS_MUTANT_SEEDS", "96"))
 Patch = pytest.MonkeyPatch
 
 

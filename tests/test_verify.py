@@ -5,6 +5,7 @@ Method: a small run on disk, and a copy of it that is damaged, rewritten or cut.
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,10 +15,10 @@ import pytest
 from tests.build import filled, history, network, submit
 from tradesys import incarnation, logfile, segments
 from tradesys.errors import StorageError
-from tradesys.framing import END_OF_STREAM, NO_HEAD
+from tradesys.framing import END_OF_STREAM, NO_HEAD, framing_of
 from tradesys.logfile import LogFile
 from tradesys.network import Network
-from tradesys.records import REQUESTS, parse_origin
+from tradesys.records import REPORTS, REQUESTS, parse_origin
 from tradesys.verify import Verified, verify
 
 
@@ -164,6 +165,20 @@ def test_a_history_cut_between_two_records_is_not_the_one_that_peers_saw(
         submit(desk["c1"])
         desk.run()
         assert desk.audit().verdict is True
+
+
+@pytest.mark.parametrize("cut", ["in its beginning", "after its beginning"])
+def test_a_market_s_record_that_is_cut_short_lacks_what_was_recorded_of_it(
+    run: Path, cut: str
+) -> None:
+    path = run / "venue" / "reports.arrows"
+    begins = path.read_bytes().index(framing_of(REPORTS)._layout.start, 100)
+    os.truncate(path, begins if cut == "after its beginning" else 81)
+    found = told(verify(run))
+    assert {file for file, _ in found} == {"venue/reports.arrows"}
+    assert re.search(r"s1 recorded v\S+, which is not in it", found[-1][1])
+    short = "it is cut short: not even its beginning is whole"
+    assert (found[0][1] == short) is (cut == "in its beginning")
 
 
 @pytest.mark.parametrize("system", ["c2", "firm"])

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -24,6 +25,7 @@ from tradesys.incarnation import stated
 from tradesys.records import (
     REPORTS,
     SCHEMAS,
+    Kind,
     Origin,
     format_id,
     make_id,
@@ -31,7 +33,7 @@ from tradesys.records import (
     split_id,
 )
 from tradesys.segments import Reading, sealed_path
-from tradesys.topology import holdings
+from tradesys.topology import Holding, holdings
 
 _HEAD = pa.binary(32)
 
@@ -96,7 +98,7 @@ def verify(folder: Path, against: Path | None = None) -> Verified:
 def _verify(folder: Path, against: Path | None) -> Verified:
     books = {book.owner: book for book in _books(folder)}
     findings = [*_missing(folder), *(f for book in books.values() for f in _damage(folder, book))]
-    findings += [*_rewritten(folder, books), *_copies(folder, books)]
+    findings += [*_rewritten(folder, books), *_copies(folder, books), *_unreported(folder, books)]
     if against is not None:
         copies = {book.owner: book for book in _books(against)}
         copy = f"in {against}: "
@@ -186,6 +188,26 @@ def _damage(folder: Path, book: Book) -> Iterator[Finding]:
             affected = f" (records of {after} are affected)" if after else ""
             name = str(reading.path.relative_to(folder))
             yield Finding(name, reading.end, f"{reading.problem}{affected}")
+        elif not reading.end and reading.raw:  # it got its name when its beginning was durable
+            name = str(reading.path.relative_to(folder))
+            yield Finding(name, 0, "it is cut short: not even its beginning is whole")
+
+
+def _unreported(folder: Path, books: dict[str, Book]) -> Iterator[Finding]:
+    """What street-side systems recorded of the market that its own record does not have."""
+    venue = books.get("venue/reports")
+    if venue is None or any(reading.problem for reading in venue.readings):
+        return
+    market, reported = Origin(Kind.VENUE).code, pc.sum(venue.arrivals["rows"]).as_py() or 0
+    end = venue.readings[-1]
+    for book in books.values():
+        if book.path.parent.name == Holding.AUTHORITATIVE and book.dataset == "executions":
+            each = (batch["exec_id"] for reading in book.readings for batch in reading.batches())
+            events = [i.to_numpy()[i.to_numpy() >> np.uint64(48) == market] for i in each]
+            last = max((of.max().item() for of in events if len(of)), default=0)
+            if last and split_id(last)[1] >= reported:
+                what = f"{book.system} recorded {format_id(last)}, which is not in it"
+                yield Finding(str(end.path.relative_to(folder)), end.end, what)
 
 
 def _rewritten(folder: Path, books: dict[str, Book]) -> Iterator[Finding]:
