@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -201,10 +202,17 @@ def _execute(notebook: Path, run: Run) -> str:
     import papermill  # noqa: PLC0415 - as above
 
     table = {TABLE: str(run.table)} if run.has_table else {}
+    parameters = run.parameters | table
+    execute = partial(
+        papermill.execute_notebook, notebook, run.running, parameters, progress_bar=False
+    )
     try:
-        papermill.execute_notebook(
-            notebook, run.running, parameters=run.parameters | table, progress_bar=False
-        )
+        try:
+            execute()
+        except RuntimeError as error:
+            if "respond" not in str(error):
+                raise
+            execute()  # the ports of kernels that begin at the same time may clash
     except Exception as error:  # noqa: BLE001 - whatever a notebook does is its own failure
         named = getattr(error, "ename", type(error).__name__), getattr(error, "evalue", error)
         if run.running.exists():
