@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
+import papermill
 import polars as pl
 import pytest
 
@@ -17,7 +18,7 @@ from tests.build import contents
 from tradesys.cli import main
 from tradesys.errors import InvalidValue, StorageError
 from tradesys.grid import grid
-from tradesys.sweep import sweep
+from tradesys.sweep import _execute, sweep
 
 ROOT = Path(__file__).parent.parent
 SCENARIO = ROOT / "notebooks" / "5_scenario.ipynb"
@@ -65,6 +66,25 @@ def write(path: Path, parameters: str, *cells: str) -> Path:
 def executions(tmp_path: Path) -> list[str]:
     file = tmp_path / "executed"
     return file.read_text().splitlines() if file.exists() else []
+
+
+def test_a_kernel_that_does_not_come_up_is_tried_once_more(
+    notebook: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, refused = papermill.execute_notebook, ["Kernel didn't respond in 60 seconds"]
+
+    def execute(*args: object, **options: object) -> None:
+        if refused:
+            raise RuntimeError(refused.pop())
+        real(*args, **options)
+
+    monkeypatch.setattr(papermill, "execute_notebook", execute)
+    (run,) = grid(notebook, ["number=2"], tmp_path / "out").runs
+    run.notebook.parent.mkdir(parents=True)
+    assert _execute(notebook, run) == ""
+    assert len(executions(tmp_path)) == 1
+    refused += ["Kernel didn't respond in 60 seconds"] * 2
+    assert _execute(notebook, run) == "RuntimeError: Kernel didn't respond in 60 seconds"
 
 
 def test_runs_share_two_processes_and_a_failing_one_leaves_the_others(

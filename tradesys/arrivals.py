@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tradesys.arrow import batch_of
 from tradesys.framing import NO_HEAD
-from tradesys.log import Part
+from tradesys.log import Part, first_id
 from tradesys.records import SEQUENCE_BITS, split_id
 
 SCHEMA = pa.schema(
@@ -47,8 +47,7 @@ def arrival_of(
     part: Part, received_at: int, head: bytes = NO_HEAD, origin_head: bytes = NO_HEAD
 ) -> Arrival:
     """The run of records that a batch is, or so many rows."""
-    first = part[0][0] if isinstance(part, list) else part.column(0)[0].as_py()
-    code, start = split_id(first)
+    code, start = split_id(first_id(part))
     return Arrival(received_at, code, start, len(part), head, origin_head)
 
 

@@ -3,7 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Iterator
 from threading import Lock
-from typing import Any
+from typing import Any, TypeAlias
 
 import polars as pl
 import pyarrow as pa
@@ -16,8 +16,15 @@ from tradesys.records import format_id, split_id
 Row = tuple[Any, ...]
 """The values of a record, in the order of its schema."""
 
-Part = list[Row] | pa.RecordBatch
+Part: TypeAlias = list[Row] | pa.RecordBatch
 """Records of one origin that follow on, as they came: rows one by one, or a batch."""
+
+
+def first_id(part: Part) -> int:
+    """The id of the first of these records."""
+    first: int = part[0][0] if isinstance(part, list) else part.column(0)[0].as_py()
+    return first
+
 
 _MERGE_FACTOR = 16
 _MANY = 256  # middling chunks that whoever reads everything would notice

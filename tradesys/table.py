@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tradesys.arrivals import Arrivals, arrival_of
 from tradesys.errors import ReadOnlyError
 from tradesys.framing import NO_HEAD
-from tradesys.log import Log, Part
+from tradesys.log import Log, Part, first_id
 from tradesys.logfile import LogFile, OpenFile
 from tradesys.memory import Ids
 from tradesys.records import SCHEMAS, Origin, make_id, origin, split_id
@@ -158,11 +158,10 @@ class Table:
     def take(self, parts: list[Part]) -> None:
         """Make records of one's own that are written part of the table."""
         for part in parts:
-            rows = isinstance(part, list)
-            code, start = split_id(part[0][0] if rows else part.column(0)[0].as_py())
+            code, start = split_id(first_id(part))
             log = self.logs.get(code) or self.new_log(code)
             assert start == log.count, "one's own records follow on"
-            log.append_rows(part) if rows else log.append(part)
+            log.append_rows(part) if isinstance(part, list) else log.append(part)
             self.logs[code] = log
         self._seal_if_full()
 

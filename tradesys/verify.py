@@ -184,13 +184,13 @@ def _damage(folder: Path, book: Book) -> Iterator[Finding]:
         for code, (_, count) in runs(book.arrivals).items()
     )
     for reading in book.readings:
-        if reading.problem:
+        problem = reading.problem
+        if not reading.end and reading.raw:  # it got its name when its beginning was durable
+            problem = problem or "it is cut short: not even its beginning is whole"
+        if problem:
             affected = f" (records of {after} are affected)" if after else ""
             name = str(reading.path.relative_to(folder))
-            yield Finding(name, reading.end, f"{reading.problem}{affected}")
-        elif not reading.end and reading.raw:  # it got its name when its beginning was durable
-            name = str(reading.path.relative_to(folder))
-            yield Finding(name, 0, "it is cut short: not even its beginning is whole")
+            yield Finding(name, reading.end, f"{problem}{affected}")
 
 
 def _unreported(folder: Path, books: dict[str, Book]) -> Iterator[Finding]:

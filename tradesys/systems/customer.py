@@ -36,19 +36,19 @@ from tradesys.systems.entry import Sheet, columns_of
 from tradesys.systems.group import Group, GroupCommit
 from tradesys.systems.inquiries import Inquiries
 from tradesys.systems.outbox import Outbox
+from tradesys.systems.single import coded, judge
 from tradesys.systems.system import Place
 from tradesys.systems.terms import (
     Price,
     Terms,
-    Use,
     name_given,
     shares,
     terms_given,
     terms_of,
     units,
 )
+from tradesys.systems.uses import Use, Uses
 
-_NO_NAMES = np.zeros(0, np.int64)
 _ABOUT = ("order_id", "orig_cl_ord_id")  # how a row says which other order it is about
 _DONE = Group(done=True)
 
@@ -68,9 +68,7 @@ class CustomerSystem(Inquiries):
         )
         # Of each name that is being written: its order, its record, and what it is written with.
         self._staged: dict[Key, tuple[int, Row | pa.RecordBatch, Group]] = {}
-        self._uses: list[Use] = []
-        self._used: Counter[tuple[str, str]] = Counter()
-        self._sheet, self._left = np.zeros((1, rules.COLUMNS), np.int64), np.zeros(1, np.int64)
+        self._uses = Uses()
         # Whatever was acknowledged before and not answered since is sent again: the street side
         # knows an order by its id, so sending twice is safe, and not sending is not.
         self._sent: dict[int, int] = {}
@@ -91,8 +89,8 @@ class CustomerSystem(Inquiries):
             self.own_news = False
             if self._staged:
                 self._staged = {k: v for k, v in self._staged.items() if not v[-1].done}
-            if self._used:
-                self._use([use for use in self._uses if self._is_unseen(use)])
+            if self._uses:
+                self._uses.keep(self._is_unseen)
 
     def applied(self, dataset: str, batch: pa.RecordBatch) -> None:
         """Keep the names of orders up to date."""
@@ -291,8 +289,8 @@ class CustomerSystem(Inquiries):
     def free(self, pairs: rules.Ints) -> rules.Ints:
         """Balances, given by slot, less what open orders may still use of them."""
         left, names = self.view.free(pairs), self.view.accounts.names
-        if self._used:
-            used = [self._used.get(names[pair], 0) for pair in pairs.tolist()]
+        if self._uses:
+            used = [self._uses.of(*names[pair]) for pair in pairs.tolist()]
             left -= np.array(used, np.int64)
         return left
 
@@ -340,7 +338,7 @@ class CustomerSystem(Inquiries):
             batch = sheet.batch(record_ids, order_ids)
             group = self._group.stage_batch(batch)
             for use in sheet.uses(record_ids):
-                self._count(use)
+                self._uses.count(use)
             for row, key in enumerate(keys_of(batch["account"], batch["cl_ord_id"])):
                 if key is not None:
                     one = batch.slice(row, 1)
@@ -352,48 +350,18 @@ class CustomerSystem(Inquiries):
         view, reference = self._view, self._reference
         is_market = terms.ord_type == OrdType.MARKET and terms.side == Side.BUY
         asset = CURRENCY if terms.side == Side.BUY else terms.symbol
-        used = self._used.get((terms.account, asset), 0)
-        rows, left = self._sheet, view.available(terms.account, asset) - used
-        rows[0] = row = self._row("new", terms)
+        left = view.available(terms.account, asset) - self._uses.of(terms.account, asset)
+        row = coded("new", terms, reference)
+        rows = np.array([row], np.int64)
         if 0 < terms.expire_time <= self.clock():
             rows[0, rules.EXPIRE_TIME] = -1
         if is_market and row[rules.SYMBOL] >= 0:
             reference.instruments[row[rules.SYMBOL], LAST_PX] = view.last_px(terms.symbol)
-        reason = self._judge(rows, left, given)
+        reason = judge(rows, left, reference, given)
         if reason is None:
             amount = rows.item(0, rules.RESERVED)
-            self._count(Use(record_id, terms.account, asset, amount, is_market))
+            self._uses.count(Use(record_id, terms.account, asset, amount, is_market))
         return reason
-
-    def _row(self, kind: str, terms: Terms) -> list[int]:
-        """A request as whole numbers (:data:`tradesys.systems.rules.COLUMNS`)."""
-        return [
-            rules.KINDS[kind],
-            self._reference.accounts.get(terms.account, rules.UNKNOWN),
-            self._reference.symbols.get(terms.symbol, rules.UNKNOWN),
-            rules.SIDES.get(terms.side, rules.UNKNOWN),
-            rules.ORD_TYPES.get(terms.ord_type, rules.UNKNOWN),
-            rules.TIMES_IN_FORCE.get(terms.time_in_force, rules.UNKNOWN),
-            *(terms.expire_time, terms.order_qty, terms.price),
-            *(0, -1, -1, -1, 0, 0, 0, 0, 0),
-        ]
-
-    def _judge(self, rows: rules.Ints, left: int, given: dict[str, Any]) -> str | None:
-        """Decide the first of these rows; the reason for which it is refused, if it is.
-
-        :raises InvalidValue: it breaks a rule.
-        """
-        reference = self._reference
-        status, instruments = reference.account_status, reference.instruments
-        self._left[0] = left
-        rules.decide(rows, 1, _NO_NAMES, self._left, status, instruments)
-        verdict = rows.item(0, rules.VERDICT)
-        if rules.ACCEPTED < verdict < rules.FIRST_REASON:
-            field = rules.ERRORS[verdict][0]
-            instrument = instruments[max(rows.item(0, rules.SYMBOL), 0)]
-            value, expected = given.get(field), rules.expected(verdict, instrument)
-            raise InvalidValue(field, value, expected + reference.nearest(field, value))
-        return rules.REASONS.get(verdict)
 
     def _change(
         self,
@@ -420,8 +388,9 @@ class CustomerSystem(Inquiries):
                 raise InvalidValue(
                     "order", str(order), f"an open order; this one is {answer.ord_status}"
                 )
-            terms, _ = self._in_force(order_id)
-            rows = np.array([self._row(kind, terms), self._row("new", terms)], np.int64)
+            terms, reference = self._in_force(order_id), self._reference
+            requests = (coded(each, terms, reference) for each in (kind, "new"))
+            rows = np.array([*requests], np.int64)
             rows[0, [rules.ORDER_QTY, rules.PRICE, rules.ORDER]] = qty, limit, 1
             ids = np.array([order_id], np.uint64)
             rows[1, rules.CUM_QTY] = answer.cum_qty
@@ -430,9 +399,9 @@ class CustomerSystem(Inquiries):
             asset = CURRENCY if terms.side == Side.BUY else terms.symbol
             if terms.ord_type == OrdType.MARKET:
                 code = rows.item(0, rules.SYMBOL)
-                self._reference.instruments[code, LAST_PX] = self.view.last_px(terms.symbol)
-            left = self.view.available(terms.account, asset) - self._used[terms.account, asset]
-            reason = self._judge(rows, left, given)
+                reference.instruments[code, LAST_PX] = self.view.last_px(terms.symbol)
+            left = self.view.available(terms.account, asset) - self._uses.of(terms.account, asset)
+            reason = judge(rows, left, reference, given)
             record_id = self.next_id("requests")
             row = (
                 *(record_id, self.clock(), kind, order_id, name, answer.cl_ord_id, *terms[:5]),
@@ -440,46 +409,33 @@ class CustomerSystem(Inquiries):
                 *(rows.item(0, rules.PRICE) or None, reason),
             )
             more = rows.item(1, rules.RESERVED) - reserved
-            self._count(Use(record_id, terms.account, asset, more, is_market_buy=False))
+            self._uses.count(Use(record_id, terms.account, asset, more, is_market_buy=False))
             group = self._stage_row(row)
         self._group.commit(group)
         return Order(order_id, record_id, name, reason)
 
-    def _in_force(self, order_id: int) -> tuple[Terms, int]:
-        """The terms of a known order as they are now, and how much of it is filled."""
+    def _in_force(self, order_id: int) -> Terms:
+        """The terms of a known order as they are now."""
         state = self.view.order(order_id)
         assert state is not None
         expires = 0
         if state.time_in_force == TimeInForce.GTD:
             expires = self.stated(order_id)["expire_time"]
-        return Terms(*state[:5], expires, state.order_qty, state.price or 0), state.cum_qty
+        return Terms(*state[:5], expires, state.order_qty, state.price or 0)
 
     def _take(self, parts: list[Part]) -> None:
         """Make one's own requests, which are durable, part of the table."""
         table = self.tables["requests"]
         table.take(parts)
         self.own_news = True
-        # What is durable, the next question counts; until then it is in what is used.
-        end = self._first_id + table.count(self._code)
-        self._uses = [u for u in self._uses if u.request_id >= end or u.is_market_buy]
+        self._uses.written(self._first_id + table.count(self._code))
 
     def _drop(self) -> None:
         """Forget what was staged: the disk refused it."""
         self._staged = {}
         end = self.next_id("requests")
-        self._use([use for use in self._uses if use.request_id < end])
+        self._uses.keep(lambda use: use.request_id < end)
         self.news = True
-
-    def _count(self, use: Use) -> None:
-        """Count what a request may use that the view does not know of."""
-        self._uses.append(use)
-        self._used[use.account, use.asset] += use.amount
-
-    def _use(self, uses: Iterable[Use]) -> None:
-        """Count these, and no others."""
-        self._uses, self._used = [], Counter()
-        for use in uses:
-            self._count(use)
 
     def _is_unseen(self, use: Use) -> bool:
         """Whether the view does not count what a request uses.

@@ -20,7 +20,7 @@ from tradesys.records import CURRENCY, REQUESTS, OrdType, RequestType, TimeInFor
 from tradesys.reference import LAST_PX
 from tradesys.systems import rules
 from tradesys.systems.rules import Ints
-from tradesys.systems.terms import Use
+from tradesys.systems.uses import Use
 from tradesys.words import codes_of
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What a request asks for: as it is given, as it is recorded, and what it uses of a balance."""
+"""What a request asks for: as it is given, and as it is recorded."""
 
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -25,16 +25,6 @@ class Terms(NamedTuple):
     expire_time: int
     order_qty: int
     price: int
-
-
-class Use(NamedTuple):
-    """What a request of one's own may use of a balance, or a table whose last request it is."""
-
-    request_id: int
-    account: str
-    asset: str
-    amount: int
-    is_market_buy: bool
 
 
 def terms_of(row: Row) -> Terms:

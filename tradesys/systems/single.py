@@ -1,0 +1,44 @@
+"""One request on its way through the rules of order entry; for tables see :mod:`.entry`."""
+
+from typing import Any
+
+import numpy as np
+
+from tradesys.errors import InvalidValue
+from tradesys.reference import Reference
+from tradesys.systems import rules
+from tradesys.systems.terms import Terms
+
+_NO_NAMES = np.zeros(0, np.int64)
+
+
+def coded(kind: str, terms: Terms, reference: Reference) -> list[int]:
+    """A request as whole numbers (:data:`tradesys.systems.rules.COLUMNS`)."""
+    return [
+        rules.KINDS[kind],
+        reference.accounts.get(terms.account, rules.UNKNOWN),
+        reference.symbols.get(terms.symbol, rules.UNKNOWN),
+        rules.SIDES.get(terms.side, rules.UNKNOWN),
+        rules.ORD_TYPES.get(terms.ord_type, rules.UNKNOWN),
+        rules.TIMES_IN_FORCE.get(terms.time_in_force, rules.UNKNOWN),
+        *(terms.expire_time, terms.order_qty, terms.price),
+        *(0, -1, -1, -1, 0, 0, 0, 0, 0),
+    ]
+
+
+def judge(rows: rules.Ints, left: int, reference: Reference, given: dict[str, Any]) -> str | None:
+    """Decide the first of these rows; the reason for which it is refused, if it is.
+
+    :param left: what is left of the balance that it draws on.
+    :param given: its fields as they were given, for the error.
+    :raises InvalidValue: it breaks a rule.
+    """
+    status, instruments = reference.account_status, reference.instruments
+    rules.decide(rows, 1, _NO_NAMES, np.array([left], np.int64), status, instruments)
+    verdict = rows.item(0, rules.VERDICT)
+    if rules.ACCEPTED < verdict < rules.FIRST_REASON:
+        field = rules.ERRORS[verdict][0]
+        instrument = instruments[max(rows.item(0, rules.SYMBOL), 0)]
+        value, expected = given.get(field), rules.expected(verdict, instrument)
+        raise InvalidValue(field, value, expected + reference.nearest(field, value))
+    return rules.REASONS.get(verdict)
