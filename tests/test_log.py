@@ -63,7 +63,7 @@ def test_readers_who_follow_a_log_while_it_is_written_get_each_record_once(
         start, stop = log.count, log.count + size
         if one_by_one:
             for row in rows[start:stop]:
-                log.append_rows([row])
+                log.append([row])
         else:
             log.append(whole.slice(start, size))
         if reader < len(seen):

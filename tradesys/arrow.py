@@ -31,6 +31,13 @@ def picked(batch: pa.RecordBatch, rows: NDArray[np.bool_]) -> pa.RecordBatch:
     return batch.filter(pa.array(rows))
 
 
+def first_of_each(values: NDArray[np.generic]) -> NDArray[np.bool_]:
+    """Whether each value stands there for the first time."""
+    first = np.zeros(len(values), np.bool_)
+    first[np.unique(values, return_index=True)[1]] = True
+    return first
+
+
 def with_columns(batch: pa.RecordBatch, **columns: pa.Array) -> pa.RecordBatch:
     """The batch with some of its columns replaced; the others are shared."""
     arrays = [columns.get(name, batch[name]) for name in batch.schema.names]

@@ -8,11 +8,11 @@ and what it says itself (:func:`tradesys.positions.due`).
 from typing import NamedTuple
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from tradesys.arrow import first_of_each
 from tradesys.charter import Fees
 from tradesys.memory import Ints
 from tradesys.records import CLEARING, CURRENCY, FEES, POSTINGS, ExecType, Side
@@ -53,9 +53,7 @@ def moves_of(events: pa.RecordBatch, view: View) -> Moves:
     about = events["exec_ref_id"].take(pa.array(rows)).to_numpy()
     traded = view.traded(about)
     own = _own(events, np.setdiff1d(np.flatnonzero(is_fill), rows[~traded.seen]))
-    back = np.flatnonzero(
-        traded.is_fill & ~traded.taken_back & pl.Series(about).is_first_distinct().to_numpy()
-    )
+    back = np.flatnonzero(traded.is_fill & ~traded.taken_back & first_of_each(about))
     picked = pa.array(back)
     taken_back = Moves(
         event=rows[back],

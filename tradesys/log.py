@@ -105,18 +105,15 @@ class Log:
         known = self.count - start
         return batch.slice(known) if known < batch.num_rows else None
 
-    def append(self, batch: pa.RecordBatch) -> None:
-        """Append a batch that :meth:`check` passed."""
+    def append(self, part: Part) -> None:
+        """Append records whose ids follow on: rows of this log's schema, or a batch."""
         with self._lock:
-            self._settle()
-            self._take(batch)
-            self.count += batch.num_rows
-
-    def append_rows(self, rows: list[Row]) -> None:
-        """Append rows of this log's schema, whose ids follow on."""
-        with self._lock:
-            self._rows += rows
-            self.count += len(rows)
+            if isinstance(part, list):
+                self._rows += part
+            else:
+                self._settle()
+                self._take(part)
+            self.count += len(part)
 
     def _take(self, batch: pa.RecordBatch) -> None:
         last = self._settled[-1] if self._settled else None

@@ -78,7 +78,7 @@ def slot_of(slotted: Slotted, record_id: np.uint64) -> int:
     """The slot of a record id; 0 if it has none yet."""
     row = slotted.rows[record_id >> _CODE_SHIFT]
     page = int((record_id & _SEQUENCE) >> _PAGE_SHIFT)
-    if row < 0 or page >= slotted.bases.shape[1]:
+    if page >= slotted.bases.shape[1]:
         return 0
     base: int = slotted.bases[row, page]
     return base + int(record_id & _OFFSET) if base else 0

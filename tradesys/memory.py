@@ -91,6 +91,8 @@ PRICE = np.dtype([("exec_id", np.uint64), ("px", np.int64)])
 class Slotted(NamedTuple):
     """Where the slots of record ids are: bases of pages by row of the origin and page; 0 is none.
 
+    Row 0 is that of origins which were never seen.
+
     ``first`` is the first id of each page, in the order in which the pages were given out.
     """
 

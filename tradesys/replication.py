@@ -80,6 +80,6 @@ def _earlier(link: Link) -> Iterator[tuple[str, Log]]:
     """What the target holds of the source's earlier incarnations."""
     source, target, route = link
     for dataset in WRITES[route.writer]:
-        for code, log in sorted(target.tables[dataset].logs.items()):
+        for code, log in target.tables[dataset].logs.items():
             if source.wrote(code) and code != source.origin.code:
                 yield dataset, log

@@ -26,7 +26,7 @@ class Slots:
     def __init__(self) -> None:
         self.count = PAGE
         self.slotted = Slotted(
-            rows=np.full(1 << 16, -1, np.int16),
+            rows=np.zeros(1 << 16, np.int16),
             bases=np.zeros((1, 16), np.int64),
             first=np.zeros(1, np.uint64),
         )
@@ -37,7 +37,7 @@ class Slots:
         slotted = self.slotted
         row = slotted.rows.item(record_id >> SEQUENCE_BITS)
         page = (record_id & _SEQUENCE) >> PAGE_BITS
-        if row < 0 or page >= slotted.bases.shape[1]:
+        if page >= slotted.bases.shape[1]:
             return 0
         base = slotted.bases.item(row, page)
         return base + (record_id & (PAGE - 1)) if base else 0
@@ -59,9 +59,9 @@ class Slots:
             return slot
         rows, bases, first = self.slotted
         code, page = record_id >> SEQUENCE_BITS, (record_id & _SEQUENCE) >> PAGE_BITS
-        if rows[code] < 0:
-            rows[code] = self._origins
+        if not rows[code]:
             self._origins += 1
+            rows[code] = self._origins
         row = rows.item(code)
         height, width = bases.shape
         if row >= height or page >= width:

@@ -27,7 +27,7 @@ class Table:
     Reading: ``arrow`` and ``frame`` give every record held, by origin and sequence, so that two
     systems with equal ``positions`` have equal tables whatever the order of arrival. Writing:
     ``apply``, for the system itself and for replication; users are handed a
-    :class:`~tradesys.dataset.Dataset`.
+    :class:`~tradesys.dataset.Dataset`. ``logs`` are in the order of their origins' 16-bit codes.
     """
 
     def __init__(
@@ -60,18 +60,18 @@ class Table:
     @property
     def positions(self) -> dict[str, int]:
         """How many records of each origin are held: exactly what this system knows."""
-        return {str(origin(code)): self.logs[code].count for code in sorted(self.logs)}
+        return {str(origin(code)): log.count for code, log in self.logs.items()}
 
     @property
     def arrow(self) -> pa.Table:
         """Every record held, as an Arrow table; no copy is made."""
-        batches = [b for code in sorted(self.logs) for b in self.logs[code].batches()]
+        batches = [batch for log in self.logs.values() for batch in log.batches()]
         return pa.Table.from_batches(batches, self.schema)
 
     @property
     def frame(self) -> pl.DataFrame:
         """Every record held, as a polars frame."""
-        frames = [f for code in sorted(self.logs) for f in self.logs[code].frames()]
+        frames = [frame for log in self.logs.values() for frame in log.frames()]
         if len(frames) == 1:
             return frames[0].clone()  # the caller may change the frame that it is given
         return pl.concat(frames) if frames else pl.DataFrame(self.schema.empty_table())
@@ -131,7 +131,9 @@ class Table:
         """Take in what the file held when it was opened."""
         for batch in self.file.stored() if self.file else ():
             code, _ = split_id(batch.column(0)[0].as_py())
-            self.logs.setdefault(code, self.new_log(code)).append(batch)
+            log = self.logs.get(code) or self.new_log(code)
+            log.append(batch)
+            self._keep(log)
 
     def read(self, code: int, start: int, rows: int) -> pa.RecordBatch:
         """So many records of an origin (its 16-bit code), from a position on."""
@@ -161,8 +163,8 @@ class Table:
             code, start = split_id(first_id(part))
             log = self.logs.get(code) or self.new_log(code)
             assert start == log.count, "one's own records follow on"
-            log.append_rows(part) if isinstance(part, list) else log.append(part)
-            self.logs[code] = log
+            log.append(part)
+            self._keep(log)
         self._seal_if_full()
 
     def apply(
@@ -200,9 +202,14 @@ class Table:
         else:
             self.arrivals.append(arrival_of(new, received_at))
         log.append(new)
-        self.logs[code] = log
+        self._keep(log)
         self._seal_if_full()
         return new
+
+    def _keep(self, log: Log) -> None:
+        """Have a log among those held, in a dictionary of its own: others may be reading this."""
+        if log.code not in self.logs:
+            self.logs = dict(sorted({**self.logs, log.code: log}.items()))
 
     def _seal_if_full(self) -> None:
         if self.file:

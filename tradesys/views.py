@@ -130,19 +130,16 @@ class View:
             if self._waiting_rows >= _PATIENCE:
                 self._catch_up()
 
-    def _catch_up(self) -> None:
-        """Work in what waits."""
+    def _catch_up(self, datasets: Iterable[str] = _READ) -> None:
+        """Work in what waits of the datasets that a question rests on."""
         if not self._waiting_rows:
             return
-        waiting, self._waiting = self._waiting, {name: [] for name in _READ}
-        self._waiting_rows = 0
-        self._answer = None
-        if batches := waiting["requests"]:
-            self._take_requests(*_one("requests", batches))
-        if batches := waiting["executions"]:
-            self._take_executions(*_one("executions", batches))
-        if batches := waiting["postings"]:
-            self._take_postings(*_one("postings", batches))
+        for dataset in datasets:
+            if batches := self._waiting[dataset]:
+                self._waiting[dataset] = []
+                self._waiting_rows -= sum(batch.num_rows for batch in batches)
+                self._answer = None
+                getattr(self, f"_take_{dataset}")(*_one(dataset, batches))
 
     def _take_requests(self, batch: pa.RecordBatch, read: Sequence[int]) -> None:
         record_id, kind, reason, order_id, account, symbol, *terms, qty, price = _columns(
@@ -297,11 +294,11 @@ class View:
 
     def posted(self, exec_ids: Ids) -> NDArray[np.bool_]:
         """Whether a posting held clears each of these events."""
-        return self._event_flags(exec_ids) & loops.POSTED != 0
+        return self._event_flags(exec_ids, "postings") & loops.POSTED != 0
 
     def seen(self, exec_ids: Ids) -> NDArray[np.bool_]:
         """Whether an execution held reports each of these events."""
-        return self._event_flags(exec_ids) & loops.SEEN != 0
+        return self._event_flags(exec_ids, "executions") & loops.SEEN != 0
 
     def traded(self, exec_ids: Ids) -> Traded:
         """What is known of these events."""
@@ -320,8 +317,9 @@ class View:
             px=events["px"],
         )
 
-    def _event_flags(self, exec_ids: Ids) -> NDArray[np.int8]:
-        self._catch_up()
+    def _event_flags(self, exec_ids: Ids, dataset: str) -> NDArray[np.int8]:
+        """What the records of a dataset say of these events, among other things."""
+        self._catch_up((dataset,))
         return self.facts.events["flags"][self.facts.event_slots.of(exec_ids)]
 
     def _orders(self, record_ids: Ids) -> Records:

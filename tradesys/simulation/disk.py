@@ -12,9 +12,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from tradesys.arrivals import Arrivals, arrival_of
-from tradesys.arrow import batch_of
 from tradesys.compaction import ReadRun
-from tradesys.framing import NO_HEAD
+from tradesys.framing import NO_HEAD, framing_of
 from tradesys.log import Part
 from tradesys.logfile import LogFile
 
@@ -91,8 +90,9 @@ class MemoryFile(LogFile):
     def stored(self) -> list[pa.RecordBatch]:
         """What is on the disk, one batch for each origin."""
         found: dict[int, list[pa.RecordBatch]] = {}
-        for written, received_at in self._durable:
-            batch = batch_of(self.schema, written) if isinstance(written, list) else written
+        framing = framing_of(self.schema)
+        for part, received_at in self._durable:
+            batch = framing.batch_of(part) if isinstance(part, list) else part
             arrival = arrival_of(batch, received_at)
             self.arrivals.append(arrival)
             found.setdefault(arrival.code, []).append(batch)

@@ -260,7 +260,7 @@ class CustomerSystem(Inquiries):
         :param everybody: those that other customer-facing systems took, too.
         """
         logs = self.tables["requests"].logs
-        codes = sorted(logs) if everybody else self.own_codes("requests")
+        codes = list(logs) if everybody else self.own_codes("requests")
         waiting = []
         for code in codes:
             batch = logs[code].since(self._settled[code])

@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow as pa
 
 from tradesys import given, statements
-from tradesys.arrow import picked
+from tradesys.arrow import first_of_each, picked
 from tradesys.charter import NO_FEES, Fees, OpeningBooks
 from tradesys.clearing import Moves, legs_of, moves_of
 from tradesys.clock import to_date
@@ -140,12 +140,11 @@ class FirmSystem(Inquiries):
         if not self._unseen:
             return None
         events, self._unseen = pa.concat_batches(self._unseen), []
+        events = picked(events, codes_of(events["exec_type"], _CLEARED.__contains__) > 0)
         exec_ids = events["exec_id"].to_numpy()
-        due = codes_of(events["exec_type"], _CLEARED.__contains__) > 0
-        due &= ~self.view.posted(exec_ids) & pl.Series(exec_ids).is_first_distinct().to_numpy()
-        if not due.any():
+        events = picked(events, first_of_each(exec_ids) & ~self.view.posted(exec_ids))
+        if not events.num_rows:
             return None
-        events = picked(events, due)
         self._unseen = [events]
         moves = moves_of(events, self.view)
         return (events, moves) if len(moves.event) else None

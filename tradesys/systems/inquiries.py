@@ -29,7 +29,7 @@ from tradesys.records import (
     split_id,
 )
 from tradesys.states import STATUS_TYPE
-from tradesys.systems.system import Place, System
+from tradesys.systems.system import System
 from tradesys.topology import WRITES
 from tradesys.views import View
 
@@ -87,10 +87,9 @@ class Inquiries(System):
     _few = 0  # how many orders were answered for from their own records
     _evidence: Evidence | None = None
 
-    def __init__(self, place: Place) -> None:
-        super().__init__(place)
+    def _empty_view(self) -> View:
         self._names_given = NamesGiven(self.tables)
-        self._view = View(self._names_given)
+        return View(self._names_given)
 
     def catch_up(self) -> None:
         """Take in what has become part of the tables since the last question."""

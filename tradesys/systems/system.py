@@ -123,7 +123,6 @@ class System:
         self.crashed = False
         open_file = open_file or (LogFile if folder else None)
         self.lock = RLock()  # many threads may ask, and many may enter orders
-        self._view = View()
         self._reference = Reference()
         self._known: Counter[tuple[str, int]] = Counter()
         # Whether records have come since the last question, and whether only one's own rows have.
@@ -132,6 +131,7 @@ class System:
             dataset: Table(origin, dataset, holding, folder=folder, open_file=open_file)
             for dataset, holding in holdings(self.kind).items()
         }
+        self._view = self._empty_view()
         self.authoritative = self._shown(Holding.AUTHORITATIVE)
         self.read_only = self._shown(Holding.READ_ONLY)
         for table in self.tables.values():
@@ -147,6 +147,9 @@ class System:
     def __repr__(self) -> str:
         held = ", ".join(f"{len(table):,} {name}" for name, table in self.tables.items())
         return f"<{self.name}: {held}>"
+
+    def _empty_view(self) -> View:
+        return View()
 
     def _shown(self, holding: Holding) -> Datasets:
         tables = {n: t for n, t in self.tables.items() if t.holding is holding}
@@ -262,8 +265,8 @@ class System:
 
     def own_codes(self, dataset: str) -> list[int]:
         """The 16-bit codes of its incarnations that it holds records of, oldest first."""
-        mine = self.origin.code >> 8
-        return sorted(code for code in [*self.tables[dataset].logs] if code >> 8 == mine)
+        mine = self._code >> 8
+        return [code for code in self.tables[dataset].logs if code >> 8 == mine]
 
     def receive(self, dataset: str, batch: pa.RecordBatch, *, origin_head: bytes = NO_HEAD) -> int:
         """Take in records that another system wrote; gives how many were new.
@@ -313,7 +316,7 @@ class System:
                 if table.file:
                     table.file.abandon()
                 else:
-                    table.logs.clear()
+                    table.logs = {}
 
     def close(self) -> None:
         """Close the files; what they hold is durable. From then on nothing more is written."""

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from tradesys.arrow import picked, with_columns
 from tradesys.clock import Clock
-from tradesys.log import Log
+from tradesys.log import Log, Part
 from tradesys.logfile import LogFile
 from tradesys.records import REPORTS, ExecType, Kind, Origin, RequestType, make_id
 from tradesys.sessions import expiring
@@ -45,7 +45,7 @@ class Venue(ABC):
         self.file = _file(folder) if folder else None
         self._taken: set[int] = set()
         self._forgot = True
-        self._unwritten: list[pa.RecordBatch] = []
+        self._unwritten: list[Part] = []
         for batch in self.file.stored() if self.file else ():
             self.reports.append(batch)
 
@@ -117,9 +117,9 @@ class Venue(ABC):
     def _restore(self, reports: pa.RecordBatch) -> None:
         self._taken.update(reports["request_id"].to_pylist())
 
-    def report(self, batch: pa.RecordBatch) -> None:
+    def report(self, reports: Part) -> None:
         """Append reports to the venue's own record; it is as durable as a system's."""
-        self._unwritten.append(batch)
+        self._unwritten.append(reports)
         self._write()
 
     def _write(self) -> None:
@@ -138,7 +138,7 @@ class Venue(ABC):
     @property
     def reported(self) -> int:
         """How many events were reported, those that the disk has refused so far included."""
-        return self.reports.count + sum(batch.num_rows for batch in self._unwritten)
+        return self.reports.count + sum(map(len, self._unwritten))
 
     def next_id(self) -> int:
         """The id of the next report."""

@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tradesys.arrow import batch_of, rows_of, with_columns
+from tradesys.arrow import rows_of, with_columns
 from tradesys.clock import Clock
+from tradesys.framing import framing_of
 from tradesys.records import REPORTS, ExecType, RequestType
 from tradesys.tapes import Tape
 from tradesys.venue.market import ACCEPTED, ANSWER, Venue
@@ -112,7 +113,7 @@ class TapeVenue(Venue):
                 name, at, qty, px = self._fills[fill]
                 terms = self._terms[self._named[name]]
                 rows.append((0, at, ExecType.TRADE, None, *terms, qty, px, None))
-            parts.append(batch_of(REPORTS, rows))
+            parts.append(framing_of(REPORTS).batch_of(rows))
         if not parts:
             return
         batch = pa.concat_batches(parts)

@@ -7,10 +7,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from tradesys.arrow import batch_of, rows_of, with_columns
+from tradesys.arrow import rows_of, with_columns
 from tradesys.book import OrderBook, Report
 from tradesys.clock import Clock
-from tradesys.records import REPORTS, ExecType, RequestType, split_id
+from tradesys.log import Row
+from tradesys.records import ExecType, RequestType, split_id
 from tradesys.venue.market import ACCEPTED, Venue
 
 _PLACE = ("symbol", "order_id")
@@ -49,13 +50,13 @@ class BookVenue(Venue):
 
     def send(self, requests: pa.RecordBatch) -> None:
         """Match the requests, one by one."""
-        rows: list[tuple[object, ...]] = []
+        rows: list[Row] = []
         now, first = self.clock(), self.next_id()
         for request in rows_of(self.untaken(requests)):
             for report in self._match(request):
                 rows.append((first + len(rows), now, *self._row(report, request)))
         if rows:
-            self.report(batch_of(REPORTS, rows))
+            self.report(rows)
 
     def amend(self, exec_ids: Sequence[int], *, last_qty: int = 0, last_px: int = 0) -> None:
         """Correct trades to another quantity and price (1/10,000), or bust them: to no quantity.
@@ -94,7 +95,7 @@ class BookVenue(Venue):
                     self._orders[order_id] = self._orders[order_id] | names
                 return reports
 
-    def _row(self, report: Report, request: dict[str, Any]) -> tuple[object, ...]:
+    def _row(self, report: Report, request: dict[str, Any]) -> Row:
         """The report of an event, with the terms of the order that it is about."""
         about = request
         if report.request_id != request["record_id"] or report.exec_type is ExecType.TRADE:
