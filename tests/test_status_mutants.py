@@ -51,20 +51,20 @@ STATUS = {
         "AT_WORK = STATES_TERMS",
     ),
     "a trade ends a guarantee": (
-        "(last(ExecType.STOPPED) > last(*STATES_TERMS))",
-        "(last(ExecType.STOPPED) > last(*AT_WORK))",
+        'pl.col("stopped") > pl.col("states_terms")',
+        'pl.col("stopped") > pl.col("at_work")',
     ),
     "an order that ended may be done for the day": (
-        "(last(ExecType.DONE_FOR_DAY) > last(*AT_WORK)) & ~ever(*ENDS)",
-        "(last(ExecType.DONE_FOR_DAY) > last(*AT_WORK))",
+        '(pl.col("done_for_day") > pl.col("at_work")) & goes_on',
+        'pl.col("done_for_day") > pl.col("at_work")',
     ),
     "done for the day once is done for ever": (
-        "(last(ExecType.DONE_FOR_DAY) > last(*AT_WORK))",
-        "ever(ExecType.DONE_FOR_DAY)",
+        'pl.col("done_for_day") > pl.col("at_work")',
+        'pl.col("done_for_day") > 0',
     ),
     "a suspension is for ever": (
-        "(last(ExecType.SUSPENDED) > last(*AT_WORK))",
-        "ever(ExecType.SUSPENDED)",
+        'pl.col("suspended") > pl.col("at_work")',
+        'pl.col("suspended") > 0',
     ),
     "no order is open after its day": (
         "GOOD_TILL = (TimeInForce.GTC.value, TimeInForce.GTD.value)",
@@ -96,12 +96,12 @@ STATUS = {
         "told = events.clear()",
     ),
     "the first terms stay in force": (
-        '.sort("exec_id").group_by("order_id").last()',
-        '.sort("exec_id").group_by("order_id").first()',
+        '.last().name.suffix("_in_force")',
+        '.first().name.suffix("_in_force")',
     ),
     "the average is not weighted": (
-        'cum_amount=(pl.col("last_qty") * pl.col("last_px")).sum()',
-        'cum_amount=pl.col("last_px").mean().cast(pl.Int64) * pl.col("last_qty").sum()',
+        'cum_amount=(pl.col("cum_qty") * pl.col("last_px")).sum()',
+        'cum_amount=pl.col("last_px").mean().cast(pl.Int64) * pl.col("cum_qty").sum()',
     ),
     "filled only if nothing was filled beyond": (
         'pl.col("cum_qty") >= pl.col("order_qty")',

@@ -160,7 +160,7 @@ class Log:
         chunk = chunks[place]
         if chunk.start + chunk.batch.num_rows < stop:
             joined = None
-            if rows is None and stop - chunk.start <= _FEW:
+            if self.count - chunk.start <= _FEW:
                 # Several readers follow a log: what is put together for one stays so for all.
                 with self._lock:
                     joined = self._join(place) if self._settled is chunks else None

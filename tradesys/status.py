@@ -22,6 +22,7 @@ REFERS = (ExecType.TRADE_CORRECT, ExecType.TRADE_CANCEL)
 STATES_TERMS = (ExecType.NEW, ExecType.REPLACED, ExecType.RESTATED)
 AT_WORK = (*STATES_TERMS, ExecType.TRADE)
 ENDS = (ExecType.CANCELED, ExecType.EXPIRED)
+STATED = ("order_qty", "price", "cl_ord_id")
 GOOD_TILL = (TimeInForce.GTC.value, TimeInForce.GTD.value)
 
 PRECEDENCE = (
@@ -106,29 +107,26 @@ def trades(executions: pl.DataFrame) -> pl.DataFrame:
     J.1), whichever of the two arrived first.
     """
     events = each_once(executions)
+    return events.filter(_is(*TRADES)).with_columns(effective=_stands(events))
+
+
+def _stands(events: pl.DataFrame) -> pl.Expr:
+    """Whether nothing of these events refers to an event."""
     referred = events.filter(refers())["exec_ref_id"].drop_nulls()
-    return events.filter(_is(*TRADES)).with_columns(
-        effective=~pl.col("exec_id").is_in(referred.implode())
-    )
+    return ~pl.col("exec_id").is_in(referred.implode())
 
 
 def facts(requests: pl.DataFrame, executions: pl.DataFrame) -> pl.DataFrame:
     """What the records say of each order, before any status: its terms, quantities and flags."""
     events = each_once(executions)
     known = _terms(requests, events)
-    for found in (
-        _terms_in_force(events),
-        _reported(events),
-        _filled(executions),
-        _refused(events),
-        _waiting(requests, events),
-    ):
+    for found in (_reported(events), _refused(events), _waiting(requests, events)):
         known = known.join(found, on="order_id", how="left")
     return (
         known.with_columns(
             pl.col(pl.Boolean).fill_null(value=False),
             pl.col("cum_qty", "cum_amount").fill_null(0),
-            order_qty=pl.coalesce("qty_in_force", "order_qty"),
+            order_qty=pl.coalesce("order_qty_in_force", "order_qty"),
             price=pl.coalesce("price_in_force", "price"),
             cl_ord_id=pl.coalesce("cl_ord_id_in_force", "cl_ord_id"),
         )
@@ -160,52 +158,55 @@ def _terms(requests: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _terms_in_force(events: pl.DataFrame) -> pl.DataFrame:
-    """Quantity, price and ``cl_ord_id`` as the last report that states them has it.
-
-    That is the acceptance of the order or of a replace, asked for or not, or a restatement (FIX
-    tags 38, 44, 11; Vol. 4, C, D and E.1), whenever it arrived.
-    """
-    last = events.filter(_is(*STATES_TERMS)).sort("exec_id").group_by("order_id").last()
-    return last.select(
-        "order_id",
-        qty_in_force="order_qty",
-        price_in_force="price",
-        cl_ord_id_in_force="cl_ord_id",
-    )
-
-
 def _reported(events: pl.DataFrame) -> pl.DataFrame:
     """What the market said of each order, and has not taken back since.
 
-    Being done or calculated for the day, or suspended, lasts until a later report shows the order
+    *In force* are quantity, price and ``cl_ord_id`` as the last report that states them has them:
+    the acceptance of the order or of a replace, asked for or not, or a restatement (FIX tags 38,
+    44, 11; Vol. 4, C, D and E.1), whenever it arrived.
+
+    *Traded* has the sum of the effective trades (FIX tags 14 and 6).
+
+    *Being* done or calculated for the day, or suspended, lasts until a later report shows the order
     at work again; a guarantee (stopped) lasts through the trades it guarantees. Each of them ends
     for good when the order is canceled or expires (FIX tag 39; Vol. 4, A.1, H.1, K.1 and L.1).
     """
 
-    def ever(*exec_types: ExecType) -> pl.Expr:
-        return _is(*exec_types).any()
-
     def last(*exec_types: ExecType) -> pl.Expr:
-        return pl.col("exec_id").filter(_is(*exec_types)).max().fill_null(0)
+        return pl.when(_is(*exec_types)).then("exec_id").otherwise(0)
 
-    return events.group_by("order_id").agg(
-        acknowledged=ever(ExecType.NEW),
-        canceled=ever(ExecType.CANCELED),
-        expired=ever(ExecType.EXPIRED),
-        done_for_day=(last(ExecType.DONE_FOR_DAY) > last(*AT_WORK)) & ~ever(*ENDS),
-        calculated=(last(ExecType.CALCULATED) > last(*AT_WORK)) & ~ever(*ENDS),
-        suspended=(last(ExecType.SUSPENDED) > last(*AT_WORK)) & ~ever(*ENDS),
-        stopped=(last(ExecType.STOPPED) > last(*STATES_TERMS)) & ~ever(*ENDS),
+    states = {
+        "acknowledged": _is(ExecType.NEW),
+        "canceled": _is(ExecType.CANCELED),
+        "expired": _is(ExecType.EXPIRED),
+        "done_for_day": last(ExecType.DONE_FOR_DAY),
+        "calculated": last(ExecType.CALCULATED),
+        "suspended": last(ExecType.SUSPENDED),
+        "stopped": last(ExecType.STOPPED),
+        "ended": _is(*ENDS),
+        "at_work": last(*AT_WORK),
+        "states_terms": last(*STATES_TERMS),
+    }
+    stated = pl.col("states_terms") > 0
+    counts = _is(*TRADES) & _stands(events)
+    traded = pl.when(counts).then("last_qty").otherwise(0)
+    said = (
+        events.sort("exec_id")
+        .select("order_id", *STATED, "last_px", cum_qty=traded, **states)
+        .group_by("order_id")
+        .agg(
+            pl.col(STATED).filter(stated).last().name.suffix("_in_force"),
+            pl.col("cum_qty").sum(),
+            pl.col(*states).max(),
+            cum_amount=(pl.col("cum_qty") * pl.col("last_px")).sum(),
+        )
     )
-
-
-def _filled(executions: pl.DataFrame) -> pl.DataFrame:
-    """What has traded: the sum of the effective trades (FIX tags 14 and 6)."""
-    effective = trades(executions).filter("effective")
-    return effective.group_by("order_id").agg(
-        cum_qty=pl.col("last_qty").sum(),
-        cum_amount=(pl.col("last_qty") * pl.col("last_px")).sum(),
+    goes_on = ~pl.col("ended")
+    return said.with_columns(
+        done_for_day=(pl.col("done_for_day") > pl.col("at_work")) & goes_on,
+        calculated=(pl.col("calculated") > pl.col("at_work")) & goes_on,
+        suspended=(pl.col("suspended") > pl.col("at_work")) & goes_on,
+        stopped=(pl.col("stopped") > pl.col("states_terms")) & goes_on,
     )
 
 

@@ -431,18 +431,20 @@ class View:
             (shares).
         """
         self._catch_up()
-        count = len(self.accounts.keys)
-        accounts, assets = self.accounts.names_of(np.arange(count))
-        balances = self.accounts.balances[:count]
-        names = ("booked", "uncleared", "reserved")
-        columns = {name: balances[name].copy() for name in names}
-        return (
-            pl.DataFrame({"account": accounts, "asset": assets} | columns)
-            .filter(~pl.col("account").is_in(FIRMS_OWN), balances["moved"])
-            .with_columns(amount=pl.col("booked") + pl.col("uncleared"))
-            .select("account", "asset", "booked", "uncleared", "amount", "reserved")
-            .sort("account", "asset")
-        )
+        balances = self.accounts.balances[: len(self.accounts.keys)]
+        firms_own = [self.accounts.accounts.find(name) for name in FIRMS_OWN]
+        pairs = np.flatnonzero(balances["moved"] & ~np.isin(balances["account"], firms_own))
+        accounts, assets = self.accounts.names_of(pairs)
+        found = balances[pairs]
+        columns = {
+            "account": accounts,
+            "asset": assets,
+            "booked": found["booked"].copy(),
+            "uncleared": found["uncleared"].copy(),
+            "amount": found["booked"] + found["uncleared"],
+            "reserved": found["reserved"].copy(),
+        }
+        return pl.DataFrame(columns).sort("account", "asset")
 
 
 def _one(dataset: str, batches: list[pa.RecordBatch]) -> tuple[pa.RecordBatch, Sequence[int]]:

@@ -9,11 +9,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from tradesys.arrow import picked
 from tradesys.assignment import Assignment
 from tradesys.audit import Audit
 from tradesys.bill import LOG, bill
@@ -111,7 +109,7 @@ class Simulation(Network):
     def stop(self, node: Node, *, lose: bool = False) -> None:
         """Stop a system: its memory is gone, and what its disk had not made durable."""
         node.up, node.epoch = False, node.epoch + 1
-        node.waiting, node.withheld = set(), []
+        node.held_before, node.withheld = {}, []
         node.disk.fail(self.rng)
         if lose:
             node.disk.lose()
@@ -224,16 +222,11 @@ class Simulation(Network):
     def _send_unanswered(self, node: Node) -> None:
         system = self.systems[node.name]
         assert isinstance(system, CustomerSystem)
-        waiting: set[int] = set()
-        for batch in system.unanswered(everybody=True):
-            ids = batch["record_id"].to_pylist()
-            waiting.update(ids)
-            late = np.array([i in node.waiting for i in ids], np.bool_)
-            if late.any():
-                requests = picked(batch, late)
-                for street, part in by_street(requests, node.assignment.street_for):
-                    self._dispatch(node.name, street, part, again=True)
-        node.waiting = waiting
+        for batch in system.unanswered(node.held_before):
+            for street, part in by_street(batch, node.assignment.street_for):
+                self._dispatch(node.name, street, part, again=True)
+        logs = system.tables["requests"].logs
+        node.held_before = {code: log.count for code, log in logs.items()}
 
     def _look_around(self, node: Node) -> None:
         """See which street-side systems are up, as far as has been heard."""

@@ -29,7 +29,8 @@ class Node:
     """A system's place: what stays when the system stops. ``epoch`` counts how often it did.
 
     ``disks`` counts the disks lost, ``session_cuts`` the faults that keep the venue away. ``heard``
-    says when each street-side system was last heard of, in ns.
+    says when each street-side system was last heard of, in ns, ``held_before`` how many requests of
+    each origin's code were held when it was last looked for those that nobody answers.
     """
 
     origin: Origin
@@ -46,7 +47,7 @@ class Node:
     session_cuts: int = 0
     outage: int = 0
     heard: dict[str, int] = field(default_factory=dict)
-    waiting: set[int] = field(default_factory=set)
+    held_before: dict[int, int] = field(default_factory=dict)
     due: bool = False
     idle_at: int = 0
     withheld: list[tuple[int, Peers, Callable[[Peers], None]]] = field(default_factory=list)

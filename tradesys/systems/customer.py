@@ -5,7 +5,7 @@ it never saw, and it asks nobody: an answer is aggregated from its own records.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -251,19 +251,20 @@ class CustomerSystem(Inquiries):
         self._outbox.clear()
         self._send_again = True
 
-    def unanswered(self, *, everybody: bool = False) -> list[pa.RecordBatch]:
-        """One's own accepted requests that no street-side system is known to have answered.
+    def unanswered(self, among: Mapping[int, int] | None = None) -> list[pa.RecordBatch]:
+        """Accepted requests that no street-side system is known to have answered.
 
         A change of an order that nothing is known of here is none of them: the order went with a
         disk, and nobody can answer. It is one again should the order be given back.
 
-        :param everybody: those that other customer-facing systems took, too.
+        :param among: of each origin, by its code, so many of its first; by default one's own, all.
         """
         logs = self.tables["requests"].logs
-        codes = list(logs) if everybody else self.own_codes("requests")
+        if among is None:
+            among = {code: logs[code].count for code in self.own_codes("requests")}
         waiting = []
-        for code in codes:
-            batch = logs[code].since(self._settled[code])
+        for code, count in among.items():
+            batch = logs[code].since(self._settled[code], count - self._settled[code])
             if batch is None:
                 continue
             waits = ~self.view.answered(batch["record_id"].to_numpy())
