@@ -236,8 +236,15 @@ def leave(m: Memory, page: np.void) -> None:
     to.free[0] -= 1
     if old:
         to.leases[old] += LEFT
-        for i in range(BLOCK // 8):
-            to.numbers[page["block"], i] = to.numbers[old, i]
+        rows, new = int(page["rows"]), page["block"]
+        for column in range(0, _NUMBERS, PAGE):
+            for i in range(column, column + rows):
+                to.numbers[new, i] = to.numbers[old, i]
+        for i in range(STATUS, STATUS + rows):
+            to.octets[new, i] = to.octets[old, i]
+        for i in range((rows + 7) >> 3):
+            to.octets[new, PRICED + i] = to.octets[old, PRICED + i]
+            to.octets[new, TRADED + i] = to.octets[old, TRADED + i]
 
 
 @compiled
