@@ -38,7 +38,7 @@ def trade_dates(times: pa.TimestampArray) -> NDArray[np.datetime64]:
 
 def settle_dates(times: pa.TimestampArray) -> NDArray[np.datetime64]:
     """The first session after the day of each trade (T+1)."""
-    hours, which = np.unique(times.cast(pa.int64()).to_numpy() // _HOUR, return_inverse=True)
+    hours, which = np.unique(times.view(pa.int64()).to_numpy() // _HOUR, return_inverse=True)
     return np.array([_settles(hour) for hour in hours.tolist()], "datetime64[D]")[which]
 
 

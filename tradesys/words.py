@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from tradesys.memory import Ints
 
-_FEW = 16
+_FEW = 64
 """So many words are looked up one by one faster than Arrow finds them."""
 
 
