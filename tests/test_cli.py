@@ -140,7 +140,11 @@ def test_sample_writes_a_day(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (("status", "{run}", "c1-99999999"), "expected the id of an order"),
+        (("status", "{run}", "c1-99999999"), "expected the id of an order, one of the"),
+        (
+            ("status", "{run}", "c1-0", "--as-of", "2000-01-01"),
+            "order='c1-0': expected the id of an order; c1 has taken none",
+        ),
         (("status", "{run}", "order"), "expected an id like c1-17"),
         (("status", "{run}", "xx-0"), "order='xx-0': expected an id like c1-17"),
         (("status", "{run}", "c9-0"), "order='c9-0': expected the id of an order of c1, c2, c3"),

@@ -5,6 +5,7 @@ skipped except in CI) under the folder of one system is filled up, made read-onl
 a limit on the size of files and a folder without permission are met by processes of their own.
 """
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
@@ -263,3 +265,31 @@ def test_a_folder_without_permission_is_a_storage_error(tmp_path: Path) -> None:
         path.chmod(0o700 if path.is_dir() else 0o600)
     assert contents(tmp_path / "run") == before
     Network.open(tmp_path / "run").close()
+
+
+def test_macos_is_asked_for_what_reaches_the_drive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A double of macOS: it has no ``fdatasync``, and one of ``fcntl``'s commands stands in."""
+    full, plain, synced = 51, fcntl.fcntl, list[int]()
+
+    def command(fd: int, number: int, *more: int) -> object:
+        if number != full:
+            return plain(fd, number, *more)
+        synced.append(fd)
+        os.fsync(fd)
+        return 0
+
+    monkeypatch.setattr("tradesys.disk.sys", SimpleNamespace(platform="darwin"))
+    monkeypatch.setattr("tradesys.states.sys", SimpleNamespace(platform="darwin"))
+    monkeypatch.setattr(fcntl, "F_FULLFSYNC", full, raising=False)
+    monkeypatch.setattr(fcntl, "fcntl", command)
+    monkeypatch.delattr(os, "fdatasync")
+    with network(data=tmp_path / "run") as desk:
+        before = len(synced)
+        submit(desk["c1"])
+        assert len(synced) == before + 1
+        desk.run()
+    with Network.open(tmp_path / "run") as again:
+        assert len(again["c1"].statuses()) == 1
+        assert again.audit().verdict

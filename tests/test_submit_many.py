@@ -15,6 +15,7 @@ Where a table differs, by design:
 - market orders to buy reserve the last price against each other within a table.
 """
 
+import datetime as dt
 from typing import Any
 
 import polars as pl
@@ -31,6 +32,7 @@ TEXT = ("request_type", "account", "symbol", "side", "ord_type", "time_in_force"
 COLUMNS: dict[str, Any] = dict.fromkeys((*TEXT, "cl_ord_id", "orig_cl_ord_id"), pl.String) | {
     "order_qty": pl.Int64,
     "price": pl.Int64,
+    "expire_time": pl.Datetime("ns", "UTC"),
 }
 
 
@@ -91,6 +93,11 @@ def _take(system: CustomerSystem, row: Row) -> Any:
     known = system.names.find(account, orig) if account and orig else None
     if known is None:
         raise InvalidValue("orig_cl_ord_id", orig, "the name of an order")
+    answer, repeats = system.status(known), name and system.names.find(str(account), name)
+    for field in ("symbol", "side", "ord_type", "time_in_force"):
+        said = row.get(field) or getattr(answer, field)
+        if answer.leaves_qty and not repeats and said != getattr(answer, field):
+            raise InvalidValue(field, said, "its order's")
     if kind == "cancel":
         return system.cancel(known, account=account, cl_ord_id=name)
     qty, price = row.get("order_qty"), row.get("price")
@@ -250,6 +257,23 @@ CASES: dict[str, list[Row]] = {
     ],
     "a name used by a change": [order(cl_ord_id="A"), change("cancel", "A", cl_ord_id="A")],
     "a name without letters": [order(cl_ord_id=""), order(cl_ord_id="")],
+    "a change that states its order's symbol and side": [
+        order(cl_ord_id="A"),
+        change("replace", "A", order_qty=50, symbol="ALFA", side="buy"),
+        change("cancel", "A", symbol="ALFA", side="buy"),
+    ],
+    "a change that states another symbol": [
+        *(order(cl_ord_id="A"), change("cancel", "A", symbol="BRAVO"), change("cancel", "A")),
+    ],
+    "a change that states a symbol that is none": [
+        *(order(cl_ord_id="A"), change("replace", "A", symbol="NONE", order_qty=50)),
+    ],
+    "a change that states another side": [
+        *(order(cl_ord_id="A"), change("replace", "A", side="sell", order_qty=50)),
+    ],
+    "a change that states a side that is none": [
+        *(order(cl_ord_id="A"), change("cancel", "A", side="long"), change("cancel", "A")),
+    ],
     "another account's order": [order(cl_ord_id="A"), change("cancel", "A", account="bob")],
     "cash that lasts for some": [order(order_qty=400), order(order_qty=200), order(order_qty=100)],
     "shares that last for some": [order(side="sell", order_qty=q) for q in (300, 300, 200, 10)],
@@ -322,15 +346,40 @@ def test_a_change_records_the_terms_of_its_order() -> None:
     desk = network()
     submit(desk["c1"], cl_ord_id="A", side="sell", symbol="DLTA", time_in_force="gtc")
     desk.run()
-    wrong = {"symbol": "ALFA", "side": "buy", "ord_type": "market", "time_in_force": "fok"}
     later = order(cl_ord_id="B", side="sell")
-    rows = [change("cancel", "A", **wrong), later, change("cancel", "B", **wrong)]
-    desk["c1"].submit_many(table(*rows))
+    desk["c1"].submit_many(table(change("cancel", "A"), later, change("cancel", "B")))
     requests = desk["c1"].tables["requests"].frame
     names = ("symbol", "side", "ord_type", "time_in_force", "order_qty", "price")
     terms = requests.select(names).rows()
     assert terms[1] == terms[0] == ("DLTA", "sell", "limit", "gtc", 100, PRICE)
     assert terms[3] == terms[2] == ("ALFA", "sell", "limit", "day", 100, PRICE)
+
+
+@pytest.mark.parametrize(
+    ("field", "other"),
+    [
+        *(("symbol", "ALFA"), ("symbol", "NONE"), ("side", "buy"), ("ord_type", "market")),
+        *(("time_in_force", "day"), ("expire_time", dt.datetime(2024, 6, 4, tzinfo=dt.UTC))),
+    ],
+)
+@pytest.mark.parametrize("kind", ["cancel", "replace"])
+def test_a_change_states_nothing_else_than_its_order_does(
+    kind: str, field: str, other: object
+) -> None:
+    desk = network()
+    until = dt.datetime(2024, 6, 5, tzinfo=dt.UTC)
+    terms: Row = {"symbol": "DLTA", "side": "sell", "time_in_force": "gtd", "expire_time": until}
+    held = submit(desk["c1"], cl_ord_id="A", **terms)
+    desk.run()
+    same = {"ord_type": "limit", **terms}
+    desk["c1"].submit_many(table(order(cl_ord_id="B", **terms)))
+    for orig in ("A", "B"):
+        answer = desk["c1"].submit_many(table(change(kind, orig, **same | {field: other})))
+        assert not answer["accepted"].item()
+        assert answer["error"].item().startswith(f"{field}=")
+        assert answer["error"].item().endswith("expected its order's, or nothing")
+    assert desk["c1"].status(held).ord_status == "new"
+    assert desk["c1"].submit_many(table(change(kind, "A", **same)))["accepted"].item()
 
 
 def test_the_time_that_a_table_gives_is_recorded_and_now_where_it_gives_none() -> None:

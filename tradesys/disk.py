@@ -1,6 +1,8 @@
 """What the disk is asked for: whole files put in place, and its refusals as errors of ours."""
 
+import fcntl
 import os
+import sys
 from pathlib import Path
 
 from tradesys.errors import StorageError
@@ -47,6 +49,17 @@ def write_whole(path: Path, data: bytes) -> None:
         finally:
             os.close(fd)
         put_in_place(path)
+
+
+def sync_data(fd: int) -> None:
+    """Make durable what was written to a file.
+
+    macOS has no ``fdatasync``, and its ``fsync`` leaves data in the drive's cache.
+    """
+    if sys.platform == "darwin":
+        fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+    else:
+        os.fdatasync(fd)
 
 
 def name_aside(path: Path, word: str) -> Path:

@@ -21,7 +21,15 @@ from blake3 import blake3
 from tradesys import segments
 from tradesys.arrivals import Arrivals, arrival_of
 from tradesys.compaction import ReadRun, compact
-from tradesys.disk import disk_errors, in_making, make_folder, name_aside, put_in_place, write_all
+from tradesys.disk import (
+    disk_errors,
+    in_making,
+    make_folder,
+    name_aside,
+    put_in_place,
+    sync_data,
+    write_all,
+)
 from tradesys.errors import DamagedError, Outcome, StorageError
 from tradesys.formats import FORMAT
 from tradesys.framing import END_OF_STREAM, NO_HEAD, framing_of
@@ -174,7 +182,7 @@ class LogFile:
     def sync(self) -> None:
         """Make everything appended so far durable (``fdatasync``)."""
         with self._lock, disk_errors(self.path):
-            os.fdatasync(self._fd)
+            sync_data(self._fd)
             self.synced_head = self._reached
 
     def seal_if_full(self, read: ReadRun) -> None:
@@ -227,7 +235,7 @@ class LogFile:
         os.ftruncate(fd, self._position)
         with suppress(OSError):  # a stream may end without saying so
             os.pwrite(fd, END_OF_STREAM, self._position)
-        os.fdatasync(fd)
+        sync_data(fd)
 
     def _write(self, data: bytearray | memoryview, at: int) -> None:
         with disk_errors(self.path):
@@ -243,7 +251,7 @@ class LogFile:
         """Make sure that what was written is no record when the file is opened again."""
         try:
             os.pwrite(self._fd, bytes(size), self._position)
-            os.fdatasync(self._fd)
+            sync_data(self._fd)
         except OSError:
             return False
         return True

@@ -5,8 +5,9 @@ of its moment; a page whose block is shared goes on in another one when it chang
 was handed out never changes. A block is free again when no answer has it any more.
 """
 
+import mmap
+import sys
 from collections import deque
-from mmap import MADV_HUGEPAGE, mmap
 from weakref import finalize
 
 import numpy as np
@@ -84,9 +85,9 @@ class States:
         """Go on in larger memory, of which nobody has anything; answers keep what they have."""
         count = max(len(old), 4 * len(used) + 2 * MOST_LEFT)
         # Memory of its own: it is taken a page at a time, as it is written to.
-        memory = mmap(-1, count * BLOCK)
-        if len(memory) > _HUGE:
-            memory.madvise(MADV_HUGEPAGE)
+        memory = mmap.mmap(-1, count * BLOCK)
+        if len(memory) > _HUGE and sys.platform == "linux":
+            memory.madvise(mmap.MADV_HUGEPAGE)
         octets = np.frombuffer(memory, np.uint8).reshape(count, BLOCK)
         held = used.max(initial=-1) + 1
         octets[:held] = old[:held]

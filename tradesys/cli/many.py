@@ -31,7 +31,12 @@ def simulate(
     ] = "own",
     every_ms: Annotated[int, typer.Option(help="Replicate every so many ms; 0: at once.")] = 0,
     grace_ms: Annotated[int, typer.Option(help="Take over after so many ms of silence.")] = 25,
-    resend: Annotated[bool, typer.Option(help="Send again what nobody has answered.")] = True,
+    resend: Annotated[
+        bool,
+        typer.Option(
+            help="Send again what nobody has answered; if not, what is lost on its way stays lost."
+        ),
+    ] = True,
     notebooks: Annotated[Path, typer.Option(help="Where a failing seed's notebook goes.")] = Path(
         "outputs"
     ),

@@ -211,10 +211,10 @@ class Sheet:
         """The requests as whole numbers."""
         rows, columns, reference = self.rows[: self.count], self.columns, self.system.reference
         for name, (place, words) in _CODED.items():
-            default = words[_DEFAULTS[name]] if name in _DEFAULTS else rules.UNKNOWN
+            default = rules.NEW if name == "request_type" else rules.UNSTATED
             rows[:, place] = _codes(columns[name], words, default)
         rows[:, rules.ACCOUNT] = _codes(columns["account"], reference.accounts, rules.UNSTATED)
-        rows[:, rules.SYMBOL] = _codes(columns["symbol"], reference.symbols, rules.UNKNOWN)
+        rows[:, rules.SYMBOL] = _codes(columns["symbol"], reference.symbols, rules.UNSTATED)
         for name, place in _NUMBERS.items():
             column = columns[name].cast(_NUMBER)
             rows[:, place] = column.fill_null(rules.UNSTATED) if column.null_count else column
@@ -258,7 +258,7 @@ class Sheet:
         """Put down the last price of the symbols of market orders, which are valued at it."""
         rows, reference = self.rows, self.system.reference
         unpriced = rows[:, rules.ORD_TYPE] == rules.MARKET
-        for code in set(rows[unpriced, rules.SYMBOL].tolist()) - {rules.UNKNOWN}:
+        for code in {code for code in rows[unpriced, rules.SYMBOL].tolist() if code >= 0}:
             symbol = reference.symbol(code)
             reference.instruments[code, LAST_PX] = self.system.view.last_px(symbol)
 

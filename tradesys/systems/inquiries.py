@@ -342,8 +342,12 @@ class Inquiries(System):
     def _unknown(self, order: OrderLike, order_id: int) -> Exception:
         code, sequence = split_id(order_id)
         name, held = str(origin(code)), self.tables["requests"].count(code)
-        if origin(code).kind is not Kind.CUSTOMER or sequence < held or code == self.origin.code:
+        if origin(code).kind is not Kind.CUSTOMER or sequence < held:
             return InvalidValue("order", str(order), "the id of an order")
+        if code == self.origin.code:
+            taken = f", one of the {held:,} requests that {name} has taken"
+            expected = "the id of an order" + (taken if held else f"; {name} has taken none")
+            return InvalidValue("order", str(order), expected)
         return NotYetReplicated(
             f"{self.name} holds {held} requests of {name}, and nothing of {format_id(order_id)}: "
             "it has not reached it yet, or there is no such order",

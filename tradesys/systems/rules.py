@@ -21,7 +21,7 @@ TIMES_IN_FORCE: dict[str, int] = {t.value: number for number, t in enumerate(Tim
 NEW, CANCEL, _ = KINDS.values()
 BUY = SIDES[Side.BUY]
 MARKET, LIMIT = ORD_TYPES[OrdType.MARKET], ORD_TYPES[OrdType.LIMIT]
-GTD = TIMES_IN_FORCE[TimeInForce.GTD]
+DAY, GTD = TIMES_IN_FORCE[TimeInForce.DAY], TIMES_IN_FORCE[TimeInForce.GTD]
 
 _INT64_MAX = (1 << 63) - 1
 
@@ -59,10 +59,14 @@ ACCEPTED = 0
 REPEATED, NO_KIND, NO_ORDER, NOT_OPEN, NO_SIDE, NO_ORD_TYPE, NO_TIME_IN_FORCE = range(1, 8)
 NO_EXPIRE_TIME, NO_GTD, NO_ACCOUNT, NO_SYMBOL, NO_QTY, NO_LOTS = range(8, 14)
 NO_LIMIT, A_LIMIT, NO_TICKS = range(14, 17)
+OTHER_SYMBOL = 17  # and so on, in the sequence of _FIXED
 # reasons
-ACCOUNT_CLOSED, SYMBOL_HALTED, NO_CASH, NO_SHARES, NO_PRICE = range(17, 22)
+ACCOUNT_CLOSED, SYMBOL_HALTED, NO_CASH, NO_SHARES, NO_PRICE = range(22, 27)
 
 FIRST_REASON = ACCOUNT_CLOSED
+
+_FIXED = ("symbol", "side", "ord_type", "time_in_force", "expire_time")
+"""What no change can change."""
 
 ERRORS: dict[int, tuple[str, str]] = {
     REPEATED: ("cl_ord_id", "a name that the account has not used before"),
@@ -81,6 +85,7 @@ ERRORS: dict[int, tuple[str, str]] = {
     NO_LIMIT: ("price", "a positive price for a limit order"),
     A_LIMIT: ("price", "no price for a market order"),
     NO_TICKS: ("price", "a multiple of the tick size, {tick_size}"),
+    **{OTHER_SYMBOL + i: (name, "its order's, or nothing") for i, name in enumerate(_FIXED)},
 }
 """A request with one of these is an error, and nothing is written: the field, what was expected."""
 
@@ -139,28 +144,37 @@ def _order(rows: Ints, i: int, names: Ints) -> tuple[int, int]:
     if rows[i, NAME] >= 0 and names[rows[i, NAME]] != FREE:
         return REPEATED, -1
     if rows[i, KIND] == NEW:
-        for column in range(EXPIRE_TIME, PRICE + 1):
-            if rows[i, column] == UNSTATED:
-                rows[i, column] = 0
+        _fill(rows, i)
         return ACCEPTED, i
     order = names[rows[i, ORIG_NAME]] if rows[i, ORIG_NAME] >= 0 else rows[i, ORDER]
     if order < 0 or (rows[i, ACCOUNT] != UNSTATED and rows[i, ACCOUNT] != rows[order, ACCOUNT]):
         return NO_ORDER, -1
     if not rows[order, OPEN]:
         return NOT_OPEN, -1
-    _keep(rows, i, order)
-    return ACCEPTED, order
+    return _keep(rows, i, order), order
 
 
 @compiled
-def _keep(rows: Ints, i: int, order: int) -> None:
-    """Give a change what it keeps of its order."""
+def _fill(rows: Ints, i: int) -> None:
+    """Give a new order the defaults of what it leaves open."""
+    for column in range(ORD_TYPE, PRICE + 1):
+        if rows[i, column] == UNSTATED:
+            rows[i, column] = LIMIT if column == ORD_TYPE else DAY if column == TIME_IN_FORCE else 0
+
+
+@compiled
+def _keep(rows: Ints, i: int, order: int) -> int:
+    """Give a change what it keeps of its order, which is all that it may state of that."""
+    for column in range(SYMBOL, EXPIRE_TIME + 1):
+        if rows[i, column] not in (UNSTATED, rows[order, column]):
+            return OTHER_SYMBOL + column - SYMBOL
     for column in range(ACCOUNT, EXPIRE_TIME + 1):
         rows[i, column] = rows[order, column]
     rows[i, BALANCE] = rows[order, BALANCE]
     for column in (ORDER_QTY, PRICE):
         if rows[i, column] == UNSTATED:
             rows[i, column] = rows[order, column]
+    return ACCEPTED
 
 
 @compiled
