@@ -1,11 +1,15 @@
 """The parts of the desk without a browser: what they do, what they show, what goes wrong."""
 
 import asyncio
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+from jupyter_client.manager import start_new_kernel
 
 from tradesys import ManualClock, Network, OpeningBooks
 from tradesys.scenario import START_NS, Flow
@@ -504,6 +508,44 @@ def test_a_desk_beats_by_itself_and_stops(pulse: Pulse) -> None:
         return len(asyncio.all_tasks())
 
     assert asyncio.run(beats()) == 1
+
+
+@contextmanager
+def kernel() -> Iterator[Callable[[str, str], str]]:
+    """A kernel as JupyterLab has one: runs a cell of a name, and gives how many desks beat then."""
+    live = os.environ | {"TRADESYS_WIDGETS": "live"}
+    manager, client = start_new_kernel(kernel_name="python3", env=live)
+    tasks = "[t for t in __import__('asyncio').all_tasks() if t.get_name() == 'tradesys']"
+    beating = f"[t.cancelling() for t in {tasks}].count(0)"
+
+    def run(cell: str, code: str) -> str:
+        asks = {"code": code, "silent": False, "user_expressions": {"beating": beating}}
+        message = client.session.msg("execute_request", asks, metadata={"cellId": cell})
+        client.shell_channel.send(message)
+        reply = client.get_shell_msg(timeout=60)["content"]
+        assert reply["status"] == "ok", reply["evalue"]
+        told = reply["user_expressions"]["beating"]["data"]["text/plain"]
+        assert isinstance(told, str)
+        return told
+
+    try:
+        yield run
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+
+
+def test_a_cell_that_is_run_again_leaves_the_desks_that_it_made_before(tmp_path: Path) -> None:
+    makes = f"from tradesys.widgets import Desk\ndesk = Desk(data={str(tmp_path / 'run')!r})"
+    given = "from tradesys import Network\nnetwork = Network()"
+    with kernel() as run:
+        assert run("first", f"{makes}\ndesk.widget") == "1"
+        assert run("first", f"{makes}\ndesk.widget") == "1", "and the folder is free again"
+        assert run("network", given) == "1"
+        two = "one, other = Desk(network), Desk(network)\none.widget, other.widget"
+        assert run("second", two) == "3"
+        assert run("second", two) == "3"
+        assert run("third", "network.run(), desk.network.run(), desk.close()") == "2"
 
 
 def test_a_crowd_enters_as_many_orders_as_it_is_told_and_is_the_same_for_a_seed() -> None:

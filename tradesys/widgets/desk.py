@@ -16,7 +16,7 @@ from tradesys.widgets.account import AccountPanel
 from tradesys.widgets.blotter import Blotter
 from tradesys.widgets.inquiry import InquiryPanel
 from tradesys.widgets.network_view import NetworkView
-from tradesys.widgets.part import Live, Part, clicked, field, is_live, said
+from tradesys.widgets.part import Live, Part, clicked, field, is_live, running_cell, said
 from tradesys.widgets.pulse import AT_ONCE, Pulse
 from tradesys.widgets.ticket import OrderTicket
 
@@ -43,7 +43,7 @@ class Desk(Part):
         notebook comes to the same pictures every time.
 
     The blotters show the orders of :data:`PEOPLE`, or all of a network given. A desk works until it
-    is closed, or its kernel ends.
+    is closed, its cell is run again, or its kernel ends.
 
     >>> desk = Desk()
     >>> desk.ticket.fill(account="alice", symbol="ALFA", order_qty=100, price="50.25")
@@ -62,9 +62,11 @@ class Desk(Part):
         clock: Clock | None = None,
         seed: int = 1,
     ) -> None:
+        of_this_run = _desks_of_this_run()
         stands_still = not is_live() and data is None
         clock = clock or (ManualClock(START_NS) if stands_still else wall_clock)
         crowd = CROWD if network is None else ()
+        self._given = network is not None
         if network is None:
             network = Network(customers, streets, firm=BOOKS, data=data, clock=clock)
         self.network = network
@@ -77,6 +79,7 @@ class Desk(Part):
         self.inquiry = InquiryPanel(self.pulse)
         self.account = AccountPanel(self.pulse, at=names[0])
         self.view = NetworkView(self.pulse)
+        of_this_run.append(self)
 
     @property
     def parts(self) -> list[Part]:
@@ -97,6 +100,12 @@ class Desk(Part):
         """Stop what goes on behind the desk, and close the network's files."""
         self.pulse.stop()
         self.network.close()
+
+    def leave(self) -> None:
+        """As :meth:`close`, but a network that the desk was given stays open."""
+        self.pulse.stop()
+        if not self._given:
+            self.network.close()
 
     # ---- the bar
 
@@ -180,6 +189,24 @@ class Desk(Part):
             self._run.value = self.pulse.running
             self._run.description = "Running" if self.pulse.running else "Paused"
             self._bar_said.html = self._said + said(self.problem or self.pulse.problem)
+
+
+_made: dict[str, tuple[str, list[Desk]]] = {}
+"""By cell: the message that it was run by last, and the desks that it made then."""
+
+
+def _desks_of_this_run() -> list[Desk]:
+    """Those that the running cell has made; of an earlier run of it nobody sees one any more."""
+    run = running_cell()
+    if run is None:
+        return []
+    message, desks = _made.get(run.cell, ("", []))
+    if message != run.message:
+        for desk in desks:
+            desk.leave()
+        desks = []
+    _made[run.cell] = run.message, desks
+    return desks
 
 
 _ROW = {"flex_flow": "row wrap", "grid_gap": "10px", "align_items": "stretch"}

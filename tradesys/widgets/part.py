@@ -12,10 +12,11 @@ from contextlib import suppress
 from functools import cached_property, wraps
 from html import escape
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 import anywidget
 import traitlets
+from IPython import get_ipython
 from ipywidgets import HBox, VBox, Widget
 
 from tradesys.errors import TradesysError
@@ -39,6 +40,20 @@ def is_live(environ: Mapping[str, str] = os.environ) -> bool:
         return said == "live"
     started = environ.keys() & {"JPY_SESSION_NAME", "VSCODE_PID", "VSCODE_CWD"}
     return bool(started) or environ.get("SERVER_SOFTWARE", "").startswith("voila")
+
+
+class Run(NamedTuple):
+    """A run of a cell of a notebook: the cell, and the message that asked for it."""
+
+    cell: str
+    message: str
+
+
+def running_cell() -> Run | None:
+    """The cell that is being run, where a front-end says which."""
+    asked: dict[str, Any] = getattr(get_ipython(), "get_parent", dict)()
+    cell = asked.get("metadata", {}).get("cellId")
+    return Run(cell, asked["header"]["msg_id"]) if cell else None
 
 
 class Live(anywidget.AnyWidget):
