@@ -124,10 +124,18 @@ def test_records_in_any_order_whatever_and_again_give_the_same_answers(
     told = [(name, row) for name, row in arrivals if name != "postings"]
     arrivals += chance.choices(told, k=len(told) // 2) if told else []
     chance.shuffle(arrivals)
+    events = sorted({row["exec_id"] for row in rows["executions"]})
+    told_of: dict[str, set[int | None]] = {"executions": set(), "postings": set()}
+    asks = {"executions": view.seen, "postings": view.posted}
     for name, row in arrivals:
         view.apply(name, batch(name, [row]))
-        if chance.random() < 0.3:
+        told_of.get(name, set()).add(row.get("exec_id"))
+        if chance.random() < 0.1:
             view.order(ID)
+        for dataset, ask in asks.items():
+            if chance.random() < 0.1:
+                known = [event in told_of[dataset] for event in events]
+                assert ask(np.array(events, np.uint64)).tolist() == known
     defined = status.statuses(
         frame("requests", rows["requests"]), frame("executions", rows["executions"])
     )
