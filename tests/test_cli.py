@@ -140,7 +140,10 @@ def test_sample_writes_a_day(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (("status", "{run}", "c1-99999999"), "expected the id of an order, one of the"),
+        (
+            ("status", "{run}", "c1-99999999"),
+            "expected the id of an order; c1 has taken c1-0 to c1-",
+        ),
         (
             ("status", "{run}", "c1-0", "--as-of", "2000-01-01"),
             "order='c1-0': expected the id of an order; c1 has taken none",

@@ -282,7 +282,6 @@ def test_macos_is_asked_for_what_reaches_the_drive(
 
     monkeypatch.setattr("tradesys.disk.sys", SimpleNamespace(platform="darwin"))
     monkeypatch.setattr("tradesys.states.sys", SimpleNamespace(platform="darwin"))
-    monkeypatch.setattr(fcntl, "F_FULLFSYNC", full, raising=False)
     monkeypatch.setattr(fcntl, "fcntl", command)
     monkeypatch.delattr(os, "fdatasync")
     with network(data=tmp_path / "run") as desk:

@@ -23,7 +23,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.build import CASH, PRICE, TERMS, Row, filled, network, state, submit
+from tests.build import CASH, NOON, PRICE, TERMS, Row, filled, network, state, submit
+from tradesys.clock import ManualClock
 from tradesys.errors import InvalidValue
 from tradesys.network import Network
 from tradesys.systems.customer import CustomerSystem
@@ -94,9 +95,10 @@ def _take(system: CustomerSystem, row: Row) -> Any:
     if known is None:
         raise InvalidValue("orig_cl_ord_id", orig, "the name of an order")
     answer, repeats = system.status(known), name and system.names.find(str(account), name)
-    for field in ("symbol", "side", "ord_type", "time_in_force"):
-        said = row.get(field) or getattr(answer, field)
-        if answer.leaves_qty and not repeats and said != getattr(answer, field):
+    kept = ("symbol", "side", "ord_type", "time_in_force")
+    for field in (*kept, "order_qty", "price") if kind == "cancel" else kept:
+        said = row.get(field)
+        if answer.leaves_qty and not repeats and said not in (None, getattr(answer, field)):
             raise InvalidValue(field, said, "its order's")
     if kind == "cancel":
         return system.cancel(known, account=account, cl_ord_id=name)
@@ -268,6 +270,15 @@ CASES: dict[str, list[Row]] = {
     "a change that states a symbol that is none": [
         *(order(cl_ord_id="A"), change("replace", "A", symbol="NONE", order_qty=50)),
     ],
+    "a cancel that states its order's quantity and price": [
+        *(order(cl_ord_id="A"), change("cancel", "A", order_qty=100, price=PRICE)),
+    ],
+    "a cancel that states another quantity": [
+        *(order(cl_ord_id="A"), change("cancel", "A", order_qty=0), change("cancel", "A")),
+    ],
+    "a cancel that states another price": [
+        *(order(cl_ord_id="A"), change("cancel", "A", price=-1), change("cancel", "A")),
+    ],
     "a change that states another side": [
         *(order(cl_ord_id="A"), change("replace", "A", side="sell", order_qty=50)),
     ],
@@ -380,6 +391,30 @@ def test_a_change_states_nothing_else_than_its_order_does(
         assert answer["error"].item().endswith("expected its order's, or nothing")
     assert desk["c1"].status(held).ord_status == "new"
     assert desk["c1"].submit_many(table(change(kind, "A", **same)))["accepted"].item()
+
+
+@pytest.mark.parametrize("kind", ["cancel", "replace"])
+def test_a_change_may_state_a_time_that_has_come_where_it_is_its_orders(kind: str) -> None:
+    clock = ManualClock(NOON)
+    desk = network(clock=clock)
+    until = dt.datetime(2024, 6, 5, tzinfo=dt.UTC)
+    submit(desk["c1"], cl_ord_id="A", time_in_force="gtd", expire_time=until)
+    desk.run()
+    clock.advance(7 * 24 * 3600 * 10**9)
+    other = change(kind, "A", expire_time=until + dt.timedelta(hours=1))
+    assert not desk["c1"].submit_many(table(other))["accepted"].item()
+    assert desk["c1"].submit_many(table(change(kind, "A", expire_time=until)))["accepted"].item()
+
+
+def test_no_order_expires_at_the_beginning_of_time() -> None:
+    desk = network()
+    epoch = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+    for time_in_force in ("day", "gtd"):
+        terms = order(time_in_force=time_in_force, expire_time=epoch)
+        (error,) = desk["c1"].submit_many(table(terms))["error"]
+        assert error.startswith("expire_time='1970-01-01 00:00:00+00:00'")
+        with pytest.raises(InvalidValue, match="expire_time"):
+            submit(desk["c1"], time_in_force=time_in_force, expire_time=epoch)
 
 
 def test_the_time_that_a_table_gives_is_recorded_and_now_where_it_gives_none() -> None:

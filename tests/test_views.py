@@ -113,6 +113,16 @@ def test_what_was_asked_on_the_way_changes_no_answer(world: World, one: int, oth
     assert curious.positions().equals(patient.positions())
 
 
+@pytest.mark.parametrize("price", [None, 2 * PRICE])
+def test_a_report_that_states_no_price_says_that_there_is_none(price: int | None) -> None:
+    requests, reports = [new(ID)], executions(ID, {"exec_type": "new", "price": price})
+    view = View()
+    view.apply("requests", batch("requests", requests))
+    view.apply("executions", batch("executions", reports))
+    defined = status.statuses(frame("requests", requests), frame("executions", reports))
+    assert view.statuses()["price"].to_list() == defined["price"].to_list() == [price]
+
+
 @settings(max_examples=40)
 @given(worlds(), SEEDS)
 def test_records_in_any_order_whatever_and_again_give_the_same_answers(

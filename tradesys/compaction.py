@@ -1,6 +1,5 @@
 """Writing a sealed segment: the records of a plain one in large batches, its arrivals beside it."""
 
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import pyarrow as pa
 from blake3 import blake3
 
 from tradesys import arrivals, segments
-from tradesys.disk import in_making
+from tradesys.disk import in_making, sync
 from tradesys.framing import END_OF_STREAM, Framing, framing_of
 
 COMPACT_ROWS = 100_000
@@ -51,5 +50,5 @@ def _write(
             file.write(message)
         file.write(END_OF_STREAM)
         file.flush()
-        os.fsync(file.fileno())
+        sync(file.fileno())
     return head

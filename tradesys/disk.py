@@ -7,6 +7,8 @@ from pathlib import Path
 
 from tradesys.errors import StorageError
 
+_F_FULLFSYNC = 51  # which ``fcntl`` knows on macOS only
+
 
 def in_making(path: Path) -> Path:
     """The name that a file has until it is whole."""
@@ -31,7 +33,7 @@ def put_in_place(*paths: Path) -> None:
 def _sync_names(folder: Path) -> None:
     fd = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(fd)
+        sync(fd)
     finally:
         os.close(fd)
 
@@ -45,21 +47,34 @@ def write_whole(path: Path, data: bytes) -> None:
         fd = os.open(in_making(path), os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
         try:
             write_all(fd, data, 0)
-            os.fsync(fd)
+            sync(fd)
         finally:
             os.close(fd)
         put_in_place(path)
 
 
 def sync_data(fd: int) -> None:
-    """Make durable what was written to a file.
-
-    macOS has no ``fdatasync``, and its ``fsync`` leaves data in the drive's cache.
-    """
+    """Make durable what was written to a file."""
     if sys.platform == "darwin":
-        fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+        _sync_drive(fd)
     else:
         os.fdatasync(fd)
+
+
+def sync(fd: int) -> None:
+    """As :func:`sync_data`, with all that is known of the file; or the names in a folder."""
+    if sys.platform == "darwin":
+        _sync_drive(fd)
+    else:
+        os.fsync(fd)
+
+
+def _sync_drive(fd: int) -> None:
+    """On macOS ``fsync`` leaves data in the drive's cache, but where a file system has no other."""
+    try:
+        fcntl.fcntl(fd, _F_FULLFSYNC)
+    except OSError:
+        os.fsync(fd)
 
 
 def name_aside(path: Path, word: str) -> Path:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from tradesys.records import format_id, make_id
+from tradesys.records import format_id, make_id, span
 from tradesys.systems.system import System, running
 
 if TYPE_CHECKING:
@@ -63,12 +63,6 @@ class Held:
     def answers(self) -> dict[str, tuple[pl.DataFrame, pl.DataFrame]]:
         """The status of every order, and every balance, as each customer-facing system answers."""
         return {s.name: (s.statuses(), s.positions()) for s in self.customers}
-
-
-def span(first: int, count: int) -> str:
-    """The ids of a run of records."""
-    last = format_id(first + count - 1)
-    return last if count == 1 else f"{format_id(first)} to {last}"
 
 
 def run_of(code: int, start: int, stop: int) -> str:

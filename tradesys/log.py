@@ -153,7 +153,7 @@ class Log:
         return self._settled
 
     def since(self, position: int, rows: int | None = None) -> pa.RecordBatch | None:
-        """The records from ``position`` on (so many of them), as one batch; None without any."""
+        """The records from ``position`` on (so many at most), as one batch; None without any."""
         stop = self.count if rows is None else min(self.count, position + rows)
         if position >= stop:
             return None

@@ -319,6 +319,12 @@ def format_id(record_id: int) -> str:
     return f"{origin(code)}-{sequence}"
 
 
+def span(first: int, count: int) -> str:
+    """The ids of a run of records."""
+    last = format_id(first + count - 1)
+    return last if count == 1 else f"{format_id(first)} to {last}"
+
+
 def parse_id(text: str) -> int:
     """The record id written ``c1-17``, or as a plain number.
 

@@ -127,7 +127,7 @@ def facts(requests: pl.DataFrame, executions: pl.DataFrame) -> pl.DataFrame:
             pl.col(pl.Boolean).fill_null(value=False),
             pl.col("cum_qty", "cum_amount").fill_null(0),
             order_qty=pl.coalesce("order_qty_in_force", "order_qty"),
-            price=pl.coalesce("price_in_force", "price"),
+            price=pl.when(pl.col("states_terms") > 0).then("price_in_force").otherwise("price"),
             cl_ord_id=pl.coalesce("cl_ord_id_in_force", "cl_ord_id"),
         )
         .with_columns(
@@ -159,15 +159,15 @@ def _terms(requests: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
 
 
 def _reported(events: pl.DataFrame) -> pl.DataFrame:
-    """What the market said of each order, and has not taken back since.
+    """What the reports of each order say: its terms in force, what has traded, and its state.
 
-    *In force* are quantity, price and ``cl_ord_id`` as the last report that states them has them:
+    In force are quantity, price and ``cl_ord_id`` as the last report that states them has them:
     the acceptance of the order or of a replace, asked for or not, or a restatement (FIX tags 38,
     44, 11; Vol. 4, C, D and E.1), whenever it arrived.
 
-    *Traded* has the sum of the effective trades (FIX tags 14 and 6).
+    ``cum_qty`` and ``cum_amount`` are sums over the effective trades (FIX tags 14 and 6).
 
-    *Being* done or calculated for the day, or suspended, lasts until a later report shows the order
+    Being done or calculated for the day, or suspended, lasts until a later report shows the order
     at work again; a guarantee (stopped) lasts through the trades it guarantees. Each of them ends
     for good when the order is canceled or expires (FIX tag 39; Vol. 4, A.1, H.1, K.1 and L.1).
     """

@@ -318,7 +318,7 @@ class View:
         )
 
     def _event_flags(self, exec_ids: Ids, dataset: str) -> NDArray[np.int8]:
-        """What the records of a dataset say of these events, among other things."""
+        """The flags of these events; only those that this dataset's records set are up to date."""
         self._catch_up((dataset,))
         return self.facts.events["flags"][self.facts.event_slots.of(exec_ids)]
 

@@ -17,9 +17,9 @@ from tradesys.audit import Audit
 from tradesys.bill import LOG, bill
 from tradesys.clock import MS
 from tradesys.errors import InvalidValue
-from tradesys.held import listed, span
+from tradesys.held import listed
 from tradesys.network import Network, system_of
-from tradesys.records import CAPITAL, CLEARING, Kind, Origin, make_id, split_id
+from tradesys.records import CAPITAL, CLEARING, Kind, Origin, make_id, span, split_id
 from tradesys.replication import links
 from tradesys.scenario import START_NS
 from tradesys.simulation import promises

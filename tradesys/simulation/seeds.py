@@ -101,7 +101,7 @@ def run_seeds(
 def _begin(number: "Synchronized[int]") -> None:
     """Settle a process that runs seeds on a core of its own: there polars answers at once."""
     gc.freeze()  # what is loaded stays
-    gc.set_threshold(20_000, 20, 50)  # and of what a seed makes, little goes before its end
+    gc.set_threshold(20_000, 20, 50)  # what a seed makes lives long: it is looked through seldom
     if sys.platform == "linux":
         cores = sorted(os.sched_getaffinity(0))
         with number.get_lock():

@@ -190,8 +190,8 @@ class CustomerSystem(Inquiries):
             ``time_in_force`` ("day"), ``expire_time``, ``price``, ``cl_ord_id``, ``ts`` (when the
             request arrived; now). A cancel or replace says which order it is about, by
             ``order_id`` or by ``orig_cl_ord_id`` (that may be one of the same table); what it
-            leaves null stays as it is, and but for ``order_qty`` and ``price`` it states nothing
-            else than its order does.
+            leaves null stays as it is. Of the terms of its order it states nothing else than the
+            order does, but that a replace may ask for another ``order_qty`` and ``price``.
         :returns: a row a row: ``accepted``, ``order_id`` and ``record_id`` (null where nothing was
             recorded), ``reject_reason`` (recorded, not sent) or ``error`` (not even recorded).
         :raises SchemaError: a column is missing, unknown, or of the wrong type; nothing is written.
@@ -262,7 +262,7 @@ class CustomerSystem(Inquiries):
         """
         logs = self.tables["requests"].logs
         if among is None:
-            among = {code: logs[code].count for code in self.own_codes("requests")}
+            among = {code: log.count for code, log in logs.items() if self.wrote(code)}
         waiting = []
         for code, count in among.items():
             batch = logs[code].since(self._settled[code], count - self._settled[code])

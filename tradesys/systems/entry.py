@@ -67,7 +67,7 @@ _KEPT = ("account", "symbol", "side", "ord_type", "time_in_force", "expire_time"
 
 
 def columns_of(table: object) -> Columns:
-    """A table of requests as Arrow columns, all of them, with defaults where one is absent or null.
+    """A table of requests as Arrow columns, all of them; one that is absent is null.
 
     :raises SchemaError: it is no table, or a column is missing, unknown, or of a type that cannot
         hold its values.
@@ -219,7 +219,8 @@ class Sheet:
             column = columns[name].cast(_NUMBER)
             rows[:, place] = column.fill_null(rules.UNSTATED) if column.null_count else column
         until = rows[:, rules.EXPIRE_TIME]
-        until[(until > 0) & (until <= self.system.clock())] = -1
+        over = (until != rules.UNSTATED) & (until <= self.system.clock())
+        until[over] = -np.maximum(np.abs(until[over]), 1)
         for place, keys in ((rules.NAME, names), (rules.ORIG_NAME, orig_names)):
             rows[:, place] = -1
             if self.named:
@@ -365,6 +366,7 @@ class Sheet:
         field, _ = rules.ERRORS[verdict]
         instrument = self.system.reference.instruments[max(self.rows[row, rules.SYMBOL], 0)]
         value = self.columns[field][row].as_py()
+        value = value if isinstance(value, str | int | None) else str(value)
         return f"{field}={value!r}: expected {rules.expected(verdict, instrument)}"
 
     def _reasons(self) -> pa.StringArray:

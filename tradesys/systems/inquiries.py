@@ -26,6 +26,7 @@ from tradesys.records import (
     make_id,
     origin,
     parse_origin,
+    span,
     split_id,
 )
 from tradesys.states import STATUS_TYPE
@@ -345,8 +346,8 @@ class Inquiries(System):
         if origin(code).kind is not Kind.CUSTOMER or sequence < held:
             return InvalidValue("order", str(order), "the id of an order")
         if code == self.origin.code:
-            taken = f", one of the {held:,} requests that {name} has taken"
-            expected = "the id of an order" + (taken if held else f"; {name} has taken none")
+            taken = span(make_id(code, 0), held) if held else "none"
+            expected = f"the id of an order; {name} has taken {taken}"
             return InvalidValue("order", str(order), expected)
         return NotYetReplicated(
             f"{self.name} holds {held} requests of {name}, and nothing of {format_id(order_id)}: "

@@ -33,7 +33,7 @@ COLUMNS = 18
     SIDE,
     ORD_TYPE,
     TIME_IN_FORCE,
-    EXPIRE_TIME,  # ns since 1970; negative if it is over
+    EXPIRE_TIME,  # ns since 1970; of a request negative if it is over
     ORDER_QTY,
     PRICE,  # in 1/10,000
     BALANCE,  # which of the balances at hand a new order draws on
@@ -59,14 +59,13 @@ ACCEPTED = 0
 REPEATED, NO_KIND, NO_ORDER, NOT_OPEN, NO_SIDE, NO_ORD_TYPE, NO_TIME_IN_FORCE = range(1, 8)
 NO_EXPIRE_TIME, NO_GTD, NO_ACCOUNT, NO_SYMBOL, NO_QTY, NO_LOTS = range(8, 14)
 NO_LIMIT, A_LIMIT, NO_TICKS = range(14, 17)
-OTHER_SYMBOL = 17  # and so on, in the sequence of _FIXED
+OTHER = 17  # a change states something else than its order does: one for each of _TERMS
+_TERMS = ("symbol", "side", "ord_type", "time_in_force", "expire_time", "order_qty", "price")
+"""The columns from SYMBOL to PRICE, in their sequence."""
 # reasons
-ACCOUNT_CLOSED, SYMBOL_HALTED, NO_CASH, NO_SHARES, NO_PRICE = range(22, 27)
+ACCOUNT_CLOSED, SYMBOL_HALTED, NO_CASH, NO_SHARES, NO_PRICE = range(24, 29)
 
 FIRST_REASON = ACCOUNT_CLOSED
-
-_FIXED = ("symbol", "side", "ord_type", "time_in_force", "expire_time")
-"""What no change can change."""
 
 ERRORS: dict[int, tuple[str, str]] = {
     REPEATED: ("cl_ord_id", "a name that the account has not used before"),
@@ -85,7 +84,7 @@ ERRORS: dict[int, tuple[str, str]] = {
     NO_LIMIT: ("price", "a positive price for a limit order"),
     A_LIMIT: ("price", "no price for a market order"),
     NO_TICKS: ("price", "a multiple of the tick size, {tick_size}"),
-    **{OTHER_SYMBOL + i: (name, "its order's, or nothing") for i, name in enumerate(_FIXED)},
+    **{OTHER + i: (name, "its order's, or nothing") for i, name in enumerate(_TERMS)},
 }
 """A request with one of these is an error, and nothing is written: the field, what was expected."""
 
@@ -165,9 +164,12 @@ def _fill(rows: Ints, i: int) -> None:
 @compiled
 def _keep(rows: Ints, i: int, order: int) -> int:
     """Give a change what it keeps of its order, which is all that it may state of that."""
-    for column in range(SYMBOL, EXPIRE_TIME + 1):
-        if rows[i, column] not in (UNSTATED, rows[order, column]):
-            return OTHER_SYMBOL + column - SYMBOL
+    last = PRICE if rows[i, KIND] == CANCEL else EXPIRE_TIME
+    for column in range(SYMBOL, last + 1):
+        said, due = rows[i, column], rows[order, column]
+        over = column == EXPIRE_TIME and said == -due
+        if said != UNSTATED and (said != due or said == UNKNOWN) and not over:
+            return OTHER + column - SYMBOL
     for column in range(ACCOUNT, EXPIRE_TIME + 1):
         rows[i, column] = rows[order, column]
     rows[i, BALANCE] = rows[order, BALANCE]

@@ -68,7 +68,7 @@ def terms_given(
     return Terms._make(
         (
             *texts,
-            0 if expire_time is None else to_ns(expire_time, "expire_time"),
+            0 if expire_time is None else to_ns(expire_time, "expire_time") or -1,
             shares(order_qty),
             0 if price is None else units(price),
         )
