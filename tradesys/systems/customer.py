@@ -190,8 +190,9 @@ class CustomerSystem(Inquiries):
             ``time_in_force`` ("day"), ``expire_time``, ``price``, ``cl_ord_id``, ``ts`` (when the
             request arrived; now). A cancel or replace says which order it is about, by
             ``order_id`` or by ``orig_cl_ord_id`` (that may be one of the same table); what it
-            leaves null stays as it is. Of the terms of its order it states nothing else than the
-            order does, but that a replace may ask for another ``order_qty`` and ``price``.
+            leaves null stays as it is. It states nothing else of its order than the order does,
+            but for ``order_qty`` and ``price``: a replace asks for them, and a cancel may say how
+            much it takes away, which is recorded and changes nothing.
         :returns: a row a row: ``accepted``, ``order_id`` and ``record_id`` (null where nothing was
             recorded), ``reject_reason`` (recorded, not sent) or ``error`` (not even recorded).
         :raises SchemaError: a column is missing, unknown, or of the wrong type; nothing is written.

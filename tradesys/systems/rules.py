@@ -60,10 +60,10 @@ REPEATED, NO_KIND, NO_ORDER, NOT_OPEN, NO_SIDE, NO_ORD_TYPE, NO_TIME_IN_FORCE = 
 NO_EXPIRE_TIME, NO_GTD, NO_ACCOUNT, NO_SYMBOL, NO_QTY, NO_LOTS = range(8, 14)
 NO_LIMIT, A_LIMIT, NO_TICKS = range(14, 17)
 OTHER = 17  # a change states something else than its order does: one for each of _TERMS
-_TERMS = ("symbol", "side", "ord_type", "time_in_force", "expire_time", "order_qty", "price")
-"""The columns from SYMBOL to PRICE, in their sequence."""
+_TERMS = ("symbol", "side", "ord_type", "time_in_force", "expire_time")
+"""The columns from SYMBOL to EXPIRE_TIME, in their sequence."""
 # reasons
-ACCOUNT_CLOSED, SYMBOL_HALTED, NO_CASH, NO_SHARES, NO_PRICE = range(24, 29)
+ACCOUNT_CLOSED, SYMBOL_HALTED, NO_CASH, NO_SHARES, NO_PRICE = range(22, 27)
 
 FIRST_REASON = ACCOUNT_CLOSED
 
@@ -164,8 +164,7 @@ def _fill(rows: Ints, i: int) -> None:
 @compiled
 def _keep(rows: Ints, i: int, order: int) -> int:
     """Give a change what it keeps of its order, which is all that it may state of that."""
-    last = PRICE if rows[i, KIND] == CANCEL else EXPIRE_TIME
-    for column in range(SYMBOL, last + 1):
+    for column in range(SYMBOL, EXPIRE_TIME + 1):
         said, due = rows[i, column], rows[order, column]
         over = column == EXPIRE_TIME and said == -due
         if said != UNSTATED and (said != due or said == UNKNOWN) and not over:
