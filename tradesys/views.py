@@ -6,7 +6,7 @@ not grow with history. Tests hold it equal to the definitions after every batch.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -16,6 +16,18 @@ from numpy.typing import NDArray
 from tradesys import loops
 from tradesys.balances import Accounts
 from tradesys.facts import Facts
+from tradesys.intake import (
+    ALL_TERMS,
+    EXEC_TYPES,
+    READ,
+    REQUEST_TYPES,
+    columns_of,
+    is_null,
+    joined,
+    named,
+    or_zero,
+    terms_of,
+)
 from tradesys.loops import KNOWN
 from tradesys.memory import (
     Executions,
@@ -27,35 +39,10 @@ from tradesys.memory import (
     Requests,
     Terms,
 )
-from tradesys.records import FIRMS_OWN, SCHEMAS, OrdStatus, average
+from tradesys.records import FIRMS_OWN, OrdStatus, average
 from tradesys.status import COLUMNS
-from tradesys.words import Words
 
-_REQUEST_TYPES, _EXEC_TYPES = Words(loops.REQUEST_TYPES), Words(loops.EXEC_TYPES)
-_SIDES, _ORD_TYPES = Words(loops.SIDES), Words(loops.ORD_TYPES)
-_TIMES_IN_FORCE = Words(loops.TIMES_IN_FORCE)
 _STATUSES = [OrdStatus(text) for text in loops.STATUSES]
-_ALL_TERMS = [(s, o, t) for t in loops.TIMES_IN_FORCE for o in loops.ORD_TYPES for s in loops.SIDES]
-_TERMS_TEXTS = [pl.Series(texts) for texts in zip(*_ALL_TERMS, strict=True)]
-
-_TERMS = ("side", "ord_type", "time_in_force")
-_READ = {
-    dataset: [SCHEMAS[dataset].get_field_index(name) for name in names]
-    for dataset, names in {
-        "requests": (
-            *("record_id", "request_type", "reject_reason", "order_id", "account", "symbol"),
-            *(*_TERMS, "order_qty", "price"),
-        ),
-        "executions": (
-            *("exec_id", "exec_type", "exec_ref_id", "request_id", "order_id"),
-            *("order_qty", "price", "last_qty", "last_px", "account", "symbol", *_TERMS),
-        ),
-        "postings": ("exec_id", "account", "asset", "amount"),
-    }.items()
-}
-"""The columns that matter here, by place."""
-
-_YES = np.ones(16, np.bool_)
 _UNREAD = np.zeros(0, np.int64)
 
 _PATIENCE = 20_000
@@ -112,7 +99,7 @@ class View:
         self._memory = self._gathered()
         self._terms: dict[int, pl.DataFrame] = {}
         self._answer: pl.DataFrame | None = None
-        self._waiting: dict[str, list[pa.RecordBatch]] = {name: [] for name in _READ}
+        self._waiting: dict[str, list[pa.RecordBatch]] = {name: [] for name in READ}
         self._waiting_rows = 0
 
     # ---- records in
@@ -130,7 +117,7 @@ class View:
             if self._waiting_rows >= _PATIENCE:
                 self._catch_up()
 
-    def _catch_up(self, datasets: Iterable[str] = _READ) -> None:
+    def _catch_up(self, datasets: Iterable[str] = READ) -> None:
         """Work in what waits of the datasets that a question rests on."""
         if not self._waiting_rows:
             return
@@ -139,21 +126,21 @@ class View:
                 self._waiting[dataset] = []
                 self._waiting_rows -= sum(batch.num_rows for batch in batches)
                 self._answer = None
-                getattr(self, f"_take_{dataset}")(*_one(dataset, batches))
+                getattr(self, f"_take_{dataset}")(*joined(dataset, batches))
 
     def _take_requests(self, batch: pa.RecordBatch, read: Sequence[int]) -> None:
-        record_id, kind, reason, order_id, account, symbol, *terms, qty, price = _columns(
+        record_id, kind, reason, order_id, account, symbol, *terms, qty, price = columns_of(
             batch, read
         )
         rows = Requests(
             record_id=record_id.to_numpy(),
-            request_type=_REQUEST_TYPES.numbers(kind),
-            accepted=_is_null(reason),
+            request_type=REQUEST_TYPES.numbers(kind),
+            accepted=is_null(reason),
             order_id=order_id.to_numpy(),
             key=self.accounts.keys_of(account, symbol),
-            terms=_terms(*terms),
+            terms=terms_of(*terms),
             order_qty=qty.to_numpy(),
-            price=_or_zero(price),
+            price=or_zero(price),
         )
         done, count = 0, batch.num_rows
         while (done := loops.take_requests(self._memory, rows, done)) < count:
@@ -161,18 +148,18 @@ class View:
             self._make_room(ids, (), rows.key.item(done))
 
     def _take_executions(self, batch: pa.RecordBatch, read: Sequence[int]) -> None:
-        exec_id, kind, exec_ref_id, request_id, order_id, *rest = _columns(batch, read[:9])
+        exec_id, kind, exec_ref_id, request_id, order_id, *rest = columns_of(batch, read[:9])
         qty, price, last_qty, last_px = rest
         rows = Executions(
             exec_id=exec_id.to_numpy(),
-            exec_type=_EXEC_TYPES.numbers(kind),
-            exec_ref_id=_or_zero(exec_ref_id),
+            exec_type=EXEC_TYPES.numbers(kind),
+            exec_ref_id=or_zero(exec_ref_id),
             request_id=request_id.to_numpy(),
             order_id=order_id.to_numpy(),
             key=_UNREAD,
             terms=_UNREAD,
             order_qty=qty.to_numpy(),
-            price=_or_zero(price),
+            price=or_zero(price),
             last_qty=last_qty.to_numpy(),
             last_px=last_px.to_numpy(),
         )
@@ -180,17 +167,17 @@ class View:
         while (done := loops.take_executions(self._memory, rows, done)) < count:
             if done < 0:
                 done = -1 - done
-                account, symbol, *terms = _columns(batch, read[9:])
+                account, symbol, *terms = columns_of(batch, read[9:])
                 key = self.accounts.keys_of(account, symbol)
-                rows = rows._replace(key=key, terms=_terms(*terms))
+                rows = rows._replace(key=key, terms=terms_of(*terms))
             exec_ids = [i for i in (rows.exec_id.item(done), rows.exec_ref_id.item(done)) if i]
             ids = rows.order_id.item(done), rows.request_id.item(done)
             self._make_room(ids, exec_ids, rows.key.item(done) if len(rows.key) else None)
 
     def _take_postings(self, batch: pa.RecordBatch, read: Sequence[int]) -> None:
-        exec_id, account, asset, amount = _columns(batch, read)
+        exec_id, account, asset, amount = columns_of(batch, read)
         rows = Postings(
-            exec_id=_or_zero(exec_id),
+            exec_id=or_zero(exec_id),
             key=self.accounts.keys_of(account, asset),
             amount=amount.to_numpy(),
         )
@@ -241,7 +228,7 @@ class View:
         return OrderState._make(
             (
                 *self.accounts.names[pair],
-                *_ALL_TERMS[terms],
+                *ALL_TERMS[terms],
                 price or None,
                 _STATUSES[loops.rank(flags, pending, replacing, cum_qty, qty)],
                 qty,
@@ -260,7 +247,7 @@ class View:
         ``account``, ``symbol``, ``side``, ``ord_type``, ``time_in_force``.
         """
         orders = self._orders(order_ids)
-        columns = (*self.accounts.names_of(orders["pair"]), *_named(orders["terms"]))
+        columns = (*self.accounts.names_of(orders["pair"]), *named(orders["terms"]))
         texts = (column.to_arrow().cast(pa.utf8()) for column in columns)
         return dict(zip(OrderState._fields, texts, strict=False))
 
@@ -410,7 +397,7 @@ class View:
             terms=np.empty(most, np.uint8),
         )
         count = loops.tell_terms(self._memory, pages, told)
-        sides, ord_types, _ = _named(told.terms[:count])
+        sides, ord_types, _ = named(told.terms[:count])
         ids = told.order_id[:count]
         frame = pl.DataFrame(
             {
@@ -445,56 +432,6 @@ class View:
             "reserved": found["reserved"].copy(),
         }
         return pl.DataFrame(columns).sort("account", "asset")
-
-
-def _one(dataset: str, batches: list[pa.RecordBatch]) -> tuple[pa.RecordBatch, Sequence[int]]:
-    """The batches that waited as one, and which of its columns matter."""
-    places = _READ[dataset]
-    if len(batches) == 1:
-        return batches[0], places
-    return pa.concat_batches([batch.select(places) for batch in batches]), range(len(places))
-
-
-def _columns(batch: pa.RecordBatch, places: Sequence[int]) -> list[pa.Array]:
-    return [batch.column(place) for place in places]
-
-
-def _is_null(column: pa.Array) -> NDArray[np.bool_]:
-    count = len(column)
-    if column.null_count == count:
-        return _YES[:count] if count <= len(_YES) else np.ones(count, np.bool_)
-    return np.array(column.is_null().to_numpy(zero_copy_only=False))
-
-
-def _terms(side: pa.StringArray, ord_type: pa.StringArray, tif: pa.StringArray) -> Ints:
-    """Side, type and time in force of each row as one number: see :mod:`tradesys.loops`."""
-    sides, ord_types = _SIDES.few(side), _ORD_TYPES.few(ord_type)
-    if sides is None or ord_types is None:
-        return (
-            _SIDES.numbers(side)
-            + 2 * _ORD_TYPES.numbers(ord_type)
-            + 4 * _TIMES_IN_FORCE.numbers(tif)
-        )
-    times = _TIMES_IN_FORCE.few(tif) or ()
-    digits = zip(sides, ord_types, times, strict=True)
-    return np.array([s + 2 * o + 4 * t for s, o, t in digits], np.int64)
-
-
-def _named(terms: NDArray[Any]) -> list[pl.Series]:
-    """Side, type and time in force of terms that stand as one number."""
-    return [texts.gather(terms) for texts in _TERMS_TEXTS]
-
-
-def _or_zero(column: pa.Array) -> NDArray[Any]:
-    """The values, zero for null."""
-    if not column.null_count:
-        return column.to_numpy()
-    if column.null_count < len(column):
-        return column.fill_null(0).to_numpy()
-    zeros = np.zeros(len(column), column.type.to_pandas_dtype())
-    # All that loops are given from Arrow is read-only, and so of one type.
-    zeros.setflags(write=False)
-    return zeros
 
 
 def _no_names(order_ids: Ids, _: Ids) -> pl.Series:

@@ -18,6 +18,7 @@ from tradesys.arrow import picked, rows_of
 from tradesys.clock import Time
 from tradesys.errors import InvalidValue
 from tradesys.log import Part, Row
+from tradesys.memory import Ints
 from tradesys.names import Key, Names, key_of, keys_of
 from tradesys.orders import Order, OrderLike, id_of
 from tradesys.records import (
@@ -32,7 +33,8 @@ from tradesys.records import (
 )
 from tradesys.reference import LAST_PX
 from tradesys.systems import rules
-from tradesys.systems.entry import Sheet, columns_of
+from tradesys.systems.columns import columns_of
+from tradesys.systems.entry import Sheet
 from tradesys.systems.group import Group, GroupCommit
 from tradesys.systems.inquiries import Inquiries
 from tradesys.systems.outbox import Outbox
@@ -289,7 +291,7 @@ class CustomerSystem(Inquiries):
         """The id of the next record of one's own; those that are being written have theirs."""
         return self._first_id + self.tables[dataset].count(self._code) + self._group.pending
 
-    def free(self, pairs: rules.Ints) -> rules.Ints:
+    def free(self, pairs: Ints) -> Ints:
         """Balances, given by slot, less what open orders may still use of them."""
         left, names = self.view.free(pairs), self.view.accounts.names
         if self._uses:

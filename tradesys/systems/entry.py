@@ -11,46 +11,20 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from tradesys.arrow import picked
-from tradesys.errors import SchemaError
+from tradesys.memory import Ids, Ints
 from tradesys.names import keys_of
-from tradesys.records import CURRENCY, REQUESTS, OrdType, RequestType, TimeInForce
+from tradesys.records import CURRENCY, REQUESTS, RequestType
 from tradesys.reference import LAST_PX
 from tradesys.systems import rules
-from tradesys.systems.rules import Ints
+from tradesys.systems.columns import DEFAULTS, NUMBER, TEXT, TIME, Columns
 from tradesys.systems.uses import Use
 from tradesys.words import codes_of
 
 if TYPE_CHECKING:
     from tradesys.systems.customer import CustomerSystem
 
-Ids = NDArray[np.uint64]
-Columns = dict[str, pa.Array]
-
-_TEXT, _NUMBER, _TIME = pa.utf8(), pa.int64(), pa.timestamp("ns", "UTC")
-_TYPES = {
-    "request_type": _TEXT,
-    "account": _TEXT,
-    "symbol": _TEXT,
-    "side": _TEXT,
-    "order_qty": _NUMBER,
-    "price": _NUMBER,
-    "ord_type": _TEXT,
-    "time_in_force": _TEXT,
-    "expire_time": _TIME,
-    "cl_ord_id": _TEXT,
-    "orig_cl_ord_id": _TEXT,
-    "order_id": pa.uint64(),
-    "ts": _TIME,
-}
-_REQUIRED = ("account", "symbol", "side", "order_qty")
-_DEFAULTS = {
-    "request_type": RequestType.NEW.value,
-    "ord_type": OrdType.LIMIT.value,
-    "time_in_force": TimeInForce.DAY.value,
-}
 _CODED = {
     "request_type": (rules.KIND, rules.KINDS),
     "side": (rules.SIDE, rules.SIDES),
@@ -64,78 +38,6 @@ _NUMBERS = {
 }
 _KEPT = ("account", "symbol", "side", "ord_type", "time_in_force", "expire_time")
 """What a change takes from its order."""
-
-
-def columns_of(table: object) -> Columns:
-    """A table of requests as Arrow columns, all of them; one that is absent is null.
-
-    :raises SchemaError: it is no table, or a column is missing, unknown, or of a type that cannot
-        hold its values.
-    """
-    given = _arrow(table)
-    names = given.schema.names
-    if unknown := [name for name in names if name not in _TYPES]:
-        raise SchemaError(f"unknown columns {unknown}; expected some of {list(_TYPES)}")
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise SchemaError(f"columns {twice} are there twice")
-    columns = {}
-    for name, wanted in _TYPES.items():
-        if name in names:
-            columns[name] = _cast(name, given[name], wanted)
-        else:
-            columns[name] = pa.nulls(given.num_rows, wanted)
-        if name in ("cl_ord_id", "orig_cl_ord_id") and name in names:
-            # A name without letters is none, as for one order.
-            columns[name] = pc.if_else(pc.equal(columns[name], ""), None, columns[name])
-    if any(name not in names for name in _REQUIRED) and _has_new(columns["request_type"]):
-        missing = [name for name in _REQUIRED if name not in names]
-        raise SchemaError(f"missing columns {missing} of a new order; given {names}")
-    return columns
-
-
-def _arrow(table: object) -> pa.Table:
-    """The table as Arrow's, whichever kind it is of."""
-    if isinstance(table, pl.DataFrame):
-        try:
-            table = table.to_arrow(compat_level=pl.CompatLevel.oldest())
-        except (pa.ArrowException, pl.exceptions.PolarsError) as error:
-            expected = f"{error}; expected columns of {list(_TYPES)}"
-            raise SchemaError(f"the table cannot be read as Arrow: {expected}") from error
-    if isinstance(table, pa.RecordBatch):
-        table = pa.Table.from_batches([table])
-    if not isinstance(table, pa.Table):
-        raise SchemaError(
-            f"a {type(table).__name__}; expected a polars DataFrame or an Arrow table"
-        )
-    return table
-
-
-def _has_new(request_types: pa.StringArray) -> bool:
-    is_new = pc.equal(request_types.fill_null(RequestType.NEW.value), RequestType.NEW.value)
-    return bool(pc.any(is_new).as_py())
-
-
-def _cast(name: str, column: pa.ChunkedArray, wanted: pa.DataType) -> pa.Array:
-    given = column.type
-    kind = given.value_type if pa.types.is_dictionary(given) else given
-    fits = pa.types.is_null(kind) or (
-        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-        if wanted == _TEXT
-        else pa.types.is_integer(kind)
-        if wanted != _TIME
-        else pa.types.is_timestamp(kind)
-    )
-    if not fits:
-        raise SchemaError(f"column {name} is {given}; expected {wanted}")
-    combined = column.combine_chunks()
-    if isinstance(combined, pa.ChunkedArray):
-        combined = pa.concat_arrays(combined.chunks) if combined.num_chunks else pa.nulls(0, given)
-    try:
-        cast = combined if given == wanted else combined.cast(wanted)
-        cast.validate(full=wanted == _TEXT)  # text may hold bytes that are none
-    except pa.ArrowInvalid as error:
-        raise SchemaError(f"column {name}: {error}; expected {wanted}") from error
-    return cast
 
 
 class Sheet:
@@ -188,7 +90,7 @@ class Sheet:
         meant = sorted({i for i in ids.filter(lacking).to_pylist() if has(i)})
         terms = self.system.view.terms_of(np.array(meant, np.uint64))
         of = dict(zip(meant, terms["account"].to_pylist(), strict=True))
-        found = pa.array([of.get(i) for i in ids.to_pylist()], _TEXT)
+        found = pa.array([of.get(i) for i in ids.to_pylist()], TEXT)
         self.columns["account"] = pc.if_else(lacking, found, accounts)
 
     def _held(self, orig_names: list[str | None]) -> Ids:
@@ -216,7 +118,7 @@ class Sheet:
         rows[:, rules.ACCOUNT] = _codes(columns["account"], reference.accounts, rules.UNSTATED)
         rows[:, rules.SYMBOL] = _codes(columns["symbol"], reference.symbols, rules.UNSTATED)
         for name, place in _NUMBERS.items():
-            column = columns[name].cast(_NUMBER)
+            column = columns[name].cast(NUMBER)
             rows[:, place] = column.fill_null(rules.UNSTATED) if column.null_count else column
         until = rows[:, rules.EXPIRE_TIME]
         over = (until != rules.UNSTATED) & (until <= self.system.clock())
@@ -246,7 +148,7 @@ class Sheet:
         expire_times: list[int | None] = [None] * len(self.held)
         for row in np.flatnonzero(rows[:, rules.TIME_IN_FORCE] == rules.GTD).tolist():
             expire_times[row] = self.system.stated(int(self.held[row]))["expire_time"]
-        terms["expire_time"] = pa.array(expire_times, _TIME)
+        terms["expire_time"] = pa.array(expire_times, TIME)
         rows[:, rules.EXPIRE_TIME] = [t or 0 for t in expire_times]
         in_force = view.in_force_of(self.held)
         rows[:, rules.ORDER_QTY], rows[:, rules.PRICE] = in_force["order_qty"], in_force["price"]
@@ -372,15 +274,15 @@ class Sheet:
     def _reasons(self) -> pa.StringArray:
         refused = np.flatnonzero(self.verdicts >= rules.FIRST_REASON)
         if not len(refused):
-            return pa.nulls(self.count, _TEXT)
+            return pa.nulls(self.count, TEXT)
         reasons = [rules.REASONS.get(verdict) for verdict in range(self.verdicts.max() + 1)]
-        return pa.array(reasons, _TEXT).take(pa.array(self.verdicts))
+        return pa.array(reasons, TEXT).take(pa.array(self.verdicts))
 
     def batch(self, record_ids: Ids, order_ids: Ids) -> pa.RecordBatch:
         """The recorded rows as one record batch of requests."""
         rows, count, columns = self.rows[: self.count], self.count, self.columns
         price = rows[:, rules.PRICE]
-        now = pa.scalar(self.system.clock(), _TIME)
+        now = pa.scalar(self.system.clock(), TIME)
         ts, expire_time = columns["ts"], columns["expire_time"]
         made = columns | {
             "record_id": pa.array(record_ids),
@@ -391,7 +293,7 @@ class Sheet:
             "price": pa.array(price, mask=price == 0),
             "reject_reason": self._reasons(),
         }
-        for name, default in _DEFAULTS.items():
+        for name, default in DEFAULTS.items():
             made[name] = made[name].fill_null(default)
         batch = pa.RecordBatch.from_arrays([made[n] for n in REQUESTS.names], schema=REQUESTS)
         return picked(batch, self.recorded)

@@ -5,14 +5,10 @@ the rows are decided one after the other, as if they had come one by one: an ear
 name, uses up its account's means, and can be what a later row is about.
 """
 
-import numpy as np
-from numpy.typing import NDArray
-
 from tradesys.compiled import compiled
+from tradesys.memory import Ints
 from tradesys.records import PRICE_SCALE, OrdType, RequestType, Side, TimeInForce
 from tradesys.reference import CLOSED, HALTED, LAST_PX, LOT_SIZE, SECURITY_STATUS, TICK_SIZE
-
-Ints = NDArray[np.int64]
 
 KINDS: dict[str, int] = {t.value: number for number, t in enumerate(RequestType)}
 SIDES: dict[str, int] = {s.value: number for number, s in enumerate(Side)}

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from tradesys.errors import InvalidValue
+from tradesys.memory import Ints
 from tradesys.reference import Reference
 from tradesys.systems import rules
 from tradesys.systems.terms import Terms
@@ -26,7 +27,7 @@ def coded(kind: str, terms: Terms, reference: Reference) -> list[int]:
     ]
 
 
-def judge(rows: rules.Ints, left: int, reference: Reference, given: dict[str, Any]) -> str | None:
+def judge(rows: Ints, left: int, reference: Reference, given: dict[str, Any]) -> str | None:
     """Decide the first of these rows; the reason for which it is refused, if it is.
 
     :param left: what is left of the balance that it draws on.
