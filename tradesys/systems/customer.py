@@ -318,7 +318,7 @@ class CustomerSystem(Inquiries):
             reason = self._decide_new(record_id, terms, given)
             row = (
                 *(record_id, self.clock(), "new", record_id, name, None, *terms[:5]),
-                *(terms.expire_time or None, terms.order_qty, terms.price or None, reason),
+                *(terms.expire_time, terms.order_qty, terms.price or None, reason),
             )
             group = self._stage_row(row)
         return Order(record_id, record_id, name, reason), group
@@ -358,11 +358,9 @@ class CustomerSystem(Inquiries):
         left = view.available(terms.account, asset) - self._uses.of(terms.account, asset)
         row = coded("new", terms, reference)
         rows = np.array([row], np.int64)
-        if 0 < terms.expire_time <= self.clock():
-            rows[0, rules.EXPIRE_TIME] = -1
         if is_market and row[rules.SYMBOL] >= 0:
             reference.instruments[row[rules.SYMBOL], LAST_PX] = view.last_px(terms.symbol)
-        reason = judge(rows, left, reference, given)
+        reason = judge(rows, left, reference, given, self.clock())
         if reason is None:
             amount = rows.item(0, rules.RESERVED)
             self._uses.count(Use(record_id, terms.account, asset, amount, is_market))
@@ -406,11 +404,11 @@ class CustomerSystem(Inquiries):
                 code = rows.item(0, rules.SYMBOL)
                 reference.instruments[code, LAST_PX] = self.view.last_px(terms.symbol)
             left = self.view.available(terms.account, asset) - self._uses.of(terms.account, asset)
-            reason = judge(rows, left, reference, given)
+            reason = judge(rows, left, reference, given, self.clock())
             record_id = self.next_id("requests")
             row = (
                 *(record_id, self.clock(), kind, order_id, name, answer.cl_ord_id, *terms[:5]),
-                *(terms.expire_time or None, rows.item(0, rules.ORDER_QTY)),
+                *(terms.expire_time, rows.item(0, rules.ORDER_QTY)),
                 *(rows.item(0, rules.PRICE) or None, reason),
             )
             more = rows.item(1, rules.RESERVED) - reserved
@@ -423,7 +421,7 @@ class CustomerSystem(Inquiries):
         """The terms of a known order as they are now."""
         state = self.view.order(order_id)
         assert state is not None
-        expires = 0
+        expires = None
         if state.time_in_force == TimeInForce.GTD:
             expires = self.stated(order_id)["expire_time"]
         return Terms(*state[:5], expires, state.order_qty, state.price or 0)

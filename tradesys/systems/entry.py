@@ -36,7 +36,7 @@ _NUMBERS = {
     "order_qty": rules.ORDER_QTY,
     "price": rules.PRICE,
 }
-_KEPT = ("account", "symbol", "side", "ord_type", "time_in_force", "expire_time")
+_KEPT = ("account", *rules.FIXED)
 """What a change takes from its order."""
 
 
@@ -71,7 +71,8 @@ class Sheet:
         before = system.free(self.balances)
         left = before.copy()
         status, instruments = reference.account_status, reference.instruments
-        rules.decide(self.rows, count, self.owners, left, status, instruments)
+        now = system.clock()
+        rules.decide(self.rows, count, self.owners, left, status, instruments, now)
         self.used = before - left
         self.verdicts, self.orders = self.rows[:count, [rules.VERDICT, rules.ABOUT]].T
         self.recorded = self.orders >= 0
@@ -120,9 +121,6 @@ class Sheet:
         for name, place in _NUMBERS.items():
             column = columns[name].cast(NUMBER)
             rows[:, place] = column.fill_null(rules.UNSTATED) if column.null_count else column
-        until = rows[:, rules.EXPIRE_TIME]
-        over = (until != rules.UNSTATED) & (until <= self.system.clock())
-        until[over] = -np.maximum(np.abs(until[over]), 1)
         for place, keys in ((rules.NAME, names), (rules.ORIG_NAME, orig_names)):
             rows[:, place] = -1
             if self.named:
@@ -149,7 +147,7 @@ class Sheet:
         for row in np.flatnonzero(rows[:, rules.TIME_IN_FORCE] == rules.GTD).tolist():
             expire_times[row] = self.system.stated(int(self.held[row]))["expire_time"]
         terms["expire_time"] = pa.array(expire_times, TIME)
-        rows[:, rules.EXPIRE_TIME] = [t or 0 for t in expire_times]
+        rows[:, rules.EXPIRE_TIME] = terms["expire_time"].cast(NUMBER).fill_null(rules.UNSTATED)
         in_force = view.in_force_of(self.held)
         rows[:, rules.ORDER_QTY], rows[:, rules.PRICE] = in_force["order_qty"], in_force["price"]
         rows[:, rules.CUM_QTY] = in_force["cum_qty"]

@@ -29,7 +29,7 @@ COLUMNS = 18
     SIDE,
     ORD_TYPE,
     TIME_IN_FORCE,
-    EXPIRE_TIME,  # ns since 1970; of a request negative if it is over
+    EXPIRE_TIME,  # ns since 1970
     ORDER_QTY,
     PRICE,  # in 1/10,000
     BALANCE,  # which of the balances at hand a new order draws on
@@ -55,9 +55,9 @@ ACCEPTED = 0
 REPEATED, NO_KIND, NO_ORDER, NOT_OPEN, NO_SIDE, NO_ORD_TYPE, NO_TIME_IN_FORCE = range(1, 8)
 NO_EXPIRE_TIME, NO_GTD, NO_ACCOUNT, NO_SYMBOL, NO_QTY, NO_LOTS = range(8, 14)
 NO_LIMIT, A_LIMIT, NO_TICKS = range(14, 17)
-OTHER = 17  # a change states something else than its order does: one for each of _TERMS
-_TERMS = ("symbol", "side", "ord_type", "time_in_force", "expire_time")
-"""The columns from SYMBOL to EXPIRE_TIME, in their sequence."""
+OTHER = 17  # a change states something else than its order does: one for each of FIXED
+FIXED = ("symbol", "side", "ord_type", "time_in_force", "expire_time")
+"""What no change changes: the columns from SYMBOL to EXPIRE_TIME, in their sequence."""
 # reasons
 ACCOUNT_CLOSED, SYMBOL_HALTED, NO_CASH, NO_SHARES, NO_PRICE = range(22, 27)
 
@@ -80,7 +80,7 @@ ERRORS: dict[int, tuple[str, str]] = {
     NO_LIMIT: ("price", "a positive price for a limit order"),
     A_LIMIT: ("price", "no price for a market order"),
     NO_TICKS: ("price", "a multiple of the tick size, {tick_size}"),
-    **{OTHER + i: (name, "its order's, or nothing") for i, name in enumerate(_TERMS)},
+    **{OTHER + i: (name, "its order's, or nothing") for i, name in enumerate(FIXED)},
 }
 """A request with one of these is an error, and nothing is written: the field, what was expected."""
 
@@ -104,7 +104,7 @@ def expected(verdict: int, instrument: Ints) -> str:
 
 @compiled
 def decide(
-    rows: Ints, count: int, names: Ints, left: Ints, accounts: Ints, instruments: Ints
+    rows: Ints, count: int, names: Ints, left: Ints, accounts: Ints, instruments: Ints, now: int
 ) -> None:
     """Decide the first ``count`` rows, in their order: :data:`VERDICT` and :data:`ABOUT` of each.
 
@@ -114,11 +114,12 @@ def decide(
     :param left: what is left of each balance; it is used up in place.
     :param accounts: the status of each account, by code.
     :param instruments: ``[:, 4]``, by code.
+    :param now: in ns since 1970: what a new order says of its end is to come.
     """
     for i in range(count):
         verdict, order = _order(rows, i, names)
         if verdict == ACCEPTED and rows[i, KIND] != CANCEL:
-            verdict = _error(rows, i, accounts, instruments)
+            verdict = _error(rows, i, accounts, instruments, now)
         rows[i, ABOUT] = -1
         if verdict == ACCEPTED:
             rows[i, ABOUT] = order
@@ -152,18 +153,21 @@ def _order(rows: Ints, i: int, names: Ints) -> tuple[int, int]:
 @compiled
 def _fill(rows: Ints, i: int) -> None:
     """Give a new order the defaults of what it leaves open."""
-    for column in range(ORD_TYPE, PRICE + 1):
+    if rows[i, ORD_TYPE] == UNSTATED:
+        rows[i, ORD_TYPE] = LIMIT
+    if rows[i, TIME_IN_FORCE] == UNSTATED:
+        rows[i, TIME_IN_FORCE] = DAY
+    for column in (ORDER_QTY, PRICE):
         if rows[i, column] == UNSTATED:
-            rows[i, column] = LIMIT if column == ORD_TYPE else DAY if column == TIME_IN_FORCE else 0
+            rows[i, column] = 0
 
 
 @compiled
 def _keep(rows: Ints, i: int, order: int) -> int:
     """Give a change what it keeps of its order, which is all that it may state of that."""
     for column in range(SYMBOL, EXPIRE_TIME + 1):
-        said, due = rows[i, column], rows[order, column]
-        over = column == EXPIRE_TIME and said == -due
-        if said != UNSTATED and (said != due or said == UNKNOWN) and not over:
+        said = rows[i, column]
+        if said != UNSTATED and (said != rows[order, column] or said == UNKNOWN):
             return OTHER + column - SYMBOL
     for column in range(ACCOUNT, EXPIRE_TIME + 1):
         rows[i, column] = rows[order, column]
@@ -175,7 +179,7 @@ def _keep(rows: Ints, i: int, order: int) -> int:
 
 
 @compiled
-def _error(rows: Ints, i: int, accounts: Ints, instruments: Ints) -> int:  # noqa: C901, PLR0911 - a rule a line
+def _error(rows: Ints, i: int, accounts: Ints, instruments: Ints, now: int) -> int:  # noqa: C901, PLR0911 - a rule a line
     """The first rule that the terms of a new order, or of a replace, break."""
     if rows[i, SIDE] < 0:
         return NO_SIDE
@@ -187,9 +191,9 @@ def _error(rows: Ints, i: int, accounts: Ints, instruments: Ints) -> int:  # noq
         return NO_ACCOUNT
     if rows[i, SYMBOL] < 0:
         return NO_SYMBOL
-    if rows[i, TIME_IN_FORCE] == GTD and rows[i, EXPIRE_TIME] <= 0:
+    if rows[i, KIND] == NEW and rows[i, TIME_IN_FORCE] == GTD and rows[i, EXPIRE_TIME] <= now:
         return NO_EXPIRE_TIME
-    if rows[i, TIME_IN_FORCE] != GTD and rows[i, EXPIRE_TIME] != 0:
+    if rows[i, TIME_IN_FORCE] != GTD and rows[i, EXPIRE_TIME] != UNSTATED:
         return NO_GTD
     if rows[i, ORDER_QTY] <= 0:
         return NO_QTY

@@ -22,12 +22,15 @@ def coded(kind: str, terms: Terms, reference: Reference) -> list[int]:
         rules.SIDES.get(terms.side, rules.UNKNOWN),
         rules.ORD_TYPES.get(terms.ord_type, rules.UNKNOWN),
         rules.TIMES_IN_FORCE.get(terms.time_in_force, rules.UNKNOWN),
-        *(terms.expire_time, terms.order_qty, terms.price),
+        rules.UNSTATED if terms.expire_time is None else terms.expire_time,
+        *(terms.order_qty, terms.price),
         *(0, -1, -1, -1, 0, 0, 0, 0, 0),
     ]
 
 
-def judge(rows: Ints, left: int, reference: Reference, given: dict[str, Any]) -> str | None:
+def judge(
+    rows: Ints, left: int, reference: Reference, given: dict[str, Any], now: int
+) -> str | None:
     """Decide the first of these rows; the reason for which it is refused, if it is.
 
     :param left: what is left of the balance that it draws on.
@@ -35,7 +38,7 @@ def judge(rows: Ints, left: int, reference: Reference, given: dict[str, Any]) ->
     :raises InvalidValue: it breaks a rule.
     """
     status, instruments = reference.account_status, reference.instruments
-    rules.decide(rows, 1, _NO_NAMES, np.array([left], np.int64), status, instruments)
+    rules.decide(rows, 1, _NO_NAMES, np.array([left], np.int64), status, instruments, now)
     verdict = rows.item(0, rules.VERDICT)
     if rules.ACCEPTED < verdict < rules.FIRST_REASON:
         field = rules.ERRORS[verdict][0]

@@ -15,14 +15,14 @@ Price = int | str | Decimal
 
 
 class Terms(NamedTuple):
-    """What a request asks for: ``expire_time`` in ns, ``price`` in 1/10,000; 0 for none."""
+    """What a request asks for: ``expire_time`` in ns, ``price`` in 1/10,000 (0 for none)."""
 
     account: str
     symbol: str
     side: str
     ord_type: str
     time_in_force: str
-    expire_time: int
+    expire_time: int | None
     order_qty: int
     price: int
 
@@ -30,7 +30,7 @@ class Terms(NamedTuple):
 def terms_of(row: Row) -> Terms:
     """The terms of a request, given as the values of its record."""
     expire_time, order_qty, price = row[11:14]
-    return Terms._make((*row[6:11], expire_time or 0, order_qty, price or 0))
+    return Terms._make((*row[6:11], expire_time, order_qty, price or 0))
 
 
 _OF_TEXTS = (
@@ -68,7 +68,7 @@ def terms_given(
     return Terms._make(
         (
             *texts,
-            0 if expire_time is None else to_ns(expire_time, "expire_time") or -1,
+            None if expire_time is None else to_ns(expire_time, "expire_time"),
             shares(order_qty),
             0 if price is None else units(price),
         )
