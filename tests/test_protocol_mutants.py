@@ -216,7 +216,7 @@ def send_nothing_after_a_restart(patch: Patch) -> None:
 
     def init(system: CustomerSystem, *args: Any, **more: Any) -> None:
         real(system, *args, **more)
-        system.outgoing()
+        system.outbox.clear()
 
     patch.setattr(CustomerSystem, "__init__", init)
     patch.setattr(Simulation, "_send_unanswered", lambda *_: None)

@@ -426,7 +426,7 @@ def test_a_whole_table_is_one_commit_and_one_message_to_the_street() -> None:
     desk = network()
     desk["c1"].submit_many(table(*[order(order_qty=10)] * 5, order(order_qty=0)))
     assert [arrival.rows for arrival in desk["c1"].tables["requests"].arrivals] == [5]
-    assert [batch.num_rows for batch in desk["c1"].outgoing()] == [5]
+    assert [batch.num_rows for batch in desk["c1"].outbox.batches()] == [5]
 
 
 def test_a_repeat_names_the_order_that_stands() -> None:

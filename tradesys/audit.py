@@ -6,15 +6,11 @@ could make it true. One that is not true says what it found, by the records that
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import polars as pl
 
 from tradesys.checks import CHECKS
 from tradesys.held import Held
-
-if TYPE_CHECKING:
-    from tradesys.network import Network
 
 
 @dataclass(frozen=True)
@@ -64,18 +60,17 @@ class Audit:
         return "\n".join([*lines, f"{word[self.verdict]:>8}  the audit"])
 
 
-def audit(network: "Network", progress: Callable[[int], None] | None = None) -> Audit:
+def audit(held: Held, progress: Callable[[int], None] | None = None) -> Audit:
     """Run every check.
 
     :param progress: called with how many of :data:`CHECKS` are done.
     """
-    at_rest, held = network.is_at_rest(), Held(network)
     checks: list[Check] = []
     for name, check in CHECKS.items():
         if progress:
             progress(len(checks))
         evaluated, wrong, waiting = check(held)
         found = (*wrong, *waiting)
-        unsure = None if waiting and not at_rest else not found
+        unsure = None if waiting and not held.at_rest else not found
         checks.append(Check(name, False if wrong else unsure, evaluated, found))
     return Audit(tuple(checks))

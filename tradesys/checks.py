@@ -9,7 +9,7 @@ import polars as pl
 from tradesys import positions, status
 from tradesys.held import Held, differences, first_difference, listed, more_than_one, run_of
 from tradesys.log import Log
-from tradesys.records import CLEARING, CURRENCY, FEES, ExecType, format_id, origin
+from tradesys.records import CLEARING, CURRENCY, FEES, ExecType, Kind, format_id, origin
 from tradesys.replication import Link
 from tradesys.systems.system import System
 from tradesys.topology import WRITER, WRITES
@@ -69,7 +69,7 @@ def _same(held: Held) -> Finding:
 
 def _copies(held: Held) -> Iterator[tuple[Link, str, int]]:
     """Each log that a link carries: of every incarnation of the source that either side knows."""
-    for link in held.network.links:
+    for link in held.links:
         for dataset in WRITES[link.route.writer]:
             known = {*link.source.tables[dataset].logs, *link.target.tables[dataset].logs}
             for code in sorted(filter(link.source.wrote, known)):
@@ -78,7 +78,7 @@ def _copies(held: Held) -> Iterator[tuple[Link, str, int]]:
 
 def _logs(held: Held) -> Iterator[tuple[System, str, Log]]:
     """Every log that a system holds."""
-    for system in held.network:
+    for system in held.systems:
         for dataset, table in system.tables.items():
             for log in table.logs.values():
                 yield system, dataset, log
@@ -149,7 +149,7 @@ def _agreement(held: Held) -> Finding:
 
 def _conservation(held: Held) -> Finding:
     """Cash and shares conserve: postings sum to zero per asset, and for each fill."""
-    postings = held.frame(held.network.firm, "postings")
+    postings = held.frame(held.firm, "postings")
     found: list[str] = []
     for keys in (["exec_id", "asset"], ["asset"]):
         sums = (
@@ -176,13 +176,11 @@ def _conservation(held: Held) -> Finding:
 
 def _cleared(held: Held) -> Finding:
     """Each fill, correction and bust that the firm holds is cleared once, as what it moves."""
-    firm = held.network.firm
+    firm = held.firm
     executions = held.frame(firm, "executions")
     postings = held.frame(firm, "postings").filter(pl.col("exec_id").is_not_null())
     due = positions.due(postings, executions)
-    fee = pl.col("times") * held.network.charter.books.fees.of(
-        pl.col("shares").abs(), pl.col("cash").abs()
-    )
+    fee = pl.col("times") * held.fees.of(pl.col("shares").abs(), pl.col("cash").abs())
     key, cash = ["exec_id", "account", "asset"], pl.lit(CURRENCY)
     legs = [
         due.select("exec_id", "account", asset="symbol", amount="shares"),
@@ -236,7 +234,7 @@ def _cleared(held: Held) -> Finding:
 def _venue(held: Held) -> Finding:
     """Street-side executions agree with the venue's own record, event by event."""
     names = ("exec_id", "exec_type", "order_id", "request_id", "last_qty", "last_px", "order_qty")
-    reports = held.network.venue.reports.table().combine_chunks()
+    reports = held.reports.table().combine_chunks()
     reported = pl.DataFrame(reports).rename({"record_id": "exec_id"})
     reported = reported.select(names)
     recorded = held.recorded.select("record_id", *names)
@@ -252,10 +250,10 @@ def _venue(held: Held) -> Finding:
 
 def _answered(held: Held) -> Finding:
     """Every accepted request was answered by a street-side system."""
-    down = [system.name for system in held.network.customers if system.crashed]
+    down = [s.name for s in held.systems if s.crashed and s.kind is Kind.CUSTOMER]
     found = [f"{name} is down: what it accepted is not known" for name in down]
-    for system in held.customers:
-        for batch in system.unanswered():
+    for batches in held.unanswered.values():
+        for batch in batches:
             found += [f"{format_id(i)} has no answer" for i in batch["record_id"].to_pylist()]
     return Finding(len(held.requested), [], found)
 

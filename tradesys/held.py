@@ -1,4 +1,4 @@
-"""What all systems hold, read once for all checks; and how what is wrong is shown.
+"""What all systems hold at a moment, read once for all checks; and how what is wrong is shown.
 
 What is wrong is shown by the fewest records that show it.
 """
@@ -8,25 +8,53 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
+import pyarrow as pa
 
-from tradesys.records import format_id, make_id, span
+from tradesys.records import Kind, format_id, make_id, span
+from tradesys.replication import links
+from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.system import System, running
 
 if TYPE_CHECKING:
     from tradesys.network import Network
-    from tradesys.systems.customer import CustomerSystem
 
 _IDS_MAX = 8
 
 
 class Held:
-    """What the systems of a network hold and answer, read once for all checks."""
+    """What the systems of a network hold and answer at a moment, for all checks.
+
+    Taken while nothing is carried; from then on the network goes on, and this does not change.
+    """
 
     def __init__(self, network: "Network") -> None:
-        self.network = network
-        self.customers = running(network.customers)
+        self.systems: list[System] = []
+        self.unanswered: dict[str, list[pa.RecordBatch]] = {}
+        self.answers: dict[str, tuple[pl.DataFrame, pl.DataFrame]] = {}
+        """The status of every order, and every balance, as each customer-facing system answers."""
+        for system in network:
+            with system.lock:
+                self.systems.append(system.snapshot())
+                if isinstance(system, CustomerSystem) and not system.crashed:
+                    self.unanswered[system.name] = system.unanswered()
+                    self.answers[system.name] = system.statuses(), system.positions()
+        self.at_rest = network.is_at_rest()
+        self.links = links(self.systems)
+        self.fees = network.charter.books.fees
+        self.reports = network.venue.reports.snapshot()
+        """What the market says that it reported."""
         self.otherwise: set[tuple[str, str, int]] = set()  # copies that differ from the origin's
         self._frames: dict[object, pl.DataFrame] = {}
+
+    @property
+    def customers(self) -> list[CustomerSystem]:
+        """The customer-facing systems that are up."""
+        return running(s for s in self.systems if isinstance(s, CustomerSystem))
+
+    @property
+    def firm(self) -> System:
+        """The firm-side system."""
+        return next(s for s in self.systems if s.kind is Kind.FIRM)
 
     def key(self, system: System, dataset: str) -> object:
         """What is equal for systems that hold the same records of a dataset."""
@@ -47,22 +75,18 @@ class Held:
     @cached_property
     def recorded(self) -> pl.DataFrame:
         """What the street-side systems hold, each record once, by ``record_id``."""
-        return self._of_any(self.network.streets, "executions")
+        return self._of_any(Kind.STREET, "executions")
 
     @cached_property
     def requested(self) -> pl.DataFrame:
         """What the customer-facing systems hold, each record once."""
-        return self._of_any(self.network.customers, "requests")
+        return self._of_any(Kind.CUSTOMER, "requests")
 
-    def _of_any(self, systems: Sequence[System], dataset: str) -> pl.DataFrame:
+    def _of_any(self, kind: Kind, dataset: str) -> pl.DataFrame:
+        systems = [system for system in self.systems if system.kind is kind]
         frames = {self.key(system, dataset): self.frame(system, dataset) for system in systems}
         first, *more = frames.values()
         return pl.concat([first, *more]).unique("record_id").sort("record_id") if more else first
-
-    @cached_property
-    def answers(self) -> dict[str, tuple[pl.DataFrame, pl.DataFrame]]:
-        """The status of every order, and every balance, as each customer-facing system answers."""
-        return {s.name: (s.statuses(), s.positions()) for s in self.customers}
 
 
 def run_of(code: int, start: int, stop: int) -> str:
@@ -100,7 +124,7 @@ def _how(one: dict[str, object], other: dict[str, object]) -> str:
 
 
 def differences(
-    system: "CustomerSystem", than: str, answered: pl.DataFrame, due: pl.DataFrame
+    system: CustomerSystem, than: str, answered: pl.DataFrame, due: pl.DataFrame
 ) -> Iterator[str]:
     """The first order, or balance, that is answered otherwise than is due, by which records."""
     if answered.schema != due.schema:

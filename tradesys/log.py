@@ -84,6 +84,14 @@ class Log:
             self._take(self._framing.batch_of(self._rows))
             self._rows = []  # only now: who finds none reads what is settled, and takes no lock
 
+    def snapshot(self) -> "Log":
+        """The log as it is now: it shares the records, and grows no more."""
+        found = Log(self.code, self.schema)
+        with self._lock:
+            self._settle()
+            found._settled, found.count = list(self._settled), self.count
+        return found
+
     def check(self, batch: pa.RecordBatch) -> pa.RecordBatch | None:
         """What of ``batch`` is not held yet; None when all of it is.
 

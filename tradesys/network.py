@@ -1,7 +1,9 @@
 """A whole network of systems in one process: the embedded setting, deterministic, no server.
 
 Nothing moves by itself: ``step`` carries once what can be carried, ``run`` steps until all is
-quiet.
+quiet. Whatever moves records or changes the network may be called from any thread at any time:
+stages and switches take turns, each is done whole before a Ctrl-C is heard, and between them
+others get theirs.
 """
 
 import datetime as dt
@@ -29,7 +31,9 @@ from tradesys.charter import (
 from tradesys.clock import Clock, Time, wall_clock
 from tradesys.errors import DamagedError, InvalidValue, NotYetReplicated, StorageError, SystemDown
 from tradesys.explained import Explained, explained
+from tradesys.held import Held
 from tradesys.history import Past, difference
+from tradesys.interrupts import uninterrupted
 from tradesys.orders import Answer, OrderLike, id_of
 from tradesys.records import Kind, Origin
 from tradesys.replication import behind, links, replicate, to_give_back
@@ -183,17 +187,19 @@ class Network(Switches):
 
         :raises InvalidValue: it is none of them.
         """
-        match given.a(str, "stage", name, f"one of {', '.join(STAGES)}", STAGES.__contains__):
-            case "send":
-                return self._send()
-            case "work":
-                return sum(street.work() for street in running(self.streets))
-            case "replicate":
-                moved = sum(replicate(link) for link in self.links if self._reach(link))
-                self.see_outages()
-                return moved
-            case _:
-                return sum(firm.clear() for firm in running([self.firm]))
+        given.a(str, "stage", name, f"one of {', '.join(STAGES)}", STAGES.__contains__)
+        with uninterrupted(), self.turn:
+            match name:
+                case "send":
+                    return self._send()
+                case "work":
+                    return sum(street.work() for street in running(self.streets))
+                case "replicate":
+                    moved = sum(replicate(link) for link in self.links if self._reach(link))
+                    self.see_outages()
+                    return moved
+                case _:
+                    return sum(firm.clear() for firm in running([self.firm]))
 
     def run(self) -> int:
         """Step until nothing moves any more; gives how many records moved in all."""
@@ -209,11 +215,13 @@ class Network(Switches):
         instance after a crash in between: what is done is not done twice.
         """
         moved = self.run()
-        expired = sum(street.end_day() for street in running(self.streets))
+        with uninterrupted(), self.turn:
+            expired = sum(street.end_day() for street in running(self.streets))
         return DayEnd(day_of(self.clock()), expired, moved + self.run())
 
     def _send(self) -> int:
         """Send each accepted request to the one street-side system of its symbol (claim 22)."""
+        self._assign()
         moved = 0
         for customer in running(self.customers):
             for street in customer.outbox.sort(self.street_for):
@@ -332,16 +340,17 @@ class Network(Switches):
     def audit(self, progress: Callable[[int], None] | None = None) -> Audit:
         """Check everything that must hold over all systems (:mod:`tradesys.audit`).
 
+        What is checked is what they hold when it begins; they go on working meanwhile.
+
         :param progress: called with how many checks are done.
         """
-        with ExitStack() as stack:
-            for system in self:  # nothing is written meanwhile
-                stack.enter_context(system.lock)
-            return audit(self, progress)
+        with uninterrupted(), self.turn:
+            held = Held(self)
+        return audit(held, progress)
 
     def close(self) -> None:
         """Make everything durable and close the files."""
-        with ExitStack() as stack:
+        with uninterrupted(), self.turn, ExitStack() as stack:
             stack.callback(self._lock.close)
             if hasattr(self, "venue"):
                 stack.callback(self.venue.close)

@@ -7,6 +7,7 @@ carried over that a real one would have taken.
 import shutil
 from abc import ABC, abstractmethod
 from pathlib import Path
+from threading import RLock
 
 import polars as pl
 
@@ -16,6 +17,7 @@ from tradesys.bill import Outage, at_risk, bill, log_of
 from tradesys.charter import Charter
 from tradesys.clock import Clock
 from tradesys.errors import InvalidValue
+from tradesys.interrupts import uninterrupted
 from tradesys.records import Kind, Origin
 from tradesys.recovery import Recovered, recover
 from tradesys.replication import Link, links
@@ -38,6 +40,7 @@ class Switches(ABC):
         self.links: list[Link] = []
         self.recovered: list[Recovered] = []
         self.outages: list[Outage] = []
+        self.turn = RLock()  # of whoever moves records or changes the network
         self._started = self.clock()
         self._cuts: set[frozenset[str]] = set()
 
@@ -60,9 +63,10 @@ class Switches(ABC):
         if one in others:
             raise InvalidValue("system", one, f"systems other than {one} itself to cut it off from")
         rest = others or tuple(name for name in self.systems if name != one)
-        if not self._ongoing("partition", one):
-            self._begin("partition", one)
-        self._cuts |= {frozenset((one, other)) for other in rest}
+        with uninterrupted(), self.turn:
+            if not self._ongoing("partition", one):
+                self._begin("partition", one)
+            self._cuts |= {frozenset((one, other)) for other in rest}
 
     def heal(self, one: str | None = None, *others: str) -> None:
         """Mend the links between these systems; every link, when none is named.
@@ -71,14 +75,15 @@ class Switches(ABC):
         """
         for name in (one, *others) if one is not None or others else ():
             self._named(name)
-        self._cuts = {
-            pair
-            for pair in self._cuts
-            if one is not None and not (one in pair and (not others or pair & set(others)))
-        }
-        for outage in self._ongoing("partition"):
-            if not any(outage.system in pair for pair in self._cuts):
-                self._end(outage)
+        with uninterrupted(), self.turn:
+            self._cuts = {
+                pair
+                for pair in self._cuts
+                if one is not None and not (one in pair and (not others or pair & set(others)))
+            }
+            for outage in self._ongoing("partition"):
+                if not any(outage.system in pair for pair in self._cuts):
+                    self._end(outage)
 
     def cut(self, one: str, other: str) -> bool:
         """Whether two systems cannot reach each other now: a link is cut, or one is down."""
@@ -109,20 +114,31 @@ class Switches(ABC):
         :returns: what it had lost and was given back; None where its files held all.
         :raises InvalidValue: there is no such system.
         """
-        before = self._named(name)
-        if not before.crashed:
-            return None
-        system = self.systems[name] = self._system(before.origin._replace(incarnation=0))
+        with uninterrupted(), self.turn:
+            before = self._named(name)
+            if not before.crashed:
+                return None
+            system = self._system(before.origin._replace(incarnation=0))
+            try:
+                self._replace(system)
+                lost = {name} if self.data is None else {name} & self._lost()
+                if lost:
+                    system.origin = before.origin
+                recovered = self._recover(lost, only={name})
+            except BaseException:
+                system.crash()
+                self._replace(before)
+                raise
+            self.recovered += recovered
+            self._assign()
+            for outage in (*self._ongoing("crash", name), *self._ongoing("lost-disk", name)):
+                self._end(outage)
+            return recovered[0] if recovered else None
+
+    def _replace(self, system: System) -> None:
+        """Have a system in the place of the one of its name."""
+        self.systems = self.systems | {system.name: system}
         self.links = links(list(self.systems.values()))
-        lost = {name} if self.data is None else {name} & self._lost()
-        if lost:
-            system.origin = before.origin
-        recovered = self._recover(lost, only={name})
-        self.recovered += recovered
-        self._assign()
-        for outage in (*self._ongoing("crash", name), *self._ongoing("lost-disk", name)):
-            self._end(outage)
-        return recovered[0] if recovered else None
 
     def lose_disk(self, name: str) -> Recovered:
         """Take a system's files away, all that it knows with them, and bring it back.
@@ -132,18 +148,20 @@ class Switches(ABC):
 
         :raises InvalidValue: there is no such system.
         """
-        self._stop(name, "lost-disk")
-        if folder := self.systems[name].folder:
-            shutil.rmtree(folder)
-        recovered = self.restart(name)
+        with uninterrupted(), self.turn:
+            self._stop(name, "lost-disk")
+            if folder := self.systems[name].folder:
+                shutil.rmtree(folder)
+            recovered = self.restart(name)
         assert recovered
         return recovered
 
     def _stop(self, name: str, kind: str) -> None:
-        if not self._named(name).crashed:
-            self._begin(kind, name)
-            self.systems[name].crash()
-            self._assign()
+        with uninterrupted(), self.turn:
+            if not self._named(name).crashed:
+                self._begin(kind, name)
+                self.systems[name].crash()
+                self._assign()
 
     def _assign(self) -> None:
         """Let the symbols be the business of the street-side systems that are up.

@@ -1,6 +1,7 @@
 """A dataset as one system holds it: the union of the logs that have reached it, and its file."""
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,12 @@ class Table:
         if len(frames) == 1:
             return frames[0].clone()  # the caller may change the frame that it is given
         return pl.concat(frames) if frames else pl.DataFrame(self.schema.empty_table())
+
+    def snapshot(self) -> "Table":
+        """The table as it is now: it shares the records, and grows no more."""
+        found = copy(self)
+        found.file, found.logs = None, {code: log.snapshot() for code, log in self.logs.items()}
+        return found
 
     def has(self, record_id: int) -> bool:
         """Whether the record with this id is held."""
@@ -156,6 +163,10 @@ class Table:
         else:
             for part in parts:
                 self.arrivals.append(arrival_of(part, received_at))
+
+    def is_written(self, parts: list[Part]) -> bool:
+        """Whether records of one's own stand in the file."""
+        return False
 
     def take(self, parts: list[Part]) -> None:
         """Make records of one's own that are written part of the table."""

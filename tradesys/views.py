@@ -101,6 +101,8 @@ class View:
         self._answer: pl.DataFrame | None = None
         self._waiting: dict[str, list[pa.RecordBatch]] = {name: [] for name in READ}
         self._waiting_rows = 0
+        self.is_torn = False
+        """Whether a change was interrupted: what is known here is to be made anew."""
 
     # ---- records in
 
@@ -121,12 +123,14 @@ class View:
         """Work in what waits of the datasets that a question rests on."""
         if not self._waiting_rows:
             return
+        self.is_torn = True
         for dataset in datasets:
             if batches := self._waiting[dataset]:
                 self._waiting[dataset] = []
                 self._waiting_rows -= sum(batch.num_rows for batch in batches)
                 self._answer = None
                 getattr(self, f"_take_{dataset}")(*joined(dataset, batches))
+        self.is_torn = False
 
     def _take_requests(self, batch: pa.RecordBatch, read: Sequence[int]) -> None:
         record_id, kind, reason, order_id, account, symbol, *terms, qty, price = columns_of(
@@ -335,10 +339,12 @@ class View:
     ) -> Ints:
         """The balance that each order draws on: cash for a buy, shares for a sell (a pair)."""
         self._catch_up()
+        self.is_torn = True
         keys = self.accounts.keys_of(accounts, symbols)
         different, which = np.unique(keys, return_inverse=True)
         pairs = np.array([self.accounts.give(key) for key in different.tolist()], np.int64)[which]
         self._memory = self._gathered()
+        self.is_torn = False
         return np.where(buys, self.accounts.balances["cash"][pairs], pairs)
 
     def free(self, pairs: Ints) -> Ints:
@@ -365,7 +371,9 @@ class View:
         """
         self._catch_up()
         if self._answer is None:
+            self.is_torn = True
             self._answer = self._answered()
+            self.is_torn = False
         return self._answer.clone()
 
     def _answered(self) -> pl.DataFrame:

@@ -7,7 +7,7 @@ it never saw, and it asks nobody: an answer is aggregated from its own records.
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from tradesys.arrow import picked, rows_of
 from tradesys.clock import Time
 from tradesys.errors import InvalidValue
+from tradesys.interrupts import uninterrupted
 from tradesys.log import Part, Row
 from tradesys.memory import Ints
 from tradesys.names import Key, Names, key_of, keys_of
@@ -35,7 +36,7 @@ from tradesys.reference import LAST_PX
 from tradesys.systems import rules
 from tradesys.systems.columns import columns_of
 from tradesys.systems.entry import Sheet
-from tradesys.systems.group import Group, GroupCommit
+from tradesys.systems.group import Group
 from tradesys.systems.inquiries import Inquiries
 from tradesys.systems.outbox import Outbox
 from tradesys.systems.single import coded, judge
@@ -55,27 +56,37 @@ _ABOUT = ("order_id", "orig_cl_ord_id")  # how a row says which other order it i
 _DONE = Group(done=True)
 
 
+class Staged(NamedTuple):
+    """A name that is being written: of which order, by which record, and with what."""
+
+    order_id: int
+    record_id: int
+    row: Row | pa.RecordBatch
+    group: Group
+
+
 class CustomerSystem(Inquiries):
     """One of several; all of them take orders and answer inquiries, whichever others are down."""
 
     kind = Kind.CUSTOMER
 
     def __init__(self, place: Place) -> None:
-        self._names = Names()
         self._outbox = Outbox()
         super().__init__(place)
-        requests = self.tables["requests"]
-        self._group = GroupCommit(
-            lambda parts: requests.write(parts, self.clock()), self._take, self._drop, self.lock
-        )
-        # Of each name that is being written: its order, its record, and what it is written with.
-        self._staged: dict[Key, tuple[int, Row | pa.RecordBatch, Group]] = {}
+        self._group = self.writers["requests"]
+        self._staged: dict[Key, Staged] = {}
         self._uses = Uses()
+        # Whether a request is being decided; what an interrupt has left of one is forgotten.
+        self._deciding = False
         # Whatever was acknowledged before and not answered since is sent again: the street side
         # knows an order by its id, so sending twice is safe, and not sending is not.
         self._sent: dict[int, int] = {}
         self._send_again = True
         self._settled: Counter[int] = Counter()
+
+    def _begin_following(self) -> None:
+        super()._begin_following()
+        self._names = Names()
 
     @property
     def names(self) -> Names:
@@ -90,7 +101,7 @@ class CustomerSystem(Inquiries):
             super().catch_up()
             self.own_news = False
             if self._staged:
-                self._staged = {k: v for k, v in self._staged.items() if not v[-1].done}
+                self._staged = {k: n for k, n in self._staged.items() if not n.group.done}
             if self._uses:
                 self._uses.keep(self._is_unseen)
 
@@ -139,8 +150,9 @@ class CustomerSystem(Inquiries):
             "time_in_force": time_in_force,
             "expire_time": expire_time,
         }
-        order, group = self._stage(given, cl_ord_id)
-        self._group.commit(group)
+        with uninterrupted():
+            order, group = self._stage(given, cl_ord_id)
+            self._group.commit(group)
         return order
 
     async def submit_async(self, *, cl_ord_id: str | None = None, **given: Any) -> Order:
@@ -148,7 +160,8 @@ class CustomerSystem(Inquiries):
 
         >>> orders = await asyncio.gather(*(c1.submit_async(**terms) for terms in many))
         """
-        order, group = self._stage(given, cl_ord_id)
+        with uninterrupted():
+            order, group = self._stage(given, cl_ord_id)
         await self._group.committed(group)
         return order
 
@@ -202,58 +215,48 @@ class CustomerSystem(Inquiries):
         >>> c1.submit_many(c1.orders("alice", open_only=True).select("order_id",
         ...     request_type=pl.lit("cancel")))
         """
-        answer, group = self._stage_table(table)
-        self._group.commit(group)
+        with uninterrupted():
+            answer, group = self._stage_table(table)
+            self._group.commit(group)
         return answer
 
     async def submit_many_async(
         self, table: pl.DataFrame | pa.Table | pa.RecordBatch
     ) -> pl.DataFrame:
         """As :meth:`submit_many`, for tasks of an event loop: who is ready shares an fdatasync."""
-        answer, group = self._stage_table(table)
+        with uninterrupted():
+            answer, group = self._stage_table(table)
         await self._group.committed(group)
         return answer
-
-    def close(self) -> None:
-        """As any system; orders that are being written are acknowledged first."""
-        with self._group.alone():
-            super().close()
-
-    def crash(self) -> None:
-        """As any system; an order that is being written is acknowledged first."""
-        with self._group.alone():
-            super().crash()
 
     # ---- what goes to the street side
 
     @property
     def outbox(self) -> Outbox:
         """What was accepted and no street-side system has taken."""
-        for batch in self.outgoing():
-            self._outbox.put(batch)
-        return self._outbox
-
-    def outgoing(self) -> list[pa.RecordBatch]:
-        """Requests accepted since this was asked last, oldest first; for the outbox."""
+        self.flush()
         with self.lock:
             logs = self.tables["requests"].logs
             codes = self.own_codes("requests")
+            sent = {code: logs[code].count for code in codes}
             if self._send_again:
                 waiting = self.unanswered()
             else:
-                waiting = [b for c in codes for b in logs[c].batches(self._sent.get(c, 0))]
-            self._send_again = False
-            self._sent = {code: logs[code].count for code in codes}
-        accepted = [
-            b if b["reject_reason"].null_count == b.num_rows else b.filter(_accepted(b))
-            for b in waiting
-        ]
-        return [batch for batch in accepted if batch.num_rows]
+                since = {c: self._sent.get(c, 0) for c in codes}
+                fresh = [c for c in codes if since[c] < sent[c]]
+                waiting = [b for c in fresh for b in logs[c].between(since[c], sent[c])]
+            for batch in map(_accepted, waiting):
+                if batch.num_rows:
+                    self._outbox.put(batch)
+            # Only now: an interrupt before sends twice, which is safe.
+            self._send_again, self._sent = False, sent
+        return self._outbox
 
     def send_again(self) -> None:
         """Put everything that was accepted and is not answered out to be sent, and no more."""
-        self._outbox.clear()
-        self._send_again = True
+        with self.lock:
+            self._send_again = True
+            self._outbox.clear()
 
     def unanswered(self, among: Mapping[int, int] | None = None) -> list[pa.RecordBatch]:
         """Accepted requests that no street-side system is known to have answered.
@@ -263,6 +266,10 @@ class CustomerSystem(Inquiries):
 
         :param among: of each origin, by its code, so many of its first; by default one's own, all.
         """
+        with self.lock:
+            return self._unanswered(among)
+
+    def _unanswered(self, among: Mapping[int, int] | None) -> list[pa.RecordBatch]:
         logs = self.tables["requests"].logs
         if among is None:
             among = {code: log.count for code, log in logs.items() if self.wrote(code)}
@@ -287,10 +294,6 @@ class CustomerSystem(Inquiries):
 
     # ---- inside
 
-    def next_id(self, dataset: str) -> int:
-        """The id of the next record of one's own; those that are being written have theirs."""
-        return self._first_id + self.tables[dataset].count(self._code) + self._group.pending
-
     def free(self, pairs: Ints) -> Ints:
         """Balances, given by slot, less what open orders may still use of them."""
         left, names = self.view.free(pairs), self.view.accounts.names
@@ -302,15 +305,15 @@ class CustomerSystem(Inquiries):
     def orders_named(self, keys: Iterable[Key | None]) -> dict[Key, int | None]:
         """The order that each name means, each name once; those that are being written, too."""
         named = self.names.get_each(keys)
-        named |= {key: self._staged[key][0] for key in named.keys() & self._staged.keys()}
+        named |= {k: self._staged[k].order_id for k in named.keys() & self._staged.keys()}
         return named
 
     def _stage(self, given: dict[str, Any], cl_ord_id: str | None) -> tuple[Order, Group]:
         """Decide a new order, and put it among the rows that are written next."""
         terms, name = terms_given(**given), name_given(cl_ord_id)
         with self.lock:
-            self.require_up()
-            if self.news:
+            self._begin_deciding()
+            if self.news or self._view.is_torn:
                 self.catch_up()
             if name is not None and (repeated := self._repeat(terms, name)):
                 return repeated
@@ -323,11 +326,30 @@ class CustomerSystem(Inquiries):
             group = self._stage_row(row)
         return Order(record_id, record_id, name, reason), group
 
+    def _begin_deciding(self) -> None:
+        """A request is going to be decided; whatever is kept of it is kept once it is staged."""
+        self.require_up()
+        if self._deciding:
+            self._forget_unstaged()
+        self._deciding = True
+
+    def _forget_unstaged(self) -> None:
+        """Forget the names and uses of requests that an interrupt, or the disk, kept from coming.
+
+        Their ids are given again. What was written counts in the view, once that is asked.
+        """
+        self.news = True
+        end = self.next_id("requests")
+        self._uses.keep(lambda use: use.request_id < end)
+        self._staged = {k: named for k, named in self._staged.items() if named.record_id < end}
+
     def _stage_row(self, row: Row) -> Group:
-        """Put a request among what is written next."""
-        group = self._group.stage(row)
+        """Put a request among what is written next; from then on it counts."""
+        group = self._group.open
         if row[4] is not None:
-            self._staged[key_of(row[6], row[4])] = row[3], row, group
+            self._staged[key_of(row[6], row[4])] = Staged(row[3], row[0], row, group)
+        self._group.stage(row)
+        self._deciding = False
         return group
 
     def _stage_table(self, table: object) -> tuple[pl.DataFrame, Group]:
@@ -337,18 +359,21 @@ class CustomerSystem(Inquiries):
         if any(columns[name].null_count < len(columns[name]) for name in _ABOUT):
             quiet = self._group.alone()  # whatever a row may be about is in the view
         with quiet:
-            self.require_up()
+            self._begin_deciding()
             sheet = Sheet(self, columns)
             record_ids, order_ids = sheet.ids()
-            batch = sheet.batch(record_ids, order_ids)
-            group = self._group.stage_batch(batch)
+            batch, answer = sheet.batch(record_ids, order_ids), sheet.answer(record_ids, order_ids)
             for use in sheet.uses(record_ids):
                 self._uses.count(use)
+            group = self._group.open
             for row, key in enumerate(keys_of(batch["account"], batch["cl_ord_id"])):
                 if key is not None:
                     one = batch.slice(row, 1)
-                    self._staged[key] = one["order_id"][0].as_py(), one, group
-            return sheet.answer(record_ids, order_ids), group
+                    order_id, record_id = (one[n][0].as_py() for n in ("order_id", "record_id"))
+                    self._staged[key] = Staged(order_id, record_id, one, group)
+            self._group.stage_batch(batch)
+            self._deciding = False
+            return answer, group
 
     def _decide_new(self, record_id: int, terms: Terms, given: dict[str, Any]) -> str | None:
         """The reason for which a new order is refused; None if it is not."""
@@ -379,8 +404,8 @@ class CustomerSystem(Inquiries):
         qty = rules.UNSTATED if order_qty is None else shares(order_qty)
         limit = rules.UNSTATED if price is None else units(price)
         name = name_given(cl_ord_id)
-        with self._group.alone():
-            self.require_up()
+        with uninterrupted(), self._group.alone():
+            self._begin_deciding()
             order_id = id_of(order)
             if name is not None and (repeated := self._repeat_change(kind, order_id, given)):
                 return repeated
@@ -426,19 +451,16 @@ class CustomerSystem(Inquiries):
             expires = self.stated(order_id)["expire_time"]
         return Terms(*state[:5], expires, state.order_qty, state.price or 0)
 
-    def _take(self, parts: list[Part]) -> None:
+    def take(self, dataset: str, parts: list[Part]) -> None:
         """Make one's own requests, which are durable, part of the table."""
-        table = self.tables["requests"]
+        table = self.tables[dataset]
         table.take(parts)
         self.own_news = True
         self._uses.written(self._first_id + table.count(self._code))
 
-    def _drop(self) -> None:
+    def drop(self, dataset: str) -> None:  # noqa: ARG002 - it writes no other than requests
         """Forget what was staged: the disk refused it."""
-        self._staged = {}
-        end = self.next_id("requests")
-        self._uses.keep(lambda use: use.request_id < end)
-        self.news = True
+        self._forget_unstaged()
 
     def _is_unseen(self, use: Use) -> bool:
         """Whether the view does not count what a request uses.
@@ -454,7 +476,8 @@ class CustomerSystem(Inquiries):
         :raises InvalidValue: it is on other terms.
         """
         key, requests = key_of(terms.account, name), self.tables["requests"]
-        order_id, row, group = self._staged.get(key) or (self._names.get(key), (), _DONE)
+        staged = self._staged.get(key) or (self._names.get(key), 0, (), _DONE)
+        order_id, _, row, group = staged
         if order_id is None:
             return None
         if not row and requests.has(order_id):
@@ -488,5 +511,9 @@ class CustomerSystem(Inquiries):
         raise InvalidValue("cl_ord_id", name, "a name that the account has not used before")
 
 
-def _accepted(requests: pa.RecordBatch) -> pa.BooleanArray:
-    return pc.is_null(requests["reject_reason"])
+def _accepted(requests: pa.RecordBatch) -> pa.RecordBatch:
+    """Those of the requests that were not refused."""
+    reasons = requests["reject_reason"]
+    if reasons.null_count == requests.num_rows:
+        return requests
+    return requests.filter(pc.is_null(reasons))

@@ -34,8 +34,11 @@ class FirmSystem(Inquiries):
 
     def __init__(self, place: Place, *, fees: Fees = NO_FEES) -> None:
         self.fees = fees
-        self._unseen: list[pa.RecordBatch] = []
         super().__init__(place)
+
+    def _begin_following(self) -> None:
+        super()._begin_following()
+        self._unseen: list[pa.RecordBatch] = []
 
     def applied(self, dataset: str, batch: pa.RecordBatch) -> None:
         """Keep the executions that may be to be cleared."""
@@ -126,26 +129,33 @@ class FirmSystem(Inquiries):
 
         What one posts sums to zero in each asset (:mod:`tradesys.clearing`).
         """
+        self.flush()
         found = self._uncleared()
         if found is None:
             return 0
         events, moves = found
-        legs = legs_of(moves, events, self.fees, self.next_id("postings"), self.clock())
-        self.commit("postings", legs)
+        self.commit(
+            "postings",
+            lambda: legs_of(moves, events, self.fees, self.next_id("postings"), self.clock()),
+        )
         return len(np.unique(moves.event))
 
     def _uncleared(self) -> tuple[pa.RecordBatch, Moves] | None:
         """The events that have come and are not posted, each once, and what is to be posted."""
+        with self.lock:
+            return self._to_post()
+
+    def _to_post(self) -> tuple[pa.RecordBatch, Moves] | None:
         self.catch_up()
         if not self._unseen:
             return None
-        events, self._unseen = pa.concat_batches(self._unseen), []
+        events = pa.concat_batches(self._unseen)
         events = picked(events, codes_of(events["exec_type"], _CLEARED.__contains__) > 0)
         exec_ids = events["exec_id"].to_numpy()
         events = picked(events, first_of_each(exec_ids) & ~self.view.posted(exec_ids))
+        self._unseen = [events] if events.num_rows else []
         if not events.num_rows:
             return None
-        self._unseen = [events]
         moves = moves_of(events, self.view)
         return (events, moves) if len(moves.event) else None
 
@@ -175,8 +185,8 @@ class FirmSystem(Inquiries):
 
     def _entries(self) -> pl.DataFrame:
         with self.lock:
-            frames = (self.tables[name].frame for name in ("postings", "executions"))
-            return statements.entries(*frames)
+            postings, executions = (self.tables[n].frame for n in ("postings", "executions"))
+        return statements.entries(postings, executions)
 
     def _day(self, day: object) -> dt.date:
         if day is not None:

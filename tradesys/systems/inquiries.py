@@ -213,13 +213,12 @@ class Inquiries(System):
             and ``posted``: whether the firm has cleared it.
         :raises InvalidValue: the firm has not described the account or the symbol.
         """
+        # What refers to a fill is of the same order.
+        events = self._of(self.tables["executions"].frame, account, symbol)
+        fills = status.trades(events).filter("effective").select(_FILL).sort("exec_id")
         with self.lock:
-            # What refers to a fill is of the same order.
-            events = self._of(self.tables["executions"].frame, account, symbol)
-            fills = status.trades(events).filter("effective").select(_FILL).sort("exec_id")
-            return fills.with_columns(
-                posted=pl.Series(self.view.posted(fills["exec_id"].to_numpy()), dtype=pl.Boolean)
-            )
+            posted = self.view.posted(fills["exec_id"].to_numpy())
+        return fills.with_columns(posted=pl.Series(posted, dtype=pl.Boolean))
 
     def book(self, by: str | Sequence[str] = "status", *, every: str = "1h") -> pl.DataFrame:
         """The whole book, added up by one or several of :data:`BY`.

@@ -2,7 +2,7 @@
 
 They wait with the system that accepted them, so that a crash or a lost disk loses no other's. It is
 no record of its own: whatever was accepted and not answered can be put in again at any time, since
-the street side knows a request by its id.
+the street side knows a request by its id. What is moved leaves its place only once it has arrived.
 """
 
 from collections.abc import Callable
@@ -39,19 +39,18 @@ class Outbox:
 
         :param street_for: the street-side system of a symbol.
         """
-        unsorted, self._unsorted = self._unsorted, []
-        for batch in unsorted:
-            for street, part in by_street(batch, street_for):
+        while self._unsorted:
+            for street, part in by_street(self._unsorted[0], street_for):
                 self._sorted.setdefault(street, []).append(part)
-        return list(self._sorted)
+            del self._unsorted[0]
+        return [street for street, waiting in self._sorted.items() if waiting]
 
     def hand_over(self, street: str, take: Callable[[pa.RecordBatch], None]) -> int:
         """Let a street-side system take what waits for it; gives how many requests it took."""
-        moved = 0
-        waiting = self._sorted.pop(street)
-        for batch in waiting:
-            take(batch)
-            moved += batch.num_rows
+        moved, waiting = 0, self._sorted[street]
+        while waiting:
+            take(waiting[0])
+            moved += waiting.pop(0).num_rows
         return moved
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tradesys.arrow import picked
 from tradesys.assignment import Assignment
+from tradesys.errors import Outcome, StorageError
 from tradesys.records import EXECUTIONS, REPORTS, SEQUENCE_MASK, Kind, RequestType
 from tradesys.systems.system import Place, System
 from tradesys.venue import Venue
@@ -44,19 +45,29 @@ class StreetSystem(System):
 
         A report is durable here before anybody else can see it.
         """
+        self.flush()
         if self._inbox:
             requests = pa.concat_batches(self._inbox)
             ready = self._ready(requests)
-            self._inbox = [] if ready.all() else [picked(requests, ~ready)]
             self.venue.send(picked(requests, ready))
+            # Only now: what the venue did not take is sent again.
+            self._inbox = [] if ready.all() else [picked(requests, ~ready)]
         reports = self.venue.poll(self._polled)
         if reports is None:
             return 0
-        mine = self._mine(reports)
+        mine, end = self._mine(reports), self._polled + reports.num_rows
         if mine.num_rows:
-            self.commit("executions", self._executions(mine))
-        # Only now: what the disk refused is polled again.
-        self._polled += reports.num_rows
+            executions = self._executions(mine)
+            # What is polled again after an interrupt may be recorded already.
+            unsure, self._unsure = self._unsure, max(self._unsure, end)
+            try:
+                self.commit("executions", executions)
+            except StorageError as error:
+                if error.outcome is Outcome.DID_NOT_HAPPEN:
+                    self._unsure = unsure
+                raise
+            self._polled, self._unsure = end, unsure
+        self._polled = end
         return mine.num_rows
 
     def end_day(self) -> int:
@@ -75,7 +86,8 @@ class StreetSystem(System):
         self._unsure = self.venue.reports.count
         reported = self.venue.reports.since(0)
         if reported is not None:
-            missed = np.flatnonzero(~self.view.seen(reported["record_id"].to_numpy()))
+            with self.lock:
+                missed = np.flatnonzero(~self.view.seen(reported["record_id"].to_numpy()))
             self._polled = min([self._polled, *missed[:1].tolist()])
 
     def forget_waiting(self) -> None:
@@ -110,7 +122,8 @@ class StreetSystem(System):
         street_for = self.assignment.street_for
         wanted = codes_of(reports["symbol"], lambda symbol: street_for(symbol) == self.name) > 0
         if self._polled < self._unsure:
-            wanted &= ~self.view.seen(reports["record_id"].to_numpy())
+            with self.lock:
+                wanted &= ~self.view.seen(reports["record_id"].to_numpy())
         return picked(reports, wanted)
 
     def _executions(self, reports: pa.RecordBatch) -> pa.RecordBatch:

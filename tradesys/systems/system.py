@@ -2,15 +2,20 @@
 
 A system has no thread, reads no clock and draws nothing at random: the time is handed in, and
 whoever runs it (a network in one process, a simulation, a server) carries its records to others.
+
+Whatever a system is asked may be asked from any thread at any time. Of its two locks the outer one,
+``turn``, is for who writes to its files, and is held while the disk works; the inner one, ``lock``,
+is of its memory and held for moments, so nobody waits for the disk to be answered.
 """
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from copy import copy
 from pathlib import Path
 from threading import RLock
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Self, TypeVar
 
 import pyarrow as pa
 
@@ -21,10 +26,13 @@ from tradesys.dataset import Dataset
 from tradesys.errors import DamagedError, InvalidValue, ReadOnlyError, SchemaError, SystemDown
 from tradesys.framing import NO_HEAD
 from tradesys.incarnation import read_incarnation, write_incarnation
+from tradesys.interrupts import uninterrupted
+from tradesys.log import Part
 from tradesys.logfile import LogFile, OpenFile
 from tradesys.records import SCHEMAS, Kind, Origin, make_id
 from tradesys.records import origin as origin_of
 from tradesys.reference import Reference
+from tradesys.systems.group import GroupCommit
 from tradesys.table import Rows, Table
 from tradesys.topology import CALLED, WRITER, WRITES, Holding, holdings
 from tradesys.views import View
@@ -122,16 +130,23 @@ class System:
         self.down: str | None = None  # why it takes nothing more
         self.crashed = False
         open_file = open_file or (LogFile if folder else None)
-        self.lock = RLock()  # many threads may ask, and many may enter orders
-        self._reference = Reference()
-        self._known: Counter[tuple[str, int]] = Counter()
+        self.turn, self.lock = RLock(), RLock()
         # Whether records have come since the last question, and whether only one's own rows have.
         self.news, self.own_news = True, False
-        self.tables = {
-            dataset: Table(origin, dataset, holding, folder=folder, open_file=open_file)
-            for dataset, holding in holdings(self.kind).items()
-        }
-        self._view = self._empty_view()
+        self.tables: dict[str, Table] = {}
+        try:
+            for dataset, holding in holdings(self.kind).items():
+                table = Table(origin, dataset, holding, folder=folder, open_file=open_file)
+                self.tables[dataset] = table
+            self._begin(origin)
+        except BaseException:
+            self._abandon()
+            raise
+
+    def _begin(self, origin: Origin) -> None:
+        """Go on from what the files hold."""
+        self.writers = {name: GroupCommit(self, name, self.turn) for name in WRITES[self.kind]}
+        self._begin_following()
         self.authoritative = self._shown(Holding.AUTHORITATIVE)
         self.read_only = self._shown(Holding.READ_ONLY)
         for table in self.tables.values():
@@ -147,6 +162,13 @@ class System:
     def __repr__(self) -> str:
         held = ", ".join(f"{len(table):,} {name}" for name, table in self.tables.items())
         return f"<{self.name}: {held}>"
+
+    def _begin_following(self) -> None:
+        """Begin anew to follow the records held: none has been taken in."""
+        self._reference = Reference()
+        self._known: Counter[tuple[str, int]] = Counter()
+        self._view = self._empty_view()
+        self._is_torn = False
 
     def _empty_view(self) -> View:
         return View()
@@ -170,8 +192,8 @@ class System:
 
     @property
     def view(self) -> View:
-        """Orders and balances, from all that is held now."""
-        if self.news or self.own_news:
+        """Orders and balances, from all that is held now; to be asked under the lock."""
+        if self.news or self.own_news or self._view.is_torn:
             self.catch_up()
         return self._view
 
@@ -188,10 +210,15 @@ class System:
         return sum(map(len, self.tables.values())) - self._known.total()
 
     def catch_up(self) -> None:
-        """Take in what has become part of the tables since the last question, by position."""
-        with self.lock:
+        """Take in what has become part of the tables since the last question, by position.
+
+        What an interrupt has torn is made anew from the records.
+        """
+        with uninterrupted(), self.lock:
             self.require_running()
-            self.news = False
+            if self._is_torn or self._view.is_torn:
+                self._begin_following()
+            self._is_torn = True
             for dataset, table in self.tables.items():
                 for code, log in table.logs.items():
                     known = self._known[dataset, code]
@@ -199,6 +226,7 @@ class System:
                         for batch in log.batches(known):
                             self.applied(dataset, batch)
                         self._known[dataset, code] = log.count
+            self._is_torn = self.news = False
 
     def applied(self, dataset: str, batch: pa.RecordBatch) -> None:
         """Called once with each run of records, in no particular order, before a question."""
@@ -206,6 +234,16 @@ class System:
             self._reference.apply(dataset, batch)
         else:
             self._view.apply(dataset, batch)
+
+    def snapshot(self) -> Self:
+        """The system as it is now, to be looked at: it shares the records, and takes no more."""
+        with self.lock:
+            found = copy(self)
+            found.turn, found.lock = RLock(), RLock()
+            found.tables = {name: table.snapshot() for name, table in self.tables.items()}
+        found.news, found.down = True, self.down or "it shows what it knew at a time"
+        found._begin_following()  # noqa: SLF001 - of its own kind
+        return found
 
     # ---- writing one's own data
 
@@ -220,24 +258,31 @@ class System:
         if self.kind is not Kind.FIRM:
             raise InvalidValue("dataset", dataset, _WRITTEN_OTHERWISE[dataset])
         values = _values(dataset, rows)
-        first, now = self.next_id(dataset), self.clock()
-        tuples = [(first + i, now, *each) for i, each in enumerate(values)]
-        batch = batch_of(SCHEMAS[dataset], tuples)
-        self.commit(dataset, batch)
-        return batch
 
-    def commit(self, dataset: str, batch: pa.RecordBatch) -> None:
+        def numbered() -> pa.RecordBatch:
+            first, now = self.next_id(dataset), self.clock()
+            tuples = [(first + i, now, *each) for i, each in enumerate(values)]
+            return batch_of(SCHEMAS[dataset], tuples)
+
+        return self.commit(dataset, numbered)
+
+    def commit(
+        self, dataset: str, batch: pa.RecordBatch | Callable[[], pa.RecordBatch]
+    ) -> pa.RecordBatch:
         """Write records of one's own and make them durable; on return they are acknowledged.
 
+        :param batch: the records, or what makes them: they are numbered from :meth:`next_id` on.
         :raises ReadOnlyError: another kind of system writes this dataset.
         :raises StorageError: the disk refused; nothing was acknowledged.
         """
         self.check_writer(dataset)
-        if batch.num_rows:
+        with uninterrupted():
             with self.lock:
                 self.require_up()
-                self.tables[dataset].commit(batch, self.clock())
-                self.news = True
+                made = batch() if callable(batch) else batch
+                group = self.writers[dataset].stage_batch(made)
+            self.writers[dataset].commit(group)
+        return made
 
     def check_writer(self, dataset: object) -> None:
         """Refuse a write to data that another kind of system writes."""
@@ -248,8 +293,33 @@ class System:
             )
 
     def next_id(self, dataset: str) -> int:
-        """The id of the next record of one's own."""
-        return self._first_id + self.tables[dataset].count(self._code)
+        """The id of the next record of one's own; those that are being written have theirs."""
+        writer = self.writers.get(dataset)
+        staged = writer.next_id if writer else None
+        return staged or self._first_id + self.tables[dataset].count(self._code)
+
+    def flush(self) -> None:
+        """Finish what an interrupt has left half written."""
+        for writer in self.writers.values():
+            writer.flush()
+
+    # ---- what a writer asks for (:class:`~tradesys.systems.group.Owner`)
+
+    def write(self, dataset: str, parts: list[Part]) -> None:
+        """Make records of one's own durable."""
+        self.tables[dataset].write(parts, self.clock())
+
+    def is_written(self, dataset: str, parts: list[Part]) -> bool:
+        """Whether records of one's own stand in the file."""
+        return self.tables[dataset].is_written(parts)
+
+    def take(self, dataset: str, parts: list[Part]) -> None:
+        """Make records of one's own, which are durable, part of the table."""
+        self.tables[dataset].take(parts)
+        self.news = True
+
+    def drop(self, dataset: str) -> None:
+        """Nothing here rests on records that were not written."""
 
     # ---- replication
 
@@ -279,7 +349,7 @@ class System:
         """
         if dataset not in self.tables:
             raise ReadOnlyError(f"{self.name} does not hold {dataset}")
-        with self.lock:
+        with self.turn, self.lock:
             self.require_up()
             new = self.tables[dataset].apply(batch, self.clock(), origin_head=origin_head)
             self.news = self.news or new is not None
@@ -287,9 +357,10 @@ class System:
 
     def sync(self) -> None:
         """Make everything held durable, replicas included."""
-        for table in self.tables.values():
-            if table.file:
-                table.file.sync()
+        with self.turn:
+            for table in self.tables.values():
+                if table.file:
+                    table.file.sync()
 
     def require_up(self) -> None:
         """Refuse to write where nothing more is taken.
@@ -308,23 +379,35 @@ class System:
             raise SystemDown(f"{self.name} is down: {self.down}")
 
     def crash(self) -> None:
-        """Stop as a process that is killed: the memory is gone, the files stay as they are."""
-        with self.lock:
-            self.crashed = self.news = True
-            self.down = f"it has crashed; once it is restarted, desk[{self.name!r}] is it anew"
-            for table in self.tables.values():
-                if table.file:
-                    table.file.abandon()
-                else:
-                    table.logs = {}
+        """Stop as a process that is killed: the memory is gone, the files stay as they are.
+
+        A write that is under way ends first.
+        """
+        with self.turn:
+            for writer in self.writers.values():
+                writer.flush()
+            with self.lock:
+                self.crashed = self.news = True
+                self.down = f"it has crashed; once it is restarted, desk[{self.name!r}] is it anew"
+                self._abandon()
+
+    def _abandon(self) -> None:
+        for table in self.tables.values():
+            if table.file:
+                table.file.abandon()
+            else:
+                table.logs = {}
 
     def close(self) -> None:
         """Close the files; what they hold is durable. From then on nothing more is written."""
-        with self.lock, ExitStack() as stack:
-            self.down = self.down or "it is closed; open the network again"
-            for table in self.tables.values():
-                if table.file:
-                    stack.callback(table.file.close, table.read)
+        with uninterrupted(), self.turn:
+            self.flush()
+            with self.lock:
+                self.down = self.down or "it is closed; open the network again"
+            with ExitStack() as stack:
+                for table in self.tables.values():
+                    if table.file:
+                        stack.callback(table.file.close, table.read)
 
 
 _AnySystem = TypeVar("_AnySystem", bound=System)
