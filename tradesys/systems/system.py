@@ -11,7 +11,7 @@ is of its memory and held for moments, so nobody waits for the disk to be answer
 import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from copy import copy
 from pathlib import Path
 from threading import RLock
@@ -33,6 +33,7 @@ from tradesys.records import SCHEMAS, Kind, Origin, make_id
 from tradesys.records import origin as origin_of
 from tradesys.reference import Reference
 from tradesys.systems.group import GroupCommit
+from tradesys.systems.ready import make_ready
 from tradesys.table import Rows, Table
 from tradesys.topology import CALLED, WRITER, WRITES, Holding, holdings
 from tradesys.views import View
@@ -121,6 +122,7 @@ class System:
     kind: Kind
 
     def __init__(self, place: Place) -> None:
+        make_ready()
         origin, clock, folder, open_file = place
         assert origin.kind is self.kind
         self.origin = origin
@@ -383,13 +385,18 @@ class System:
 
         A write that is under way ends first.
         """
-        with self.turn:
+        with self._alone():
+            self.crashed = self.news = True
+            self.down = f"it has crashed; once it is restarted, desk[{self.name!r}] is it anew"
+            self._abandon()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Nothing of one's own is staged or being written until this ends."""
+        with self.turn, ExitStack() as stack:
             for writer in self.writers.values():
-                writer.flush()
-            with self.lock:
-                self.crashed = self.news = True
-                self.down = f"it has crashed; once it is restarted, desk[{self.name!r}] is it anew"
-                self._abandon()
+                stack.enter_context(writer.alone())
+            yield
 
     def _abandon(self) -> None:
         for table in self.tables.values():
@@ -401,8 +408,7 @@ class System:
     def close(self) -> None:
         """Close the files; what they hold is durable. From then on nothing more is written."""
         with uninterrupted(), self.turn:
-            self.flush()
-            with self.lock:
+            with self._alone():
                 self.down = self.down or "it is closed; open the network again"
             with ExitStack() as stack:
                 for table in self.tables.values():
