@@ -14,6 +14,7 @@ import threading
 import time
 import traceback
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +54,21 @@ class Stress:
 
     def work(self, number: int) -> None:
         rng = random.Random(self.seed * 100 + number)
-        acts = [self.enter] * 8 + [self.change] * 3 + [self.ask] * 4 + [self.step] * 3
-        acts += [self.table] * 2 + [self.cut, self.crash, self.audit]
+        weights: dict[Callable[[random.Random, str], None], int] = {
+            self.enter: 8,
+            self.change: 3,
+            self.ask: 4,
+            self.step: 3,
+            self.table: 2,
+            self.cut: 1,
+            self.crash: 1,
+            self.audit: 1,
+        }
+        acts = list(weights)
         count = 0
         while not self.done.is_set():
             count += 1
-            act = rng.choice(acts)
+            (act,) = rng.choices(acts, list(weights.values()))
             try:
                 act(rng, f"t{number}-{count}")
                 self.did[act.__name__] += 1
@@ -137,7 +147,8 @@ class Stress:
         self.network.step()
         self.network.restart(name)
 
-    def audit(self, _rng: random.Random, _: str) -> None:
+    def audit(self, rng: random.Random, _: str) -> None:
+        del rng
         found = self.network.audit()
         if found.verdict is False:
             raise AssertionError(str(found))
@@ -200,15 +211,14 @@ class Stress:
             self.amiss.append(f"{when}: {found}")
         for customer in network.customers:
             orders = customer.tables["requests"].frame
-            ids = orders["record_id"]
-            if ids.n_unique() != len(ids):
+            if orders["record_id"].n_unique() != len(orders):
                 self.amiss.append(f"{when}: {customer.name} holds an id twice")
             new = orders.filter(pl.col("request_type") == "new", pl.col("reject_reason").is_null())
             known = dict(new.select("cl_ord_id", "order_id").iter_rows())
-            lost = [n for n, ids in self.acknowledged.items() if known.get(n) not in ids]
+            lost = [n for n, of in self.acknowledged.items() if known.get(n) not in of]
             if lost:
                 self.amiss.append(f"{when}: {customer.name} lacks {lost[:5]} of {len(lost)}")
-        twice = [n for n, ids in self.acknowledged.items() if len(ids) > 1]
+        twice = [n for n, of in self.acknowledged.items() if len(of) > 1]
         if twice:
             self.amiss.append(f"{when}: acknowledged as two orders: {twice[:5]}")
 
@@ -226,9 +236,9 @@ def main() -> None:
     if asked.data:
         with Network.open(asked.data) as again:
             stress.check(again, "opened again")
-    found = {"did": stress.did, "refused": stress.refused, "amiss": stress.amiss}
+    found: dict[str, Any] = {"did": stress.did, "refused": stress.refused, "amiss": stress.amiss}
     found["acknowledged"] = len(stress.acknowledged)
-    print(json.dumps(found, indent=2))
+    sys.stdout.write(json.dumps(found, indent=2))
 
 
 if __name__ == "__main__":

@@ -8,17 +8,17 @@ Method: a trace function counts the lines that a call executes and raises at the
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
 import polars as pl
 import pytest
 
 import tradesys
-from tests.build import BOOKS, NOON, TERMS, network, submit
+from tests.build import NOON, TERMS, network, submit
 from tradesys.clock import ManualClock
 from tradesys.errors import StorageError, SystemDown
 from tradesys.interrupts import uninterrupted
@@ -40,7 +40,7 @@ class At:
         self.line = line
         self.count = 0
 
-    def __enter__(self) -> "At":
+    def __enter__(self) -> Self:
         sys.settrace(self._called)
         return self
 
@@ -146,11 +146,16 @@ def goes_on(desk: Network, name: str) -> None:
 
 def test_ctrl_c_waits_until_what_is_in_hand_is_whole() -> None:
     done = []
-    with pytest.raises(KeyboardInterrupt) as caught, uninterrupted():
+
+    def work() -> None:
         with uninterrupted():
-            signal.raise_signal(signal.SIGINT)
-            done.append("inner")
-        done.append("outer")
+            with uninterrupted():
+                signal.raise_signal(signal.SIGINT)
+                done.append("inner")
+            done.append("outer")
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        work()
     assert done == ["inner", "outer"]
     assert "happened" in caught.value.__notes__[0]
     with pytest.raises(KeyboardInterrupt):

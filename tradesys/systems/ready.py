@@ -3,7 +3,6 @@
 What numba has half loaded when a Ctrl-C comes stays broken for the rest of the process.
 """
 
-from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -49,10 +48,10 @@ def make_ready() -> None:
         rules.decide(rows, 1, numbers, numbers, numbers, instruments, 0)
 
 
-def _apply(view: View, dataset: str, row: Mapping[str, Any], number: int) -> None:
+def _apply(view: View, dataset: str, row: dict[str, Any], number: int) -> None:
     ids = dict.fromkeys(("record_id", "order_id", "request_id", "exec_id"), number)
     view.apply(dataset, _batch(dataset, {**ids, **row}))
 
 
-def _batch(dataset: str, row: Mapping[str, Any]) -> pa.RecordBatch:
+def _batch(dataset: str, row: dict[str, Any]) -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist([_ROW | row], SCHEMAS[dataset])
