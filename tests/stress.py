@@ -109,7 +109,8 @@ class Stress:
             }
         )
         told = self.system(rng).submit_many(rows)
-        for each, accepted, order_id in zip(names, told["accepted"], told["order_id"], strict=True):
+        columns = (told["accepted"], told["order_id"])
+        for each, accepted, order_id in zip(names, *columns, strict=True):
             if accepted:
                 self.acknowledged.setdefault(each, set()).add(order_id)
 
@@ -126,7 +127,7 @@ class Stress:
     def ask(self, rng: random.Random, _: str) -> None:
         system, names = self.system(rng), list(self.acknowledged)
         if names and rng.random() < 0.7:
-            (order_id, *_) = self.acknowledged[rng.choice(names[-200:])]
+            order_id = min(self.acknowledged[rng.choice(names[-200:])])
             answer = system.status(order_id)
             assert answer.cum_qty + answer.leaves_qty <= answer.order_qty
         else:
