@@ -1,10 +1,11 @@
-"""Goal: every fill, correction and bust is posted once, and the books say what traded in the end.
+"""Goal: what stands of every trade is booked once, and balances say at any time what has traded.
 
 Method: Hypothesis draws events that refer to one another in any way and their order of arrival,
-with repeats and clearing in between; plain counting says what the balances must be. A venue's own
-busts and corrections, then, in a whole network.
+with repeats, crashes and clearing in between; plain counting says what the balances must be. A
+venue's own busts and corrections, then, in a whole network.
 """
 
+import random
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -27,6 +28,7 @@ from tests.build import (
     record_id,
     state,
 )
+from tests.lives import trades
 from tradesys import positions
 from tradesys.arrow import batch_of
 from tradesys.charter import Fees
@@ -75,47 +77,68 @@ def arrivals(draw: st.DrawFn) -> list[Row]:
     return rows
 
 
-def expected(events: Iterable[Row]) -> dict[tuple[str, str], int]:
-    """What each account owns in the end, counted plainly: the effective fills and their fees."""
-    once = {row["exec_id"]: row for row in events}
-    referred = {row["exec_ref_id"] for row in once.values()}
+def fee_of(qty: int, px: int) -> int:
+    return FEES.per_share * qty + qty * px * FEES.per_notional // 10_000
+
+
+def expected(told: Iterable[Row], *, fees: bool) -> dict[tuple[str, str], int]:
+    """What each account owns, counted plainly: what stands of each trade, with or without fees."""
     owned = {(a, s): SHARES for a in ("alice", "bob") for s in ("ALFA", "DLTA")}
     owned |= {(account, "USD"): CASH for account in ("alice", "bob")}
-    for row in once.values():
-        if row["exec_type"] != "trade_cancel" and row["exec_id"] not in referred:
-            qty, notional = row["last_qty"], row["last_qty"] * row["last_px"]
-            sign = 1 if row["side"] == "buy" else -1
-            owned[row["account"], row["symbol"]] += sign * qty
-            fee = FEES.per_share * qty + notional * FEES.per_notional // 10_000
-            owned[row["account"], "USD"] -= sign * notional + fee
+    for trade, _, qty, px in trades(told):
+        sign = 1 if trade["side"] == "buy" else -1
+        owned[trade["account"], trade["symbol"]] += sign * qty
+        owned[trade["account"], "USD"] -= sign * qty * px + (fee_of(qty, px) if fees else 0)
     return owned
 
 
+def amounts(firm: FirmSystem, *, fees: bool) -> dict[tuple[str, str], int]:
+    """What a firm says that each account owns, with or without the fees it has charged."""
+    told = {(a, s): n for a, s, n in firm.positions()["account", "asset", "amount"].iter_rows()}
+    legs = firm.tables["postings"].frame
+    charged = legs.filter(pl.col("account") == "fees")
+    of_event = {
+        row["exec_id"]: row["account"] for row in firm.tables["executions"].arrow.to_pylist()
+    }
+    for exec_id, fee in charged["exec_id", "amount"].iter_rows() if not fees else ():
+        told[of_event[exec_id], "USD"] += fee
+    return told
+
+
 def check_view(firm: FirmSystem) -> pl.DataFrame:
-    frames = (firm.tables[name].frame for name in ("postings", "executions"))
-    defined = positions.positions(*frames)
-    assert firm.positions().drop("reserved").equals(defined)
+    frames = (firm.tables[name].frame for name in ("requests", "executions", "postings"))
+    defined = positions.balances(*frames)
+    assert firm.positions().equals(defined)
     return defined
 
 
+def again(firm: FirmSystem, *datasets: str) -> FirmSystem:
+    """A firm that has come up again, with what these datasets held."""
+    made = FirmSystem(Place(firm.origin, lambda: NOON), fees=FEES)
+    for dataset in datasets:
+        for log in firm.tables[dataset].logs.values():
+            for part in log.batches(0):
+                made.receive(dataset, part)
+    return made
+
+
 @given(rows=arrivals(), data=st.data())
-def test_in_any_order_of_arrival_each_event_is_posted_once_and_balances_are_what_traded(
+def test_in_any_order_of_arrival_balances_are_what_stands_and_each_event_is_posted_once(
     rows: list[Row], data: st.DataObject
 ) -> None:
     firm = network(streets=2, books=WITH_FEES).firm
-    for row in rows:
+    for count, row in enumerate(rows, 1):
         firm.receive("executions", batch("executions", [row]))
+        assert amounts(firm, fees=False) == expected(rows[:count], fees=False)
         if data.draw(st.booleans()):
             firm.clear()
             check_view(firm)
+            assert amounts(firm, fees=True) == expected(rows[:count], fees=True)
     firm.clear()
     assert not firm.has_work
     assert firm.clear() == 0
-    defined = check_view(firm)
-    assert not defined["uncleared"].abs().sum()
-    assert {(a, s): n for a, s, n in defined["account", "asset", "amount"].iter_rows()} == expected(
-        rows
-    )
+    assert not check_view(firm)["uncleared"].abs().sum()
+    assert amounts(firm, fees=True) == expected(rows, fees=True)
     postings = firm.tables["postings"].frame
     of_events = postings.filter(pl.col("exec_id").is_not_null())
     sums = of_events.group_by("exec_id", "asset").agg(pl.col("amount").sum())
@@ -123,12 +146,30 @@ def test_in_any_order_of_arrival_each_event_is_posted_once_and_balances_are_what
     assert not firm.trial_balance()["amount"].abs().sum()
     runs = of_events["exec_id"].rle_id().n_unique() if len(of_events) else 0
     assert runs == of_events["exec_id"].n_unique()
-    again = FirmSystem(Place(firm.origin, lambda: NOON), fees=FEES)
-    for dataset in ("postings", "executions"):
-        for log in firm.tables[dataset].logs.values():
-            for part in log.batches(0):
-                again.receive(dataset, part)
-    assert not again.has_work
+    for datasets in (("postings", "executions"), ("executions", "postings")):
+        assert not again(firm, *datasets).has_work
+
+
+@given(rows=arrivals(), seed=st.integers(0, 2**16))
+def test_a_firm_that_lost_its_executions_books_nothing_twice_in_the_end(
+    rows: list[Row], seed: int
+) -> None:
+    """Its postings come back first, and executions in another order; it clears all the while."""
+    firm = network(streets=2, books=WITH_FEES).firm
+    for row in rows:
+        firm.receive("executions", batch("executions", [row]))
+        firm.clear()
+    back = again(firm, "postings")
+    streets = {"s1": [row for row in rows if row["record_id"] < record_id("s2", 0)]}
+    streets["s2"] = [row for row in rows if row not in streets["s1"]]
+    chance = random.Random(seed)
+    while any(streets.values()):
+        row = streets[chance.choice([name for name, left in streets.items() if left])].pop(0)
+        back.receive("executions", batch("executions", [row]))
+        back.clear()
+        check_view(back)
+    assert not back.has_work
+    assert amounts(back, fees=True) == expected(rows, fees=True)
 
 
 # In a network.
@@ -194,7 +235,7 @@ def test_a_bust_that_is_not_posted_is_told_by_the_trade_that_stays_posted() -> N
     desk.run()
     (check,) = [c for c in desk.audit().checks if c.name == CLEARED]
     assert check.verdict is None
-    assert check.found == ("v1-4 is not cleared: s1-4 takes back v1-2",)
+    assert check.found == ("v1-4 is not cleared: s1-4 amends v1-2",)
 
 
 def test_without_a_schedule_there_is_no_fee() -> None:
