@@ -274,7 +274,7 @@ LIVES = [
     Life(
         "an amendment of a later event amends nothing",
         [],
-        [NEW, correct(2, 20), trade(30), bust(3)],
+        [NEW, bust(2), trade(30), correct(3, 20)],
         Then(S.PARTIALLY_FILLED, 100, 30, 70, 20.0),
     ),
     Life(

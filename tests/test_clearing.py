@@ -6,7 +6,7 @@ venue's own busts and corrections, then, in a whole network.
 """
 
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -26,14 +26,14 @@ from tests.build import (
     filled,
     network,
     record_id,
+    report,
     state,
 )
 from tests.lives import trades
 from tradesys import positions
-from tradesys.arrow import batch_of
 from tradesys.charter import Fees
 from tradesys.network import Network
-from tradesys.records import FIRMS_OWN, REPORTS
+from tradesys.records import FIRMS_OWN
 from tradesys.systems.firm import FirmSystem
 from tradesys.systems.system import Place
 from tradesys.venue import BookVenue
@@ -95,19 +95,18 @@ def expected(told: Iterable[Row], *, fees: bool) -> dict[tuple[str, str], int]:
 def amounts(firm: FirmSystem, *, fees: bool) -> dict[tuple[str, str], int]:
     """What a firm says that each account owns, with or without the fees it has charged."""
     told = {(a, s): n for a, s, n in firm.positions()["account", "asset", "amount"].iter_rows()}
-    legs = firm.tables["postings"].frame
-    charged = legs.filter(pl.col("account") == "fees")
-    of_event = {
-        row["exec_id"]: row["account"] for row in firm.tables["executions"].arrow.to_pylist()
-    }
-    for exec_id, fee in charged["exec_id", "amount"].iter_rows() if not fees else ():
-        told[of_event[exec_id], "USD"] += fee
+    legs = firm.tables["postings"].arrow.to_pylist()
+    customer = {leg["exec_id"]: leg["account"] for leg in legs if leg["account"] not in FIRMS_OWN}
+    for leg in legs if not fees else ():
+        if leg["account"] == "fees":
+            told[customer[leg["exec_id"]], "USD"] += leg["amount"]
     return told
 
 
 def check_view(firm: FirmSystem) -> pl.DataFrame:
-    frames = (firm.tables[name].frame for name in ("requests", "executions", "postings"))
-    defined = positions.balances(*frames)
+    names = ("requests", "executions", "postings")
+    requests, reports, legs = (firm.tables[name].frame for name in names)
+    defined = positions.balances(requests, reports, legs)
     assert firm.positions().equals(defined)
     return defined
 
@@ -173,14 +172,6 @@ def test_a_firm_that_lost_its_executions_books_nothing_twice_in_the_end(
 
 
 # In a network.
-
-
-def report(desk: Network, about: int, exec_type: str, **columns: Any) -> None:
-    """The venue reports something of its event number ``about``."""
-    row = desk.venue.reports.table().to_pylist()[about]
-    row |= {"exec_type": exec_type, "exec_ref_id": row["record_id"], "ts": NOON}
-    row |= {"record_id": desk.venue.next_id(), **columns}
-    desk.venue.report(batch_of(REPORTS, [tuple(row[name] for name in REPORTS.names)]))
 
 
 def trade_of(desk: Network, account: str) -> int:
@@ -261,6 +252,135 @@ def test_the_audit_finds_a_fee_that_is_not_of_the_schedule() -> None:
     desk.firm.fees = Fees(per_share=1)
     filled(desk)
     assert [c.name for c in desk.audit().checks if c.verdict is False] == [CLEARED]
+
+
+def test_the_last_amendment_of_a_trade_is_what_it_is_and_a_bust_is_final() -> None:
+    """Each names the trade itself."""
+    desk = network(books=WITH_FEES)
+    order = filled(desk)
+    first = trade_of(desk, "alice")
+    for qty in (60, 30):
+        report(desk, first, "trade_correct", last_qty=qty)
+        desk.run()
+        fee = fee_of(qty, PRICE)
+        assert state(desk["c1"], order) == ("partially_filled", 100, qty, 100 - qty)
+        cash = CASH - qty * PRICE - fee
+        assert owns(desk, "alice") == {"ALFA": SHARES + qty, "DLTA": SHARES, "USD": cash}
+        assert desk.audit().verdict is True
+    report(desk, first, "trade_cancel")
+    report(desk, first, "trade_correct", last_qty=20)
+    desk.run()
+    assert state(desk["c1"], order) == ("new", 100, 0, 100)
+    assert owns(desk, "alice") == {"ALFA": SHARES, "DLTA": SHARES, "USD": CASH}
+    assert desk.audit().verdict is True
+
+
+def test_what_the_amendments_of_a_trade_come_to_is_posted_once_for_the_event_that_stands() -> None:
+    desk = network()
+    filled(desk)
+    first = trade_of(desk, "alice")
+    desk.partition("firm")
+    for qty in (60, 30, 80):
+        report(desk, first, "trade_correct", last_qty=qty)
+    desk.run()
+    waiting = desk["c1"].outstanding()
+    assert waiting["record", "waits_for"].rows() == [("trade_correct", "clearing")]
+    standing = record_id("v", desk.venue.reported - 1)
+    fills = desk["c1"].fills("alice")["exec_id", "last_qty", "posted"]
+    assert fills.rows() == [(standing, 80, False)]
+    desk.heal()
+    desk.run()
+    legs = desk.firm.tables["postings"].frame.filter(account="alice", asset="ALFA")
+    assert legs.filter(pl.col("exec_id").is_not_null())["exec_id", "amount"].rows() == [
+        (record_id("v", first), 100),
+        (standing, -20),
+    ]
+    assert desk["c1"].outstanding().is_empty()
+    assert desk["c1"].fills("alice")["posted"].all()
+
+
+def test_a_correction_that_changes_nothing_is_posted_nowhere() -> None:
+    desk = network()
+    filled(desk)
+    count = len(desk.firm.tables["postings"].frame)
+    report(desk, trade_of(desk, "alice"), "trade_correct")
+    desk.run()
+    assert len(desk.firm.tables["postings"].frame) == count
+    assert desk["c1"].outstanding().is_empty()
+    assert desk.audit().verdict is True
+
+
+def of_another_order(desk: Network) -> str:
+    report(desk, trade_of(desk, "alice"), "trade_cancel", order_id=record_id("c1", 1))
+    return "s1-4 is of c1-1 and amends v1-2 of c1-0"
+
+
+def of_nothing(desk: Network) -> str:
+    report(desk, trade_of(desk, "alice"), "trade_correct", exec_ref_id=None)
+    return "s1-4 amends nothing: no trade"
+
+
+def of_no_trade(desk: Network) -> str:
+    report(desk, 0, "trade_correct", last_qty=10, last_px=PRICE)
+    return "s1-4 amends v1-0: no trade"
+
+
+def of_a_later_event(desk: Network) -> str:
+    report(desk, trade_of(desk, "alice"), "trade_cancel", exec_ref_id=record_id("v", 9))
+    return "s1-4 amends v1-9: no trade"
+
+
+def to_less_than_nothing(desk: Network) -> str:
+    report(desk, trade_of(desk, "alice"), "trade_correct", last_qty=-10)
+    return "s1-4 trades -10 shares"
+
+
+def to_nothing(desk: Network) -> str:
+    report(desk, trade_of(desk, "alice"), "trade_correct", last_qty=0)
+    return "s1-4 trades 0 shares"
+
+
+AMISS = [
+    of_another_order,
+    of_nothing,
+    of_no_trade,
+    of_a_later_event,
+    to_less_than_nothing,
+    to_nothing,
+]
+
+
+@pytest.mark.parametrize("amend", AMISS, ids=lambda amend: amend.__name__)
+def test_an_amendment_that_no_market_may_report_is_named_by_the_audit(
+    amend: Callable[[Network], str],
+) -> None:
+    desk = network()
+    filled(desk)
+    told = amend(desk)
+    desk.run()
+    (check,) = (c for c in desk.audit().checks if c.verdict is False)
+    assert (check.name, check.found) == ("amendments refer to trades", (told,))
+
+
+@pytest.mark.parametrize("amend", [of_nothing, of_no_trade, of_a_later_event])
+def test_an_amendment_of_no_trade_moves_nothing(amend: Callable[[Network], str]) -> None:
+    desk = network()
+    order = filled(desk)
+    before = owns(desk, "alice"), state(desk["c1"], order)
+    amend(desk)
+    desk.run()
+    assert (owns(desk, "alice"), state(desk["c1"], order)) == before
+
+
+def test_an_amendment_to_more_than_the_order_asked_for_is_an_over_fill() -> None:
+    desk = network()
+    filled(desk)
+    report(desk, trade_of(desk, "alice"), "trade_correct", last_qty=130)
+    desk.run()
+    audit = desk.audit()
+    (check,) = (c for c in audit.checks if c.found)
+    assert check.name == "no order is filled beyond its quantity"
+    assert check.found == ("c1-0 at c1: 130 of 100 by s1-4",)
 
 
 def test_the_simulated_market_busts_and_corrects_both_sides_of_a_match() -> None:

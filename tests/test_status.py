@@ -107,6 +107,14 @@ def test_a_market_order_has_no_price() -> None:
     assert answer(frame("requests", [new(ID, **terms)]), reports)[-1] is None
 
 
+def test_an_order_is_of_the_type_that_its_last_replace_states() -> None:
+    limit, market = ({"ord_type": kind} for kind in ("limit", "market"))
+    reports = executions(ID, NEW | limit, replaced(60) | market, replaced(60, name="C") | limit)
+    for told, expected in ((reports[:1], "limit"), (reports[:2], "market"), (reports, "limit")):
+        found = status.statuses(frame("requests", [new(ID)]), frame("executions", told[::-1]))
+        assert found["ord_type"].to_list() == [expected]
+
+
 def test_what_follows_from_no_records_is_no_answer() -> None:
     found = status.statuses(frame("requests", []), frame("executions", []))
     assert found.columns == list(status.COLUMNS)

@@ -31,6 +31,7 @@ from tests.lives import (
 from tests.order_lives import LIVES, Life, records_of
 from tradesys import loops, memory, positions, status
 from tradesys.balances import Accounts
+from tradesys.charter import Fees
 from tradesys.clock import ManualClock
 from tradesys.records import (
     ExecType,
@@ -150,8 +151,38 @@ def test_records_in_any_order_whatever_and_again_give_the_same_answers(
     )
     answered = view.statuses().select(defined.drop("cl_ord_id").columns)
     assert answered.cast(defined.drop("cl_ord_id").schema).equals(defined.drop("cl_ord_id"))
-    held = positions.balances(*(frame(name, records) for name, records in rows.items()))
-    assert view.positions().equals(held)
+    requests, reports, legs = (frame(name, records) for name, records in rows.items())
+    assert view.positions().equals(positions.balances(requests, reports, legs))
+
+
+@settings(max_examples=40)
+@given(worlds(), SEEDS)
+def test_what_orders_may_use_is_what_they_may_cost_with_their_fees(world: World, seed: int) -> None:
+    fees = Fees(per_share=30, per_notional=7)
+    view = View(fees=fees)
+    held: dict[str, list[Row]] = {"requests": [], "executions": [], "postings": []}
+    for dataset, records in world.batches(random.Random(seed), count=8):
+        view.apply(dataset, records)
+        held[dataset] += records.to_pylist()
+        requests, reports, legs = (frame(name, rows) for name, rows in held.items())
+        orders = positions.reserved(requests, reports, fees)
+        found = view.reserved_of(orders["order_id"].to_numpy())
+        assert found.tolist() == orders["reserved"].to_list()
+        assert view.positions().equals(positions.balances(requests, reports, legs, fees))
+    counted = expected_balances(*held.values(), fees)
+    for account, asset, reserved in view.positions()["account", "asset", "reserved"].iter_rows():
+        assert counted[account, asset][2] == reserved
+
+
+def test_an_order_without_a_price_reserves_nothing_and_one_with_a_collar_what_it_costs() -> None:
+    view, fees = View(fees=Fees(per_share=30)), Fees(per_share=30)
+    collared = new(record_id("c1", 1), ord_type="market", price=PRICE)
+    requests = [new(ID, ord_type="market", price=None), collared]
+    view.apply("requests", batch("requests", requests))
+    found = view.reserved_of(ids([ID, record_id("c1", 1)])).tolist()
+    assert found == [0, 100 * (PRICE + 30)]
+    defined = positions.reserved(frame("requests", requests), frame("executions", []), fees)
+    assert defined["reserved"].to_list() == found
 
 
 @settings(max_examples=40)
