@@ -169,7 +169,8 @@ def test_what_orders_may_use_is_what_they_may_cost_with_their_fees(world: World,
         found = view.reserved_of(orders["order_id"].to_numpy())
         assert found.tolist() == orders["reserved"].to_list()
         assert view.positions().equals(positions.balances(requests, reports, legs, fees))
-    counted = expected_balances(*held.values(), fees)
+    asked, told, posted = held.values()
+    counted = expected_balances(asked, told, posted, fees)
     for account, asset, reserved in view.positions()["account", "asset", "reserved"].iter_rows():
         assert counted[account, asset][2] == reserved
 
