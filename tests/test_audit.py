@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from tests.build import PRICE, filled, network, submit
+from tests.build import PRICE, filled, network, report, submit
 from tradesys.arrow import with_columns
 from tradesys.audit import Audit, Check
 from tradesys.checks import CHECKS
@@ -36,6 +36,7 @@ OVER_FILL = "no order is filled beyond its quantity"
 VENUE = "executions agree with the venue's record"
 CLEARED = "each fill is cleared exactly once"
 CONSERVED = "cash and shares conserve"
+AMENDED = "amendments refer to trades"
 
 
 @pytest.fixture
@@ -97,7 +98,7 @@ def change_everywhere(
 def view_again(desk: Network) -> None:
     """Every system's answers follow from the records that it holds now."""
     for system in desk:
-        system._view = type(system._view)(system._view.names)
+        system._view = type(system._view)(system._view.names, system._view.fees)
         system._known.clear()
         system.catch_up()
 
@@ -212,6 +213,12 @@ def forge_a_price(desk: Network) -> None:
     rewrite(desk.venue.reports, changed(reports, "last_px", rows[0], PRICE + 1))
 
 
+def correct_what_is_no_trade(desk: Network) -> None:
+    """The market corrects the acceptance of an order."""
+    report(desk, 0, "trade_correct", last_qty=10, last_px=PRICE)
+    desk.run()
+
+
 def clear_another_account(desk: Network) -> None:
     """A fill is posted to an account that did not trade."""
     change_everywhere(desk, "postings", desk.firm, "account", 12, "bob")
@@ -245,13 +252,14 @@ MUTANTS: list[tuple[Callable[[Network], None], set[str]]] = [
     (repeat_a_record, {GAPLESS}),
     (write_as_the_wrong_kind, {AUTHORITY}),
     (answer_wrongly, {DEFINITION}),
-    (reserve_differently, {AGREEMENT}),
+    (reserve_differently, {AGREEMENT, DEFINITION}),
     (lose_an_order, {ANSWERED}),
     (lose_a_cancel, {REFERRED}),
     (fill_beyond, {OVER_FILL}),
     (accept_a_name_twice, {TWICE}),
     (record_again_as_certain, {FLAGGED}),
     (forge_a_price, {VENUE}),
+    (correct_what_is_no_trade, {AMENDED}),
     (clear_another_account, {CLEARED}),
     (clear_twice, {CLEARED}),
     (lose_a_leg, {CONSERVED}),
@@ -285,6 +293,7 @@ SHOWN: dict[Callable[[Network], None], str] = {
     fill_beyond: "c1-0 at c1: 30 of 20 by s1-2",
     accept_a_name_twice: "A of alice: s1-7, s1-8",
     record_again_as_certain: "v1-0 is certain in each of s1-0, s2-0$",
+    correct_what_is_no_trade: "s1-7 amends v1-0: no trade",
     forge_a_price: "s1-2 is not what the market reported as v1-2",
     clear_another_account: "firm-12 clears v1-2 amiss: bob 30 ALFA",
     clear_twice: "v1-2 is cleared more than once: firm-12, firm-20$",
