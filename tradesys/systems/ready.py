@@ -39,9 +39,9 @@ def make_ready() -> None:
         _apply(view, "postings", {}, 1)
         ids = np.arange(3, dtype=np.uint64)
         view.order(1), view.statuses(), view.positions()  # each is a question
-        view.leaves_of(ids)
+        view.leaves_of(ids), view.uncleared(ids)
         ids.setflags(write=False)  # as ids are that come from Arrow
-        view.leaves_of(ids)
+        view.leaves_of(ids), view.uncleared(ids)
         loops.standing(view._memory, 0)  # noqa: SLF001 - of the same room
         rows, numbers = np.zeros((1, rules.COLUMNS), np.int64), np.zeros(1, np.int64)
         instruments = np.ones((1, 4), np.int64)
