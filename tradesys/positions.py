@@ -25,9 +25,9 @@ def moved(trades: pl.DataFrame) -> pl.DataFrame:
 
 
 def booked(postings: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
-    """The legs that clear trades, those of the clearing account left out, with the ``trade_id``.
+    """What is posted for trades at customers and as fees, with the ``trade_id`` of each.
 
-    Of an event that is not among these ``events`` that is its own id: no trade that is held.
+    Of an event that is not among these ``events`` that is its own id.
     """
     amended = status.amendments(events).select("exec_id", "trade_id")
     return (
@@ -109,17 +109,11 @@ def reserved(
     asked = status.asked(requests, executions).filter(pl.col("request_type") == RequestType.REPLACE)
     granted = orders.filter(~status.is_over()).join(asked, on="order_id", suffix="_asked")
     further = (pl.col("order_qty_asked") - pl.col("cum_qty")).clip(lower_bound=0)
+    granted = granted.with_columns(leaves_qty=further, price="price_asked")
     qty, amount = pl.col("leaves_qty"), pl.col("leaves_qty") * pl.col("price")
     buys = pl.col("side") == Side.BUY
     return (
-        pl.concat(
-            [
-                orders,
-                granted.with_columns(leaves_qty=further, price="price_asked").select(
-                    orders.columns
-                ),
-            ]
-        )
+        pl.concat([orders, granted], how="diagonal")
         .with_columns(
             asset=pl.when(buys).then(pl.lit(CURRENCY)).otherwise("symbol"),
             reserved=pl.when(buys).then(amount + fees.of(qty, amount)).otherwise(qty).fill_null(0),

@@ -142,10 +142,10 @@ class View:
             self._make_room(ids, (), rows.key.item(done))
 
     def _take_executions(self, batch: pa.RecordBatch, read: Sequence[int]) -> None:
-        exec_id, kind, exec_ref_id, request_id, order_id, *rest = columns_of(batch, read[:9])
+        exec_ids, kind, exec_ref_id, request_id, order_id, *rest = columns_of(batch, read[:9])
         qty, price, last_qty, last_px = rest
         rows = Executions(
-            exec_id=exec_id.to_numpy(),
+            exec_id=exec_ids.to_numpy(),
             exec_type=EXEC_TYPES.numbers(kind),
             exec_ref_id=or_zero(exec_ref_id),
             request_id=request_id.to_numpy(),
@@ -164,9 +164,10 @@ class View:
                 account, symbol, *terms = columns_of(batch, read[9:])
                 key = self.accounts.keys_of(account, symbol)
                 rows = rows._replace(key=key, terms=terms_of(*terms))
-            exec_ids = [i for i in (rows.exec_id.item(done), rows.exec_ref_id.item(done)) if i]
+            exec_id, about = rows.exec_id.item(done), rows.exec_ref_id.item(done)
+            events = (exec_id, about) if 0 < about < exec_id else (exec_id,)
             ids = rows.order_id.item(done), rows.request_id.item(done)
-            self._make_room(ids, exec_ids, rows.key.item(done) if len(rows.key) else None)
+            self._make_room(ids, events, rows.key.item(done) if len(rows.key) else None)
 
     def _take_postings(self, batch: pa.RecordBatch, read: Sequence[int]) -> None:
         exec_id, account, asset, amount = columns_of(batch, read)
