@@ -320,6 +320,10 @@ class System:
         self.tables[dataset].take(parts)
         self.news = True
 
+    def settle(self, dataset: str) -> None:
+        """Let the file of records of one's own begin its next segment, if it is time."""
+        self.tables[dataset].seal_if_full()
+
     def drop(self, dataset: str) -> None:
         """Nothing here rests on records that were not written."""
 
@@ -351,10 +355,12 @@ class System:
         """
         if dataset not in self.tables:
             raise ReadOnlyError(f"{self.name} does not hold {dataset}")
-        with self.turn, self.lock:
-            self.require_up()
-            new = self.tables[dataset].apply(batch, self.clock(), origin_head=origin_head)
-            self.news = self.news or new is not None
+        with self.turn:
+            with self.lock:
+                self.require_up()
+                new = self.tables[dataset].apply(batch, self.clock(), origin_head=origin_head)
+                self.news = self.news or new is not None
+            self.tables[dataset].seal_if_full()
         return new.num_rows if new is not None else 0
 
     def sync(self) -> None:
