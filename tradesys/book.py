@@ -24,9 +24,9 @@ class Report(NamedTuple):
 
     ``request_id`` is the request answered; of a trade, the order's NEW or last accepted replace.
     ``order_qty`` and ``price`` are the total quantity and the limit in force after the event: as
-    asked for in a REJECTED, 0 and None of an unknown order. A market order has no price.
-    ``last_qty`` and ``last_px`` are 0 unless it is a trade. ``text`` is the reason of a refusal or
-    an expiry.
+    asked for in a REJECTED, 0 and None of an unknown order. The price of a market order is its
+    collar, if it has one. ``last_qty`` and ``last_px`` are 0 unless it is a trade. ``text`` is the
+    reason of a refusal or an expiry.
     """
 
     exec_type: ExecType
@@ -277,8 +277,8 @@ def _why_rejected(
         return f"ord_type={ord_type!r}: expected market or limit"
     if time_in_force not in _TIMES_IN_FORCE:
         return f"time_in_force={time_in_force!r}: expected one of {', '.join(TimeInForce)}"
-    if (ord_type == OrdType.LIMIT) != (price is not None):
-        return f"price={price}: expected one of a limit order and none of a market order"
+    if ord_type == OrdType.LIMIT and price is None:
+        return "price=None: expected the limit of a limit order"
     return _why_not_positive(order_qty, price)
 
 

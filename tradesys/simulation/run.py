@@ -87,7 +87,7 @@ class Simulation(Network):
             node.heard = dict.fromkeys(self.street_names, 0)
             self.wires.nodes[origin.system] = node
         place = Place(origin, self.wires.clock_of(node), self.data, node.disk.open)
-        return system_of(place, self.venue, node.assignment)
+        return system_of(place, self.venue, node.assignment, self.charter.books.fees)
 
     def start(self, node: Node) -> None:
         """Make a system anew from what its disk holds, and let it begin."""
