@@ -560,7 +560,7 @@ class Model:
     def new(self, order_id: int, order: NewOrder) -> list[tuple[object, ...]]:
         side, ord_type, time_in_force, order_qty, price = order
         entry = Entry(order_id, order_id, side, order_qty, price, arrival=order_id)
-        priced = price is not None and price > 0 if ord_type is LIMIT else price is None
+        priced = price > 0 if price is not None else ord_type is MARKET
         if order_qty < 1 or not priced:
             return [self.report(REJECTED, entry, order_id)]
         self.entries[order_id] = entry
