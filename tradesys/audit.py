@@ -15,7 +15,10 @@ from tradesys.held import Held
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that must hold. ``verdict`` is None where what is still to come could mend it."""
+    """One thing that must hold. ``verdict`` is None where what is still to come could mend it.
+
+    What is ``found`` where it is True is worth knowing, and not wrong.
+    """
 
     name: str
     verdict: bool | None
@@ -69,8 +72,8 @@ def audit(held: Held, progress: Callable[[int], None] | None = None) -> Audit:
     for name, check in CHECKS.items():
         if progress:
             progress(len(checks))
-        evaluated, wrong, waiting = check(held)
-        found = (*wrong, *waiting)
-        unsure = None if waiting and not held.at_rest else not found
+        evaluated, wrong, waiting, told = check(held)
+        found = (*wrong, *waiting, *told)
+        unsure = None if waiting and not held.at_rest else not waiting
         checks.append(Check(name, False if wrong else unsure, evaluated, found))
     return Audit(tuple(checks))

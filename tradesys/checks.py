@@ -1,12 +1,13 @@
 """What must hold over all systems when a network is quiet, check by check."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from tradesys import positions, status
+from tradesys.debts import debts
 from tradesys.held import Held, differences, first_difference, listed, more_than_one, run_of
 from tradesys.log import Log
 from tradesys.records import CURRENCY, FEES, ExecType, Kind, format_id, origin
@@ -24,12 +25,13 @@ class Finding(NamedTuple):
     """How many things a check looked at, and what it found.
 
     ``wrong`` is so whatever comes; ``waiting`` is what records under way, or work that is not done
-    yet, may still mend.
+    yet, may still mend; ``told`` is worth knowing, and not wrong.
     """
 
     evaluated: int
     wrong: list[str]
     waiting: list[str]
+    told: Sequence[str] = ()
 
 
 def _placed(held: Held) -> Finding:
@@ -147,8 +149,11 @@ def _agreement(held: Held) -> Finding:
 
 
 def _conservation(held: Held) -> Finding:
-    """Cash and shares conserve: postings sum to zero per asset, and for each fill."""
-    postings = held.frame(held.firm, "postings")
+    """Cash and shares conserve: postings sum to zero per asset, and for each fill.
+
+    Sums are of 128 bits: one that no record can hold is seen, and does not wrap around to zero.
+    """
+    postings = held.frame(held.firm, "postings").with_columns(pl.col("amount").cast(pl.Int128))
     found: list[str] = []
     for keys in (["exec_id", "asset"], ["asset"]):
         sums = (
@@ -372,6 +377,13 @@ def _over_fills(held: Held) -> Finding:
     return Finding(evaluated, [], found)
 
 
+def _debts(held: Held) -> Finding:
+    """No system let an account use more than was left, as far as that system knew."""
+    evaluated, found = debts(held)
+    wrong, told = ([d.text for d in found if d.is_wrong is so] for so in (True, False))
+    return Finding(evaluated, wrong, [], told)
+
+
 _ANSWERED_FROM = ("requests", "executions", "postings")
 
 REFERRED = "every request that was answered is held"
@@ -394,4 +406,5 @@ CHECKS: dict[str, Callable[[Held], Finding]] = {
     "amendments refer to trades": _amended,
     "each fill is cleared exactly once": _cleared,
     "cash and shares conserve": _conservation,
+    "no system lets an account use more than it has": _debts,
 }
