@@ -162,9 +162,9 @@ def accept_a_name_twice(patch: Patch) -> None:
     """The market does not know orders by the names that customers gave them."""
     real = BookVenue._match
 
-    def match(venue: BookVenue, request: Row) -> object:
+    def match(venue: BookVenue, request: Row, now: int) -> object:
         venue._named.clear()
-        return real(venue, request)
+        return real(venue, request, now)
 
     patch.setattr(BookVenue, "_match", match)
 

@@ -17,7 +17,6 @@ from tradesys.clearing import Moves, legs_of, moves_of
 from tradesys.clock import to_date
 from tradesys.errors import InvalidValue
 from tradesys.records import CAPITAL, CURRENCY, Kind
-from tradesys.sessions import day_of
 from tradesys.status import TRADES
 from tradesys.systems.inquiries import Inquiries
 from tradesys.systems.system import Place
@@ -184,7 +183,7 @@ class FirmSystem(Inquiries):
     def _entries(self) -> pl.DataFrame:
         with self.lock:
             postings, executions = (self.tables[n].frame for n in ("postings", "executions"))
-        return statements.entries(postings, executions)
+        return statements.entries(postings, executions, self.calendar)
 
     def _day(self, day: object) -> dt.date:
         if day is not None:
@@ -193,4 +192,4 @@ class FirmSystem(Inquiries):
         return last if isinstance(last, dt.date) else self._today()
 
     def _today(self) -> dt.date:
-        return day_of(self.clock())
+        return self.calendar.trading_day(self.clock())

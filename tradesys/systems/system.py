@@ -32,6 +32,7 @@ from tradesys.logfile import LogFile, OpenFile
 from tradesys.records import SCHEMAS, Kind, Origin, make_id
 from tradesys.records import origin as origin_of
 from tradesys.reference import Reference
+from tradesys.sessions import Calendar
 from tradesys.systems.group import GroupCommit
 from tradesys.systems.ready import make_ready
 from tradesys.table import Rows, Table
@@ -108,12 +109,14 @@ class Place(NamedTuple):
     """Which system it is, and where: its clock, and the folder with the files of all systems.
 
     ``open_file`` opens its files; by default real ones. Without a folder all is in memory.
+    ``calendar`` says which day it is: the market's own.
     """
 
     origin: Origin
     clock: Clock
     folder: Path | None = None
     open_file: OpenFile | None = None
+    calendar: Calendar = Calendar()
 
 
 class System:
@@ -123,7 +126,7 @@ class System:
 
     def __init__(self, place: Place) -> None:
         make_ready()
-        origin, clock, folder, open_file = place
+        origin, clock, folder, open_file, self.calendar = place
         assert origin.kind is self.kind
         self.origin = origin
         self.name = origin.system
