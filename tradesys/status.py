@@ -234,8 +234,9 @@ def _reported(events: pl.DataFrame) -> pl.DataFrame:
 def _traded(events: pl.DataFrame) -> pl.DataFrame:
     """What of each order has traded, as its trades stand (FIX tags 14 and 6)."""
     qty = pl.col("last_qty")
+    said = ("exec_id", "exec_type", "exec_ref_id", "last_qty", "last_px")
     return (
-        trades(events)
+        trades(events.select(*WHOSE, *said))
         .group_by("order_id")
         .agg(cum_qty=qty.sum(), cum_amount=(qty * pl.col("last_px")).sum())
     )
