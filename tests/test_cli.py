@@ -240,7 +240,7 @@ def test_a_statement_fits_a_terminal_and_gives_prices_with_cents(
     fills = [line for line in lines if " trade " in line]
     assert fills
     time, price, cash = r"\d\d:\d\d:\d\d\.\d{3}", r"[\d,]+\.\d\d", r"-?[\d,]+\.\d\d"
-    row = re.compile(rf" {time}  v1-\d+ +trade +[A-Z]{{4}} +{price} +-?\d+ +{cash} +0 *")
+    row = re.compile(rf" {time}  v1-\d+ +trade +[A-Z]{{4}} +{price} +-?[\d,]+ +{cash} +0 *")
     assert [line for line in fills if not row.fullmatch(line)] == []
 
 
