@@ -365,6 +365,8 @@ class Network(Switches):
             self.systems[origin.system] = self._system(origin)
         self.links = links(list(self.systems.values()))
         self.recovered = self._recover(self._lost())
+        for link in self.links:
+            link.target.heard[link.source.name] = link.source.origin
         if not self.charter.is_made:
             self.firm.open_books(self.charter.books)
             for link in self.links:

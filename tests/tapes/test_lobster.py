@@ -477,7 +477,7 @@ def test_orders_are_spread_over_accounts_and_systems_whatever_pattern_their_ids_
     assert entered["account"].n_unique() == 100
     counts = entered["system"].value_counts()["count"]
     assert len(counts) == customers
-    assert counts.min() > 0.8 * len(pattern) / customers
+    assert min(counts) > 0.8 * len(pattern) / customers
 
 
 def test_a_number_of_systems_is_positive() -> None:

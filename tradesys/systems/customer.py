@@ -29,6 +29,7 @@ from tradesys.records import (
     Side,
     TimeInForce,
     format_id,
+    make_id,
     split_id,
 )
 from tradesys.reference import LAST_PX
@@ -73,7 +74,7 @@ class CustomerSystem(Inquiries):
         self._uses = Uses()
         # Whatever was acknowledged before and not answered since is sent again: the street side
         # knows an order by its id, so sending twice is safe, and not sending is not.
-        self._sent: dict[int, int] = {}
+        self._sent = {code: requests.count(code) for code in self.own_codes("requests")}
         self._send_again = True
         self._settled: Counter[int] = Counter()
 
@@ -127,6 +128,7 @@ class CustomerSystem(Inquiries):
         :param cl_ord_id: the customer's own name for the order. The same name from the same
             account again is a repeat: it is answered with the first and never executed twice.
         :raises InvalidValue: a field holds what no rule allows; nothing was written.
+        :raises NotYetReplicated: no accounts or instruments have come here; nothing was written.
         :raises StorageError: the disk refused; nothing was acknowledged.
         """
         given = {
@@ -159,7 +161,8 @@ class CustomerSystem(Inquiries):
 
         :param account: whose order the caller takes it to be; checked when given.
         :param cl_ord_id: the customer's own name for this request; given again, it is a repeat.
-        :raises InvalidValue: the order is unknown here, another account's, or closed.
+        :raises InvalidValue: the order is another account's, or closed, or there is none.
+        :raises NotYetReplicated: it is unknown here, or no accounts or instruments have come here.
         """
         return self._change(RequestType.CANCEL, order, None, None, account, cl_ord_id)
 
@@ -176,8 +179,9 @@ class CustomerSystem(Inquiries):
 
         :param order_qty: the new total, what has traded included (FIX OrderQty); None keeps it.
         :param price: the new limit, as in :meth:`submit`; None keeps it.
-        :raises InvalidValue: the order is unknown, another account's or closed, or the new terms
-            break a rule.
+        :raises InvalidValue: the order is another account's, or closed, or there is none, or the
+            new terms break a rule.
+        :raises NotYetReplicated: as :meth:`cancel`.
         """
         return self._change(RequestType.REPLACE, order, order_qty, price, account, cl_ord_id)
 
@@ -198,6 +202,7 @@ class CustomerSystem(Inquiries):
         :returns: a row a row: ``accepted``, ``order_id`` and ``record_id`` (null where nothing was
             recorded), ``reject_reason`` (recorded, not sent) or ``error`` (not even recorded).
         :raises SchemaError: a column is missing, unknown, or of the wrong type; nothing is written.
+        :raises NotYetReplicated: no accounts or instruments have come here; nothing is written.
 
         >>> c1.submit_many(c1.orders("alice", open_only=True).select("order_id",
         ...     request_type=pl.lit("cancel")))
@@ -229,8 +234,12 @@ class CustomerSystem(Inquiries):
     @property
     def outbox(self) -> Outbox:
         """What was accepted and no street-side system has taken."""
-        for batch in self.outgoing():
-            self._outbox.put(batch)
+        with self.lock:
+            fresh = np.uint64(make_id(self._code, self._sent.get(self._code, 0)))
+            for batch in self.outgoing():
+                before = int(np.searchsorted(batch["record_id"].to_numpy(), fresh))
+                self._outbox.put(batch.slice(0, before), again=True)
+                self._outbox.put(batch.slice(before))
         return self._outbox
 
     def outgoing(self) -> list[pa.RecordBatch]:
@@ -314,6 +323,7 @@ class CustomerSystem(Inquiries):
                 self.catch_up()
             if name is not None and (repeated := self._repeat(terms, name)):
                 return repeated
+            self.require_described()
             record_id = self.next_id("requests")
             reason = self._decide_new(record_id, terms, given)
             row = (
@@ -338,6 +348,7 @@ class CustomerSystem(Inquiries):
             quiet = self._group.alone()  # whatever a row may be about is in the view
         with quiet:
             self.require_up()
+            self.require_described()
             sheet = Sheet(self, columns)
             record_ids, order_ids = sheet.ids()
             batch = sheet.batch(record_ids, order_ids)
@@ -391,6 +402,7 @@ class CustomerSystem(Inquiries):
                 raise InvalidValue(
                     "order", str(order), f"an open order; this one is {answer.ord_status}"
                 )
+            self.require_described()
             terms, reference = self._in_force(order_id), self._reference
             requests = (coded(each, terms, reference) for each in (kind, "new"))
             rows = np.array([*requests], np.int64)

@@ -22,6 +22,7 @@ from tradesys.records import (
     FIRMS_OWN,
     ExecType,
     Kind,
+    Origin,
     format_id,
     make_id,
     origin,
@@ -202,6 +203,7 @@ class Inquiries(System):
         """The orders of an account, in a symbol (or all), as :meth:`statuses`.
 
         :raises InvalidValue: the firm has not described the account or the symbol.
+        :raises NotYetReplicated: no accounts or instruments have come here.
         """
         frame = self._of(self.statuses(), account, symbol)
         return frame.filter(pl.col("leaves_qty") > 0) if open_only else frame
@@ -212,6 +214,7 @@ class Inquiries(System):
         :returns: ``exec_id, order_id, account, symbol, side, last_qty, last_px, transact_time``,
             and ``posted``: whether the firm has cleared it.
         :raises InvalidValue: the firm has not described the account or the symbol.
+        :raises NotYetReplicated: no accounts or instruments have come here.
         """
         with self.lock:
             # What refers to a fill is of the same order.
@@ -257,6 +260,7 @@ class Inquiries(System):
         :returns: ``account, asset, booked, uncleared, amount, reserved``: int64, in shares or, for
             cash, in 1/10,000 of the currency. ``reserved`` is what open orders may still use.
         :raises InvalidValue: the firm has not described the account.
+        :raises NotYetReplicated: no accounts or instruments have come here.
         """
         with self.lock:
             return self._of(self.view.positions(), account)
@@ -268,9 +272,23 @@ class Inquiries(System):
             of the currency. Buying power is the amount less what open buy orders may still spend; a
             market order states no price, and so counts nothing here.
         :raises InvalidValue: the firm has not described the account.
+        :raises NotYetReplicated: no accounts or instruments have come here.
         """
         cash = self.positions(account).filter(pl.col("asset") == CURRENCY).drop("asset")
         return cash.with_columns(buying_power=pl.col("amount") - pl.col("reserved"))
+
+    def require_described(self) -> None:
+        """See that accounts and instruments have come here; whether there are any, the firm knows.
+
+        :raises NotYetReplicated: they have not.
+        """
+        held = {"accounts": self.reference.accounts, "instruments": self.reference.symbols}
+        lacking = " and no ".join(dataset for dataset, known in held.items() if not known)
+        if lacking and self.kind is not Kind.FIRM:
+            raise NotYetReplicated(
+                f"{self.name} holds no {lacking} yet, so it cannot say which there are; "
+                "ask another system, or wait until those of the firm have come"
+            )
 
     # ---- inside
 
@@ -278,6 +296,8 @@ class Inquiries(System):
         self, frame: pl.DataFrame, account: str | None, symbol: str | None = None
     ) -> pl.DataFrame:
         """The rows of an account and a symbol, where they are given."""
+        if account is not None or symbol is not None:
+            self.require_described()
         if account is not None:
             self._known_account(account)
             frame = frame.filter(pl.col("account") == account)
@@ -334,9 +354,10 @@ class Inquiries(System):
         if missing:
             names = tuple(map(format_id, missing))
             spans = [" to ".join(names[i : i + 2]) for i in range(0, len(names), 2)]
+            over = {text for name in token if (text := self._over(parse_origin(name)))}
             raise NotYetReplicated(
                 f"{', '.join(spans)} have not reached {self.name} yet; it answers without them "
-                "where at_least is not given",
+                f"where at_least is not given{''.join(f'. {text}' for text in sorted(over))}",
                 names,
             )
 
@@ -349,10 +370,29 @@ class Inquiries(System):
             taken = span(make_id(code, 0), held) if held else "none"
             expected = f"the id of an order; {name} has taken {taken}"
             return InvalidValue("order", str(order), expected)
+        why = self._over(origin(code)) or "It has not reached it yet, or there is no such order"
         return NotYetReplicated(
-            f"{self.name} holds {held} requests of {name}, and nothing of {format_id(order_id)}: "
-            "it has not reached it yet, or there is no such order",
+            f"{self.name} holds {held} requests of {name}, and nothing of {format_id(order_id)}. "
+            f"{why}",
             (format_id(order_id),),
+        )
+
+    def _latest(self, writer: Origin) -> Origin:
+        """The latest incarnation of a system, as it was heard of or as its records say."""
+        if self.wrote(writer.code):
+            return self.origin
+        tables = (self.tables[dataset] for dataset in WRITES[writer.kind])
+        codes = (code for table in tables for code in table.logs if code >> 8 == writer.code >> 8)
+        return max([writer, *map(origin, codes), self.heard.get(writer.system, writer)])
+
+    def _over(self, writer: Origin) -> str:
+        """That an incarnation of a system writes nothing more; nothing where it still may."""
+        latest = self._latest(writer)
+        if latest == writer:
+            return ""
+        return (
+            f"{writer} is over, for its files were lost, and {writer.system} goes on as {latest}: "
+            f"nothing more of {writer} comes, unless a system that cannot be reached now holds it"
         )
 
 

@@ -121,6 +121,7 @@ class System:
         self.clock = clock
         self.down: str | None = None  # why it takes nothing more
         self.crashed = False
+        self.heard: dict[str, Origin] = {}  # as whom other systems went on last
         open_file = open_file or (LogFile if folder else None)
         self.lock = RLock()  # many threads may ask, and many may enter orders
         self._reference = Reference()
