@@ -404,7 +404,7 @@ def test_a_system_that_comes_back_and_reaches_nobody_leaves_the_desk_at_work(pul
     for act in ("partition", "crash", "restart"):
         getattr(pulse.network, act)("c1")
         pulse.beat(10)  # every part looks again, and whatever fails there fails here
-    assert "expected an account" in parts[2].picture
+    assert "c1 holds no accounts" in parts[2].picture
     pulse.network.heal()
     pulse.beat(10)
     assert "buying power" in parts[2].picture
@@ -573,6 +573,15 @@ def test_a_crowd_goes_to_the_systems_that_are_up() -> None:
     for name in ("c1", "c3"):
         network.crash(name)
     assert flow.advance(1) == 0
+
+
+def test_a_crowd_does_not_go_to_a_system_that_knows_no_accounts() -> None:
+    network = Network(2, 1, clock=ManualClock(START_NS))
+    flow = Flow(network, per_second=100)
+    network.partition("c2")
+    network.lose_disk("c2")
+    assert flow.advance(1) == 100
+    assert len(network["c1"].tables["requests"]) == 100
 
 
 def test_changed_gives_the_orders_that_records_since_then_are_about() -> None:

@@ -113,6 +113,13 @@ def _change(rng: np.random.Generator, network: Network, opened: list[int]) -> in
     return 1
 
 
+def _takes_orders(customer: CustomerSystem) -> bool:
+    """Whether it is up, and knows of accounts and instruments."""
+    if customer.down:
+        return False
+    return bool(customer.reference.accounts and customer.reference.symbols)
+
+
 class Flow:
     """Customers who keep a market busy: so many orders a second, and most canceled again.
 
@@ -143,7 +150,7 @@ class Flow:
         """Enter what falls into the next so many seconds; gives how many orders were entered."""
         self._now += seconds
         self._due += self.per_second * seconds
-        count, up = int(self._due), [c for c in self.network.customers if not c.down]
+        count, up = int(self._due), [c for c in self.network.customers if _takes_orders(c)]
         self._due -= count
         if not up:
             return 0
