@@ -22,12 +22,18 @@ ROOT = Path(__file__).parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 ALL = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
 PAGES = [name for name in ALL if name != "app"]  # that one is the desk and nothing else
-COURSE = ["1_tour", "3_status", "4_outage", "6_tape", "7_scale"]
-"""Those with exercises."""
 
 
 def read(name: str) -> Any:
     return nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)  # type: ignore[no-untyped-call]
+
+
+def is_solution(cell: Any) -> bool:
+    return cell.cell_type == "markdown" and "<details>" in cell.source
+
+
+COURSE = [name for name in ALL if any(map(is_solution, read(name).cells))]
+"""Those with exercises."""
 
 
 def outputs(name: str) -> list[tuple[Any, Any]]:
@@ -76,6 +82,7 @@ def test_scenario_replays_a_tape(tmp_path: Path) -> None:
         ({"customers": "3"}, "customers='3': expected a whole number from 1 to 63"),
         ({"custmers": 3}, "did you mean customers?"),
         ({"results": "no/such/x.parquet"}, "expected a file in a folder that exists"),
+        ({"results": "."}, "results='.': expected a file in a folder that exists"),
         ({"tape": "no/such/folder"}, "tape='no/such/folder': expected a file or folder that"),
     ],
 )
@@ -154,12 +161,17 @@ def run_tape(output: Path, **parameters: object) -> Any:
     )
 
 
+def test_exercises_have_solutions() -> None:
+    asked = {n for n in ALL if any("# Your turn." in cell.source for cell in read(n).cells)}
+    assert asked == set(COURSE) != set()
+
+
 @pytest.mark.parametrize("name", COURSE)
 def test_solutions_solve_the_exercises(name: str) -> None:
     notebook = read(name)
     solutions = 0
     for cell in notebook.cells:
-        if cell.cell_type == "markdown" and "<details>" in cell.source:
+        if is_solution(cell):
             found = re.findall(r"```python\n(.*?)```", cell.source, re.DOTALL)
             cell.update(cell_type="code", outputs=[], execution_count=None)
             cell.source = "\n".join(found)
