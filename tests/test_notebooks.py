@@ -4,7 +4,10 @@ That they run as they stand, and come to the outputs stored in them, is nbval's 
 """
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ import polars as pl
 import pytest
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
+from nbformat.sign import NotebookNotary
 from papermill.exceptions import PapermillExecutionError
 
 from tradesys.tapes.sample import generate
@@ -201,7 +205,10 @@ def test_outputs_are_stored_and_are_none_of_this_machine(name: str) -> None:
 def test_pictures_are_drawn_and_not_left_to_a_script(name: str) -> None:
     kinds = {kind for _, out in outputs(name) for kind in out.get("data", {})}
     plain = {"text/plain", "text/html", "text/markdown", "image/svg+xml", "application/json"}
-    assert kinds <= plain
+    assert kinds <= plain | {"image/png"}
+    for cell, out in outputs(name):
+        data = out.get("data", {})
+        assert ("image/svg+xml" in data) == ("image/png" in data), f"{cell.id}: for who trusts not"
     shown = "".join(str(out.get("data", {}).get("text/html", "")) for _, out in outputs(name))
     assert "<script" not in shown
 
@@ -216,6 +223,24 @@ def test_a_page_of_a_notebook_loads_nothing(name: str) -> None:
     assert not re.search(loads, page)
     assert not re.search(r"@import|url\([\"']?(?:https?:)?//", page)
     assert 'class="mermaid"' not in page
+
+
+def test_make_setup_trusts_the_notebooks_of_the_project(tmp_path: Path) -> None:
+    rule = (ROOT / "Makefile").read_text(encoding="utf-8").split("\n$(TRUSTED):")[1]
+    assert "$(BIN)/jupyter trust notebooks/*.ipynb" in rule
+    files = [str(NOTEBOOKS / f"{name}.ipynb") for name in ALL]
+    assert not any(trusted(tmp_path))
+    for _ in range(2):  # again is no harm
+        environ = os.environ | {"JUPYTER_DATA_DIR": str(tmp_path)}
+        command = [sys.executable, "-m", "nbformat.sign", *files]
+        subprocess.run(command, check=True, env=environ, capture_output=True)
+    assert all(trusted(tmp_path))
+
+
+def trusted(folder: Path) -> list[bool]:
+    """Of each notebook, whether Jupyter with this folder for its data trusts it."""
+    notary = NotebookNotary(data_dir=str(folder))  # type: ignore[no-untyped-call]
+    return [notary.check_signature(read(name)) for name in ALL]  # type: ignore[no-untyped-call]
 
 
 def test_make_html_writes_the_pages_as_they_are_tested_here() -> None:
