@@ -52,6 +52,7 @@ def run_scenario(output: Path, **parameters: object) -> dict[str, Any]:
         output / "scenario.ipynb",
         parameters=parameters,
         kernel_name="python3",
+        start_timeout=600,
         progress_bar=False,
     )
     found = [output for cell in notebook.cells for output in cell.get("outputs", [])]
@@ -161,6 +162,7 @@ def run_tape(output: Path, **parameters: object) -> Any:
         output / "tape.ipynb",
         parameters=parameters,
         kernel_name="python3",
+        start_timeout=600,
         progress_bar=False,
     )
 
@@ -181,7 +183,7 @@ def test_solutions_solve_the_exercises(name: str) -> None:
             cell.source = "\n".join(found)
             solutions += 1
     assert solutions >= 2
-    NotebookClient(notebook, kernel_name="python3", timeout=120).execute()
+    NotebookClient(notebook, kernel_name="python3", timeout=600, startup_timeout=600).execute()
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -597,7 +597,7 @@ def test_a_desk_beats_by_itself_and_stops(pulse: Pulse) -> None:
         pulse.listen(seen.set, 0)
         pulse.start()
         pulse.start()  # again: it goes on as it was
-        await asyncio.wait_for(seen.wait(), 60)
+        await asyncio.wait_for(seen.wait(), 600)
         pulse.stop()
         await asyncio.sleep(0)  # the task ends
         return len(asyncio.all_tasks())
@@ -609,7 +609,7 @@ def test_a_desk_beats_by_itself_and_stops(pulse: Pulse) -> None:
 def kernel() -> Iterator[Callable[[str, str], str]]:
     """A kernel as JupyterLab has one: runs a cell of a name, and gives how many desks beat then."""
     live = os.environ | {"TRADESYS_WIDGETS": "live"}
-    manager, client = start_new_kernel(kernel_name="python3", env=live)
+    manager, client = start_new_kernel(600, kernel_name="python3", env=live)
     tasks = "[t for t in __import__('asyncio').all_tasks() if t.get_name() == 'tradesys']"
     beating = f"[t.cancelling() for t in {tasks}].count(0)"
 
@@ -617,7 +617,7 @@ def kernel() -> Iterator[Callable[[str, str], str]]:
         asks = {"code": code, "silent": False, "user_expressions": {"beating": beating}}
         message = client.session.msg("execute_request", asks, metadata={"cellId": cell})
         client.shell_channel.send(message)
-        reply = client.get_shell_msg(timeout=60)["content"]
+        reply = client.get_shell_msg(timeout=600)["content"]
         assert reply["status"] == "ok", reply["evalue"]
         told = reply["user_expressions"]["beating"]["data"]["text/plain"]
         assert isinstance(told, str)
