@@ -38,7 +38,7 @@ PATIENT = f"""
 const timeout = AbortSignal.timeout;
 AbortSignal.timeout = (ms) => timeout.call(AbortSignal, Math.max(ms, {WAIT_S * 1000}));
 """
-"""anywidget gives a widget two seconds to begin, and does not try again; here it may wait longer."""
+"""anywidget gives a widget two seconds to begin, and does not try again; here it has longer."""
 
 
 def chromium() -> str:
