@@ -411,6 +411,8 @@ def test_the_firm_may_open_with_empty_books(books: OpeningBooks) -> None:
     desk = network(books=books)
     assert desk.run() == 0
     assert desk.audit().verdict
+    with pytest.raises(InvalidValue, match="described"):
+        desk.firm.positions("nobody")
     with pytest.raises(NotYetReplicated):  # nobody but the firm knows that it has none
         submit(desk["c1"])
 

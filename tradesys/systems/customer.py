@@ -323,7 +323,7 @@ class CustomerSystem(Inquiries):
                 self.catch_up()
             if name is not None and (repeated := self._repeat(terms, name)):
                 return repeated
-            self.require_described()
+            self.require_described("accounts", "instruments")
             record_id = self.next_id("requests")
             reason = self._decide_new(record_id, terms, given)
             row = (
@@ -348,7 +348,7 @@ class CustomerSystem(Inquiries):
             quiet = self._group.alone()  # whatever a row may be about is in the view
         with quiet:
             self.require_up()
-            self.require_described()
+            self.require_described("accounts", "instruments")
             sheet = Sheet(self, columns)
             record_ids, order_ids = sheet.ids()
             batch = sheet.batch(record_ids, order_ids)
@@ -402,7 +402,7 @@ class CustomerSystem(Inquiries):
                 raise InvalidValue(
                     "order", str(order), f"an open order; this one is {answer.ord_status}"
                 )
-            self.require_described()
+            self.require_described("accounts", "instruments")
             terms, reference = self._in_force(order_id), self._reference
             requests = (coded(each, terms, reference) for each in (kind, "new"))
             rows = np.array([*requests], np.int64)

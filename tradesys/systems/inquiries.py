@@ -260,7 +260,7 @@ class Inquiries(System):
         :returns: ``account, asset, booked, uncleared, amount, reserved``: int64, in shares or, for
             cash, in 1/10,000 of the currency. ``reserved`` is what open orders may still use.
         :raises InvalidValue: the firm has not described the account.
-        :raises NotYetReplicated: no accounts or instruments have come here.
+        :raises NotYetReplicated: no accounts have come here.
         """
         with self.lock:
             return self._of(self.view.positions(), account)
@@ -272,22 +272,21 @@ class Inquiries(System):
             of the currency. Buying power is the amount less what open buy orders may still spend; a
             market order states no price, and so counts nothing here.
         :raises InvalidValue: the firm has not described the account.
-        :raises NotYetReplicated: no accounts or instruments have come here.
+        :raises NotYetReplicated: no accounts have come here.
         """
         cash = self.positions(account).filter(pl.col("asset") == CURRENCY).drop("asset")
         return cash.with_columns(buying_power=pl.col("amount") - pl.col("reserved"))
 
-    def require_described(self) -> None:
-        """See that accounts and instruments have come here; whether there are any, the firm knows.
+    def require_described(self, *datasets: str) -> None:
+        """See that ``accounts`` or ``instruments`` have come; which there are, the firm knows.
 
         :raises NotYetReplicated: they have not.
         """
-        held = {"accounts": self.reference.accounts, "instruments": self.reference.symbols}
-        lacking = " and no ".join(dataset for dataset, known in held.items() if not known)
+        lacking = [dataset for dataset in datasets if not len(self.tables[dataset])]
         if lacking and self.kind is not Kind.FIRM:
             raise NotYetReplicated(
-                f"{self.name} holds no {lacking} yet, so it cannot say which there are; "
-                "ask another system, or wait until those of the firm have come"
+                f"{self.name} holds no {' and no '.join(lacking)} yet, so it cannot say which "
+                "there are; ask another system, or wait until those of the firm have come"
             )
 
     # ---- inside
@@ -296,12 +295,11 @@ class Inquiries(System):
         self, frame: pl.DataFrame, account: str | None, symbol: str | None = None
     ) -> pl.DataFrame:
         """The rows of an account and a symbol, where they are given."""
-        if account is not None or symbol is not None:
-            self.require_described()
         if account is not None:
             self._known_account(account)
             frame = frame.filter(pl.col("account") == account)
         if symbol is not None:
+            self.require_described("instruments")
             given.one_of(
                 "symbol", symbol, self.reference.symbols, "a symbol the firm has described"
             )
@@ -310,6 +308,7 @@ class Inquiries(System):
 
     def _known_account(self, account: str) -> None:
         if account not in FIRMS_OWN:
+            self.require_described("accounts")
             known = self.reference.accounts
             given.one_of("account", account, known, "an account the firm has described")
 
@@ -342,7 +341,7 @@ class Inquiries(System):
         """
         if not isinstance(token, Mapping):
             raise InvalidValue("at_least", token, _POSITIONS)
-        missing = []
+        missing, over = [], set()
         for name, count in token.items():
             code = parse_origin(given.text("at_least", name, _POSITIONS)).code
             datasets = WRITES.get(origin(code).kind, ())
@@ -351,15 +350,13 @@ class Inquiries(System):
             held = self.tables[datasets[0]].count(code)
             if held < given.whole("at_least", count, 0, of="records"):
                 missing += [make_id(code, held), make_id(code, count - 1)]
+                over.add(self._over(origin(code)))
         if missing:
             names = tuple(map(format_id, missing))
             spans = [" to ".join(names[i : i + 2]) for i in range(0, len(names), 2)]
-            over = {text for name in token if (text := self._over(parse_origin(name)))}
-            raise NotYetReplicated(
-                f"{', '.join(spans)} have not reached {self.name} yet; it answers without them "
-                f"where at_least is not given{''.join(f'. {text}' for text in sorted(over))}",
-                names,
-            )
+            told = f"{', '.join(spans)} have not reached {self.name} yet; it answers without them "
+            told += "where at_least is not given"
+            raise NotYetReplicated(". ".join([told, *sorted(over - {""})]), names)
 
     def _unknown(self, order: OrderLike, order_id: int) -> Exception:
         code, sequence = split_id(order_id)
