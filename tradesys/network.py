@@ -398,6 +398,8 @@ class Network(Switches):
             self._own_time.now = max(self._own_time.now, self.venue.reports.last_ts, *known)
         self.links = links(list(self.systems.values()))
         self.recovered = self._recover(self._lost())
+        for link in self.links:
+            link.target.heard[link.source.name] = link.source.origin
         if not self.charter.is_made:
             self.firm.open_books(self.charter.books)
             for link in self.links:

@@ -21,7 +21,7 @@ from tradesys.charter import OpeningBooks
 from tradesys.clock import ManualClock
 from tradesys.errors import InvalidValue
 from tradesys.network import Network
-from tradesys.records import PRICE_SCALE
+from tradesys.records import PRICE_SCALE, ExecType
 from tradesys.sessions import settle_dates
 from tradesys.tapes import Tape
 from tradesys.venue import TapeVenue
@@ -71,7 +71,11 @@ def _first_ns(tape: Tape) -> int:
 
 @dataclass(frozen=True)
 class Replayed:
-    """What a replay came to. ``seconds`` is from the first event until all was quiet."""
+    """What a replay came to. ``seconds`` is from the first event until all was quiet.
+
+    ``refused`` and ``not_recorded`` count the tape's requests that became no open order, by reason;
+    ``not_filled`` the tape's fills that the market did not report: their orders never reached it.
+    """
 
     tape: Tape
     seconds: float
@@ -81,6 +85,7 @@ class Replayed:
     systems: dict[str, dict[str, int]]
     not_recorded: dict[str, int]
     refused: dict[str, int]
+    not_filled: int
 
     def as_dict(self) -> dict[str, object]:
         """One object of plain values, for ``--json``."""
@@ -93,6 +98,7 @@ class Replayed:
             "ignored": self.tape.ignored,
             "refused": self.refused,
             "not_recorded": self.not_recorded,
+            "not_filled": self.not_filled,
             "seconds": round(self.seconds, 3),
             "events_per_second": round(self.tape.events / self.seconds) if self.seconds else 0,
             "statuses": self.statuses,
@@ -194,6 +200,7 @@ def _result(tape: Tape, network: Network, verdicts: list[pl.DataFrame], seconds:
         dict(all_rows[name].drop_nulls().value_counts().sort(name).iter_rows()) if verdicts else {}
         for name in ("reject_reason", "error")
     ]
+    reported = network.venue.reports.table()["exec_type"].to_pylist()
     statuses = network.customers[0].statuses()["ord_status"].value_counts(sort=True)
     started = time.perf_counter()
     audit = network.audit()
@@ -206,4 +213,5 @@ def _result(tape: Tape, network: Network, verdicts: list[pl.DataFrame], seconds:
         systems=network.summary(),
         refused=counts[0],
         not_recorded=counts[1],
+        not_filled=len(tape.fills) - reported.count(ExecType.TRADE),
     )

@@ -30,6 +30,7 @@ from tradesys.records import (
     Side,
     TimeInForce,
     format_id,
+    make_id,
     split_id,
 )
 from tradesys.reference import LAST_PX
@@ -83,7 +84,8 @@ class CustomerSystem(Inquiries):
         self._deciding = False
         # Whatever was acknowledged before and not answered since is sent again: the street side
         # knows an order by its id, so sending twice is safe, and not sending is not.
-        self._sent: dict[int, int] = {}
+        requests = self.tables["requests"]
+        self._sent = {code: requests.count(code) for code in self.own_codes("requests")}
         self._send_again = True
         self._settled: Counter[int] = Counter()
 
@@ -141,6 +143,7 @@ class CustomerSystem(Inquiries):
         :param cl_ord_id: the customer's own name for the order. The same name from the same
             account again is a repeat: it is answered with the first and never executed twice.
         :raises InvalidValue: a field holds what no rule allows; nothing was written.
+        :raises NotYetReplicated: no accounts or instruments have come here; nothing was written.
         :raises StorageError: the disk refused; nothing was acknowledged.
         """
         given = {
@@ -175,7 +178,8 @@ class CustomerSystem(Inquiries):
 
         :param account: whose order the caller takes it to be; checked when given.
         :param cl_ord_id: the customer's own name for this request; given again, it is a repeat.
-        :raises InvalidValue: the order is unknown here, another account's, or closed.
+        :raises InvalidValue: the order is another account's, or closed, or there is none.
+        :raises NotYetReplicated: it is unknown here, or no accounts or instruments have come here.
         """
         return self._change(RequestType.CANCEL, order, Asked(), account, cl_ord_id)
 
@@ -196,8 +200,9 @@ class CustomerSystem(Inquiries):
         :param price: the new limit, as in :meth:`submit`; None keeps it.
         :param time_in_force: "day", "gtc" or "gtd", of an order that is one of them; None keeps it.
         :param expire_time: as in :meth:`submit`; None keeps that of an order that stays "gtd".
-        :raises InvalidValue: the order is unknown, another account's or closed, or the new terms
-            break a rule.
+        :raises InvalidValue: the order is another account's, or closed, or there is none, or the
+            new terms break a rule.
+        :raises NotYetReplicated: as :meth:`cancel`.
         """
         asked = Asked(order_qty, price, time_in_force, expire_time)
         return self._change(RequestType.REPLACE, order, asked, account, cl_ord_id)
@@ -220,6 +225,7 @@ class CustomerSystem(Inquiries):
         :returns: a row a row: ``accepted``, ``order_id`` and ``record_id`` (null where nothing was
             recorded), ``reject_reason`` (recorded, not sent) or ``error`` (not even recorded).
         :raises SchemaError: a column is missing, unknown, or of the wrong type; nothing is written.
+        :raises NotYetReplicated: no accounts or instruments have come here; nothing is written.
 
         >>> c1.submit_many(c1.orders("alice", open_only=True).select("order_id",
         ...     request_type=pl.lit("cancel")))
@@ -254,9 +260,12 @@ class CustomerSystem(Inquiries):
                 since = {c: self._sent.get(c, 0) for c in codes}
                 fresh = [c for c in codes if since[c] < sent[c]]
                 waiting = [b for c in fresh for b in logs[c].between(since[c], sent[c])]
+            first = np.uint64(make_id(self._code, self._sent.get(self._code, 0)))
             for batch in map(_accepted, waiting):
-                if batch.num_rows:
-                    self._outbox.put(batch)
+                # What was there when it was asked last may have been sent before.
+                before = int(np.searchsorted(batch["record_id"].to_numpy(), first))
+                self._outbox.put(batch.slice(0, before), again=True)
+                self._outbox.put(batch.slice(before))
             # Only now: an interrupt before sends twice, which is safe.
             self._send_again, self._sent = False, sent
         return self._outbox
@@ -342,6 +351,7 @@ class CustomerSystem(Inquiries):
                 self.catch_up()
             if name is not None and (repeated := self._repeat(terms, name)):
                 return repeated
+            self.require_described("accounts", "instruments")
             record_id = self.next_id("requests")
             reason = self._decide_new(record_id, terms, given)
             row = (
@@ -410,6 +420,7 @@ class CustomerSystem(Inquiries):
             quiet = self._group.alone()  # whatever a row may be about is in the view
         with quiet:
             self._begin_deciding()
+            self.require_described("accounts", "instruments")
             sheet = Sheet(self, columns)
             record_ids, order_ids = sheet.ids()
             batch, answer = sheet.batch(record_ids, order_ids), sheet.answer(record_ids, order_ids)
@@ -459,6 +470,7 @@ class CustomerSystem(Inquiries):
                 raise InvalidValue(
                     "order", str(order), f"an open order; this one is {answer.ord_status}"
                 )
+            self.require_described("accounts", "instruments")
             terms, reference = self._in_force(order_id), self._reference
             requests = (coded(each, terms, reference) for each in (kind, "new"))
             rows = np.array([*requests], np.int64)
