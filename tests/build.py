@@ -12,12 +12,13 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from tradesys.arrow import batch_of
 from tradesys.charter import OpeningBooks
 from tradesys.clock import Clock, ManualClock
 from tradesys.logfile import LogFile
 from tradesys.network import Network
 from tradesys.orders import Order
-from tradesys.records import PRICE_SCALE, SCHEMAS, Kind, Origin, make_id, split_id
+from tradesys.records import PRICE_SCALE, REPORTS, SCHEMAS, Kind, Origin, make_id, split_id
 from tradesys.systems.customer import CustomerSystem
 from tradesys.venue import BookVenue, VenueFactory
 
@@ -77,6 +78,14 @@ def state(system: CustomerSystem, order: Order | int) -> tuple[str, int, int, in
     """``ord_status, order_qty, cum_qty, leaves_qty`` of an order, as a system answers."""
     answer = system.status(order)
     return str(answer.ord_status), answer.order_qty, answer.cum_qty, answer.leaves_qty
+
+
+def report(desk: Network, about: int, exec_type: str, **columns: Any) -> None:
+    """The venue reports something of its event number ``about``."""
+    row = desk.venue.reports.table().to_pylist()[about]
+    row |= {"exec_type": exec_type, "exec_ref_id": row["record_id"], "ts": NOON}
+    row |= {"record_id": desk.venue.next_id(), **columns}
+    desk.venue.report(batch_of(REPORTS, [tuple(row[name] for name in REPORTS.names)]))
 
 
 def contents(folder: Path) -> dict[str, bytes]:

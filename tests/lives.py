@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from tests.build import PRICE, Row, batch, record_id, whole
 
 ACCOUNTS, SYMBOLS, SIDES = ("alice", "bob"), ("ALFA", "DLTA"), ("buy", "sell")
+TIMES_IN_FORCE = ("day", "gtc", "ioc", "fok", "gtd")
 CUSTOMERS, STREETS = ("c1", "c2", "c3"), ("s1", "s2")
 
 
@@ -31,7 +32,7 @@ class Working:
     answered: bool = False
     closed: bool = False
     changes: list[Row] = field(default_factory=list)
-    effective: list[Row] = field(default_factory=list)
+    trades: list[list[Row]] = field(default_factory=list)
 
 
 class World:
@@ -41,7 +42,8 @@ class World:
         self.logs: dict[tuple[str, str], list[Row]] = {}
         self.orders: list[Working] = []
         self.events = 0
-        self.moves: list[tuple[Row, list[tuple[Row, int]]]] = []
+        self.traded: list[Row] = []
+        self.booked: defaultdict[int, tuple[int, int]] = defaultdict(lambda: (0, 0))
         legs = [(a, s, n) for a in ACCOUNTS for s, n in (("USD", 10**9), ("ALFA", 500))]
         for account, asset, amount in legs:
             self._write("postings", "firm", account=account, asset=asset, amount=amount)
@@ -74,7 +76,7 @@ class World:
             symbol=draw.choice(SYMBOLS),
             side=draw.choice(SIDES),
             ord_type="market" if market else "limit",
-            time_in_force=draw.choice(("day", "gtc", "ioc", "fok", "gtd")),
+            time_in_force=draw.choice(TIMES_IN_FORCE),
             order_qty=draw.randint(1, 9),
             price=None if market else PRICE + draw.randint(-3, 3),
             reject_reason="not enough cash" if draw.random() < 0.1 else None,
@@ -99,6 +101,10 @@ class World:
         if kind == "replace":
             price = PRICE + draw.randint(-3, 3) if limit else None
             terms |= {"order_qty": draw.randint(1, 12), "price": price}
+            if draw.random() < 0.3:
+                terms |= {"time_in_force": draw.choice(TIMES_IN_FORCE)}
+            if draw.random() < 0.1:
+                terms |= {"ord_type": "market", "price": None}
         del terms["record_id"]
         row = self._write("requests", system, **terms)
         if row["reject_reason"] is None:
@@ -136,35 +142,26 @@ class World:
         order.cum_qty += qty
         price = PRICE + draw.randint(-3, 3)
         row = self._report(draw, order, order.in_force, "trade", last_qty=qty, last_px=price)
-        order.effective.append(row)
-        self.moves.append((row, [(row, 1)]))
+        order.trades.append([row])
+        self.traded.append(row)
 
     def mend(self, draw: random.Random) -> None:
-        """The market corrects or busts a trade or a correction; one in ten times, one it has."""
-        traded = [order for order in self.orders if order.effective]
+        """The market corrects or busts a trade, by any of its events; one in ten is a mistake."""
+        traded = [order for order in self.orders if order.trades]
         if not traded:
             return
         order = draw.choice(traded)
-        about = draw.choice(order.effective)
-        reference = {"exec_ref_id": about["exec_id"]}
+        trade = draw.choice(order.trades)
+        about = draw.choice(trade)["exec_id"]
+        terms: Row = {"last_qty": draw.randint(1, 9), "last_px": PRICE + draw.randint(-3, 3)}
+        kind = draw.choice(("trade_correct", "trade_cancel"))
         if draw.random() < 0.1:
-            self._report(draw, order, order.in_force, "trade_cancel", **reference)
-            self._report(draw, order, order.in_force, "trade_cancel", **reference)
-            row = self._report(draw, order, order.in_force, "trade_cancel", **reference)
-            moved = [(about, -1)]
-        elif draw.random() < 0.5:
-            row = self._report(draw, order, order.in_force, "trade_cancel", **reference)
-            moved = [(about, -1)]
-        else:
-            terms = {"last_qty": draw.randint(1, 9), "last_px": PRICE + draw.randint(-3, 3)}
-            kind = "trade_correct"
-            row = self._report(draw, order, order.in_force, kind, **reference | terms)
-            order.effective.append(row)
-            order.cum_qty += row["last_qty"]
-            moved = [(about, -1), (row, 1)]
-        order.effective.remove(about)
-        order.cum_qty -= about["last_qty"]
-        self.moves.append((row, moved))
+            about = draw.choice((None, record_id("v", draw.randrange(2 * self.events))))
+            trade = []
+        row = self._report(draw, order, order.in_force, kind, exec_ref_id=about, **terms)
+        trade.append(row)
+        self.traded.append(row)
+        order.cum_qty = sum(qty for _, _, qty, _ in trades(e for t in order.trades for e in t))
 
     def say(self, draw: random.Random) -> None:
         """The market says something that answers no request."""
@@ -181,6 +178,8 @@ class World:
         elif kind == "restated":
             qty = max(order.in_force["order_qty"] - draw.randint(0, 2), order.cum_qty, 1)
             order.in_force = order.in_force | {"order_qty": qty}
+            if draw.random() < 0.3:
+                order.in_force |= {"time_in_force": draw.choice(TIMES_IN_FORCE)}
             self._report(draw, order, order.in_force, "restated")
         elif kind != "pending":
             self._report(draw, order, order.in_force, kind)
@@ -218,16 +217,21 @@ class World:
             self._write("executions", system, **_without_id(row) | {"poss_dup": True})
 
     def clear(self, draw: random.Random) -> None:
-        """The firm posts what some events move, two legs an asset of each fill concerned."""
-        taken = draw.randint(0, len(self.moves))
-        cleared, self.moves = self.moves[:taken], self.moves[taken:]
-        for event, moved in cleared:
-            for fill, times in moved:
-                shares = times * fill["last_qty"] * (1 if fill["side"] == "buy" else -1)
-                for asset, amount in ((fill["symbol"], shares), ("USD", -shares * fill["last_px"])):
-                    for account, leg in ((fill["account"], amount), ("clearing", -amount)):
-                        terms = {"account": account, "asset": asset, "amount": leg}
-                        self._write("postings", "firm", exec_id=event["exec_id"], **terms)
+        """The firm, which has heard of some events, posts what their trades have yet to move."""
+        heard = draw.sample(self.traded, draw.randint(0, len(self.traded)))
+        for trade, event, qty, px in trades(heard):
+            shares = qty if trade["side"] == "buy" else -qty
+            due = shares, -shares * px
+            legs = [
+                amount - old for amount, old in zip(due, self.booked[trade["exec_id"]], strict=True)
+            ]
+            if not any(legs):
+                continue
+            self.booked[trade["exec_id"]] = due
+            for asset, amount in zip((trade["symbol"], "USD"), legs, strict=True):
+                for account, leg in ((trade["account"], amount), ("clearing", -amount)):
+                    terms = {"account": account, "asset": asset, "amount": leg}
+                    self._write("postings", "firm", exec_id=event["exec_id"], **terms)
 
     def _report(
         self, draw: random.Random, order: Working, about: Row, exec_type: str, **columns: object
@@ -331,7 +335,9 @@ def _expected(order_id: int, terms: Row, asked: list[Row], told: list[Row]) -> R
     for row in mine:
         if row["exec_type"] in ("new", "replaced", "restated"):
             terms = terms | {n: row[n] for n in ("order_qty", "price", "cl_ord_id")}
-    fills = [(r["last_qty"], r["last_px"]) for r in effective(told) if r["order_id"] == order_id]
+        if row["exec_type"] in ("replaced", "restated"):
+            terms = terms | {n: row[n] for n in ("ord_type", "time_in_force")}
+    fills = [(qty, px) for trade, _, qty, px in trades(told) if trade["order_id"] == order_id]
     cum_qty = sum(qty for qty, _ in fills)
     closed = is_closed(order_id, asked, told)
     states = standing(mine)
@@ -348,15 +354,32 @@ def _expected(order_id: int, terms: Row, asked: list[Row], told: list[Row]) -> R
         "order_qty": terms["order_qty"],
         "cum_qty": cum_qty,
         "leaves_qty": 0 if closed else max(0, terms["order_qty"] - cum_qty),
-        "avg_px": sum(q * p for q, p in fills) / (cum_qty * 10_000) if fills else None,
+        "avg_px": sum(q * p for q, p in fills) / (cum_qty * 10_000) if cum_qty else None,
     }
 
 
-def effective(told: list[Row]) -> list[Row]:
-    """The trades and corrections that no correction or bust has taken out of account."""
-    gone = {r["exec_ref_id"] for r in told if r["exec_type"] in ("trade_correct", "trade_cancel")}
-    kinds = ("trade", "trade_correct")
-    return [row for row in told if row["exec_type"] in kinds and row["exec_id"] not in gone]
+def trades(told: Iterable[Row]) -> list[tuple[Row, Row, int, int]]:
+    """Each trade, the event of it that stands, and the quantity and price that it is now."""
+    known = {row["exec_id"]: row for row in told}
+    found = []
+    for trade in known.values():
+        if trade["exec_type"] == "trade":
+            mine = [row for row in known.values() if trade_of(row, known) is trade]
+            busts = [row for row in mine if row["exec_type"] == "trade_cancel"]
+            last = max(busts or mine, key=lambda row: int(row["exec_id"]))
+            qty = 0 if busts else last["last_qty"]
+            found.append((trade, last, qty, last["last_px"]))
+    return found
+
+
+def trade_of(row: Row, known: dict[int, Row]) -> Row | None:
+    """The trade that an event is, or amends: from each to the earlier one that it names."""
+    while row["exec_type"] in ("trade_correct", "trade_cancel"):
+        about = row["exec_ref_id"]
+        if about is None or about >= row["exec_id"] or about not in known:
+            return None
+        row = known[about]
+    return row if row["exec_type"] == "trade" else None
 
 
 def standing(mine: list[Row]) -> set[str]:
@@ -421,7 +444,9 @@ def is_closed(order_id: int, requests: Iterable[Row], reports: Iterable[Row]) ->
     return ended or is_refused(order_id, requests, told)
 
 
-def expected_reserved(order: Row, requests: Iterable[Row], reports: Iterable[Row]) -> int:
+def expected_reserved(
+    order: Row, requests: Iterable[Row], reports: Iterable[Row], fees: tuple[int, int] = (0, 0)
+) -> int:
     """What an order may still spend or sell, the replaces that wait for an answer included."""
     asked, told = list(requests), list(reports)
     if is_closed(order["order_id"], asked, told):
@@ -431,29 +456,35 @@ def expected_reserved(order: Row, requests: Iterable[Row], reports: Iterable[Row
     mine = [row for row in replaces if row["order_id"] == order["order_id"]]
     uses = [(order["leaves_qty"], order["price"] or 0)]
     uses += [(max(0, r["order_qty"] - order["cum_qty"]), r["price"] or 0) for r in mine]
-    return max(qty * price if order["side"] == "buy" else qty for qty, price in uses)
+    if order["side"] == "sell":
+        return max(qty for qty, _ in uses)
+    a_share, of_amount = fees
+    return max(
+        qty * (px + a_share) + qty * px * of_amount // 10_000 if px else 0 for qty, px in uses
+    )
 
 
 def expected_balances(
-    requests: Iterable[Row], reports: Iterable[Row], postings: Iterable[Row]
+    requests: Iterable[Row],
+    reports: Iterable[Row],
+    postings: Iterable[Row],
+    fees: tuple[int, int] = (0, 0),
 ) -> dict[tuple[str, str], tuple[int, int, int]]:
     """``booked, uncleared, reserved`` of each account and asset that any record touches."""
     balances: defaultdict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0, 0])
     legs, asked, told = list(postings), list(requests), list(reports)
-    posted = {leg["exec_id"] for leg in legs}
+    known = {row["exec_id"]: row for row in told}
+    for trade, _, qty, px in trades(told):
+        shares = qty if trade["side"] == "buy" else -qty
+        balances[trade["account"], trade["symbol"]][1] += shares
+        balances[trade["account"], "USD"][1] -= shares * px
     for leg in legs:
         balances[leg["account"], leg["asset"]][0] += leg["amount"]
-    once = events(told)
-    counted = {row["exec_id"] for row in effective(once)}
-    reversed_ = {row["exec_ref_id"] for row in once if row["exec_id"] in posted}
-    for row in once:
-        if row["exec_type"] in ("trade", "trade_correct"):
-            exec_id = row["exec_id"]
-            times = (exec_id in counted) - (exec_id in posted) + (exec_id in reversed_)
-            shares = times * (row["last_qty"] if row["side"] == "buy" else -row["last_qty"])
-            balances[row["account"], row["symbol"]][1] += shares
-            balances[row["account"], "USD"][1] -= shares * row["last_px"]
+        about = known.get(leg["exec_id"])
+        of = about and trade_of(about, known)
+        if of and leg["account"] != "clearing":
+            balances[of["account"], leg["asset"]][1] -= leg["amount"]
     for order in expected_statuses(asked, told):
         asset = "USD" if order["side"] == "buy" else order["symbol"]
-        balances[order["account"], asset][2] += expected_reserved(order, asked, told)
+        balances[order["account"], asset][2] += expected_reserved(order, asked, told, fees)
     return {key: (booked, due, held) for key, (booked, due, held) in balances.items()}

@@ -242,10 +242,72 @@ LIVES = [
         Then(S.NEW, 100, 0, 100),
     ),
     Life(
+        "of two corrections of the trade itself the later stands",
+        [],
+        [NEW, trade(30), correct(1, 60), correct(1, 20, 190_000)],
+        Then(S.PARTIALLY_FILLED, 100, 20, 80, 19.0),
+    ),
+    Life(
+        "a later correction of the trade stands, whatever came of an earlier one",
+        [],
+        [NEW, trade(30), correct(1, 20), correct(2, 50), correct(1, 40)],
+        Then(S.PARTIALLY_FILLED, 100, 40, 60, 20.0),
+    ),
+    Life(
+        "a bust of the trade itself takes out what its correction says",
+        [],
+        [NEW, trade(30), correct(1, 20), correct(1, 10), bust(1)],
+        Then(S.NEW, 100, 0, 100),
+    ),
+    Life(
+        "no correction brings back what was busted",
+        [],
+        [NEW, trade(30), bust(1), correct(1, 20), correct(2, 10), correct(3, 5)],
+        Then(S.NEW, 100, 0, 100),
+    ),
+    Life(
+        "a correction of what is no trade is no trade",
+        [],
+        [NEW, correct(0, 20), correct(1, 30)],
+        Then(S.NEW, 100, 0, 100),
+    ),
+    Life(
+        "an amendment of a later event amends nothing",
+        [],
+        [NEW, bust(2), trade(30), correct(3, 20)],
+        Then(S.PARTIALLY_FILLED, 100, 30, 70, 20.0),
+    ),
+    Life(
         "canceled stays canceled when its fill is busted",
         [CANCEL_ASKED],
         [NEW, trade(30), CANCELED, bust(1)],
         Then(S.CANCELED, 100, 0, 0),
+    ),
+    # terms that change
+    Life(
+        "a day order that was made good till canceled is done for the day and open",
+        [REPLACE_ASKED],
+        [NEW, replaced(60) | {"time_in_force": "gtc"}, DONE],
+        Then(S.DONE_FOR_DAY, 60, 0, 60, None, "B"),
+    ),
+    Life(
+        "an order that was made good for the day is over when it is done",
+        [],
+        [NEW, RESTATED | {"time_in_force": "day"}, DONE],
+        Then(S.DONE_FOR_DAY, 100, 0, 0),
+        "gtc",
+    ),
+    Life(
+        "of two changes of the time in force the later holds",
+        [],
+        [
+            NEW,
+            RESTATED | {"time_in_force": "gtd"},
+            RESTATED | {"time_in_force": "day"},
+            DONE,
+        ],
+        Then(S.DONE_FOR_DAY, 100, 0, 0),
+        "gtc",
     ),
     # states that pass
     Life(
@@ -356,4 +418,4 @@ def records_of(life: Life) -> tuple[list[Row], list[Row]]:
     """The requests and the reports of a life."""
     terms = {"time_in_force": life.time_in_force}
     requests = [row | terms for row in (new(ID), *life.requests)]
-    return requests, [row | terms for row in executions(ID, *life.reports)]
+    return requests, [terms | row for row in executions(ID, *life.reports)]

@@ -13,12 +13,12 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from tests.build import PRICE, filled, network, submit
+from tests.build import PRICE, filled, network, report, submit
 from tradesys.arrow import with_columns
 from tradesys.audit import Audit, Check
 from tradesys.checks import CHECKS
 from tradesys.clock import ManualClock
-from tradesys.log import Chunk, Log
+from tradesys.log import Chunk, Log, State
 from tradesys.loops import CUM_QTY, PAGE
 from tradesys.network import Network
 from tradesys.sessions import FOREVER
@@ -39,6 +39,7 @@ OVER_FILL = "no order is filled beyond its quantity"
 VENUE = "executions agree with the venue's record"
 CLEARED = "each fill is cleared exactly once"
 CONSERVED = "cash and shares conserve"
+AMENDED = "amendments refer to trades"
 
 
 @pytest.fixture
@@ -64,8 +65,7 @@ def log_of(system: System, dataset: str, writer: System) -> Log:
 
 def rewrite(log: Log, batch: pa.RecordBatch) -> None:
     """Make a log hold this instead of what it holds."""
-    log._settled, log._rows = [Chunk(0, batch)], []
-    log.count = batch.num_rows
+    log.state = State([Chunk(0, batch)], [], batch.num_rows)
 
 
 def everything(log: Log) -> pa.RecordBatch:
@@ -100,7 +100,7 @@ def change_everywhere(
 def view_again(desk: Network) -> None:
     """Every system's answers follow from the records that it holds now."""
     for system in desk:
-        system._view = type(system._view)(system._view.names)
+        system._view = type(system._view)(system._view.names, system._view.fees)
         system._known.clear()
         system.catch_up()
 
@@ -226,6 +226,12 @@ def forge_a_price(desk: Network) -> None:
     rewrite(desk.venue.reports, changed(reports, "last_px", rows[0], PRICE + 1))
 
 
+def correct_what_is_no_trade(desk: Network) -> None:
+    """The market corrects the acceptance of an order."""
+    report(desk, 0, "trade_correct", last_qty=10, last_px=PRICE)
+    desk.run()
+
+
 def clear_another_account(desk: Network) -> None:
     """A fill is posted to an account that did not trade."""
     change_everywhere(desk, "postings", desk.firm, "account", 12, "bob")
@@ -259,7 +265,7 @@ MUTANTS: list[tuple[Callable[[Network], None], set[str]]] = [
     (repeat_a_record, {GAPLESS}),
     (write_as_the_wrong_kind, {AUTHORITY}),
     (answer_wrongly, {DEFINITION}),
-    (reserve_differently, {AGREEMENT}),
+    (reserve_differently, {AGREEMENT, DEFINITION}),
     (lose_an_order, {ANSWERED}),
     (lose_a_cancel, {REFERRED}),
     (fill_beyond, {OVER_FILL}),
@@ -267,6 +273,7 @@ MUTANTS: list[tuple[Callable[[Network], None], set[str]]] = [
     (trade_on_the_next_day, {IN_TIME}),
     (record_again_as_certain, {FLAGGED}),
     (forge_a_price, {VENUE}),
+    (correct_what_is_no_trade, {AMENDED}),
     (clear_another_account, {CLEARED}),
     (clear_twice, {CLEARED}),
     (lose_a_leg, {CONSERVED}),
@@ -300,6 +307,7 @@ SHOWN: dict[Callable[[Network], None], str] = {
     fill_beyond: "c1-0 at c1: 30 of 20 by s1-2",
     accept_a_name_twice: "A of alice: s1-7, s1-8",
     record_again_as_certain: "v1-0 is certain in each of s1-0, s2-0$",
+    correct_what_is_no_trade: "s1-7 amends v1-0: no trade",
     forge_a_price: "s1-2 is not what the market reported as v1-2",
     clear_another_account: "firm-12 clears v1-2 amiss: bob 30 ALFA",
     clear_twice: "v1-2 is cleared more than once: firm-12, firm-20$",

@@ -1,11 +1,12 @@
-"""Goal: every fill, correction and bust is posted once, and the books say what traded in the end.
+"""Goal: what stands of every trade is booked once, and balances say at any time what has traded.
 
 Method: Hypothesis draws events that refer to one another in any way and their order of arrival,
-with repeats and clearing in between; plain counting says what the balances must be. A venue's own
-busts and corrections, then, in a whole network.
+with repeats, crashes and clearing in between; plain counting says what the balances must be. A
+venue's own busts and corrections, then, in a whole network.
 """
 
-from collections.abc import Iterable
+import random
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -25,13 +26,14 @@ from tests.build import (
     filled,
     network,
     record_id,
+    report,
     state,
 )
+from tests.lives import trades
 from tradesys import positions
-from tradesys.arrow import batch_of
 from tradesys.charter import Fees
 from tradesys.network import Network
-from tradesys.records import FIRMS_OWN, REPORTS
+from tradesys.records import FIRMS_OWN
 from tradesys.systems.firm import FirmSystem
 from tradesys.systems.system import Place
 from tradesys.venue import BookVenue
@@ -75,47 +77,67 @@ def arrivals(draw: st.DrawFn) -> list[Row]:
     return rows
 
 
-def expected(events: Iterable[Row]) -> dict[tuple[str, str], int]:
-    """What each account owns in the end, counted plainly: the effective fills and their fees."""
-    once = {row["exec_id"]: row for row in events}
-    referred = {row["exec_ref_id"] for row in once.values()}
+def fee_of(qty: int, px: int) -> int:
+    return FEES.per_share * qty + qty * px * FEES.per_notional // 10_000
+
+
+def expected(told: Iterable[Row], *, fees: bool) -> dict[tuple[str, str], int]:
+    """What each account owns, counted plainly: what stands of each trade, with or without fees."""
     owned = {(a, s): SHARES for a in ("alice", "bob") for s in ("ALFA", "DLTA")}
     owned |= {(account, "USD"): CASH for account in ("alice", "bob")}
-    for row in once.values():
-        if row["exec_type"] != "trade_cancel" and row["exec_id"] not in referred:
-            qty, notional = row["last_qty"], row["last_qty"] * row["last_px"]
-            sign = 1 if row["side"] == "buy" else -1
-            owned[row["account"], row["symbol"]] += sign * qty
-            fee = FEES.per_share * qty + notional * FEES.per_notional // 10_000
-            owned[row["account"], "USD"] -= sign * notional + fee
+    for trade, _, qty, px in trades(told):
+        sign = 1 if trade["side"] == "buy" else -1
+        owned[trade["account"], trade["symbol"]] += sign * qty
+        owned[trade["account"], "USD"] -= sign * qty * px + (fee_of(qty, px) if fees else 0)
     return owned
 
 
+def amounts(firm: FirmSystem, *, fees: bool) -> dict[tuple[str, str], int]:
+    """What a firm says that each account owns, with or without the fees it has charged."""
+    told = {(a, s): n for a, s, n in firm.positions()["account", "asset", "amount"].iter_rows()}
+    legs = firm.tables["postings"].arrow.to_pylist()
+    customer = {leg["exec_id"]: leg["account"] for leg in legs if leg["account"] not in FIRMS_OWN}
+    for leg in legs if not fees else ():
+        if leg["account"] == "fees":
+            told[customer[leg["exec_id"]], "USD"] += leg["amount"]
+    return told
+
+
 def check_view(firm: FirmSystem) -> pl.DataFrame:
-    frames = (firm.tables[name].frame for name in ("postings", "executions"))
-    defined = positions.positions(*frames)
-    assert firm.positions().drop("reserved").equals(defined)
+    names = ("requests", "executions", "postings")
+    requests, reports, legs = (firm.tables[name].frame for name in names)
+    defined = positions.balances(requests, reports, legs)
+    assert firm.positions().equals(defined)
     return defined
 
 
+def again(firm: FirmSystem, *datasets: str) -> FirmSystem:
+    """A firm that has come up again, with what these datasets held."""
+    made = FirmSystem(Place(firm.origin, lambda: NOON), fees=FEES)
+    for dataset in datasets:
+        for log in firm.tables[dataset].logs.values():
+            for part in log.batches(0):
+                made.receive(dataset, part)
+    return made
+
+
 @given(rows=arrivals(), data=st.data())
-def test_in_any_order_of_arrival_each_event_is_posted_once_and_balances_are_what_traded(
+def test_in_any_order_of_arrival_balances_are_what_stands_and_each_event_is_posted_once(
     rows: list[Row], data: st.DataObject
 ) -> None:
     firm = network(streets=2, books=WITH_FEES).firm
-    for row in rows:
+    for count, row in enumerate(rows, 1):
         firm.receive("executions", batch("executions", [row]))
+        assert amounts(firm, fees=False) == expected(rows[:count], fees=False)
         if data.draw(st.booleans()):
             firm.clear()
             check_view(firm)
+            assert amounts(firm, fees=True) == expected(rows[:count], fees=True)
     firm.clear()
     assert not firm.has_work
     assert firm.clear() == 0
-    defined = check_view(firm)
-    assert not defined["uncleared"].abs().sum()
-    assert {(a, s): n for a, s, n in defined["account", "asset", "amount"].iter_rows()} == expected(
-        rows
-    )
+    assert not check_view(firm)["uncleared"].abs().sum()
+    assert amounts(firm, fees=True) == expected(rows, fees=True)
     postings = firm.tables["postings"].frame
     of_events = postings.filter(pl.col("exec_id").is_not_null())
     sums = of_events.group_by("exec_id", "asset").agg(pl.col("amount").sum())
@@ -123,23 +145,33 @@ def test_in_any_order_of_arrival_each_event_is_posted_once_and_balances_are_what
     assert not firm.trial_balance()["amount"].abs().sum()
     runs = of_events["exec_id"].rle_id().n_unique() if len(of_events) else 0
     assert runs == of_events["exec_id"].n_unique()
-    again = FirmSystem(Place(firm.origin, lambda: NOON), fees=FEES)
-    for dataset in ("postings", "executions"):
-        for log in firm.tables[dataset].logs.values():
-            for part in log.batches(0):
-                again.receive(dataset, part)
-    assert not again.has_work
+    for datasets in (("postings", "executions"), ("executions", "postings")):
+        assert not again(firm, *datasets).has_work
+
+
+@given(rows=arrivals(), seed=st.integers(0, 2**16))
+def test_a_firm_that_lost_its_executions_books_nothing_twice_in_the_end(
+    rows: list[Row], seed: int
+) -> None:
+    """Its postings come back first, and executions in another order; it clears all the while."""
+    firm = network(streets=2, books=WITH_FEES).firm
+    for row in rows:
+        firm.receive("executions", batch("executions", [row]))
+        firm.clear()
+    back = again(firm, "postings")
+    streets = {"s1": [row for row in rows if row["record_id"] < record_id("s2", 0)]}
+    streets["s2"] = [row for row in rows if row not in streets["s1"]]
+    chance = random.Random(seed)
+    while any(streets.values()):
+        row = streets[chance.choice([name for name, left in streets.items() if left])].pop(0)
+        back.receive("executions", batch("executions", [row]))
+        back.clear()
+        check_view(back)
+    assert not back.has_work
+    assert amounts(back, fees=True) == expected(rows, fees=True)
 
 
 # In a network.
-
-
-def report(desk: Network, about: int, exec_type: str, **columns: Any) -> None:
-    """The venue reports something of its event number ``about``."""
-    row = desk.venue.reports.table().to_pylist()[about]
-    row |= {"exec_type": exec_type, "exec_ref_id": row["record_id"], "ts": NOON}
-    row |= {"record_id": desk.venue.next_id(), **columns}
-    desk.venue.report(batch_of(REPORTS, [tuple(row[name] for name in REPORTS.names)]))
 
 
 def trade_of(desk: Network, account: str) -> int:
@@ -194,7 +226,7 @@ def test_a_bust_that_is_not_posted_is_told_by_the_trade_that_stays_posted() -> N
     desk.run()
     (check,) = [c for c in desk.audit().checks if c.name == CLEARED]
     assert check.verdict is None
-    assert check.found == ("v1-4 is not cleared: s1-4 takes back v1-2",)
+    assert check.found == ("v1-4 is not cleared: s1-4 amends v1-2",)
 
 
 def test_without_a_schedule_there_is_no_fee() -> None:
@@ -220,6 +252,135 @@ def test_the_audit_finds_a_fee_that_is_not_of_the_schedule() -> None:
     desk.firm.fees = Fees(per_share=1)
     filled(desk)
     assert [c.name for c in desk.audit().checks if c.verdict is False] == [CLEARED]
+
+
+def test_the_last_amendment_of_a_trade_is_what_it_is_and_a_bust_is_final() -> None:
+    """Each names the trade itself."""
+    desk = network(books=WITH_FEES)
+    order = filled(desk)
+    first = trade_of(desk, "alice")
+    for qty in (60, 30):
+        report(desk, first, "trade_correct", last_qty=qty)
+        desk.run()
+        fee = fee_of(qty, PRICE)
+        assert state(desk["c1"], order) == ("partially_filled", 100, qty, 100 - qty)
+        cash = CASH - qty * PRICE - fee
+        assert owns(desk, "alice") == {"ALFA": SHARES + qty, "DLTA": SHARES, "USD": cash}
+        assert desk.audit().verdict is True
+    report(desk, first, "trade_cancel")
+    report(desk, first, "trade_correct", last_qty=20)
+    desk.run()
+    assert state(desk["c1"], order) == ("new", 100, 0, 100)
+    assert owns(desk, "alice") == {"ALFA": SHARES, "DLTA": SHARES, "USD": CASH}
+    assert desk.audit().verdict is True
+
+
+def test_what_the_amendments_of_a_trade_come_to_is_posted_once_for_the_event_that_stands() -> None:
+    desk = network()
+    filled(desk)
+    first = trade_of(desk, "alice")
+    desk.partition("firm")
+    for qty in (60, 30, 80):
+        report(desk, first, "trade_correct", last_qty=qty)
+    desk.run()
+    waiting = desk["c1"].outstanding()
+    assert waiting["record", "waits_for"].rows() == [("trade_correct", "clearing")]
+    standing = record_id("v", desk.venue.reported - 1)
+    fills = desk["c1"].fills("alice")["exec_id", "last_qty", "posted"]
+    assert fills.rows() == [(standing, 80, False)]
+    desk.heal()
+    desk.run()
+    legs = desk.firm.tables["postings"].frame.filter(account="alice", asset="ALFA")
+    assert legs.filter(pl.col("exec_id").is_not_null())["exec_id", "amount"].rows() == [
+        (record_id("v", first), 100),
+        (standing, -20),
+    ]
+    assert desk["c1"].outstanding().is_empty()
+    assert desk["c1"].fills("alice")["posted"].all()
+
+
+def test_a_correction_that_changes_nothing_is_posted_nowhere() -> None:
+    desk = network()
+    filled(desk)
+    count = len(desk.firm.tables["postings"].frame)
+    report(desk, trade_of(desk, "alice"), "trade_correct")
+    desk.run()
+    assert len(desk.firm.tables["postings"].frame) == count
+    assert desk["c1"].outstanding().is_empty()
+    assert desk.audit().verdict is True
+
+
+def of_another_order(desk: Network) -> str:
+    report(desk, trade_of(desk, "alice"), "trade_cancel", order_id=record_id("c1", 1))
+    return "s1-4 is of c1-1 and amends v1-2 of c1-0"
+
+
+def of_nothing(desk: Network) -> str:
+    report(desk, trade_of(desk, "alice"), "trade_correct", exec_ref_id=None)
+    return "s1-4 amends nothing: no trade"
+
+
+def of_no_trade(desk: Network) -> str:
+    report(desk, 0, "trade_correct", last_qty=10, last_px=PRICE)
+    return "s1-4 amends v1-0: no trade"
+
+
+def of_a_later_event(desk: Network) -> str:
+    report(desk, trade_of(desk, "alice"), "trade_cancel", exec_ref_id=record_id("v", 9))
+    return "s1-4 amends v1-9: no trade"
+
+
+def to_less_than_nothing(desk: Network) -> str:
+    report(desk, trade_of(desk, "alice"), "trade_correct", last_qty=-10)
+    return "s1-4 trades -10 shares"
+
+
+def to_nothing(desk: Network) -> str:
+    report(desk, trade_of(desk, "alice"), "trade_correct", last_qty=0)
+    return "s1-4 trades 0 shares"
+
+
+AMISS = [
+    of_another_order,
+    of_nothing,
+    of_no_trade,
+    of_a_later_event,
+    to_less_than_nothing,
+    to_nothing,
+]
+
+
+@pytest.mark.parametrize("amend", AMISS, ids=lambda amend: amend.__name__)
+def test_an_amendment_that_no_market_may_report_is_named_by_the_audit(
+    amend: Callable[[Network], str],
+) -> None:
+    desk = network()
+    filled(desk)
+    told = amend(desk)
+    desk.run()
+    (check,) = (c for c in desk.audit().checks if c.verdict is False)
+    assert (check.name, check.found) == ("amendments refer to trades", (told,))
+
+
+@pytest.mark.parametrize("amend", [of_nothing, of_no_trade, of_a_later_event])
+def test_an_amendment_of_no_trade_moves_nothing(amend: Callable[[Network], str]) -> None:
+    desk = network()
+    order = filled(desk)
+    before = owns(desk, "alice"), state(desk["c1"], order)
+    amend(desk)
+    desk.run()
+    assert (owns(desk, "alice"), state(desk["c1"], order)) == before
+
+
+def test_an_amendment_to_more_than_the_order_asked_for_is_an_over_fill() -> None:
+    desk = network()
+    filled(desk)
+    report(desk, trade_of(desk, "alice"), "trade_correct", last_qty=130)
+    desk.run()
+    audit = desk.audit()
+    (check,) = (c for c in audit.checks if c.found)
+    assert check.name == "no order is filled beyond its quantity"
+    assert check.found == ("c1-0 at c1: 130 of 100 by s1-4",)
 
 
 def test_the_simulated_market_busts_and_corrects_both_sides_of_a_match() -> None:

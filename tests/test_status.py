@@ -107,6 +107,14 @@ def test_a_market_order_has_no_price() -> None:
     assert answer(frame("requests", [new(ID, **terms)]), reports)[-1] is None
 
 
+def test_an_order_is_of_the_type_that_its_last_replace_states() -> None:
+    limit, market = ({"ord_type": kind} for kind in ("limit", "market"))
+    reports = executions(ID, NEW | limit, replaced(60) | market, replaced(60, name="C") | limit)
+    for told, expected in ((reports[:1], "limit"), (reports[:2], "market"), (reports, "limit")):
+        found = status.statuses(frame("requests", [new(ID)]), frame("executions", told[::-1]))
+        assert found["ord_type"].to_list() == [expected]
+
+
 def test_what_follows_from_no_records_is_no_answer() -> None:
     found = status.statuses(frame("requests", []), frame("executions", []))
     assert found.columns == list(status.COLUMNS)
@@ -116,7 +124,7 @@ def test_what_follows_from_no_records_is_no_answer() -> None:
 def test_every_status_and_every_report_has_a_place_in_the_rules() -> None:
     assert {ord_status for ord_status, _ in status.PRECEDENCE} == set(OrdStatus)
     ruled = {*status.ANSWERS, *status.PENDING, *status.REFUSALS, *status.AT_WORK, *status.ENDS}
-    ruled |= {*status.TRADES, *status.REFERS, ExecType.DONE_FOR_DAY, ExecType.CALCULATED}
+    ruled |= {*status.TRADES, ExecType.DONE_FOR_DAY, ExecType.CALCULATED}
     ruled |= {ExecType.SUSPENDED, ExecType.STOPPED}
     # These say nothing that other facts do not say: the order is known.
     ruled |= {ExecType.PENDING_NEW, ExecType.ORDER_STATUS}

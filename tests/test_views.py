@@ -24,12 +24,14 @@ from tests.lives import (
     expected_reserved,
     expected_statuses,
     large_world,
+    trade_of,
     unanswered,
     worlds,
 )
 from tests.order_lives import LIVES, Life, records_of
 from tradesys import loops, memory, positions, status
 from tradesys.balances import Accounts
+from tradesys.charter import Fees
 from tradesys.clock import ManualClock
 from tradesys.records import (
     ExecType,
@@ -73,8 +75,8 @@ def assert_as_defined(system: CustomerSystem) -> None:
     defined = status.statuses(requests, reports)
     answered = system.statuses().cast(defined.schema)
     assert answered.equals(defined), (answered, defined)
-    balances = positions.positions(system.tables["postings"].frame, reports)
-    assert system.positions().drop("reserved").equals(balances), (system.positions(), balances)
+    balances = positions.balances(requests, reports, system.tables["postings"].frame)
+    assert system.positions().equals(balances), (system.positions(), balances)
 
 
 # The same answers as the definitions.
@@ -135,26 +137,53 @@ def test_records_in_any_order_whatever_and_again_give_the_same_answers(
     arrivals += chance.choices(told, k=len(told) // 2) if told else []
     chance.shuffle(arrivals)
     events = sorted({row["exec_id"] for row in rows["executions"]})
-    told_of: dict[str, set[int | None]] = {"executions": set(), "postings": set()}
-    asks = {"executions": view.seen, "postings": view.posted}
+    seen = set[int]()
     for name, row in arrivals:
         view.apply(name, batch(name, [row]))
-        told_of.get(name, set()).add(row.get("exec_id"))
+        if name == "executions":
+            seen.add(row["exec_id"])
         if chance.random() < 0.1:
             view.order(ID)
-        for dataset, ask in asks.items():
-            if chance.random() < 0.1:
-                known = [event in told_of[dataset] for event in events]
-                assert ask(np.array(events, np.uint64)).tolist() == known
+        if chance.random() < 0.1:
+            assert view.seen(ids(events)).tolist() == [event in seen for event in events]
     defined = status.statuses(
         frame("requests", rows["requests"]), frame("executions", rows["executions"])
     )
     answered = view.statuses().select(defined.drop("cl_ord_id").columns)
     assert answered.cast(defined.drop("cl_ord_id").schema).equals(defined.drop("cl_ord_id"))
-    held = positions.positions(
-        frame("postings", rows["postings"]), frame("executions", rows["executions"])
-    )
-    assert view.positions().drop("reserved").equals(held)
+    requests, reports, legs = (frame(name, records) for name, records in rows.items())
+    assert view.positions().equals(positions.balances(requests, reports, legs))
+
+
+@settings(max_examples=40)
+@given(worlds(), SEEDS)
+def test_what_orders_may_use_is_what_they_may_cost_with_their_fees(world: World, seed: int) -> None:
+    fees = Fees(per_share=30, per_notional=7)
+    view = View(fees=fees)
+    held: dict[str, list[Row]] = {"requests": [], "executions": [], "postings": []}
+    for dataset, records in world.batches(random.Random(seed), count=8):
+        view.apply(dataset, records)
+        held[dataset] += records.to_pylist()
+        requests, reports, legs = (frame(name, rows) for name, rows in held.items())
+        orders = positions.reserved(requests, reports, fees)
+        found = view.reserved_of(orders["order_id"].to_numpy())
+        assert found.tolist() == orders["reserved"].to_list()
+        assert view.positions().equals(positions.balances(requests, reports, legs, fees))
+    asked, told, posted = held.values()
+    counted = expected_balances(asked, told, posted, fees)
+    for account, asset, reserved in view.positions()["account", "asset", "reserved"].iter_rows():
+        assert counted[account, asset][2] == reserved
+
+
+def test_an_order_without_a_price_reserves_nothing_and_one_with_a_collar_what_it_costs() -> None:
+    view, fees = View(fees=Fees(per_share=30)), Fees(per_share=30)
+    collared = new(record_id("c1", 1), ord_type="market", price=PRICE)
+    requests = [new(ID, ord_type="market", price=None), collared]
+    view.apply("requests", batch("requests", requests))
+    found = view.reserved_of(ids([ID, record_id("c1", 1)])).tolist()
+    assert found == [0, 100 * (PRICE + 30)]
+    defined = positions.reserved(frame("requests", requests), frame("executions", []), fees)
+    assert defined["reserved"].to_list() == found
 
 
 @settings(max_examples=40)
@@ -242,9 +271,18 @@ def assert_requests(view: View, requests: list[Row], reports: list[Row]) -> None
 
 def assert_events(view: View, reports: list[Row], postings: list[Row]) -> None:
     everything = [record_id("v", i) for i in range(60)]
-    seen, posted = ({row["exec_id"] for row in rows} for rows in (reports, postings))
+    seen = {row["exec_id"] for row in reports}
     assert view.seen(ids(everything)).tolist() == [i in seen for i in everything]
-    assert view.posted(ids(everything)).tolist() == [i in posted for i in everything]
+    defined = positions.uncleared(frame("postings", postings), frame("executions", reports))
+    found = view.uncleared(ids(defined["trade_id"].to_list()))
+    for name in ("exec_id", "shares", "cash"):
+        assert getattr(found, name).tolist() == defined[name].to_list()
+    differs = pl.any_horizontal(pl.col("shares", "cash") != 0)
+    waits = set(defined.filter(differs)["exec_id"])
+    known = {row["exec_id"]: row for row in reports}
+    of_trades = {i for i, row in known.items() if trade_of(row, known)}
+    cleared = [i in of_trades and i not in waits for i in everything]
+    assert view.cleared(ids(everything)).tolist() == cleared
 
 
 @settings(max_examples=30)
@@ -434,6 +472,8 @@ def test_every_text_has_a_code() -> None:
     for texts, kind in kinds.items():
         assert sorted(texts) == sorted(kind)
     assert tuple(OrdStatus) == loops.STATUSES
+    known = [Accounts().accounts.find(name) for name in ("clearing", "fees")]
+    assert known == [loops.CLEARING, loops.FEES]
     for exec_type in (*status.STATES_TERMS, *status.TRADES, *status.ANSWERS, *status.PENDING):
         assert getattr(loops, exec_type.name) == loops.EXEC_TYPES.index(exec_type)
 

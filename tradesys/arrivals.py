@@ -69,6 +69,12 @@ class Arrivals:
         if len(self._latest) == _FOLD:
             self._fold()
 
+    def keep(self, count: int) -> None:
+        """Take off what came after so many runs."""
+        if count < self.count:
+            parts = [batch for batch in self.table().slice(0, count).to_batches() if len(batch)]
+            self._parts, self._latest, self.count = parts, [], count
+
     def extend(self, batch: pa.RecordBatch) -> None:
         """Note the runs of a batch of :data:`SCHEMA`."""
         self._fold()

@@ -12,16 +12,19 @@ from numpy.typing import NDArray
 
 from tradesys import loops
 from tradesys.memory import BALANCE, PLACE, PRICE, Ints
-from tradesys.records import CURRENCY
+from tradesys.records import CLEARING, CURRENCY, FEES
 from tradesys.slots import with_room
 from tradesys.words import Words
+
+KNOWN_ACCOUNTS = (CLEARING, FEES)
+"""Accounts whose numbers the loops know."""
 
 
 class Accounts:
     """A pair for each account and asset, given out on first sight, and its balances."""
 
     def __init__(self) -> None:
-        self.accounts, self.assets = Words(more=True), Words(more=True)
+        self.accounts, self.assets = Words(KNOWN_ACCOUNTS, more=True), Words(more=True)
         self.keys: list[int] = []
         self.names: list[tuple[str, str]] = []
         """The account and the asset of each pair."""

@@ -8,10 +8,11 @@ import numpy as np
 import polars as pl
 
 from tradesys import positions, status
+from tradesys.charter import Fees
 from tradesys.held import Held, differences, first_difference, listed, more_than_one, run_of
 from tradesys.log import Log
 from tradesys.memory import Ints
-from tradesys.records import CLEARING, CURRENCY, FEES, REQUESTS, ExecType, Kind, format_id, origin
+from tradesys.records import CURRENCY, FEES, REQUESTS, ExecType, Kind, format_id, origin
 from tradesys.replication import Link
 from tradesys.systems.system import System
 from tradesys.topology import WRITER, WRITES
@@ -120,10 +121,9 @@ def _definition(held: Held) -> Finding:
         key = _key(held, system)
         if key not in defined:
             requests, executions, postings = (held.frame(system, name) for name in _ANSWERED_FROM)
-            balances = positions.positions(postings, executions)
+            balances = positions.balances(requests, executions, postings, system.view.fees)
             defined[key] = status.statuses(requests, executions), balances
-        told, balances = held.answers[system.name]
-        for answer, due in zip((told, balances.drop("reserved")), defined[key], strict=True):
+        for answer, due in zip(held.answers[system.name], defined[key], strict=True):
             evaluated += len(due)
             found += differences(system, "defined", answer, due)
     return Finding(evaluated, found, [])
@@ -177,60 +177,116 @@ def _conservation(held: Held) -> Finding:
 
 
 def _cleared(held: Held) -> Finding:
-    """Each fill, correction and bust that the firm holds is cleared once, as what it moves."""
+    """What stands of each trade that the firm holds is booked, once, at its customer."""
     firm = held.firm
     executions = held.frame(firm, "executions")
     postings = held.frame(firm, "postings").filter(pl.col("exec_id").is_not_null())
-    due = positions.due(postings, executions)
-    fee = pl.col("times") * held.fees.of(pl.col("shares").abs(), pl.col("cash").abs())
-    key, cash = ["exec_id", "account", "asset"], pl.lit(CURRENCY)
-    legs = [
-        due.select("exec_id", "account", asset="symbol", amount="shares"),
-        due.select("exec_id", "account", asset=cash, amount=pl.col("cash") - fee),
-        due.select("exec_id", account=pl.lit(FEES), asset=cash, amount=fee),
-    ]
-    runs = postings.sort("record_id").with_columns(
-        starts=(pl.col("exec_id") != pl.col("exec_id").shift())
-        | (pl.col("record_id") - pl.col("record_id").shift() != 1)
-    )
-    starts = runs.filter(pl.col("starts").fill_null(value=True))
-    again = dict(more_than_one(starts, "exec_id"))
+    events = status.each_once(executions)
+    trades = positions.moved(status.trades(events))
+    again = dict(more_than_one(_runs(postings), "exec_id"))
     wrong = [f"{format_id(i)} is cleared more than once: {records}" for i, records in again.items()]
-    once = postings.filter(~pl.col("exec_id").is_in(list(again))) if again else postings
-    booked = (
-        once.filter(pl.col("account") != CLEARING)
-        .group_by(key)
-        .agg(pl.col("record_id").first(), pl.col("amount").sum())
-    )
+    key = ["trade_id", "account", "asset"]
+    booked = positions.booked(postings, events)
+    twice = booked.filter(pl.col("exec_id").is_in(list(again)))
     amiss = (
-        pl.concat(legs)
+        _due(trades, held.fees)
         .group_by(key)
         .agg(due=pl.col("amount").sum())
-        .join(once.select("exec_id").unique(), on="exec_id", how="semi")
-        .join(booked, on=key, how="full", coalesce=True)
+        .join(
+            booked.group_by(key).agg(pl.col("record_id").first(), pl.col("amount").sum()),
+            on=key,
+            how="full",
+            coalesce=True,
+        )
         .with_columns(pl.col("amount", "due").fill_null(0))
         .filter(pl.col("amount") != pl.col("due"))
+        .join(twice, on="trade_id", how="anti")
         .sort(key)
     )
-    known = executions["exec_id"].implode()
-    wrong += [
-        f"{listed([leg['record_id']]) if leg['record_id'] else 'no posting'} clears "
-        f"{format_id(leg['exec_id'])} amiss: {leg['account']} {leg['amount']:,} {leg['asset']}"
-        for leg in amiss.filter(pl.col("exec_id").is_in(known)).to_dicts()
-    ]
-    unknown = postings.filter(~pl.col("exec_id").is_in(known))["exec_id"].unique(
-        maintain_order=True
-    )
+    is_held = pl.col("exec_id").is_in(events["exec_id"].implode())
+    unknown = postings.filter(~is_held)["exec_id"].unique(maintain_order=True)
     waiting = [f"the firm does not hold {format_id(i)}, which it cleared" for i in unknown]
-    missing = due.join(postings, on="exec_id", how="anti").unique("exec_id", keep="last")
+    missing = (
+        trades.join(amiss, on="trade_id", how="semi")
+        .join(postings, on="exec_id", how="anti")
+        .sort("exec_id")
+    )
+    names = ("exec_id", "record_id", "exec_ref_id")
     waiting += [
         f"{format_id(i)} is not cleared: {format_id(record)}"
-        + (f" takes back {format_id(about)}" if about else "")
-        for i, record, about in missing.sort("exec_id")[
-            "exec_id", "record_id", "exec_ref_id"
+        + (f" amends {format_id(about)}" if about else "")
+        for i, record, about in missing.select(names).iter_rows()
+    ]
+    posted = amiss.join(missing, on="trade_id", how="anti")
+    posted = posted.filter(~pl.col("trade_id").is_in(unknown.implode()))
+    # What clears an event that has not come may be what is missing here.
+    (waiting if len(unknown) else wrong).extend(
+        f"{listed([leg['record_id']]) if leg['record_id'] else 'no posting'} clears "
+        f"{format_id(leg['trade_id'])} amiss: {leg['account']} {leg['amount']:,} {leg['asset']}"
+        for leg in posted.to_dicts()
+    )
+    return Finding(len(trades), wrong, waiting)
+
+
+def _runs(postings: pl.DataFrame) -> pl.DataFrame:
+    """The first of each run of postings that follow one another and clear the same event."""
+    event, record = pl.col("exec_id"), pl.col("record_id")
+    starts = (event != event.shift()) | (record - record.shift() != 1)
+    return postings.sort("record_id").filter(starts.fill_null(value=True))
+
+
+def _due(trades: pl.DataFrame, fees: Fees) -> pl.DataFrame:
+    """The legs that trades come to, those of the clearing account left out."""
+    fee, cash = fees.of(pl.col("last_qty"), pl.col("cash").abs()), pl.lit(CURRENCY)
+    return pl.concat(
+        [
+            trades.select("trade_id", "account", asset="symbol", amount="shares"),
+            trades.select("trade_id", "account", asset=cash, amount=pl.col("cash") - fee),
+            trades.select("trade_id", account=pl.lit(FEES), asset=cash, amount=fee),
+        ]
+    )
+
+
+def _amended(held: Held) -> Finding:
+    """Every correction and bust is of a trade of its order, and every trade of some quantity."""
+    events = status.each_once(held.recorded).filter(status.says(*status.TRADES))
+    leads = status.amendments(events).select("exec_id", "trade_id")
+    trades = events.filter(status.says(ExecType.TRADE))
+    trades = trades.select("order_id", trade_id="exec_id")
+    amends = (
+        events.filter(status.says(*status.AMENDS))
+        .join(leads, on="exec_id", how="left")
+        .join(trades, on="trade_id", how="left", suffix="_traded")
+        .sort("exec_id")
+    )
+    of_none = amends.filter(pl.col("order_id_traded").is_null())
+    is_held = pl.col("trade_id").is_in(held.recorded["exec_id"].implode())
+    may_come = of_none.filter(~is_held)
+    wrong = [
+        f"{format_id(record)} amends {format_id(about) if about else 'nothing'}: no trade"
+        for record, about in of_none.join(may_come, on="exec_id", how="anti")[
+            "record_id", "exec_ref_id"
         ].iter_rows()
     ]
-    return Finding(due["exec_id"].n_unique(), wrong, waiting)
+    strange = amends.filter(pl.col("order_id") != pl.col("order_id_traded"))
+    wrong += [
+        f"{format_id(record)} is of {format_id(order)} and amends {format_id(trade)} of "
+        f"{format_id(other)}"
+        for record, order, trade, other in strange[
+            "record_id", "order_id", "trade_id", "order_id_traded"
+        ].iter_rows()
+    ]
+    no_bust = status.says(ExecType.TRADE, ExecType.TRADE_CORRECT)
+    without = events.filter(no_bust, pl.col("last_qty") <= 0)
+    wrong += [
+        f"{format_id(record)} trades {qty:,} shares"
+        for record, qty in without["record_id", "last_qty"].iter_rows()
+    ]
+    waiting = [
+        f"{format_id(record)} amends {format_id(trade)}, which nobody holds"
+        for record, trade in may_come["record_id", "trade_id"].iter_rows()
+    ]
+    return Finding(len(events), wrong, waiting)
 
 
 def _venue(held: Held) -> Finding:
@@ -351,7 +407,8 @@ def _over_fills(held: Held) -> Finding:
         over = frame.filter(pl.col("cum_qty") > pl.col("order_qty"))
         if over.is_empty():
             continue
-        fills = status.trades(held.frame(system, "executions")).filter("effective")
+        fills = status.trades(status.each_once(held.frame(system, "executions")))
+        fills = fills.filter(pl.col("last_qty") > 0)
         for order_id, cum_qty, order_qty in over["order_id", "cum_qty", "order_qty"].iter_rows():
             records = listed(fills.filter(pl.col("order_id") == order_id)["record_id"])
             order = f"{format_id(order_id)} at {system.name}"
@@ -380,6 +437,7 @@ CHECKS: dict[str, Callable[[Held], Finding]] = {
     IN_TIME: _in_time,
     FLAGGED: _flagged,
     "executions agree with the venue's record": _venue,
+    "amendments refer to trades": _amended,
     "each fill is cleared exactly once": _cleared,
     "cash and shares conserve": _conservation,
 }

@@ -15,6 +15,9 @@ R = TypeVar("R")
 
 _njit: Any = numba.njit  # its types leave _nrt out
 
+COMPILED: list[Any] = []
+"""Every function that is compiled; its ``signatures`` are the types that it is ready for."""
+
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
     """The function, compiled when it is first called with arguments of these types.
@@ -25,6 +28,8 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     no other.
     """
     try:
-        return cast("Callable[P, R]", _njit(cache=True, _nrt=False)(function))
+        made = _njit(cache=True, _nrt=False)(function)
     except RuntimeError:  # there is nowhere to keep it
-        return cast("Callable[P, R]", _njit(_nrt=False)(function))
+        made = _njit(_nrt=False)(function)
+    COMPILED.append(made)
+    return cast("Callable[P, R]", made)

@@ -4,7 +4,8 @@ Python raises ``KeyboardInterrupt`` in the main thread, between any two steps of
 there. Within :class:`uninterrupted` it waits until the end, and then says what became of the work.
 """
 
-import signal
+# What ``signal`` wraps: to make enumerations of handlers takes it 50 times as long.
+import _signal  # type: ignore[import-not-found]
 import sys
 from collections.abc import Callable
 from threading import current_thread, main_thread
@@ -27,19 +28,19 @@ class uninterrupted:  # noqa: N801 - used like a function
     def __enter__(self) -> None:
         self._before: Callable[[int, Any], Any] | None = None
         if current_thread() is main_thread():
-            before = signal.getsignal(signal.SIGINT)
+            before = _signal.getsignal(_signal.SIGINT)
             if callable(before) and before is not _hold:
                 self._before = before
-                signal.signal(signal.SIGINT, _hold)
+                _signal.signal(_signal.SIGINT, _hold)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._before is None:
             return
-        signal.signal(signal.SIGINT, self._before)
+        _signal.signal(_signal.SIGINT, self._before)
         if uninterrupted._waits:
             uninterrupted._waits = False
             try:
-                self._before(signal.SIGINT, sys._getframe())  # noqa: SLF001 - what a handler is given
+                self._before(_signal.SIGINT, sys._getframe())  # noqa: SLF001 - what a handler is given
             except BaseException as interrupt:
                 done = "did not happen" if kind else "happened"
                 interrupt.add_note(f"it waited until what was in hand was over, which {done}")

@@ -19,6 +19,7 @@ from tradesys.memory import (
     Requests,
     Slotted,
     Terms,
+    Uncleared,
 )
 
 # Record ids and slots: see :mod:`tradesys.slots`.
@@ -43,7 +44,7 @@ STATUSES = (
     *("pending_new", "new", "rejected", "partially_filled", "canceled", "expired", "suspended"),
     *("stopped", "filled", "calculated", "done_for_day", "pending_replace", "pending_cancel"),
 )
-# The terms of an order that never change: a number of these three digits.
+# Side, type and time in force of an order: a number of these three digits.
 SIDES, ORD_TYPES = ("sell", "buy"), ("market", "limit")
 TIMES_IN_FORCE = ("day", "ioc", "fok", "gtc", "gtd")
 BUY, GOOD_TILL = 1, 4 * TIMES_IN_FORCE.index("gtc")
@@ -53,9 +54,10 @@ KNOWN, ENTERED, REFUSED, ACKNOWLEDGED, WAS_CANCELED, HAS_EXPIRED = (1 << i for i
 REQUESTED, CANCEL_ASKED, REPLACE_ASKED, ANSWERED = (1 << i for i in range(6, 10))
 # Flags that are worked out when they are asked for.
 IS_DONE, IS_CALCULATED, IS_SUSPENDED, IS_STOPPED = (1 << i for i in range(10, 14))
-# Flags of an event: its execution was seen; it is a trade or a correction; a correction or a bust
-# refers to it; its postings were seen; so were those of what refers to it.
-SEEN, FILL, REFERRED, POSTED, REVERSED = (1 << i for i in range(5))
+# Flags of an event: its execution was seen; it is a trade; it is a bust.
+SEEN, IS_TRADE, IS_BUST = (1 << i for i in range(3))
+# Accounts of the firm: their numbers, in the order of tradesys.balances.KNOWN_ACCOUNTS.
+CLEARING, FEES = range(2)
 # What is new of a page of orders: the terms of one, its name, or that it is known; that it became
 # known after others that follow it, so that the rows are to be given anew.
 TERMS, UNSORTED = 1, 2
@@ -67,7 +69,7 @@ STATUS, PRICED, TRADED = 8 * _NUMBERS, 8 * _NUMBERS + PAGE, 8 * _NUMBERS + PAGE 
 BLOCK = TRADED + PAGE // 8
 LEFT = 1 << 32  # added to the leases of a block that its page has left
 MOST_LEFT = 8  # so many pages at most does a record change
-SCALE = 10_000.0  # of prices
+PRICE_SCALE = 10_000
 
 
 # ---- where things are
@@ -82,6 +84,12 @@ def slot_of(slotted: Slotted, record_id: np.uint64) -> int:
         return 0
     base: int = slotted.bases[row, page]
     return base + int(record_id & _OFFSET) if base else 0
+
+
+@compiled
+def id_of(slotted: Slotted, slot: int) -> np.uint64:
+    """The id whose slot this is."""
+    return slotted.first[slot >> PAGE_BITS] + np.uint64(slot & (PAGE - 1))
 
 
 @compiled
@@ -162,22 +170,6 @@ def leaves(flags: int, terms: int, cum_qty: int, order_qty: int) -> int:
 
 
 @compiled
-def counts(flags: int) -> int:
-    """How often a fill counts for its order: once, if it is effective (``status.trades``)."""
-    return 1 if flags & FILL and not flags & REFERRED else 0
-
-
-@compiled
-def owed(flags: int) -> int:
-    """How often the balances count a fill beside what is posted (``positions.uncleared``)."""
-    if not flags & FILL:
-        return 0
-    posted = 1 if flags & POSTED else 0
-    taken_back = 1 if flags & REVERSED else 0
-    return counts(flags) - posted + taken_back
-
-
-@compiled
 def touch(m: Memory, slot: int) -> None:
     """Work out anew what an order may use, and tell its state.
 
@@ -189,18 +181,35 @@ def touch(m: Memory, slot: int) -> None:
     cum_qty, buys = order["cum_qty"], order["terms"] & BUY
     left = leaves(flags, order["terms"], cum_qty, order["order_qty"])
     tell(m, slot, flags, left)
-    reserved = left * order["price"] if buys else left
+    reserved = use(m, buys, left, order["price"])
     request = 0 if flags & (REFUSED | WAS_CANCELED | HAS_EXPIRED) else order["asked"]
     while request:
         asked = m.orders[request]
         left = max(asked["order_qty"] - cum_qty, 0)
-        reserved = max(reserved, left * asked["price"] if buys else left)
+        reserved = max(reserved, use(m, buys, left, asked["price"]))
         request = asked["asked"]
     balance = m.balances[order["pair"]]
     if buys:
         balance = m.balances[balance["cash"]]
     balance["reserved"] += reserved - order["reserved"]
     order["reserved"] = reserved
+
+
+@compiled
+def use(m: Memory, buys: int, qty: int, px: int) -> int:
+    """What an order may use (``positions.reserved``): shares, or cash with its fee."""
+    if not buys:
+        return qty
+    amount = qty * px
+    return amount + fee(m, qty, amount) if px else 0
+
+
+@compiled
+def fee(m: Memory, qty: int, amount: int) -> int:
+    """What the firm charges (``charter.Fees.of``)."""
+    a_share, of_amount = m.fees[0], m.fees[1]
+    whole, rest = amount // PRICE_SCALE, amount % PRICE_SCALE
+    return qty * a_share + whole * of_amount + rest * of_amount // PRICE_SCALE
 
 
 @compiled
@@ -225,7 +234,7 @@ def tell(m: Memory, slot: int, flags: int, left: int) -> None:
     to.octets[block, PRICED + at] = priced | bit if px != 0 else priced & (255 - bit)
     to.octets[block, TRADED + at] = traded | bit if cum_qty > 0 else traded & (255 - bit)
     if cum_qty > 0:
-        to.averages[block, AVG_PX + row] = order["cum_amount"] / (cum_qty * SCALE)
+        to.averages[block, AVG_PX + row] = order["cum_amount"] / (cum_qty * PRICE_SCALE)
 
 
 @compiled
@@ -248,26 +257,46 @@ def leave(m: Memory, page: np.void) -> None:
 
 
 @compiled
-def mark(m: Memory, slot: int, flag: int) -> None:
-    """Add a flag to an event, and to its order and the balances the difference that it makes.
+def group_of(m: Memory, event: int) -> int:
+    """The event that this one leads to, as far as is known: its trade, in the end."""
+    while m.events[event]["refers"]:
+        above = m.events[event]["refers"]
+        if m.events[above]["refers"]:  # the way is shorter the next time
+            m.events[event]["refers"] = m.events[above]["refers"]
+        event = above
+    return event
 
-    Whoever marks what counts for an order touches the order then.
+
+@compiled
+def later(m: Memory, one: int, other: int) -> int:
+    """Which of two events of a trade stands (``status.trades``); 0 is none."""
+    if one == 0 or other == 0:
+        return one + other
+    a, b = m.events[one]["flags"] & IS_BUST, m.events[other]["flags"] & IS_BUST
+    if a != b:
+        return one if a else other
+    return one if id_of(m.event_slots, one) > id_of(m.event_slots, other) else other
+
+
+@compiled
+def count(m: Memory, group: int, times: int) -> None:
+    """Count what stands of a trade that is held, and what is not booked of it; -1 to undo it.
+
+    Whoever counts touches the order then.
     """
-    event = m.events[slot]
-    order, qty, px = m.orders[event["order"]], event["qty"], event["px"]
-    before = event["flags"]
-    after = before | flag
-    event["flags"] = after
-    counted = counts(after) - counts(before)
-    if counted:
-        order["cum_qty"] += counted * qty
-        order["cum_amount"] += counted * qty * px
-    times = owed(after) - owed(before)
-    if times:
-        balance = m.balances[order["pair"]]
-        shares = times * qty if order["terms"] & BUY else -times * qty
-        balance["uncleared"] += shares
-        m.balances[balance["cash"]]["uncleared"] -= shares * px
+    trade = m.events[group]
+    if not trade["flags"] & IS_TRADE:
+        return
+    order, stands = m.orders[trade["order"]], m.events[trade["stands"]]
+    qty, amount = stands["qty"], stands["qty"] * stands["px"]
+    order["cum_qty"] += times * qty
+    order["cum_amount"] += times * amount
+    sign = 1 if order["terms"] & BUY else -1
+    balance = m.balances[order["pair"]]
+    cash = m.balances[balance["cash"]]
+    balance["uncleared"] += times * (sign * qty - trade["shares"])
+    cash["uncleared"] += times * (-sign * amount - trade["cash"])
+    balance["moved"] = cash["moved"] = True
 
 
 # ---- records in: each loop gives the row at which it stopped for want of room, or their number
@@ -309,7 +338,9 @@ def learn(m: Memory, slot: int, request: int, pair: int, terms: int, qty: int, p
     m.pages[slot >> PAGE_BITS]["news"] |= TERMS
     if not order["flags"] & KNOWN:
         enter(m, slot)
-    order["pair"], order["terms"] = pair, terms
+    order["pair"] = pair
+    if order["kind_exec_id"] == 0:
+        order["terms"] = terms
     if order["terms_exec_id"] == 0:
         order["order_qty"], order["price"], order["in_force"] = qty, px, request
 
@@ -364,22 +395,25 @@ def take_executions(m: Memory, rows: Executions, start: int) -> int:
     """Take in executions from row ``start`` on.
 
     It stops at row ``-1 - result`` for want of the texts ``key`` and ``terms``: they are needed for
-    an order whose request is not held, of its first report by ``exec_id``.
+    an order whose request is not held, of its first report by ``exec_id``, and of a report that
+    may change them.
     """
     for i in range(start, len(rows.exec_id)):
         exec_id, kind = rows.exec_id[i], rows.exec_type[i]
         event, slot = slot_of(m.event_slots, exec_id), slot_of(m.slots, rows.order_id[i])
         request = slot_of(m.slots, rows.request_id[i])
-        refers = slot_of(m.event_slots, rows.exec_ref_id[i]) if rows.exec_ref_id[i] else -1
+        about = rows.exec_ref_id[i]
+        refers = slot_of(m.event_slots, about) if about and about < exec_id else -1
         if event == 0 or slot == 0 or request == 0 or refers == 0:
             return i
         if m.passing_count[0] == len(m.passing) or m.blocks.free[0] < MOST_LEFT:
             return i
         if m.events[event]["flags"] & SEEN:
             continue
-        if is_first(m.orders[slot], exec_id):
-            if len(rows.key) == 0:
-                return -1 - i
+        first, may_change = is_first(m.orders[slot], exec_id), kind in (REPLACED, RESTATED)
+        if (first or may_change) and len(rows.key) == 0:
+            return -1 - i
+        if first:
             pair = pair_of(m.places, rows.key[i])
             if pair < 0:
                 return i
@@ -388,8 +422,10 @@ def take_executions(m: Memory, rows: Executions, start: int) -> int:
         m.events[event]["flags"] |= SEEN
         m.events[event]["order"] = slot
         state(m, slot, request, kind, exec_id, rows.order_qty[i], rows.price[i])
+        if may_change:
+            change(m, slot, exec_id, rows.terms[i])
         if TRADE <= kind <= TRADE_CANCEL:
-            trade(m, event, kind, refers, exec_id, rows.last_qty[i], rows.last_px[i])
+            trade(m, event, kind, refers, rows.last_qty[i], rows.last_px[i])
         report(m, slot, request, kind, exec_id)
         touch(m, slot)
     return len(rows.exec_id)
@@ -417,6 +453,15 @@ def state(
     # Of a request that is not held, the reports alone know the name.
     named = order["flags"] & ENTERED and m.orders[order["in_force"]]["flags"] & REQUESTED
     if not named or order["in_force"] != before:
+        m.pages[slot >> PAGE_BITS]["news"] |= TERMS
+
+
+@compiled
+def change(m: Memory, slot: int, exec_id: np.uint64, terms: int) -> None:
+    """The type and time in force, if this is the last report that may change them."""
+    order = m.orders[slot]
+    if exec_id > order["kind_exec_id"]:
+        order["kind_exec_id"], order["terms"] = exec_id, order["terms"] & BUY | terms & ~BUY
         m.pages[slot >> PAGE_BITS]["news"] |= TERMS
 
 
@@ -461,27 +506,44 @@ def pass_through(m: Memory, slot: int, kind: int, exec_id: np.uint64) -> None:
 
 
 @compiled
-def trade(
-    m: Memory, slot: int, kind: int, refers: int, exec_id: np.uint64, qty: int, px: int
-) -> None:
-    """A trade, a correction of one or a bust: what it moves, and what it takes out of account."""
+def trade(m: Memory, slot: int, kind: int, refers: int, qty: int, px: int) -> None:
+    """A trade, or an amendment of what it refers to: what stands of a trade may be another."""
     event = m.events[slot]
-    balance = m.balances[m.orders[event["order"]]["pair"]]
-    if kind != TRADE and refers > 0:
-        event["refers"] = refers
-        mark(m, refers, REFERRED)
-        if m.events[refers]["order"] != event["order"]:
-            touch(m, m.events[refers]["order"])
-        if event["flags"] & POSTED:
-            mark(m, refers, REVERSED)
-    if kind != TRADE_CANCEL:
+    if kind == TRADE_CANCEL:
+        event["flags"] |= IS_BUST
+    else:
         event["qty"], event["px"] = qty, px
-        balance["moved"] = True
-        m.balances[balance["cash"]]["moved"] = True
-        mark(m, slot, FILL)
-    price = m.prices[balance["asset"]]
-    if kind == TRADE and exec_id > price["exec_id"]:
-        price["exec_id"], price["px"] = exec_id, px
+    event["stands"] = later(m, event["stands"], slot)
+    if kind == TRADE:
+        event["flags"] |= IS_TRADE
+        count(m, slot, 1)
+        price(m, slot)
+    elif refers > 0:
+        join(m, slot, group_of(m, refers))
+
+
+@compiled
+def join(m: Memory, slot: int, group: int) -> None:
+    """What led to this amendment leads to a further event, and so do the amounts booked of it."""
+    event, trade = m.events[slot], m.events[group]
+    count(m, group, -1)
+    event["refers"] = group
+    trade["stands"] = later(m, trade["stands"], event["stands"])
+    trade["shares"] += event["shares"]
+    trade["cash"] += event["cash"]
+    trade["fee"] += event["fee"]
+    count(m, group, 1)
+    touch(m, trade["order"])
+
+
+@compiled
+def price(m: Memory, slot: int) -> None:
+    """The price of a trade, if it is the last of its asset."""
+    event = m.events[slot]
+    last = m.prices[m.balances[m.orders[event["order"]]["pair"]]["asset"]]
+    exec_id = id_of(m.event_slots, slot)
+    if exec_id > last["exec_id"]:
+        last["exec_id"], last["px"] = exec_id, event["px"]
 
 
 @compiled
@@ -490,15 +552,30 @@ def take_postings(m: Memory, rows: Postings, start: int) -> int:
     for i in range(start, len(rows.exec_id)):
         pair = pair_of(m.places, rows.key[i])
         event = slot_of(m.event_slots, rows.exec_id[i]) if rows.exec_id[i] else -1
-        if pair < 0 or event == 0 or m.blocks.free[0] < MOST_LEFT:
+        if pair < 0 or event == 0:
             return i
-        m.balances[pair]["booked"] += rows.amount[i]
-        m.balances[pair]["moved"] = True
-        if event > 0 and not m.events[event]["flags"] & POSTED:
-            mark(m, event, POSTED)
-            if m.events[event]["refers"]:
-                mark(m, m.events[event]["refers"], REVERSED)
+        balance = m.balances[pair]
+        balance["booked"] += rows.amount[i]
+        balance["moved"] = True
+        if event > 0 and balance["account"] != CLEARING:
+            book(m, group_of(m, event), pair, rows.amount[i])
     return len(rows.exec_id)
+
+
+@compiled
+def book(m: Memory, group: int, pair: int, amount: int) -> None:
+    """So much of a trade is booked: a customer's leg, or that of the fee, which is its opposite."""
+    trade, balance = m.events[group], m.balances[pair]
+    own = m.balances[m.orders[trade["order"]]["pair"]]
+    if balance["account"] == FEES:
+        trade["fee"] += amount
+    if pair == balance["cash"]:
+        trade["cash"] += amount
+        own = m.balances[own["cash"]]
+    else:
+        trade["shares"] += amount
+    if trade["flags"] & IS_TRADE:
+        own["uncleared"] -= amount
 
 
 # ---- answers out
@@ -509,6 +586,22 @@ def find_slots(slotted: Slotted, record_ids: Ids, found: Ints) -> None:
     """The slot of each id; 0, where all facts are zero, for one that was never seen."""
     for i in range(len(record_ids)):
         found[i] = slot_of(slotted, record_ids[i])
+
+
+@compiled
+def find_uncleared(m: Memory, exec_ids: Ids, to: Uncleared) -> None:
+    """What the trades of these events still have to move; all stays zero where none is held."""
+    for i in range(len(exec_ids)):
+        trade = m.events[group_of(m, slot_of(m.event_slots, exec_ids[i]))]
+        if not trade["flags"] & IS_TRADE:
+            continue
+        stands, order = m.events[trade["stands"]], m.orders[trade["order"]]
+        sign = 1 if order["terms"] & BUY else -1
+        to.exec_id[i] = id_of(m.event_slots, trade["stands"])
+        to.order[i], to.qty[i], to.px[i] = trade["order"], stands["qty"], stands["px"]
+        to.shares[i] = sign * stands["qty"] - trade["shares"]
+        to.cash[i] = -sign * stands["qty"] * stands["px"] - trade["cash"]
+        to.fee[i] = trade["fee"]
 
 
 @compiled
@@ -530,8 +623,7 @@ def tell_terms(m: Memory, pages: Ints, to: Terms) -> int:
             if order["flags"] & KNOWN:
                 balance, request = m.balances[order["pair"]], order["in_force"]
                 to.order_id[row] = m.slots.first[pages[i]] + np.uint64(offset)
-                first = m.slots.first[request >> PAGE_BITS]
-                to.request_in_force[row] = first + np.uint64(request & (PAGE - 1))
+                to.request_in_force[row] = id_of(m.slots, request)
                 to.account[row], to.asset[row] = balance["account"], balance["asset"]
                 to.terms[row] = order["terms"]
                 row += 1

@@ -34,6 +34,7 @@ ORDER = np.dtype(
         ("reserved", np.int64),
         ("first_exec_id", np.uint64),  # of its reports, while its request is not held
         ("terms_exec_id", np.uint64),  # of the report that states the terms in force
+        ("kind_exec_id", np.uint64),  # of the one that changed its type or time in force
         ("work_exec_id", np.uint64),  # of the last report that shows it at work
     ],
     align=True,
@@ -59,13 +60,20 @@ EVENT = np.dtype(
     [
         ("qty", np.int64),
         ("px", np.int64),
+        ("shares", np.int64),  # what postings have booked of the trade, of an amended one at it
+        ("cash", np.int64),  # without the fee
+        ("fee", np.int64),
         ("order", np.int32),
-        ("refers", np.int32),  # the event that this one corrects or busts
+        ("refers", np.int32),  # what this one amends, or the trade that leads to; 0 for none
+        ("stands", np.int32),  # of a trade: the event of it that stands
         ("flags", np.int8),
     ],
     align=True,
 )
-"""Facts of an event, by the slot of its ``exec_id``."""
+"""Facts of an event, by the slot of its ``exec_id``.
+
+The trade and its amendments are one group, whose facts stand at the event that they all lead to.
+"""
 
 BALANCE = np.dtype(
     [
@@ -130,6 +138,7 @@ class Memory(NamedTuple):
     places: Records
     balances: Records
     prices: Records
+    fees: Ints
 
 
 class Requests(NamedTuple):
@@ -159,6 +168,27 @@ class Executions(NamedTuple):
     price: Ints
     last_qty: Ints
     last_px: Ints
+
+
+class Uncleared(NamedTuple):
+    """Of some events, what their trades still have to move: :func:`tradesys.positions.uncleared`.
+
+    ``exec_id`` is of the event that stands, 0 where no trade is held; ``qty`` and ``px`` are what
+    it says; ``order`` is the slot of the trade's.
+    """
+
+    exec_id: Ids
+    order: Ints
+    qty: Ints
+    px: Ints
+    shares: Ints
+    cash: Ints
+    fee: Ints
+
+    @property
+    def differs(self) -> NDArray[np.bool_]:
+        """Of which events the trade is not cleared."""
+        return (self.shares != 0) | (self.cash != 0)
 
 
 class Postings(NamedTuple):

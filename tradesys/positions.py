@@ -1,67 +1,67 @@
 """Holdings and cash, aggregated from records: the definition.
 
 A balance is what the firm has posted plus what has traded and is not posted yet, so an answer does
-not wait for clearing and counts each fill exactly once, however the two kinds of record race. A
-bust takes a fill out again, whether or not the firm has posted it (FIX 4.4 tag 150 = H). What the
-firm charges for a fill counts from when it is posted.
+not wait for clearing and counts each trade once. Both are amounts: of a trade that was corrected or
+busted (FIX 4.4 tag 150 = G and H), what stands less what is booked. What the firm charges for a
+trade counts from when it is posted.
 """
 
 import polars as pl
 
 from tradesys import status
-from tradesys.records import CURRENCY, FIRMS_OWN, Side
+from tradesys.charter import NO_FEES, Fees
+from tradesys.records import CLEARING, CURRENCY, FIRMS_OWN, RequestType, Side
+
+IS_CASH = pl.col("asset") == CURRENCY
 
 
-def moved(fills: pl.DataFrame) -> pl.DataFrame:
-    """Fills with what they move at the customer: ``shares``, and ``cash`` in 1/10,000."""
+def moved(trades: pl.DataFrame) -> pl.DataFrame:
+    """Trades with what they move at the customer: ``shares``, and ``cash`` in 1/10,000."""
     sign = pl.when(pl.col("side") == Side.BUY).then(1).otherwise(-1)
-    return fills.with_columns(
+    return trades.with_columns(
         shares=sign * pl.col("last_qty"),
         cash=-sign * pl.col("last_qty") * pl.col("last_px"),
     )
 
 
+def booked(postings: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
+    """What is posted for trades at customers and as fees, with the ``trade_id`` of each.
+
+    Of an event that is not among these ``events`` that is its own id.
+    """
+    amended = status.amendments(events).select("exec_id", "trade_id")
+    return (
+        postings.filter(pl.col("account") != CLEARING, pl.col("exec_id").is_not_null())
+        .join(amended, on="exec_id", how="left")
+        .with_columns(trade_id=pl.coalesce("trade_id", "exec_id"))
+    )
+
+
 def uncleared(postings: pl.DataFrame, executions: pl.DataFrame) -> pl.DataFrame:
-    """The fills whose balances the firm has yet to move, with how often, as ``owed``: 1 or -1.
+    """What each trade that is held has yet to move at its customer, a row a trade.
 
-    Every event is posted by its own ``exec_id``: a fill or correction as what it moves, a bust or
-    correction also as the opposite of what it refers to. So a fill is owed if it is effective, less
-    if it is posted, and again if the posting of what refers to it has taken it back.
+    It is what stands of the trade less what the postings of its events have booked, of those events
+    that are held: zero once it is cleared. A fee's two legs cancel each other out.
+
+    :returns: the columns of :func:`tradesys.status.trades`; ``shares`` and, without fees, ``cash``.
     """
-    posted = postings["exec_id"].drop_nulls().unique().implode()
-    events = status.each_once(executions)
-    reverses = events.filter(status.refers(), pl.col("exec_id").is_in(posted))
-    reversed_ = reverses["exec_ref_id"].drop_nulls().unique().implode()
-    owed = (
-        pl.col("effective").cast(pl.Int64)
-        - pl.col("exec_id").is_in(posted).cast(pl.Int64)
-        + pl.col("exec_id").is_in(reversed_).cast(pl.Int64)
+    events, amount = status.each_once(executions), pl.col("amount")
+    sums = (
+        booked(postings, events)
+        .group_by("trade_id")
+        .agg(
+            shares_booked=amount.filter(~IS_CASH).sum(),
+            cash_booked=amount.filter(IS_CASH).sum(),
+        )
     )
-    return moved(status.trades(executions)).with_columns(owed=owed)
-
-
-def due(postings: pl.DataFrame, executions: pl.DataFrame) -> pl.DataFrame:
-    """What each event is to be posted as: the columns of :func:`moved`, and ``exec_ref_id``.
-
-    A fill or correction moves what it says. A correction or bust takes back what it refers to:
-    a further row of it, with ``times`` -1 and the opposite ``shares`` and ``cash``; of several that
-    refer to the same, only of the first one posted.
-    """
-    fills = moved(status.trades(executions)).drop("effective", "exec_ref_id")
-    posted = postings.group_by("exec_id").agg(first=pl.col("record_id").min())
-    takes_back = (
-        status.each_once(executions)
-        .filter(status.refers())
-        .join(posted, on="exec_id", how="left")
-        .sort("first", "exec_id", nulls_last=True)
-        .unique("exec_ref_id", keep="first", maintain_order=True)
-        .select("exec_id", "exec_ref_id", "record_id", "transact_time")
+    return (
+        moved(status.trades(events))
+        .join(sums, on="trade_id", how="left")
+        .with_columns(
+            pl.col("shares") - pl.col("shares_booked").fill_null(0),
+            pl.col("cash") - pl.col("cash_booked").fill_null(0),
+        )
     )
-    taken_back = takes_back.join(
-        fills.drop("record_id", "transact_time"), left_on="exec_ref_id", right_on="exec_id"
-    ).with_columns(-pl.col("shares", "cash"), times=pl.lit(-1))
-    own = fills.with_columns(times=pl.lit(1))
-    return pl.concat([own, taken_back], how="diagonal")
 
 
 def positions(postings: pl.DataFrame, executions: pl.DataFrame) -> pl.DataFrame:
@@ -81,9 +81,9 @@ def positions(postings: pl.DataFrame, executions: pl.DataFrame) -> pl.DataFrame:
                     "account",
                     asset=asset,
                     booked=pl.lit(0, pl.Int64),
-                    uncleared=pl.col("owed") * pl.col(amount),
+                    uncleared=amount,
                 )
-                for asset, amount in ((pl.col("symbol"), "shares"), (pl.lit(CURRENCY), "cash"))
+                for asset, amount in (("symbol", "shares"), (pl.lit(CURRENCY), "cash"))
             ),
         ]
     )
@@ -93,3 +93,45 @@ def positions(postings: pl.DataFrame, executions: pl.DataFrame) -> pl.DataFrame:
         .with_columns(amount=pl.col("booked") + pl.col("uncleared"))
         .sort("account", "asset")
     )
+
+
+def reserved(
+    requests: pl.DataFrame, executions: pl.DataFrame, fees: Fees = NO_FEES
+) -> pl.DataFrame:
+    """What each order may still use: shares of a sale; cash of a purchase, its fees included.
+
+    A replace that waits for an answer counts as granted where it asks for more. An order without a
+    price uses no cash that could be told.
+
+    :returns: ``order_id, account, asset, reserved`` (int64, shares or 1/10,000), by ``order_id``.
+    """
+    orders = status.facts(requests, executions).with_columns(status.leaves())
+    asked = status.asked(requests, executions).filter(pl.col("request_type") == RequestType.REPLACE)
+    granted = orders.filter(~status.is_over()).join(asked, on="order_id", suffix="_asked")
+    further = (pl.col("order_qty_asked") - pl.col("cum_qty")).clip(lower_bound=0)
+    granted = granted.with_columns(leaves_qty=further, price="price_asked")
+    qty, amount = pl.col("leaves_qty"), pl.col("leaves_qty") * pl.col("price")
+    buys = pl.col("side") == Side.BUY
+    return (
+        pl.concat([orders, granted], how="diagonal")
+        .with_columns(
+            asset=pl.when(buys).then(pl.lit(CURRENCY)).otherwise("symbol"),
+            reserved=pl.when(buys).then(amount + fees.of(qty, amount)).otherwise(qty).fill_null(0),
+        )
+        .group_by("order_id")
+        .agg(pl.col("account", "asset").first(), pl.col("reserved").max())
+        .sort("order_id")
+    )
+
+
+def balances(
+    requests: pl.DataFrame,
+    executions: pl.DataFrame,
+    postings: pl.DataFrame,
+    fees: Fees = NO_FEES,
+) -> pl.DataFrame:
+    """:func:`positions`, and what open orders may still use of each: ``reserved``."""
+    each = ["account", "asset"]
+    uses = reserved(requests, executions, fees).group_by(each).agg(pl.col("reserved").sum())
+    held = positions(postings, executions).join(uses, on=each, how="left", maintain_order="left")
+    return held.with_columns(pl.col("reserved").fill_null(0))

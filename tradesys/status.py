@@ -17,12 +17,15 @@ CHANGES = (RequestType.CANCEL, RequestType.REPLACE)
 PENDING = (ExecType.PENDING_CANCEL, ExecType.PENDING_REPLACE)
 ANSWERS = (ExecType.CANCELED, ExecType.REPLACED, ExecType.CANCEL_REJECTED)
 REFUSALS = (ExecType.REJECTED, ExecType.CANCEL_REJECTED)
-TRADES = (ExecType.TRADE, ExecType.TRADE_CORRECT)
-REFERS = (ExecType.TRADE_CORRECT, ExecType.TRADE_CANCEL)
-STATES_TERMS = (ExecType.NEW, ExecType.REPLACED, ExecType.RESTATED)
+AMENDS = (ExecType.TRADE_CORRECT, ExecType.TRADE_CANCEL)
+TRADES = (ExecType.TRADE, *AMENDS)
+CHANGES_TERMS = (ExecType.REPLACED, ExecType.RESTATED)
+STATES_TERMS = (ExecType.NEW, *CHANGES_TERMS)
 AT_WORK = (*STATES_TERMS, ExecType.TRADE)
 ENDS = (ExecType.CANCELED, ExecType.EXPIRED)
 STATED = ("order_qty", "price", "cl_ord_id")
+CHANGED = ("ord_type", "time_in_force")
+SAYS = ("exec_id", "exec_type", "exec_ref_id", "record_id", "transact_time", "last_qty", "last_px")
 GOOD_TILL = (TimeInForce.GTC.value, TimeInForce.GTD.value)
 
 PRECEDENCE = (
@@ -83,11 +86,15 @@ def leaves() -> pl.Expr:
     An order that is done or calculated for the day is closed unless it is good beyond the day. An
     over-fill leaves nothing; what was filled is shown all the same.
     """
-    over = pl.col("canceled") | pl.col("expired") | pl.col("rejected")
     day_over = pl.col("done_for_day") | pl.col("calculated")
-    closed = over | day_over & ~pl.col("time_in_force").is_in(GOOD_TILL)
+    closed = is_over() | day_over & ~pl.col("time_in_force").is_in(GOOD_TILL)
     open_qty = (pl.col("order_qty") - pl.col("cum_qty")).clip(lower_bound=0)
     return pl.when(closed).then(0).otherwise(open_qty).alias("leaves_qty")
+
+
+def is_over() -> pl.Expr:
+    """Whether an order can never trade again."""
+    return pl.col("canceled") | pl.col("expired") | pl.col("rejected")
 
 
 def each_once(executions: pl.DataFrame) -> pl.DataFrame:
@@ -95,32 +102,49 @@ def each_once(executions: pl.DataFrame) -> pl.DataFrame:
     return executions.unique("exec_id", keep="first", maintain_order=True)
 
 
-def refers() -> pl.Expr:
-    """Whether an event takes another out of account: a correction or a bust (FIX tag 19)."""
-    return _is(*REFERS)
+def trades(events: pl.DataFrame) -> pl.DataFrame:
+    """What each trade is by now: the last of its amendments stands, but a bust is final.
 
+    Last is by ``exec_id``, in whatever order they arrived and whichever of the trade's events they
+    refer to (FIX tag 150 = G and H; Vol. 4, J.1).
 
-def trades(executions: pl.DataFrame) -> pl.DataFrame:
-    """The trades and corrections of trades, each event once, with whether it is ``effective``.
-
-    One is effective if no correction and no bust refers to it (FIX tags 19, 150 = G and H; Vol. 4,
-    J.1), whichever of the two arrived first.
+    :param events: executions, :func:`each_once`.
+    :returns: a row a trade: as its own event has it, but for what the one that stands :data:`SAYS`
+        (a bust: no quantity); and ``trade_id``, the ``exec_id`` of the trade.
     """
-    events = each_once(executions)
-    return events.filter(_is(*TRADES)).with_columns(effective=_stands(events))
+    is_bust = says(ExecType.TRADE_CANCEL)
+    last = (
+        amendments(events)
+        .with_columns(last_qty=pl.when(is_bust).then(0).otherwise("last_qty"))
+        .sort(is_bust, "exec_id")
+        .unique("trade_id", keep="last", maintain_order=True)
+        .select("trade_id", *SAYS)
+    )
+    made = events.filter(says(ExecType.TRADE)).with_columns(trade_id="exec_id")
+    return made.update(last, on="trade_id")
 
 
-def _stands(events: pl.DataFrame) -> pl.Expr:
-    """Whether nothing of these events refers to an event."""
-    referred = events.filter(refers())["exec_ref_id"].drop_nulls()
-    return ~pl.col("exec_id").is_in(referred.implode())
+def amendments(events: pl.DataFrame) -> pl.DataFrame:
+    """The corrections and busts among events, with the ``trade_id`` that each leads to.
+
+    One refers to a trade or to another amendment (FIX tag 19), and so to an earlier event: a
+    reference to a later one is none. It leads to no trade where none is held under that id.
+    """
+    earlier = pl.col("exec_ref_id") < pl.col("exec_id")
+    found = events.filter(says(*AMENDS), earlier).with_columns(trade_id="exec_ref_id")
+    while found["trade_id"].is_in(found["exec_id"].implode()).any():
+        further = found.select(trade_id="exec_id", further="trade_id")
+        found = found.join(further, on="trade_id", how="left")
+        found = found.with_columns(trade_id=pl.coalesce("further", "trade_id")).drop("further")
+    return found
 
 
 def facts(requests: pl.DataFrame, executions: pl.DataFrame) -> pl.DataFrame:
     """What the records say of each order, before any status: its terms, quantities and flags."""
     events = each_once(executions)
     known = _terms(requests, events)
-    for found in (_reported(events), _refused(events), _waiting(requests, events)):
+    pending = _pending(asked(requests, events))
+    for found in (_reported(events), _traded(events), _refused(events), pending):
         known = known.join(found, on="order_id", how="left")
     return (
         known.with_columns(
@@ -128,7 +152,7 @@ def facts(requests: pl.DataFrame, executions: pl.DataFrame) -> pl.DataFrame:
             pl.col("cum_qty", "cum_amount").fill_null(0),
             order_qty=pl.coalesce("order_qty_in_force", "order_qty"),
             price=pl.when(pl.col("states_terms") > 0).then("price_in_force").otherwise("price"),
-            cl_ord_id=pl.coalesce("cl_ord_id_in_force", "cl_ord_id"),
+            **{n: pl.coalesce(f"{n}_in_force", n) for n in ("cl_ord_id", *CHANGED)},
         )
         .with_columns(
             rejected=pl.col("refused") | pl.col("reject_reason").is_not_null(),
@@ -159,13 +183,12 @@ def _terms(requests: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
 
 
 def _reported(events: pl.DataFrame) -> pl.DataFrame:
-    """What the reports of each order say: its terms in force, what has traded, and its state.
+    """What the reports of each order say: its terms in force, and its state.
 
     In force are quantity, price and ``cl_ord_id`` as the last report that states them has them:
     the acceptance of the order or of a replace, asked for or not, or a restatement (FIX tags 38,
-    44, 11; Vol. 4, C, D and E.1), whenever it arrived.
-
-    ``cum_qty`` and ``cum_amount`` are sums over the effective trades (FIX tags 14 and 6).
+    44, 11; Vol. 4, C, D and E.1), whenever it arrived. The type and the time in force are as
+    entered until a replace or a restatement states others (FIX tags 40, 59).
 
     Being done or calculated for the day, or suspended, lasts until a later report shows the order
     at work again; a guarantee (stopped) lasts through the trades it guarantees. Each of them ends
@@ -173,32 +196,29 @@ def _reported(events: pl.DataFrame) -> pl.DataFrame:
     """
 
     def last(*exec_types: ExecType) -> pl.Expr:
-        return pl.when(_is(*exec_types)).then("exec_id").otherwise(0)
+        return pl.when(says(*exec_types)).then("exec_id").otherwise(0)
 
     states = {
-        "acknowledged": _is(ExecType.NEW),
-        "canceled": _is(ExecType.CANCELED),
-        "expired": _is(ExecType.EXPIRED),
+        "acknowledged": says(ExecType.NEW),
+        "canceled": says(ExecType.CANCELED),
+        "expired": says(ExecType.EXPIRED),
         "done_for_day": last(ExecType.DONE_FOR_DAY),
         "calculated": last(ExecType.CALCULATED),
         "suspended": last(ExecType.SUSPENDED),
         "stopped": last(ExecType.STOPPED),
-        "ended": _is(*ENDS),
+        "ended": says(*ENDS),
         "at_work": last(*AT_WORK),
         "states_terms": last(*STATES_TERMS),
+        "changes_terms": says(*CHANGES_TERMS),
     }
-    stated = pl.col("states_terms") > 0
-    counts = _is(*TRADES) & _stands(events)
-    traded = pl.when(counts).then("last_qty").otherwise(0)
     said = (
         events.sort("exec_id")
-        .select("order_id", *STATED, "last_px", cum_qty=traded, **states)
+        .select("order_id", *STATED, *CHANGED, **states)
         .group_by("order_id")
         .agg(
-            pl.col(STATED).filter(stated).last().name.suffix("_in_force"),
-            pl.col("cum_qty").sum(),
+            pl.col(STATED).filter(pl.col("states_terms") > 0).last().name.suffix("_in_force"),
+            pl.col(CHANGED).filter("changes_terms").last().name.suffix("_in_force"),
             pl.col(*states).max(),
-            cum_amount=(pl.col("cum_qty") * pl.col("last_px")).sum(),
         )
     )
     goes_on = ~pl.col("ended")
@@ -210,6 +230,16 @@ def _reported(events: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def _traded(events: pl.DataFrame) -> pl.DataFrame:
+    """What of each order has traded, as its trades stand (FIX tags 14 and 6)."""
+    qty = pl.col("last_qty")
+    return (
+        trades(events)
+        .group_by("order_id")
+        .agg(cum_qty=qty.sum(), cum_amount=(qty * pl.col("last_px")).sum())
+    )
+
+
 def _refused(events: pl.DataFrame) -> pl.DataFrame:
     """The orders whose own request was refused.
 
@@ -217,32 +247,44 @@ def _refused(events: pl.DataFrame) -> pl.DataFrame:
     is none of the original's (Vol. 4, F.1), and a cancel of an order that nobody knows is itself
     all there is to reject (FIX 4.4 MsgType 9, tag 39).
     """
-    refused = events.filter(_is(*REFUSALS)).select(order_id="request_id").unique()
+    refused = events.filter(says(*REFUSALS)).select(order_id="request_id").unique()
     return refused.with_columns(refused=pl.lit(value=True))
 
 
-def _waiting(requests: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
-    """The orders with a cancel or replace that is not answered (FIX tag 39; Vol. 4, B, C and D).
+def asked(requests: pl.DataFrame, executions: pl.DataFrame) -> pl.DataFrame:
+    """The cancels and replaces that are not answered (FIX tag 39; Vol. 4, B, C and D).
 
-    It pends from when a customer-facing system accepts it, or the market reports that it pends,
+    One pends from when a customer-facing system accepts it, or the market reports that it pends,
     until the market does it or refuses it.
+
+    :returns: ``order_id, record_id, request_type``, and the ``order_qty`` and ``price`` asked for,
+        null where the request is not held.
     """
-    asked = requests.filter(_is(*CHANGES, of="request_type"), pl.col("reject_reason").is_null())
-    told = events.filter(_is(*PENDING))
-    answered = events.filter(_is(*ANSWERS))
+    changes = requests.filter(says(*CHANGES, of="request_type"), pl.col("reject_reason").is_null())
+    told = executions.filter(says(*PENDING))
+    answered = executions.filter(says(*ANSWERS))
     kind = pl.col("exec_type").str.strip_prefix("pending_")
+    terms = ("order_id", "record_id", "request_type", "order_qty", "price")
     waiting = pl.concat(
         [
-            asked.select("order_id", "record_id", kind="request_type"),
-            told.select("order_id", record_id="request_id", kind=kind),
-        ]
-    ).join(answered, left_on="record_id", right_on="request_id", how="anti")
-    return waiting.group_by("order_id").agg(
-        pending_cancel=(pl.col("kind") == RequestType.CANCEL).any(),
-        pending_replace=(pl.col("kind") == RequestType.REPLACE).any(),
+            changes.select(terms),
+            told.select("order_id", record_id="request_id", request_type=kind),
+        ],
+        how="diagonal",
+    )
+    return waiting.join(answered, left_on="record_id", right_on="request_id", how="anti")
+
+
+def _pending(changes: pl.DataFrame) -> pl.DataFrame:
+    """Which kinds of change each order waits for."""
+    kind = pl.col("request_type")
+    return changes.group_by("order_id").agg(
+        pending_cancel=(kind == RequestType.CANCEL).any(),
+        pending_replace=(kind == RequestType.REPLACE).any(),
     )
 
 
 @cache
-def _is(*values: ExecType | RequestType, of: str = "exec_type") -> pl.Expr:
+def says(*values: ExecType | RequestType, of: str = "exec_type") -> pl.Expr:
+    """Whether a record is of one of these types."""
     return pl.col(of).is_in([value.value for value in values])

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tradesys import loops
 from tradesys.balances import Accounts
+from tradesys.charter import NO_FEES, Fees
 from tradesys.facts import Facts
 from tradesys.intake import (
     ALL_TERMS,
@@ -38,6 +39,7 @@ from tradesys.memory import (
     Records,
     Requests,
     Terms,
+    Uncleared,
 )
 from tradesys.records import FIRMS_OWN, OrdStatus, average
 from tradesys.status import COLUMNS
@@ -71,30 +73,18 @@ class OrderState(NamedTuple):
         return average(self.cum_amount, self.cum_qty)
 
 
-class Traded(NamedTuple):
-    """What is known of some events: a row each. ``shares`` are signed, prices in 1/10,000.
-
-    ``is_fill``: it is a trade or a correction; ``taken_back``: what refers to it is posted.
-    """
-
-    seen: NDArray[np.bool_]
-    is_fill: NDArray[np.bool_]
-    taken_back: NDArray[np.bool_]
-    account: pa.StringArray
-    symbol: pa.StringArray
-    shares: Ints
-    px: Ints
-
-
 class View:
     """Facts of every order, and balances of every account, from the records applied so far.
 
     :param names: gives the ``cl_ord_id`` of orders, by their ids and those of the requests whose
         terms are in force: only records have it.
+    :param fees: what an order is charged counts among what it may use.
     """
 
-    def __init__(self, names: Callable[[Ids, Ids], pl.Series] | None = None) -> None:
-        self.names = names or _no_names
+    def __init__(
+        self, names: Callable[[Ids, Ids], pl.Series] | None = None, fees: Fees = NO_FEES
+    ) -> None:
+        self.names, self.fees = names or _no_names, fees
         self.facts, self.accounts = Facts(), Accounts()
         self._memory = self._gathered()
         self._terms: dict[int, pl.DataFrame] = {}
@@ -152,10 +142,10 @@ class View:
             self._make_room(ids, (), rows.key.item(done))
 
     def _take_executions(self, batch: pa.RecordBatch, read: Sequence[int]) -> None:
-        exec_id, kind, exec_ref_id, request_id, order_id, *rest = columns_of(batch, read[:9])
+        exec_ids, kind, exec_ref_id, request_id, order_id, *rest = columns_of(batch, read[:9])
         qty, price, last_qty, last_px = rest
         rows = Executions(
-            exec_id=exec_id.to_numpy(),
+            exec_id=exec_ids.to_numpy(),
             exec_type=EXEC_TYPES.numbers(kind),
             exec_ref_id=or_zero(exec_ref_id),
             request_id=request_id.to_numpy(),
@@ -174,9 +164,10 @@ class View:
                 account, symbol, *terms = columns_of(batch, read[9:])
                 key = self.accounts.keys_of(account, symbol)
                 rows = rows._replace(key=key, terms=terms_of(*terms))
-            exec_ids = [i for i in (rows.exec_id.item(done), rows.exec_ref_id.item(done)) if i]
+            exec_id, about = rows.exec_id.item(done), rows.exec_ref_id.item(done)
+            events = (exec_id, about) if 0 < about < exec_id else (exec_id,)
             ids = rows.order_id.item(done), rows.request_id.item(done)
-            self._make_room(ids, exec_ids, rows.key.item(done) if len(rows.key) else None)
+            self._make_room(ids, events, rows.key.item(done) if len(rows.key) else None)
 
     def _take_postings(self, batch: pa.RecordBatch, read: Sequence[int]) -> None:
         exec_id, account, asset, amount = columns_of(batch, read)
@@ -213,6 +204,7 @@ class View:
             places=accounts.places,
             balances=accounts.balances,
             prices=accounts.prices,
+            fees=np.array(self.fees, np.int64),
         )
 
     # ---- answers out: one order
@@ -246,7 +238,7 @@ class View:
     # ---- answers out: some orders, requests or events
 
     def terms_of(self, order_ids: Ids) -> dict[str, pa.StringArray]:
-        """The terms of these known orders that never change, as columns of strings.
+        """The terms in force of these known orders, as columns of strings.
 
         ``account``, ``symbol``, ``side``, ``ord_type``, ``time_in_force``.
         """
@@ -283,35 +275,32 @@ class View:
         done = np.where(is_change, loops.ANSWERED, loops.ANSWERED | order_done)
         return (flags & done) != 0
 
-    def posted(self, exec_ids: Ids) -> NDArray[np.bool_]:
-        """Whether a posting held clears each of these events."""
-        return self._event_flags(exec_ids, "postings") & loops.POSTED != 0
-
     def seen(self, exec_ids: Ids) -> NDArray[np.bool_]:
         """Whether an execution held reports each of these events."""
-        return self._event_flags(exec_ids, "executions") & loops.SEEN != 0
+        self._catch_up(("executions",))
+        flags = self.facts.events["flags"][self.facts.event_slots.of(exec_ids)]
+        return flags & loops.SEEN != 0
 
-    def traded(self, exec_ids: Ids) -> Traded:
-        """What is known of these events."""
+    def uncleared(self, exec_ids: Ids) -> Uncleared:
+        """What the trades of these events still have to move, and the events of them that stand."""
         self._catch_up()
-        events = self.facts.events[self.facts.event_slots.of(exec_ids)]
-        orders = self.facts.orders[events["order"]]
-        accounts, symbols = self.accounts.names_of(orders["pair"])
-        sign = np.where(orders["terms"] & loops.BUY, 1, -1)
-        return Traded(
-            seen=events["flags"] & loops.SEEN != 0,
-            is_fill=events["flags"] & loops.FILL != 0,
-            taken_back=events["flags"] & loops.REVERSED != 0,
-            account=accounts.to_arrow().cast(pa.utf8()),
-            symbol=symbols.to_arrow().cast(pa.utf8()),
-            shares=sign * events["qty"],
-            px=events["px"],
-        )
+        rest = np.zeros((len(Uncleared._fields) - 1, len(exec_ids)), np.int64)
+        found = Uncleared(np.zeros(len(exec_ids), np.uint64), *rest)
+        loops.find_uncleared(self._memory, exec_ids, found)
+        return found
 
-    def _event_flags(self, exec_ids: Ids, dataset: str) -> NDArray[np.int8]:
-        """The flags of these events; only those that this dataset's records set are up to date."""
-        self._catch_up((dataset,))
-        return self.facts.events["flags"][self.facts.event_slots.of(exec_ids)]
+    def cleared(self, exec_ids: Ids) -> NDArray[np.bool_]:
+        """Whether nothing is to be posted for these events: their trades are held, and cleared.
+
+        Of a trade that is not cleared, only the event that stands is to be posted.
+        """
+        found = self.uncleared(exec_ids)
+        return (found.exec_id != 0) & ~(found.differs & (found.exec_id == exec_ids))
+
+    def names_of(self, slots: Ints) -> tuple[pa.StringArray, pa.StringArray]:
+        """The account and the symbol of each of these orders."""
+        accounts, symbols = self.accounts.names_of(self.facts.orders["pair"][slots])
+        return accounts.to_arrow().cast(pa.utf8()), symbols.to_arrow().cast(pa.utf8())
 
     def _orders(self, record_ids: Ids) -> Records:
         """A copy of the facts of these orders; of one that was never seen they are zero."""
@@ -420,11 +409,7 @@ class View:
         return told.ends.tolist(), frame
 
     def positions(self) -> pl.DataFrame:
-        """Balances, as :func:`tradesys.positions.positions` defines them.
-
-        :returns: its columns and ``reserved``: what open orders may still spend (cash) or sell
-            (shares).
-        """
+        """Balances, as :func:`tradesys.positions.balances` defines them."""
         self._catch_up()
         balances = self.accounts.balances[: len(self.accounts.keys)]
         firms_own = [self.accounts.accounts.find(name) for name in FIRMS_OWN]

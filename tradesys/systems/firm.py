@@ -1,29 +1,28 @@
 """The firm-side system: the system of record. It describes accounts and instruments, and clears.
 
-Clearing turns each fill, correction and bust into a double entry, exactly once: whether one is
-cleared is derived from the postings, not from a marker, so it survives any crash between the two.
+Clearing books what stands of each trade as double entries, exactly once: what is booked already is
+derived from the postings, not from a marker, so it survives any crash between the two.
 """
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import polars as pl
 import pyarrow as pa
 
 from tradesys import given, statements
-from tradesys.arrow import first_of_each, picked
+from tradesys.arrow import picked
 from tradesys.charter import NO_FEES, Fees, OpeningBooks
 from tradesys.clearing import Moves, legs_of, moves_of
 from tradesys.clock import to_date
 from tradesys.errors import InvalidValue
-from tradesys.records import CAPITAL, CURRENCY, ExecType, Kind
+from tradesys.records import CAPITAL, CURRENCY, Kind
 from tradesys.status import TRADES
 from tradesys.systems.inquiries import Inquiries
 from tradesys.systems.system import Place
 from tradesys.words import codes_of
 
-_CLEARED = {t.value for t in (*TRADES, ExecType.TRADE_CANCEL)}
+_TRADES = {exec_type.value for exec_type in TRADES}
 
 
 class FirmSystem(Inquiries):
@@ -47,7 +46,7 @@ class FirmSystem(Inquiries):
 
     @property
     def has_work(self) -> bool:
-        """Whether it holds fills, corrections or busts that it can post and has not."""
+        """Whether it holds trades that it has to clear."""
         return self._uncleared() is not None
 
     def open_books(self, books: OpeningBooks) -> None:
@@ -124,39 +123,38 @@ class FirmSystem(Inquiries):
         self.record("instruments", rows)
 
     def clear(self) -> int:
-        """Post every fill, correction and bust that is not posted yet; gives how many they were.
+        """Post what stands of every trade and is not booked yet; gives how many trades it was.
 
-        What one posts sums to zero in each asset (:mod:`tradesys.clearing`).
+        What is posted for one sums to zero in each asset (:mod:`tradesys.clearing`).
         """
         self.flush()
-        found = self._uncleared()
-        if found is None:
+        moves = self._uncleared()
+        if moves is None:
             return 0
-        events, moves = found
         self.commit(
             "postings",
-            lambda: legs_of(moves, events, self.fees, self.next_id("postings"), self.clock()),
+            lambda: legs_of(
+                moves, self.next_id("postings"), self.clock(), with_fees=any(self.fees)
+            ),
         )
-        return len(np.unique(moves.event))
+        return len(moves.shares)
 
-    def _uncleared(self) -> tuple[pa.RecordBatch, Moves] | None:
-        """The events that have come and are not posted, each once, and what is to be posted."""
+    def _uncleared(self) -> Moves | None:
+        """What is to be posted; events that are to be looked at again are kept."""
         with self.lock:
             return self._to_post()
 
-    def _to_post(self) -> tuple[pa.RecordBatch, Moves] | None:
+    def _to_post(self) -> Moves | None:
         self.catch_up()
         if not self._unseen:
             return None
         events = pa.concat_batches(self._unseen)
-        events = picked(events, codes_of(events["exec_type"], _CLEARED.__contains__) > 0)
-        exec_ids = events["exec_id"].to_numpy()
-        events = picked(events, first_of_each(exec_ids) & ~self.view.posted(exec_ids))
-        self._unseen = [events] if events.num_rows else []
-        if not events.num_rows:
-            return None
-        moves = moves_of(events, self.view)
-        return (events, moves) if len(moves.event) else None
+        events = picked(events, codes_of(events["exec_type"], _TRADES.__contains__) > 0)
+        found = self.view.uncleared(events["exec_id"].to_numpy())
+        # An amendment of a trade that is not held waits for it.
+        waits = picked(events, found.differs | (found.exec_id == 0))
+        self._unseen = [waits] if waits.num_rows else []
+        return moves_of(events, found, self.view, self.fees) if found.differs.any() else None
 
     # ---- looking
 

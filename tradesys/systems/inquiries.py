@@ -46,7 +46,6 @@ _EVENT = {
     "executions": (pl.col("exec_type").alias("record"), pl.col("exec_id").alias("event")),
 }
 _ACCEPTED = pl.col("reject_reason").is_null()
-_CLEARED = pl.col("exec_type").is_in([t.value for t in (*status.TRADES, ExecType.TRADE_CANCEL)])
 _WAITS = ("record_id", "dataset", "order_id", "record", "ts", "waits_for")
 
 _FILL = ("exec_id", "order_id", "account", "symbol", "side", "last_qty", "last_px", "transact_time")
@@ -136,8 +135,8 @@ class Inquiries(System):
     def outstanding(self, order: OrderLike | None = None) -> pl.DataFrame:
         """What is held here of an order (or of all) that waits for a record to come.
 
-        Requests that no street-side system has answered, which may change a status; fills, and
-        what corrects them, that the firm has not posted, which change what is booked.
+        Requests that no street-side system has answered, which may change a status; trades, or
+        what stands of amended ones, that the firm has not cleared, which change what is booked.
 
         :returns: ``record_id, dataset, order_id, record`` (its type), ``ts, waits_for``.
         :raises NotYetReplicated: nothing of the order is here yet.
@@ -148,7 +147,7 @@ class Inquiries(System):
             view, parts = self.view, []
             for dataset, matters, done, waits_for in (
                 ("requests", _ACCEPTED, view.answered, "an answer"),
-                ("executions", _CLEARED, view.posted, "clearing"),
+                ("executions", status.says(*status.TRADES), view.cleared, "clearing"),
             ):
                 table = self.tables[dataset]
                 held = table.frame
@@ -213,11 +212,12 @@ class Inquiries(System):
             and ``posted``: whether the firm has cleared it.
         :raises InvalidValue: the firm has not described the account or the symbol.
         """
-        # What refers to a fill is of the same order.
+        # What amends a trade is of the same order.
         events = self._of(self.tables["executions"].frame, account, symbol)
-        fills = status.trades(events).filter("effective").select(_FILL).sort("exec_id")
+        trades = status.trades(status.each_once(events))
+        fills = trades.filter(~status.says(ExecType.TRADE_CANCEL)).select(_FILL).sort("exec_id")
         with self.lock:
-            posted = self.view.posted(fills["exec_id"].to_numpy())
+            posted = self.view.cleared(fills["exec_id"].to_numpy())
         return fills.with_columns(posted=pl.Series(posted, dtype=pl.Boolean))
 
     def book(self, by: str | Sequence[str] = "status", *, every: str = "1h") -> pl.DataFrame:

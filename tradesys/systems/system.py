@@ -11,7 +11,7 @@ is of its memory and held for moments, so nobody waits for the disk to be answer
 import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from copy import copy
 from pathlib import Path
 from threading import RLock
@@ -34,6 +34,7 @@ from tradesys.records import origin as origin_of
 from tradesys.reference import Reference
 from tradesys.sessions import Calendar
 from tradesys.systems.group import GroupCommit
+from tradesys.systems.ready import make_ready
 from tradesys.table import Rows, Table
 from tradesys.topology import CALLED, WRITER, WRITES, Holding, holdings
 from tradesys.views import View
@@ -124,6 +125,7 @@ class System:
     kind: Kind
 
     def __init__(self, place: Place) -> None:
+        make_ready()
         origin, clock, folder, open_file, self.calendar = place
         assert origin.kind is self.kind
         self.origin = origin
@@ -321,6 +323,10 @@ class System:
         self.tables[dataset].take(parts)
         self.news = True
 
+    def settle(self, dataset: str) -> None:
+        """Let the file of records of one's own begin its next segment, if it is time."""
+        self.tables[dataset].seal_if_full()
+
     def drop(self, dataset: str) -> None:
         """Nothing here rests on records that were not written."""
 
@@ -352,10 +358,12 @@ class System:
         """
         if dataset not in self.tables:
             raise ReadOnlyError(f"{self.name} does not hold {dataset}")
-        with self.turn, self.lock:
-            self.require_up()
-            new = self.tables[dataset].apply(batch, self.clock(), origin_head=origin_head)
-            self.news = self.news or new is not None
+        with self.turn:
+            with self.lock:
+                self.require_up()
+                new = self.tables[dataset].apply(batch, self.clock(), origin_head=origin_head)
+                self.news = self.news or new is not None
+            self.tables[dataset].seal_if_full()
         return new.num_rows if new is not None else 0
 
     def sync(self) -> None:
@@ -386,13 +394,18 @@ class System:
 
         A write that is under way ends first.
         """
-        with self.turn:
+        with self._alone():
+            self.crashed = self.news = True
+            self.down = f"it has crashed; once it is restarted, desk[{self.name!r}] is it anew"
+            self._abandon()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Nothing of one's own is staged or being written until this ends."""
+        with self.turn, ExitStack() as stack:
             for writer in self.writers.values():
-                writer.flush()
-            with self.lock:
-                self.crashed = self.news = True
-                self.down = f"it has crashed; once it is restarted, desk[{self.name!r}] is it anew"
-                self._abandon()
+                stack.enter_context(writer.alone())
+            yield
 
     def _abandon(self) -> None:
         for table in self.tables.values():
@@ -404,8 +417,7 @@ class System:
     def close(self) -> None:
         """Close the files; what they hold is durable. From then on nothing more is written."""
         with uninterrupted(), self.turn:
-            self.flush()
-            with self.lock:
+            with self._alone():
                 self.down = self.down or "it is closed; open the network again"
             with ExitStack() as stack:
                 for table in self.tables.values():

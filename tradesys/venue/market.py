@@ -114,7 +114,7 @@ class Venue(ABC):
         And ``last_ns``: up to when it may trade.
         """
         reports = pl.DataFrame(self.reports.table())
-        events = reports.rename({"record_id": "exec_id"})
+        events = reports.with_columns(exec_id="record_id", transact_time="ts")
         facts = status.facts(pl.DataFrame(REQUESTS.empty_table()), events)
         is_open = facts.with_columns(status.leaves()).filter(pl.col("leaves_qty") > 0)
         stated = (

@@ -16,7 +16,7 @@ from tradesys.errors import InvalidValue
 from tradesys.log import Row
 from tradesys.records import ExecType, RequestType, TimeInForce, format_id, split_id
 from tradesys.sessions import EXCHANGE, FOREVER, ns_of
-from tradesys.status import REFERS, TRADES
+from tradesys.status import AMENDS, TRADES
 from tradesys.venue.market import Venue
 
 _NAMES = ("cl_ord_id", "orig_cl_ord_id", "account", "symbol", "side", "ord_type")
@@ -250,7 +250,7 @@ class BookVenue(Venue):
         self._latest = max(self._latest, ns_of(reports["ts"]).max(initial=0))
         for row in rows_of(reports):
             book, back = self._books[row["symbol"]], 0
-            if row["exec_type"] in REFERS:
+            if row["exec_type"] in AMENDS:
                 back = self._standing_qty(row["exec_ref_id"]) - row["last_qty"]
                 self._note_amended(row["exec_ref_id"], row["record_id"], row["last_qty"])
             report = Report._make(row[name] for name in Report._fields)

@@ -4,6 +4,7 @@ from contextlib import suppress
 from functools import cached_property
 from html import escape
 from pathlib import Path
+from threading import Thread
 
 import ipywidgets as widgets
 
@@ -17,7 +18,7 @@ from tradesys.widgets.blotter import Blotter
 from tradesys.widgets.inquiry import InquiryPanel
 from tradesys.widgets.network_view import NetworkView
 from tradesys.widgets.part import Live, Part, clicked, field, is_live, running_cell, said
-from tradesys.widgets.pulse import AT_ONCE, Pulse
+from tradesys.widgets.pulse import AT_ONCE, Pulse, door
 from tradesys.widgets.ticket import OrderTicket
 
 _SPEEDS = {
@@ -136,13 +137,30 @@ class Desk(Part):
 
     @clicked
     def check(self) -> None:
-        """Audit all systems, and say what came of it."""
-        self.verdict = self.network.audit()
-        word = {True: "true", False: "false", None: "unknown: something is under way"}
-        wrong = [check.name for check in self.verdict.checks if check.verdict is False]
-        told = f"audit at {self._records:,} records: {word[self.verdict.verdict]}"
-        told = escape("; ".join([told, *wrong]))
-        self._audited.html = f'<span class="{"bad" if wrong else ""}">{told}</span>'
+        """Audit all systems, and say what came of it; a desk that beats goes on meanwhile."""
+        if not self.pulse.is_beating:
+            self._audit()
+            return
+        self._check.disabled = True
+        self._audited.html = '<span class="soft">auditing …</span>'
+        Thread(target=self._audit, name="audit", daemon=True).start()
+
+    def _audit(self) -> None:
+        records, wrong = self._records, True
+        try:
+            self.verdict = self.network.audit()
+        except Exception as error:  # noqa: BLE001 - no click waits for it: it is told at the desk
+            found = f"the audit failed: {type(error).__name__}: {error}"
+        else:
+            word = {True: "true", False: "false", None: "unknown: something is under way"}
+            named = [check.name for check in self.verdict.checks if check.verdict is False]
+            told = f"audit at {records:,} records: {word[self.verdict.verdict]}"
+            found, wrong = "; ".join([told, *named]), bool(named)
+        if self.is_shown:
+            with door:
+                look = "bad" if wrong else ""
+                self._audited.html = f'<span class="{look}">{escape(found)}</span>'
+                self._check.disabled = False
 
     @cached_property
     def _bar(self) -> widgets.Widget:
@@ -152,7 +170,7 @@ class Desk(Part):
         kind = widgets.Dropdown
         speed = field(kind, "Records move", 260, 100, options=_SPEEDS, value=AT_ONCE)
         flow = field(kind, "Crowd, orders a second", 250, 164, options=_FLOWS, value=0)
-        audit = widgets.Button(description="Audit", layout={"width": "80px"})
+        self._check = audit = widgets.Button(description="Audit", layout={"width": "80px"})
         self._audited, self._bar_said = (Live(layout={"margin": "0 8px"}) for _ in range(2))
 
         run.observe(lambda change: self.pause(paused=not change["new"]), "value")

@@ -21,7 +21,7 @@ from ipywidgets import HBox, VBox, Widget
 
 from tradesys.errors import TradesysError
 from tradesys.records import PRICE_SCALE
-from tradesys.widgets.pulse import Pulse
+from tradesys.widgets.pulse import Pulse, door
 
 HERE = Path(__file__).parent
 STYLE = (HERE / "style.css").read_text(encoding="utf-8")
@@ -73,23 +73,25 @@ def clicked(
 ) -> Callable[Concatenate[_Part, _P], None]:
     """Let a part show what goes wrong in what a click calls: ipywidgets would say nothing of it.
 
-    What the package refuses is for whoever clicked. Anything else is a defect: it is shown as well,
-    and raised where tests run.
+    One click is answered at a time, and none while a beat shows what has come. What the package
+    refuses is for whoever clicked. Anything else is a defect: it is shown as well, and raised where
+    tests run.
     """
 
     @wraps(method)
     def guarded(part: _Part, /, *args: _P.args, **kwargs: _P.kwargs) -> None:
-        part.problem = ""
-        try:
-            method(part, *args, **kwargs)
-        except TradesysError as error:
-            part.problem = str(error)
-        except Exception as error:  # whatever it is: see above
-            part.problem = f"{type(error).__name__}: {error}"
-            if "pytest" in sys.modules:
-                raise
-        finally:
-            part.refresh()
+        with door:
+            part.problem = ""
+            try:
+                method(part, *args, **kwargs)
+            except TradesysError as error:
+                part.problem = str(error)
+            except Exception as error:  # whatever it is: see above
+                part.problem = f"{type(error).__name__}: {error}"
+                if "pytest" in sys.modules:
+                    raise
+            finally:
+                part.refresh()
 
     return guarded
 

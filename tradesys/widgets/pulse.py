@@ -1,13 +1,15 @@
 """What goes on behind the desk: the network carries records, customers keep the market busy.
 
-All of it happens between clicks, in the kernel's own event loop: no thread, and so no lock. While a
-cell of the notebook runs, everything waits.
+The network beats in the kernel's own event loop; while a cell runs, it waits. Clicks may
+come by another thread, as JupyterLab has kernels answer widgets beside what they do. So whatever
+touches a part of a desk goes through one ``door``, and the network sees to itself.
 """
 
 import asyncio
 import sys
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
+from threading import RLock
 
 from tradesys import given
 from tradesys.network import STAGES, Network
@@ -15,6 +17,9 @@ from tradesys.scenario import Flow
 
 BEAT_S = 0.05
 AT_ONCE = 0.0
+
+door = RLock()
+"""Held by whoever touches the parts of a desk: a click, or a beat that shows what has come."""
 
 
 @dataclass
@@ -98,21 +103,24 @@ class Pulse:
         """After a click: carry at once what there is, if nothing holds it back; then show it."""
         if self.running and self.per_second == AT_ONCE:
             self.moved += self.network.run()
-        for each in self._listeners:
-            each.waited_s = each.every_s
-            if each.first():
-                each.look()
+        with door:
+            for each in self._listeners:
+                each.waited_s = each.every_s
+                if each.first():
+                    each.look()
 
     def show(self) -> None:
         """Let every part look again."""
-        for each in self._listeners:
-            each.look()
+        with door:
+            for each in self._listeners:
+                each.look()
 
     def beat(self, seconds: float = BEAT_S) -> None:
         """What happens in so many seconds: orders come in, records move, parts look again."""
         given.a(float, "seconds", float(seconds), "a length of time", lambda s: s >= 0)
         if self.running:
-            self.flow.advance(seconds)
+            with door:
+                self.flow.advance(seconds)
             if self.per_second == AT_ONCE:
                 self.moved += self.network.run()
             else:
@@ -121,16 +129,22 @@ class Pulse:
                     self._due -= 1
                     self.step()
             self._stopped_by = ""
-        for each in self._listeners:
-            each.waited_s += seconds
-            if each.waited_s >= each.every_s:
-                each.look()
+        with door:
+            for each in self._listeners:
+                each.waited_s += seconds
+                if each.waited_s >= each.every_s:
+                    each.look()
 
     # ---- by itself
 
+    @property
+    def is_beating(self) -> bool:
+        """Whether it beats by itself."""
+        return self._task is not None and not self._task.done()
+
     def start(self) -> None:
         """Beat from now on, as a task of the running event loop; again, it goes on as it was."""
-        if self._task is None or self._task.done():
+        if not self.is_beating:
             self._task = asyncio.get_running_loop().create_task(self._beats(), name="tradesys")
 
     def stop(self) -> None:

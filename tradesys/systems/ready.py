@@ -1,0 +1,57 @@
+"""Whatever is compiled is made ready at one moment, before a system begins, and never later.
+
+What numba has half loaded when a Ctrl-C comes stays broken for the rest of the process.
+"""
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from tradesys import loops
+from tradesys.interrupts import uninterrupted
+from tradesys.records import SCHEMAS, ExecType, OrdType, RequestType, Side, TimeInForce
+from tradesys.systems import rules
+from tradesys.views import View
+
+_ROW: dict[str, Any] = {
+    **dict.fromkeys(("account", "symbol", "asset", "venue"), ""),
+    **dict.fromkeys(("ts", "transact_time", "settle_date"), 0),
+    **dict.fromkeys(("order_qty", "last_qty", "last_px", "amount"), 1),
+    "side": Side.BUY.value,
+    "ord_type": OrdType.LIMIT.value,
+    "time_in_force": TimeInForce.DAY.value,
+    "poss_dup": False,
+}
+
+
+@cache
+def make_ready() -> None:
+    """Load, or compile where it was never done, all that views and order entry are made of."""
+    with uninterrupted():
+        view = View()
+        # An order after one that follows it, so that its page is sorted; and one of each record.
+        for number in (2, 1):
+            _apply(view, "requests", {"request_type": RequestType.NEW.value}, number)
+            view.statuses()
+        _apply(view, "executions", {"exec_type": ExecType.STOPPED.value}, 1)
+        _apply(view, "postings", {}, 1)
+        ids = np.arange(3, dtype=np.uint64)
+        view.order(1), view.statuses(), view.positions()  # each is a question
+        view.leaves_of(ids), view.uncleared(ids)
+        ids.setflags(write=False)  # as ids are that come from Arrow
+        view.leaves_of(ids), view.uncleared(ids)
+        loops.standing(view._memory, 0)  # noqa: SLF001 - of the same room
+        rows, numbers = np.zeros((1, rules.COLUMNS), np.int64), np.zeros(1, np.int64)
+        instruments = np.ones((1, 4), np.int64)
+        rules.decide(rows, 1, numbers, numbers, numbers, numbers, instruments, 0)
+
+
+def _apply(view: View, dataset: str, row: dict[str, Any], number: int) -> None:
+    ids = dict.fromkeys(("record_id", "order_id", "request_id", "exec_id"), number)
+    view.apply(dataset, _batch(dataset, {**ids, **row}))
+
+
+def _batch(dataset: str, row: dict[str, Any]) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pylist([_ROW | row], SCHEMAS[dataset])
