@@ -249,7 +249,7 @@ def _due(trades: pl.DataFrame, fees: Fees) -> pl.DataFrame:
 
 def _amended(held: Held) -> Finding:
     """Every correction and bust is of a trade of its order, and every trade of some quantity."""
-    events = status.each_once(held.recorded).filter(status.says(*status.TRADES))
+    events = status.each_once(held.recorded).filter(status.says(*status.OF_TRADES))
     leads = status.amendments(events).select("exec_id", "trade_id")
     trades = events.filter(status.says(ExecType.TRADE))
     trades = trades.select("order_id", trade_id="exec_id")
@@ -276,8 +276,7 @@ def _amended(held: Held) -> Finding:
             "record_id", "order_id", "trade_id", "order_id_traded"
         ].iter_rows()
     ]
-    no_bust = status.says(ExecType.TRADE, ExecType.TRADE_CORRECT)
-    without = events.filter(no_bust, pl.col("last_qty") <= 0)
+    without = events.filter(status.says(*status.TRADES), pl.col("last_qty") <= 0)
     wrong += [
         f"{format_id(record)} trades {qty:,} shares"
         for record, qty in without["record_id", "last_qty"].iter_rows()

@@ -229,7 +229,7 @@ def _keep(rows: Ints, i: int, order: int) -> int:
 
 
 @compiled
-def _error(  # noqa: C901, PLR0911 - a rule a line
+def _error(  # noqa: C901, PLR0911, PLR0912 - a rule a line
     rows: Ints, i: int, order: int, accounts: Ints, instruments: Ints, now: int
 ) -> int:
     """The first rule that the terms of a new order, or of a replace, break."""

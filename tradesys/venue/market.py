@@ -18,7 +18,7 @@ import pyarrow as pa
 from tradesys import status
 from tradesys.arrow import picked
 from tradesys.clock import Clock
-from tradesys.log import Log, Part
+from tradesys.log import Log, Part, first_id
 from tradesys.logfile import LogFile
 from tradesys.records import (
     REPORTS,
@@ -29,6 +29,7 @@ from tradesys.records import (
     RequestType,
     TimeInForce,
     make_id,
+    split_id,
 )
 from tradesys.sessions import EXCHANGE, FOREVER, Calendar
 
@@ -62,13 +63,20 @@ class Venue(ABC):
         self.origin = Origin(Kind.VENUE)
         self.reports = Log(self.origin.code, REPORTS)
         self.file = _file(folder) if folder else None
-        self._taken: set[int] = set()
-        self._forgot = True
         self._unwritten: list[Part] = []
+        # Whether what is known of orders is still to be read from the reports, or was torn by an
+        # interrupt in the middle of a change.
+        self._forgot, self._is_torn = True, False
+        self._begin()
         # Until when no order can expire; whether one has since an earlier run is not known yet.
         self._next_end = _UNKNOWN if self.file else FOREVER
         for batch in self.file.stored() if self.file else ():
             self.reports.append(batch)
+
+    def _begin(self) -> None:
+        """Begin anew: nothing was reported."""
+        self._taken: set[int] = set()
+        self._next_end = FOREVER
 
     @abstractmethod
     def send(self, requests: pa.RecordBatch) -> None:
@@ -89,6 +97,8 @@ class Venue(ABC):
 
         An order may trade up to its :meth:`~tradesys.sessions.Calendar.last_ns`.
         """
+        if self._is_torn:
+            self._remember()
         now = self.clock()
         if self._next_end >= max(now, day_end + 1):
             return
@@ -114,7 +124,7 @@ class Venue(ABC):
         And ``last_ns``: up to when it may trade.
         """
         reports = pl.DataFrame(self.reports.table())
-        events = reports.with_columns(exec_id="record_id", transact_time="ts")
+        events = reports.with_columns(exec_id="record_id")
         facts = status.facts(pl.DataFrame(REQUESTS.empty_table()), events)
         is_open = facts.with_columns(status.leaves()).filter(pl.col("leaves_qty") > 0)
         stated = (
@@ -148,11 +158,25 @@ class Venue(ABC):
         return fresh
 
     def _remember(self) -> None:
-        """Know again what was reported before this process began; opening alone reads nothing."""
-        if self._forgot:
-            self._forgot = False
-            for batch in self.reports.batches():
-                self._restore(batch)
+        """Know again what was reported before this process began, or before an interrupt.
+
+        Opening alone reads nothing.
+        """
+        if self._is_torn:
+            self._write()
+        if self._forgot or self._is_torn:
+            self._recall()
+            self._forgot = self._is_torn = False
+
+    def _recall(self) -> None:
+        self._begin()
+        for batch in self.reports.batches():
+            self._restore(batch)
+
+    def _change(self) -> None:
+        """Something is going to happen; what is not reported in the end has not."""
+        self._remember()
+        self._is_torn = True
 
     def _restore(self, reports: pa.RecordBatch) -> None:
         self._taken.update(reports["request_id"].to_pylist())
@@ -164,17 +188,22 @@ class Venue(ABC):
             return last_ns + 1, "its time is over"
         return last_ns, "end of the day"
 
-    def report(self, reports: Part) -> None:
-        """Append reports to the venue's own record; it is as durable as a system's."""
-        self._unwritten.append(reports)
+    def report(self, reports: Part | None) -> None:
+        """Append what has happened to the venue's own record; it is as durable as a system's."""
+        if reports is not None and len(reports):
+            self._unwritten.append(reports)
+        self._is_torn = False
         self._write()
 
     def _write(self) -> None:
         """Write what was reported; what the disk refuses has happened, and waits for the next."""
         while self._unwritten:
+            reports = self._unwritten[0]
             if self.file:
-                self.file.commit(self._unwritten[:1], self.clock())
-            self.reports.append(self._unwritten.pop(0))
+                self.file.commit([reports], self.clock())
+            if split_id(first_id(reports))[1] == self.reports.count:
+                self.reports.append(reports)
+            del self._unwritten[0]
             if self.file:
                 self.file.seal_if_full(self._read)
 
@@ -185,7 +214,10 @@ class Venue(ABC):
     @property
     def reported(self) -> int:
         """How many events were reported, those that the disk has refused so far included."""
-        return self.reports.count + sum(map(len, self._unwritten))
+        if not self._unwritten:
+            return self.reports.count
+        last = self._unwritten[-1]
+        return split_id(first_id(last))[1] + len(last)
 
     def next_id(self) -> int:
         """The id of the next report."""

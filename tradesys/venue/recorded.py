@@ -46,13 +46,17 @@ class TapeVenue(Venue):
             at = pl.col("ts").dt.timestamp("ns")
             rows = tape.fills.select("cl_ord_id", at, "last_qty", "last_px").rows()
             self._events, self._fills = tape.fills["event"].to_numpy(), rows
+        self._filled = {name for name, *_ in self._fills}
+        self._event = 0
+
+    def _begin(self) -> None:
+        super()._begin()
         self._due = 0
         self._awaited: defaultdict[str, list[int]] = defaultdict(list)
         self._ready: list[int] = []
         self._named: dict[str, int] = {}
         self._terms: dict[int, tuple[object, ...]] = {}
         self._last_ns: dict[int, int] = {}
-        self._filled = {name for name, *_ in self._fills}
         self._reported: Counter[int] = Counter()
         self._latest = self._floor = 0
 
@@ -84,6 +88,7 @@ class TapeVenue(Venue):
         self._next_end = int(later.min(initial=FOREVER))
         if not len(over):
             return
+        self._change()
         due = map(self.expired_at, over["time_in_force"], over["last_ns"])
         at, text = zip(*due, strict=True)
         batch = over.drop("last_ns").to_arrow(compat_level=pl.CompatLevel.oldest()).cast(REPORTS)
@@ -105,8 +110,19 @@ class TapeVenue(Venue):
 
     def advance(self, event: int) -> None:
         """Let the tape's events before number ``event`` have happened."""
-        self._remember()
+        self._event = event
+        self._change()
+        self._advance()
+        self._is_torn = False
+
+    def _recall(self) -> None:
+        super()._recall()
+        self._advance()
+
+    def _advance(self) -> None:
+        """Let the tape's events up to where it was advanced have happened."""
         self._floor = self._latest
+        event = self._event
         until = int(np.searchsorted(self._events, event))
         for fill in range(self._due, until):
             name = self._fills[fill][0]
@@ -118,6 +134,7 @@ class TapeVenue(Venue):
 
     def send(self, requests: pa.RecordBatch) -> None:
         """Accept the requests, and report the fills that their orders have waited for."""
+        self._change()
         requests = self.untaken(requests)
         if requests.num_rows:
             self._learn(requests)
@@ -126,13 +143,19 @@ class TapeVenue(Venue):
 
     def poll(self, position: int) -> pa.RecordBatch | None:
         """The reports from ``position`` on, fills that have become due included."""
-        self._report(None)
+        self._report_due()
         return super().poll(position)
 
     def end_day(self) -> None:
         """As any venue; fills that have become due come before."""
-        self._report(None)
+        self._report_due()
         super().end_day()
+
+    def _report_due(self) -> None:
+        """Report the fills that have become due; before the tape is advanced there are none."""
+        if not self._forgot:
+            self._change()
+            self._report(None)
 
     def _learn(self, requests: pa.RecordBatch) -> None:
         """Note the terms of orders that the tape fills, as last replaced; free what waited."""
@@ -162,6 +185,7 @@ class TapeVenue(Venue):
                 rows.append((0, at, ExecType.TRADE, None, *terms, qty, px, None))
             parts.append(framing_of(REPORTS).batch_of(rows))
         if not parts:
+            self.report(None)
             return
         batch = pa.concat_batches(parts)
         self._report_at(ns_of(batch["ts"]), batch, self._floor)

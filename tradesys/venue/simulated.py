@@ -38,6 +38,9 @@ class BookVenue(Venue):
         calendar: str = EXCHANGE,
     ) -> None:
         super().__init__(name, clock=clock, folder=folder, calendar=calendar)
+
+    def _begin(self) -> None:
+        super()._begin()
         self._books: defaultdict[str, OrderBook] = defaultdict(OrderBook)
         # Of each order its terms in force, and as ``last_ns`` up to when it may trade.
         self._orders: dict[int, dict[str, Any]] = {}
@@ -58,12 +61,12 @@ class BookVenue(Venue):
     def send(self, requests: pa.RecordBatch) -> None:
         """Match the requests, one by one."""
         self._tell_time()
+        self._change()
         rows: list[Row] = []
         now = self._now()
         for request in rows_of(self.untaken(requests)):
             self._add(rows, now, self._match(request, now), request)
-        if rows:
-            self.report(rows)
+        self.report(rows)
 
     def amend(
         self, exec_ids: Sequence[int], *, last_qty: int = 0, last_px: int | None = None
@@ -90,6 +93,7 @@ class BookVenue(Venue):
         # What takes quantity comes before what gives it back, which may trade again at once.
         standing.sort(key=lambda trade: trade["last_qty"] - last_qty)
         self._require_open(standing, last_qty)
+        self._change()
         rows: list[Row] = []
         now, but = self._now(), self._sides(standing)
         for trade in standing:
@@ -102,8 +106,7 @@ class BookVenue(Venue):
             reports = book.amend(order_id, back, last_qty, px, over=why, but=but)
             self._note_amended(trade["record_id"], self.next_id() + len(rows), last_qty)
             self._add(rows, now, reports, self._orders[order_id], trade["record_id"])
-        if rows:
-            self.report(rows)
+        self.report(rows)
 
     def _stands(self, exec_id: int) -> dict[str, Any]:
         """The report that stands of a trade, named by itself or by its last correction."""
@@ -159,6 +162,7 @@ class BookVenue(Venue):
         return self._latest
 
     def _expire(self, now: int, day_end: int) -> None:
+        self._change()
         rows: list[Row] = []
         for last_ns, order_id in self._over(now, day_end):
             order = self._orders[order_id]
@@ -167,8 +171,7 @@ class BookVenue(Venue):
             reports = self._books[order["symbol"]].expire(order_id, text)
             self._add(rows, self._latest, reports, order)
         self._next_end = self._ends[0] if self._ends else FOREVER
-        if rows:
-            self.report(rows)
+        self.report(rows)
 
     def _over(self, now: int, day_end: int) -> Iterator[tuple[int, int]]:
         """The orders that may trade no more, and up to when they could, the first first."""
