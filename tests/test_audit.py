@@ -17,10 +17,12 @@ from tests.build import PRICE, filled, network, report, submit
 from tradesys.arrow import with_columns
 from tradesys.audit import Audit, Check
 from tradesys.checks import CHECKS, KNOWN
+from tradesys.clock import ManualClock
 from tradesys.log import Chunk, Log, State
 from tradesys.loops import CUM_QTY, PAGE
 from tradesys.network import Network
 from tradesys.records import format_id
+from tradesys.sessions import FOREVER
 from tradesys.systems.system import System
 
 PLACED = "every record is where the topology says"
@@ -33,6 +35,7 @@ SENT = "each request is sent to one street-side system"
 ANSWERED = "every accepted request is answered"
 REFERRED = "every request that was answered is held"
 TWICE = "no name is executed twice"
+IN_TIME = "no order trades after its time"
 FLAGGED = "what is recorded again is a possible duplicate"
 OVER_FILL = "no order is filled beyond its quantity"
 VENUE = "executions agree with the venue's record"
@@ -197,6 +200,17 @@ def accept_a_name_twice(desk: Network) -> None:
     desk.run()
 
 
+def trade_on_the_next_day(desk: Network) -> None:
+    """The market does not know what day it is."""
+    assert isinstance(desk.clock, ManualClock)
+    submit(desk["c1"], order_qty=10)
+    desk.run()
+    desk.venue._next_end = FOREVER
+    desk.clock.advance(86_400 * 10**9)
+    submit(desk["c1"], order_qty=10, account="bob", side="sell")
+    desk.run()
+
+
 def record_again_as_certain(desk: Network) -> None:
     """A street-side system records what another has recorded, and does not say that it may."""
     street = desk.systems[desk.street_for("ALFA")]
@@ -273,6 +287,7 @@ MUTANTS: list[tuple[Callable[[Network], None], set[str]]] = [
     (lose_a_cancel, {REFERRED}),
     (fill_beyond, {OVER_FILL}),
     (accept_a_name_twice, {TWICE}),
+    (trade_on_the_next_day, {IN_TIME}),
     (record_again_as_certain, {FLAGGED}),
     (forge_a_price, {VENUE}),
     (correct_what_is_no_trade, {AMENDED}),

@@ -266,8 +266,11 @@ def test_a_statement_fits_a_terminal_and_gives_prices_with_cents(
     fills = [line for line in lines if " trade " in line]
     assert fills
     time, price, cash = r"\d\d:\d\d:\d\d\.\d{3}", r"[\d,]+\.\d\d", r"-?[\d,]+\.\d\d"
-    row = re.compile(rf" {time}  v1-\d+ +trade +[A-Z]{{4}} +{price} +-?[\d,]+ +{cash} +0 *")
+    row = re.compile(rf" {time}  trade +c\d-\d+ +[A-Z]{{4}} +{price} +-?[\d,]+ +{cash} +0 *")
     assert [line for line in fills if not row.fullmatch(line)] == []
+    assert "times in America/New_York" in "".join(lines)
+    ends = [line.split()[0] for line in lines if line.split()[:1] in (["opening"], ["closing"])]
+    assert ends == ["opening", "closing"]
 
 
 def test_status_says_which_systems_do_not_know_the_order_yet(tmp_path: Path) -> None:

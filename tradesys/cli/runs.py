@@ -139,11 +139,10 @@ def statement(
         zone = network.venue.calendar.zone
         out.print(f"[bold]{escape(account)}[/bold] on {told.day}", highlight=False)
         shown = readable(cash_lines(told)).select(
-            pl.col("transact_time").str.head(len("09:30:00.000")).alias(f"time in {zone}"),
-            *("line", "order_id", "exec_id", "exec_ref_id"),
-            *("symbol", "last_px", "shares", "cash", "fee"),
+            pl.col("transact_time").str.head(len("09:30:00.000")).alias("time"),
+            *("line", "order_id", "symbol", "last_px", "shares", "cash", "fee"),
         )
-        print_frame(shown, "fills, corrections and busts")
+        print_frame(shown, f"cash, line by line; times in {zone}")
         print_frame(readable(told.balances), "balances")
 
     tell(json_out, {"account": account, "day": str(told.day), **rows}, in_words)

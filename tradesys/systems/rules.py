@@ -229,7 +229,7 @@ def _keep(rows: Ints, i: int, order: int) -> int:
 
 
 @compiled
-def _error(  # noqa: C901, PLR0911, PLR0912 - a rule a line
+def _error(  # noqa: C901, PLR0911 - a rule a line
     rows: Ints, i: int, order: int, accounts: Ints, instruments: Ints, now: int
 ) -> int:
     """The first rule that the terms of a new order, or of a replace, break."""
@@ -243,11 +243,8 @@ def _error(  # noqa: C901, PLR0911, PLR0912 - a rule a line
         return NO_ACCOUNT
     if rows[i, SYMBOL] < 0:
         return NO_SYMBOL
-    if rows[i, TIME_IN_FORCE] == GTD and rows[i, EXPIRE_TIME] <= now:
-        is_kept = rows[order, TIME_IN_FORCE] == GTD
-        is_kept = is_kept and rows[i, EXPIRE_TIME] == rows[order, EXPIRE_TIME]
-        if rows[i, KIND] == NEW or not is_kept:
-            return NO_EXPIRE_TIME
+    if rows[i, TIME_IN_FORCE] == GTD and rows[i, EXPIRE_TIME] <= now and _sets_time(rows, i, order):
+        return NO_EXPIRE_TIME
     if rows[i, TIME_IN_FORCE] != GTD and rows[i, EXPIRE_TIME] != UNSTATED:
         return NO_GTD
     if rows[i, ORDER_QTY] <= 0:
@@ -261,6 +258,14 @@ def _error(  # noqa: C901, PLR0911, PLR0912 - a rule a line
     if rows[i, PRICE] % instruments[rows[i, SYMBOL], TICK_SIZE] != 0:
         return NO_TICKS
     return ACCEPTED
+
+
+@compiled
+def _sets_time(rows: Ints, i: int, order: int) -> bool:
+    """Whether row ``i`` sets until when its order is good, and does not only repeat it."""
+    repeats = rows[i, TIME_IN_FORCE] == rows[order, TIME_IN_FORCE]
+    repeats = repeats and rows[i, EXPIRE_TIME] == rows[order, EXPIRE_TIME]
+    return rows[i, KIND] == NEW or not repeats
 
 
 @compiled
