@@ -8,7 +8,6 @@ import numpy as np
 import polars as pl
 
 from tradesys import positions, status
-from tradesys.charter import Fees
 from tradesys.held import Held, differences, first_difference, listed, more_than_one, run_of
 from tradesys.log import Log
 from tradesys.memory import Ints
@@ -193,14 +192,14 @@ def _cleared(held: Held) -> Finding:
     executions = held.frame(firm, "executions")
     postings = held.frame(firm, "postings").filter(pl.col("exec_id").is_not_null())
     events = status.each_once(executions)
-    trades = positions.moved(status.trades(events))
+    trades = positions.moved(status.trades(events), held.fees)
     again = dict(more_than_one(_runs(postings), "exec_id"))
     wrong = [f"{format_id(i)} is cleared more than once: {records}" for i, records in again.items()]
     key = ["trade_id", "account", "asset"]
     booked = positions.booked(postings, events)
     twice = booked.filter(pl.col("exec_id").is_in(list(again)))
     amiss = (
-        _due(trades, held.fees)
+        _due(trades)
         .group_by(key)
         .agg(due=pl.col("amount").sum())
         .join(
@@ -246,14 +245,14 @@ def _runs(postings: pl.DataFrame) -> pl.DataFrame:
     return postings.sort("record_id").filter(starts.fill_null(value=True))
 
 
-def _due(trades: pl.DataFrame, fees: Fees) -> pl.DataFrame:
+def _due(trades: pl.DataFrame) -> pl.DataFrame:
     """The legs that trades come to, those of the clearing account left out."""
-    fee, cash = fees.of(pl.col("last_qty"), pl.col("cash").abs()), pl.lit(CURRENCY)
+    cash = pl.lit(CURRENCY)
     return pl.concat(
         [
             trades.select("trade_id", "account", asset="symbol", amount="shares"),
-            trades.select("trade_id", "account", asset=cash, amount=pl.col("cash") - fee),
-            trades.select("trade_id", account=pl.lit(FEES), asset=cash, amount=fee),
+            trades.select("trade_id", "account", asset=cash, amount="cash"),
+            trades.select("trade_id", account=pl.lit(FEES), asset=cash, amount="fee"),
         ]
     )
 

@@ -418,7 +418,7 @@ class Network(Switches):
 def system_of(place: Place, venue: Venue, assignment: Assignment, fees: Fees = NO_FEES) -> System:
     """A system of the kind that its origin says, with what its files hold.
 
-    :param fees: what the firm-side system charges.
+    :param fees: what the firm-side system charges, and customer-facing systems count on.
     """
     match place.origin.kind:
         case Kind.STREET:
@@ -426,4 +426,4 @@ def system_of(place: Place, venue: Venue, assignment: Assignment, fees: Fees = N
         case Kind.FIRM:
             return FirmSystem(place, fees=fees)
         case _:
-            return CustomerSystem(place)
+            return CustomerSystem(place, fees=fees)

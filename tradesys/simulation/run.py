@@ -88,7 +88,7 @@ class Simulation(Network):
             self.wires.nodes[origin.system] = node
         clock = self.wires.clock_of(node)
         place = Place(origin, clock, self.data, node.disk.open, self.venue.calendar)
-        return system_of(place, self.venue, node.assignment)
+        return system_of(place, self.venue, node.assignment, self.charter.books.fees)
 
     def start(self, node: Node) -> None:
         """Make a system anew from what its disk holds, and let it begin."""

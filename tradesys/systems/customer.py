@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tradesys.arrow import picked, rows_of
+from tradesys.charter import NO_FEES, Fees
 from tradesys.clock import Time
 from tradesys.errors import InvalidValue
 from tradesys.interrupts import uninterrupted
@@ -74,9 +75,9 @@ class CustomerSystem(Inquiries):
 
     kind = Kind.CUSTOMER
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, *, fees: Fees = NO_FEES) -> None:
         self._outbox = Outbox()
-        super().__init__(place)
+        super().__init__(place, fees=fees)
         self._group = self.writers["requests"]
         self._staged: dict[Key, Staged] = {}
         self._uses = Uses()
@@ -108,7 +109,7 @@ class CustomerSystem(Inquiries):
             if self._staged:
                 self._staged = {k: n for k, n in self._staged.items() if not n.group.done}
             if self._uses:
-                self._uses.keep(self._is_unseen)
+                self._uses.seen()
 
     def applied(self, dataset: str, batch: pa.RecordBatch) -> None:
         """Keep the names of orders up to date."""
@@ -137,7 +138,8 @@ class CustomerSystem(Inquiries):
 
         :param order_qty: shares.
         :param price: the limit: text like "50.25", or in 1/10,000 of the currency, like 502500; a
-            multiple of the tick; None for a market order.
+            multiple of the tick; None for a market order, which is given a collar: it trades at
+            most :data:`~tradesys.systems.rules.COLLAR_PERCENT` % from the last price.
         :param ord_type: "limit" or "market"; by default what the presence of a price says.
         :param expire_time: until when an order that is good till date ("gtd") may trade.
         :param cl_ord_id: the customer's own name for the order. The same name from the same
@@ -353,10 +355,10 @@ class CustomerSystem(Inquiries):
                 return repeated
             self.require_described("accounts", "instruments")
             record_id = self.next_id("requests")
-            reason = self._decide_new(record_id, terms, given)
+            reason, price = self._decide_new(record_id, terms, given)
             row = (
                 *(record_id, self.clock(), "new", record_id, name, None, *terms[:5]),
-                *(terms.expire_time, terms.order_qty, terms.price or None, reason),
+                *(terms.expire_time, terms.order_qty, price or None, reason),
             )
             group = self._stage_row(row)
         return Order(record_id, record_id, name, reason), group
@@ -375,7 +377,7 @@ class CustomerSystem(Inquiries):
         """
         self.news = True
         end = self.next_id("requests")
-        self._uses.keep(lambda use: use.request_id < end)
+        self._uses.forget(end)
         self._staged = {k: named for k, named in self._staged.items() if named.record_id < end}
 
     def _stage_row(self, row: Row) -> Group:
@@ -432,21 +434,25 @@ class CustomerSystem(Inquiries):
             self._deciding = False
             return answer, group
 
-    def _decide_new(self, record_id: int, terms: Terms, given: dict[str, Any]) -> str | None:
-        """The reason for which a new order is refused; None if it is not."""
-        view, reference = self._view, self._reference
-        is_market = terms.ord_type == OrdType.MARKET and terms.side == Side.BUY
+    def _decide_new(
+        self, record_id: int, terms: Terms, given: dict[str, Any]
+    ) -> tuple[str | None, int]:
+        """The reason for which a new order is refused, None if it is not; and its price."""
         asset = CURRENCY if terms.side == Side.BUY else terms.symbol
-        left = view.available(terms.account, asset) - self._uses.of(terms.account, asset)
-        row = coded("new", terms, reference)
-        rows = np.array([row], np.int64)
-        if is_market and row[rules.SYMBOL] >= 0:
-            reference.instruments[row[rules.SYMBOL], LAST_PX] = view.last_px(terms.symbol)
-        reason = judge(rows, left, reference, given, self.clock())
+        left = self._view.available(terms.account, asset) - self._uses.of(terms.account, asset)
+        rows = np.array([coded("new", terms, self._reference)], np.int64)
+        if terms.ord_type == OrdType.MARKET:
+            self.note_last_price(terms.symbol)
+        reason = judge(rows, left, self._reference, self.fees, given, self.clock())
         if reason is None:
-            amount = rows.item(0, rules.RESERVED)
-            self._uses.count(Use(record_id, terms.account, asset, amount, is_market))
-        return reason
+            self._uses.count(Use(record_id, terms.account, asset, rows.item(0, rules.RESERVED)))
+        return reason, rows.item(0, rules.PRICE)
+
+    def note_last_price(self, symbol: str) -> None:
+        """Put down the last price in a symbol, which market orders in it are valued at."""
+        code = self._reference.symbols.get(symbol)
+        if code is not None:
+            self._reference.instruments[code, LAST_PX] = self._view.last_px(symbol)
 
     def _change(
         self,
@@ -481,10 +487,9 @@ class CustomerSystem(Inquiries):
             rows[1, rules.OPEN] = 1
             asset = CURRENCY if terms.side == Side.BUY else terms.symbol
             if terms.ord_type == OrdType.MARKET:
-                code = rows.item(0, rules.SYMBOL)
-                reference.instruments[code, LAST_PX] = self.view.last_px(terms.symbol)
+                self.note_last_price(terms.symbol)
             left = self.view.available(terms.account, asset) - self._uses.of(terms.account, asset)
-            reason = judge(rows, left, reference, given, self.clock())
+            reason = judge(rows, left, reference, self.fees, given, self.clock())
             record_id, expires = self.next_id("requests"), rows.item(0, rules.EXPIRE_TIME)
             row = (
                 *(record_id, self.clock(), kind, order_id, name, answer.cl_ord_id, *terms[:4]),
@@ -493,7 +498,7 @@ class CustomerSystem(Inquiries):
                 *(rows.item(0, rules.ORDER_QTY), rows.item(0, rules.PRICE) or None, reason),
             )
             more = rows.item(1, rules.RESERVED) - reserved
-            self._uses.count(Use(record_id, terms.account, asset, more, is_market_buy=False))
+            self._uses.count(Use(record_id, terms.account, asset, more))
             group = self._stage_row(row)
         self._group.commit(group)
         return Order(order_id, record_id, name, reason)
@@ -524,14 +529,6 @@ class CustomerSystem(Inquiries):
     def drop(self, dataset: str) -> None:  # noqa: ARG002 - it writes no other than requests
         """Forget what was staged: the disk refused it."""
         self._forget_unstaged()
-
-    def _is_unseen(self, use: Use) -> bool:
-        """Whether the view does not count what a request uses.
-
-        It is not written yet, or is a market buy, whose terms say no price, and not answered yet.
-        """
-        state = self._view.order(use.request_id)
-        return state is None or (use.is_market_buy and state.leaves_qty > 0)
 
     def _repeat(self, terms: Terms, name: str) -> tuple[Order, Group] | None:
         """The order that has this name already, if it is on these terms.

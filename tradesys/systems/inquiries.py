@@ -12,6 +12,7 @@ import polars as pl
 import pyarrow as pa
 
 from tradesys import given, status
+from tradesys.charter import NO_FEES, Fees
 from tradesys.errors import InvalidValue, NotYetReplicated
 from tradesys.evidence import Evidence
 from tradesys.explained import Explained, explained
@@ -31,7 +32,7 @@ from tradesys.records import (
     split_id,
 )
 from tradesys.states import STATUS_TYPE
-from tradesys.systems.system import System
+from tradesys.systems.system import Place, System
 from tradesys.topology import WRITES
 from tradesys.views import View
 
@@ -83,14 +84,21 @@ _POSITIONS = "the token of an order or an answer, like {'c1': 18}"
 
 
 class Inquiries(System):
-    """A system that holds requests and executions, and so can answer for every order."""
+    """A system that holds requests and executions, and so can answer for every order.
+
+    :param fees: what the firm charges, which counts among what accounts owe and orders may use.
+    """
 
     _few = 0  # how many orders were answered for from their own records
     _evidence: Evidence | None = None
 
+    def __init__(self, place: Place, *, fees: Fees = NO_FEES) -> None:
+        self.fees = fees
+        super().__init__(place)
+
     def _empty_view(self) -> View:
         self._names_given = NamesGiven(self.tables)
-        return View(self._names_given)
+        return View(self._names_given, self.fees)
 
     def catch_up(self) -> None:
         """Take in what has become part of the tables since the last question."""
@@ -268,8 +276,8 @@ class Inquiries(System):
         """Cash and buying power of an account (or of all).
 
         :returns: ``account, booked, uncleared, amount, reserved, buying_power``: int64, in 1/10,000
-            of the currency. Buying power is the amount less what open buy orders may still spend; a
-            market order states no price, and so counts nothing here.
+            of the currency. Buying power is the amount less what open buy orders may still spend,
+            their fees included.
         :raises InvalidValue: the firm has not described the account.
         :raises NotYetReplicated: no accounts have come here.
         """
