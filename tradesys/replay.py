@@ -71,7 +71,11 @@ def _first_ns(tape: Tape) -> int:
 
 @dataclass(frozen=True)
 class Replayed:
-    """What a replay came to. ``seconds`` is from the first event until all was quiet."""
+    """What a replay came to. ``seconds`` is from the first event until all was quiet.
+
+    ``refused`` counts the requests that were recorded with a reason and not sent, ``not_recorded``
+    those that broke a rule, each by what was wrong.
+    """
 
     tape: Tape
     seconds: float
@@ -82,10 +86,16 @@ class Replayed:
     not_recorded: dict[str, int]
     refused: dict[str, int]
 
+    @property
+    def verdict(self) -> bool | None:
+        """The audit's; false if the systems could not record all that the tape asks for."""
+        return False if self.not_recorded else self.audit.verdict
+
     def as_dict(self) -> dict[str, object]:
         """One object of plain values, for ``--json``."""
         orders = (self.tape.requests["request_type"] == "new").sum()
         return {
+            "verdict": self.verdict,
             "events": self.tape.events,
             "orders": int(orders),
             "requests": len(self.tape.requests),
@@ -190,10 +200,12 @@ def _cut_and_heal(network: Network, partitions: Sequence[Partition], at: float) 
 
 def _result(tape: Tape, network: Network, verdicts: list[pl.DataFrame], seconds: float) -> Replayed:
     all_rows = pl.concat(verdicts) if verdicts else pl.DataFrame()
-    counts = [
-        dict(all_rows[name].drop_nulls().value_counts().sort(name).iter_rows()) if verdicts else {}
-        for name in ("reject_reason", "error")
-    ]
+    counts = []
+    for name in ("reject_reason", "error"):
+        told = all_rows[name].drop_nulls() if verdicts else pl.Series(name, dtype=pl.String)
+        # Of an error, the field and what was expected: the values are as many as the rows.
+        told = told.str.replace("(?s)=.*?: expected", ": expected")
+        counts.append(dict(told.value_counts().sort(name).iter_rows()))
     statuses = network.customers[0].statuses()["ord_status"].value_counts(sort=True)
     started = time.perf_counter()
     audit = network.audit()

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from tradesys.arrow import picked, rows_of
 from tradesys.clock import Time
 from tradesys.errors import InvalidValue
+from tradesys.given import text_of
 from tradesys.interrupts import uninterrupted
 from tradesys.log import Part, Row
 from tradesys.memory import Ints
@@ -31,6 +32,7 @@ from tradesys.records import (
     TimeInForce,
     format_id,
     split_id,
+    to_price,
 )
 from tradesys.reference import LAST_PX
 from tradesys.systems import rules
@@ -48,7 +50,6 @@ from tradesys.systems.terms import (
     shares,
     terms_given,
     terms_of,
-    units,
 )
 from tradesys.systems.uses import Use, Uses
 
@@ -131,8 +132,8 @@ class CustomerSystem(Inquiries):
         Safe to call from many threads: orders that come at the same time share an fdatasync.
 
         :param order_qty: shares.
-        :param price: the limit: text like "50.25", or in 1/10,000 of the currency, like 502500; a
-            multiple of the tick; None for a market order.
+        :param price: the limit: text or a Decimal in the currency, like "50.25", or a whole number
+            of 1/10,000 of it, like 502500; a multiple of the tick; None for a market order.
         :param ord_type: "limit" or "market"; by default what the presence of a price says.
         :param expire_time: until when an order that is good till date ("gtd") may trade.
         :param cl_ord_id: the customer's own name for the order. The same name from the same
@@ -203,14 +204,17 @@ class CustomerSystem(Inquiries):
         :param table: a row a request: ``account``, ``symbol``, ``side``, ``order_qty`` and, where
             the default does not do, ``request_type`` ("new"), ``ord_type`` ("limit"),
             ``time_in_force`` ("day"), ``expire_time``, ``price``, ``cl_ord_id``, ``ts`` (when the
-            request arrived; now). A cancel or replace says which order it is about, by
-            ``order_id`` or by ``orig_cl_ord_id`` (that may be one of the same table); what it
+            request arrived; now). Prices are text or Decimal in the currency, or whole numbers of
+            1/10,000 of it, as in :meth:`submit`. A cancel or replace says which order it is about,
+            by ``order_id`` or by ``orig_cl_ord_id`` (that may be one of the same table); what it
             leaves null stays as it is. It states nothing else of its order than the order does,
             but for ``order_qty`` and ``price``: a replace asks for them, and a cancel may say how
             much it takes away, which is recorded and changes nothing.
         :returns: a row a row: ``accepted``, ``order_id`` and ``record_id`` (null where nothing was
             recorded), ``reject_reason`` (recorded, not sent) or ``error`` (not even recorded).
-        :raises SchemaError: a column is missing, unknown, or of the wrong type; nothing is written.
+        :raises SchemaError: a column is missing, unknown, of the wrong type, or of times out of
+            range; nothing is written.
+        :raises InvalidValue: a price given as text is none; nothing is written.
 
         >>> c1.submit_many(c1.orders("alice", open_only=True).select("order_id",
         ...     request_type=pl.lit("cancel")))
@@ -400,17 +404,17 @@ class CustomerSystem(Inquiries):
         account: str | None,
         cl_ord_id: str | None,
     ) -> Order:
-        given = {"order_qty": order_qty, "price": price, "cl_ord_id": cl_ord_id}
+        given = {"order_qty": order_qty, "price": price}
         qty = rules.UNSTATED if order_qty is None else shares(order_qty)
-        limit = rules.UNSTATED if price is None else units(price)
+        limit = rules.UNSTATED if price is None else to_price(price)
         name = name_given(cl_ord_id)
         with uninterrupted(), self._group.alone():
             self._begin_deciding()
             order_id = id_of(order)
-            if name is not None and (repeated := self._repeat_change(kind, order_id, given)):
+            if name is not None and (repeated := self._repeat_change(kind, order_id, name, given)):
                 return repeated
             answer = self.status(order)
-            if account is not None and account != answer.account:
+            if account is not None and text_of(account) != answer.account:
                 raise InvalidValue("order", str(order), f"an order of account {account}")
             if not answer.leaves_qty:
                 raise InvalidValue(
@@ -491,16 +495,16 @@ class CustomerSystem(Inquiries):
         return Order(order_id, order_id, name, row[-1], repeated=True), group
 
     def _repeat_change(
-        self, kind: RequestType, order_id: int, given: dict[str, Any]
+        self, kind: RequestType, order_id: int, name: str, given: dict[str, Any]
     ) -> Order | None:
         """The request that has this name already, if it asks for the same.
 
         :raises InvalidValue: it asks for something else.
         """
-        name, state = given["cl_ord_id"], self.view.order(order_id)
+        state = self.view.order(order_id)
         if state is None or self.names.find(state.account, name) is None:
             return None
-        price = None if given["price"] is None else units(given["price"])
+        price = None if given["price"] is None else to_price(given["price"])
         asked = {"order_qty": given["order_qty"], "price": price}
         same = {"request_type": kind, "account": state.account, "cl_ord_id": name}
         same |= {column: value for column, value in asked.items() if value is not None}

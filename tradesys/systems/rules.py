@@ -5,9 +5,10 @@ the rows are decided one after the other, as if they had come one by one: an ear
 name, uses up its account's means, and can be what a later row is about.
 """
 
+from tradesys import fields
 from tradesys.compiled import compiled
 from tradesys.memory import Ints
-from tradesys.records import PRICE_SCALE, OrdType, RequestType, Side, TimeInForce
+from tradesys.records import PRICE_FORMS, PRICE_SCALE, OrdType, RequestType, Side, TimeInForce
 from tradesys.reference import CLOSED, HALTED, LAST_PX, LOT_SIZE, SECURITY_STATUS, TICK_SIZE
 
 KINDS: dict[str, int] = {t.value: number for number, t in enumerate(RequestType)}
@@ -20,6 +21,7 @@ MARKET, LIMIT = ORD_TYPES[OrdType.MARKET], ORD_TYPES[OrdType.LIMIT]
 DAY, GTD = TIMES_IN_FORCE[TimeInForce.DAY], TIMES_IN_FORCE[TimeInForce.GTD]
 
 _INT64_MAX = (1 << 63) - 1
+_QTY_MOST, _PRICE_MOST, _AMOUNT_MOST = fields.ORDER_QTY.most, fields.PRICE.most, fields.AMOUNT_MOST
 
 COLUMNS = 18
 (
@@ -54,12 +56,12 @@ ACCEPTED = 0
 # errors
 REPEATED, NO_KIND, NO_ORDER, NOT_OPEN, NO_SIDE, NO_ORD_TYPE, NO_TIME_IN_FORCE = range(1, 8)
 NO_EXPIRE_TIME, NO_GTD, NO_ACCOUNT, NO_SYMBOL, NO_QTY, NO_LOTS = range(8, 14)
-NO_LIMIT, A_LIMIT, NO_TICKS = range(14, 17)
-OTHER = 17  # a change states something else than its order does: one for each of FIXED
+NO_LIMIT, A_LIMIT, NO_TICKS, TOO_MUCH = range(14, 18)
+OTHER = 18  # a change states something else than its order does: one for each of FIXED
 FIXED = ("symbol", "side", "ord_type", "time_in_force", "expire_time")
 """What no change changes: the columns from SYMBOL to EXPIRE_TIME, in their sequence."""
 # reasons
-ACCOUNT_CLOSED, SYMBOL_HALTED, NO_CASH, NO_SHARES, NO_PRICE = range(22, 27)
+ACCOUNT_CLOSED, SYMBOL_HALTED, NO_CASH, NO_SHARES, NO_PRICE = range(23, 28)
 
 FIRST_REASON = ACCOUNT_CLOSED
 
@@ -75,11 +77,21 @@ ERRORS: dict[int, tuple[str, str]] = {
     NO_GTD: ("expire_time", "none, for an order that is not good till date (gtd)"),
     NO_ACCOUNT: ("account", "an account the firm has described"),
     NO_SYMBOL: ("symbol", "a symbol the firm has described"),
-    NO_QTY: ("order_qty", "a positive number of shares"),
+    NO_QTY: ("order_qty", str(fields.ORDER_QTY)),
     NO_LOTS: ("order_qty", "a multiple of the lot size, {lot_size}"),
-    NO_LIMIT: ("price", "a positive price for a limit order"),
+    NO_LIMIT: (
+        "price",
+        f"a positive price for a limit order, up to {_PRICE_MOST // PRICE_SCALE:,}; {PRICE_FORMS}",
+    ),
     A_LIMIT: ("price", "no price for a market order"),
-    NO_TICKS: ("price", "a multiple of the tick size, {tick_size}"),
+    NO_TICKS: (
+        "price",
+        "a multiple of the tick size, {tick_size}; a whole number is of 1/10,000, so 100 is 0.01",
+    ),
+    TOO_MUCH: (
+        "order_qty",
+        f"a quantity that costs no more than {_AMOUNT_MOST // PRICE_SCALE:,} at the order's price",
+    ),
     **{OTHER + i: (name, "its order's, or nothing") for i, name in enumerate(FIXED)},
 }
 """A request with one of these is an error, and nothing is written: the field, what was expected."""
@@ -120,6 +132,8 @@ def decide(
         verdict, order = _order(rows, i, names)
         if verdict == ACCEPTED and rows[i, KIND] != CANCEL:
             verdict = _error(rows, i, accounts, instruments, now)
+        elif verdict == ACCEPTED:
+            verdict = _out_of_range(rows, i)
         rows[i, ABOUT] = -1
         if verdict == ACCEPTED:
             rows[i, ABOUT] = order
@@ -195,16 +209,31 @@ def _error(rows: Ints, i: int, accounts: Ints, instruments: Ints, now: int) -> i
         return NO_EXPIRE_TIME
     if rows[i, TIME_IN_FORCE] != GTD and rows[i, EXPIRE_TIME] != UNSTATED:
         return NO_GTD
-    if rows[i, ORDER_QTY] <= 0:
-        return NO_QTY
+    out_of_range = _out_of_range(rows, i)
+    if out_of_range:
+        return out_of_range
     if rows[i, ORDER_QTY] % instruments[rows[i, SYMBOL], LOT_SIZE] != 0:
         return NO_LOTS
     if rows[i, ORD_TYPE] == LIMIT and rows[i, PRICE] <= 0:
         return NO_LIMIT
     if rows[i, ORD_TYPE] == MARKET and rows[i, PRICE] != 0:
         return A_LIMIT
-    if rows[i, PRICE] % instruments[rows[i, SYMBOL], TICK_SIZE] != 0:
+    # Regulation NMS, rule 612: below 1.00 a tick is 0.0001.
+    if rows[i, PRICE] >= PRICE_SCALE and rows[i, PRICE] % instruments[rows[i, SYMBOL], TICK_SIZE]:
         return NO_TICKS
+    return ACCEPTED
+
+
+@compiled
+def _out_of_range(rows: Ints, i: int) -> int:
+    """Which of the numbers that a request states is none that later sums have room for."""
+    qty, price = rows[i, ORDER_QTY], rows[i, PRICE]
+    if not 0 < qty <= _QTY_MOST:
+        return NO_QTY
+    if not 0 <= price <= _PRICE_MOST:
+        return NO_LIMIT
+    if price and qty > _AMOUNT_MOST // price:
+        return TOO_MUCH
     return ACCEPTED
 
 

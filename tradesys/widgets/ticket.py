@@ -10,8 +10,8 @@ import polars as pl
 
 from tradesys.errors import InvalidValue, SystemDown, TradesysError
 from tradesys.orders import Order
-from tradesys.records import OrdType, Side, TimeInForce, format_id, origin, split_id
-from tradesys.systems.terms import shares, units
+from tradesys.records import OrdType, Side, TimeInForce, format_id, origin, split_id, to_price
+from tradesys.systems.terms import shares
 from tradesys.widgets.part import Live, Part, chip, clicked, field, money, quantity, said
 from tradesys.widgets.pulse import Pulse
 
@@ -112,7 +112,7 @@ class OrderTicket(Part):
                 return f"{qty:,} of {free:,} free shares", qty <= free
             if values["ord_type"] == OrdType.MARKET:
                 return f"at the market, of {money(free)} buying power", True
-            cost = qty * units(values["price"])
+            cost = qty * to_price(values["price"])
             return f"{money(cost)} of {money(free)} buying power", cost <= free
         return "", True
 
