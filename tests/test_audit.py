@@ -17,7 +17,7 @@ from tests.build import PRICE, filled, network, report, submit
 from tradesys.arrow import with_columns
 from tradesys.audit import Audit, Check
 from tradesys.checks import CHECKS
-from tradesys.log import Chunk, Log
+from tradesys.log import Chunk, Log, State
 from tradesys.loops import CUM_QTY, PAGE
 from tradesys.network import Network
 from tradesys.systems.system import System
@@ -62,8 +62,7 @@ def log_of(system: System, dataset: str, writer: System) -> Log:
 
 def rewrite(log: Log, batch: pa.RecordBatch) -> None:
     """Make a log hold this instead of what it holds."""
-    log._settled, log._rows = [Chunk(0, batch)], []
-    log.count = batch.num_rows
+    log.state = State([Chunk(0, batch)], [], batch.num_rows)
 
 
 def everything(log: Log) -> pa.RecordBatch:

@@ -1,8 +1,7 @@
 """Goal: a day ends once, whatever comes between, and the next day goes on; statements add up.
 
 Method: DAY, GTC and GTD orders rest in a book or wait on a tape; the process is killed at every
-write of the end of the day, and the day is ended again. Settlement days by hand from the exchange's
-published holidays.
+write of the end of the day, and the day is ended again.
 """
 
 import datetime as dt
@@ -13,23 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import pyarrow as pa
 import pytest
 
 from tests.build import BOOKS, CASH, NOON, PRICE, filled, network, state, stopped, submit
 from tests.test_venue import tape
-from tradesys.clock import ManualClock, to_ns
+from tradesys.clock import ManualClock
 from tradesys.errors import InvalidValue
 from tradesys.network import DayEnd, Network
-from tradesys.sessions import next_session, settle_dates, trade_dates
 from tradesys.venue import TapeVenue
 
 MONDAY = dt.date(2024, 6, 3)
 DAY_NS = 86_400 * 10**9
-
-
-def at(*times: str) -> pa.TimestampArray:
-    return pa.array([to_ns(time) for time in times], pa.timestamp("ns", "UTC"))
 
 
 def working(desk: Network) -> dict[str, Any]:
@@ -125,23 +118,6 @@ def test_an_order_that_has_expired_is_filled_no_more_by_the_tape(tmp_path: Path)
         assert desk.audit().verdict is True
 
 
-# Days.
-
-
-def test_a_trade_belongs_to_the_day_where_the_exchange_is() -> None:
-    times = at("2024-06-04T03:59:59Z", "2024-06-04T04:00:00Z", "2024-01-04T04:59:59Z")
-    assert trade_dates(times).tolist() == [MONDAY, dt.date(2024, 6, 4), dt.date(2024, 1, 3)]
-
-
-def test_a_trade_settles_on_the_next_session_of_the_exchange() -> None:
-    times = at("2024-06-18T15:00:00Z", "2024-07-03T15:00:00Z", "2024-12-31T15:00:00Z")
-    juneteenth_over, fourth_over, new_year_over = settle_dates(times).tolist()
-    assert juneteenth_over == dt.date(2024, 6, 20)
-    assert fourth_over == dt.date(2024, 7, 5)
-    assert new_year_over == dt.date(2025, 1, 2)
-    assert next_session(dt.date(2012, 10, 26)) == dt.date(2012, 10, 31)  # closed for a storm
-
-
 # Statements.
 
 
@@ -197,9 +173,3 @@ def test_an_order_that_is_known_by_its_reports_alone_is_replaced_with_its_time()
     replaced = desk["c2"].tables["requests"].rows([desk["c2"].origin.code << 48])[0]
     assert replaced["expire_time"] == until
     assert state(desk["c2"], order) == ("new", 10, 0, 10)
-
-
-def test_a_trade_settles_by_the_day_of_the_exchange_to_the_hour() -> None:
-    before, after = at("2024-06-04T03:59:59.999999999Z"), at("2024-06-04T04:00:00Z")
-    assert settle_dates(before).tolist() == [dt.date(2024, 6, 4)]
-    assert settle_dates(after).tolist() == [dt.date(2024, 6, 5)]

@@ -47,11 +47,14 @@ def held(desk: Network) -> object:
     ],
 )
 def test_opening_books_take_each_number_up_to_the_end_of_its_range(name: str, most: int) -> None:
-    two: dict[str, Any] = {"accounts": ["alice", "bob"]}
-    assert getattr(OpeningBooks(**two, **{name: most}), name) == most
+    def books(value: int) -> OpeningBooks:
+        given: dict[str, Any] = {"accounts": ["alice", "bob"], name: value}
+        return OpeningBooks(**given)
+
+    assert getattr(books(most), name) == most
     for value in (most + 1, -1, 2**63 - 1, 2**80):
         with pytest.raises(InvalidValue) as raised:
-            OpeningBooks(**two, **{name: value})
+            books(value)
         assert raised.value.field == name
         assert any(unit in raised.value.expected for unit in ("shares", "1/10,000"))
 
@@ -166,7 +169,7 @@ RICH = OpeningBooks(("alice", "bob"), ("ALFA",), cash=10**17, shares=10**17)
     ids=["quantity", "price", "amount"],
 )
 def test_an_order_is_taken_up_to_the_end_of_its_ranges_however_it_is_entered(
-    field: str, last: dict[str, int], first: dict[str, int]
+    field: str, last: dict[str, Any], first: dict[str, Any]
 ) -> None:
     desk = network(books=RICH)
     system = desk["c1"]

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.build import NOON, history, run_of
+from tests.build import NOON, batch, history, new, record_id, run_of
 from tradesys.arrow import batch_of
 from tradesys.errors import DamagedError, StorageError
 from tradesys.framing import NO_HEAD, framing_of
@@ -44,8 +44,8 @@ def write(path: Path, received: Received) -> LogFile:
     """Append these batches, and make them durable."""
     file = LogFile(path, REQUESTS)
     file.settle()
-    for received_at, batch in received:
-        file.append(batch, received_at)
+    for received_at, records in received:
+        file.append(records, received_at)
     file.sync()
     return file
 
@@ -170,7 +170,7 @@ def test_each_batch_in_the_file_says_when_it_was_received(path: Path) -> None:
         RECEIVED[:-1],
         [*RECEIVED[:2], (8, RECEIVED[2][1]), RECEIVED[3]],
         [RECEIVED[1], RECEIVED[0], *RECEIVED[2:]],
-        [(0, run_of("requests", "c3", 1)), *RECEIVED[1:]],
+        [(0, batch("requests", [new(record_id("c1", 0), order_qty=7)])), *RECEIVED[1:]],
         [],
     ],
     ids=["shorter", "another time", "another order", "another record", "empty"],

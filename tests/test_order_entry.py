@@ -281,22 +281,18 @@ def test_a_change_of_another_accounts_order_is_an_error(
 def test_a_change_of_a_closed_order_is_an_error(
     desk: Network, how: str, terms: dict[str, Any]
 ) -> None:
-    order = filled(desk) if how == "filled" else submit(desk["c1"], **closing(how))
+    qty = CASH if how == "rejected" else 100
+    order = filled(desk) if how == "filled" else submit(desk["c1"], order_qty=qty)
     if how == "canceled":
         desk["c1"].cancel(order)
     desk.run()
+    if how == "expired":
+        desk.end_of_day()
     before = trace(desk)
     with pytest.raises(InvalidValue) as raised:
         change(desk, order, terms)
     assert raised.value.expected == f"an open order; this one is {how}"
     assert trace(desk) == before
-
-
-def closing(how: str) -> dict[str, Any]:
-    """Terms of an order that ends in this status by itself."""
-    if how == "rejected":
-        return {"order_qty": CASH}
-    return {"time_in_force": "ioc" if how == "expired" else "day"}
 
 
 @pytest.mark.parametrize(

@@ -162,9 +162,9 @@ def accept_a_name_twice(patch: Patch) -> None:
     """The market does not know orders by the names that customers gave them."""
     real = BookVenue._match
 
-    def match(venue: BookVenue, request: Row) -> object:
+    def match(venue: BookVenue, request: Row, now: int) -> object:
         venue._named.clear()
-        return real(venue, request)
+        return real(venue, request, now)
 
     patch.setattr(BookVenue, "_match", match)
 
@@ -180,7 +180,7 @@ def write_read_only_data(patch: Patch) -> None:
 
     def clear(firm: FirmSystem) -> int:
         for log in firm.tables["executions"].logs.values():
-            for chunk in log._settled:
+            for chunk in log.state.chunks:
                 at = chunk.batch.schema.get_field_index("text")
                 texts = pa.array(["seen"] * len(chunk.batch), pa.utf8())
                 chunk.batch = chunk.batch.set_column(at, chunk.batch.schema.field(at), texts)
@@ -197,10 +197,10 @@ def state_a_position_too_high(patch: Patch) -> None:
         target = ways._systems[way.target]
         logs = [log for d in way.datasets for log in target.tables[d].logs.values()]
         for log in logs:
-            log.count += 1
+            log.state = log.state._replace(held=log.count + 1)
         real(ways, way)
         for log in logs:
-            log.count -= 1
+            log.state = log.state._replace(held=log.count - 1)
 
     patch.setattr(Ways, "pull", pull)
 

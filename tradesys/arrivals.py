@@ -69,6 +69,12 @@ class Arrivals:
         if len(self._latest) == _FOLD:
             self._fold()
 
+    def keep(self, count: int) -> None:
+        """Take off what came after so many runs."""
+        if count < self.count:
+            parts = [batch for batch in self.table().slice(0, count).to_batches() if len(batch)]
+            self._parts, self._latest, self.count = parts, [], count
+
     def extend(self, batch: pa.RecordBatch) -> None:
         """Note the runs of a batch of :data:`SCHEMA`."""
         self._fold()
@@ -88,6 +94,13 @@ class Arrivals:
     def __iter__(self) -> Iterator[Arrival]:
         for batch in self.table().to_batches():
             yield from map(Arrival, *(column.to_pylist() for column in batch.columns))
+
+    @property
+    def last(self) -> int:
+        """When the last run came, in ns since 1970; 0 if none has."""
+        if self._latest:
+            return self._latest[-1].received_at
+        return self._parts[-1]["received_at"][-1].as_py() if self._parts else 0
 
     def received_at(self, record_ids: NDArray[np.uint64]) -> NDArray[np.int64]:
         """When each of these records, which were received, came: ns since 1970."""

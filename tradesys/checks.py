@@ -1,6 +1,7 @@
 """What must hold over all systems when a network is quiet, check by check."""
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -10,7 +11,8 @@ from tradesys import positions, status
 from tradesys.charter import Fees
 from tradesys.held import Held, differences, first_difference, listed, more_than_one, run_of
 from tradesys.log import Log
-from tradesys.records import CURRENCY, FEES, ExecType, Kind, format_id, origin
+from tradesys.memory import Ints
+from tradesys.records import CURRENCY, FEES, REQUESTS, ExecType, Kind, format_id, origin
 from tradesys.replication import Link
 from tradesys.systems.system import System
 from tradesys.topology import WRITER, WRITES
@@ -258,7 +260,7 @@ def _due(trades: pl.DataFrame, fees: Fees) -> pl.DataFrame:
 
 def _amended(held: Held) -> Finding:
     """Every correction and bust is of a trade of its order, and every trade of some quantity."""
-    events = status.each_once(held.recorded).filter(status.says(*status.TRADES))
+    events = status.each_once(held.recorded).filter(status.says(*status.OF_TRADES))
     leads = status.amendments(events).select("exec_id", "trade_id")
     trades = events.filter(status.says(ExecType.TRADE))
     trades = trades.select("order_id", trade_id="exec_id")
@@ -285,8 +287,7 @@ def _amended(held: Held) -> Finding:
             "record_id", "order_id", "trade_id", "order_id_traded"
         ].iter_rows()
     ]
-    no_bust = status.says(ExecType.TRADE, ExecType.TRADE_CORRECT)
-    without = events.filter(no_bust, pl.col("last_qty") <= 0)
+    without = events.filter(status.says(*status.TRADES), pl.col("last_qty") <= 0)
     wrong += [
         f"{format_id(record)} trades {qty:,} shares"
         for record, qty in without["record_id", "last_qty"].iter_rows()
@@ -346,14 +347,55 @@ def _referred(held: Held) -> Finding:
 
 
 def _executed_once(held: Held) -> Finding:
-    """An order that was entered at two systems is accepted by the market once (by its name)."""
+    """An order that was entered at two systems is accepted by the market once (by its name).
+
+    A name is free again on another trading day, unless its order is still open at the market then.
+    """
     taken = held.recorded.filter(pl.col("exec_type") == ExecType.NEW).unique("order_id")
     named = taken.filter(pl.col("cl_ord_id").is_not_null())
-    found = [
-        f"{name} of {account}: {records}"
-        for account, name, records in more_than_one(named, "account", "cl_ord_id")
-    ]
+    again = named.filter(pl.struct("account", "cl_ord_id").is_duplicated()).sort("exec_id")
+    again = again.with_columns(close=pl.Series(held.calendar.closes(_ns(again["transact_time"]))))
+    found = []
+    for (account, name), uses in again.group_by("account", "cl_ord_id", maintain_order=True):
+        for earlier, later in pairwise(uses.to_dicts()):
+            before = held.recorded.filter(
+                pl.col("order_id") == earlier["order_id"], pl.col("exec_id") < later["exec_id"]
+            )
+            state = status.facts(pl.DataFrame(REQUESTS.empty_table()), before)
+            is_open = state.select(status.leaves())["leaves_qty"].item() > 0
+            if is_open or earlier["close"] == later["close"]:
+                records = listed([use["record_id"] for use in (earlier, later)])
+                found.append(f"{name} of {account}: {records}")
     return Finding(len(taken), found, [])
+
+
+def _in_time(held: Held) -> Finding:
+    """No order trades after its time: a DAY order on its own trading day only (FIX tag 59)."""
+    events = status.each_once(held.recorded).sort("order_id", "exec_id")
+    states_terms = pl.col("exec_type").is_in([t.value for t in status.STATES_TERMS])
+    stated = [
+        pl.when(states_terms).then(name).forward_fill().over("order_id").alias(alias)
+        for name, alias in (
+            ("time_in_force", "time_in_force"),
+            ("transact_time", "stated_at"),
+            ("expire_time", "expire_time"),
+        )
+    ]
+    trades = events.with_columns(stated).filter(
+        pl.col("exec_type") == ExecType.TRADE, pl.col("stated_at").is_not_null()
+    )
+    late = trades.filter(
+        pl.Series(_ns(trades["transact_time"]) > held.calendar.last_moments(trades))
+    )
+    found = [
+        f"{format_id(order_id)} traded after its time: {format_id(record)}"
+        for order_id, record in late["order_id", "record_id"].iter_rows()
+    ]
+    return Finding(len(trades), found, [])
+
+
+def _ns(times: pl.Series) -> Ints:
+    return times.dt.timestamp("ns").to_numpy()
 
 
 def _flagged(held: Held) -> Finding:
@@ -388,6 +430,7 @@ _ANSWERED_FROM = ("requests", "executions", "postings")
 
 REFERRED = "every request that was answered is held"
 TWICE = "no name is executed twice"
+IN_TIME = "no order trades after its time"
 FLAGGED = "what is recorded again is a possible duplicate"
 
 CHECKS: dict[str, Callable[[Held], Finding]] = {
@@ -401,6 +444,7 @@ CHECKS: dict[str, Callable[[Held], Finding]] = {
     REFERRED: _referred,
     "no order is filled beyond its quantity": _over_fills,
     TWICE: _executed_once,
+    IN_TIME: _in_time,
     FLAGGED: _flagged,
     "executions agree with the venue's record": _venue,
     "amendments refer to trades": _amended,

@@ -3,7 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Iterator
 from threading import Lock
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import polars as pl
 import pyarrow as pa
@@ -53,6 +53,17 @@ class Chunk:
         return self._frame
 
 
+class State(NamedTuple):
+    """What a log holds: batches and, after them, rows that came one by one; ``held`` records.
+
+    Replaced as a whole, so readers need no lock, and an append that is interrupted never was.
+    """
+
+    chunks: list[Chunk]
+    rows: list[Row]  # those beyond what is held are none: an interrupt has left them
+    held: int
+
+
 class Log:
     """The records of one origin in one dataset, in memory, in sequence, with no gap.
 
@@ -64,32 +75,38 @@ class Log:
     def __init__(self, code: int, schema: pa.Schema) -> None:
         self.code = code
         self.schema = schema
-        self.count = 0
+        self.state = State([], [], 0)
         self._framing = framing_of(schema)
-        self._settled: list[Chunk] = []
-        self._rows: list[Row] = []
         self._lock = Lock()  # one thread may write while others read
+
+    @property
+    def count(self) -> int:
+        """How many records there are."""
+        return self.state.held
 
     @property
     def _chunks(self) -> list[Chunk]:
         """The records as batches."""
-        if self._rows:
+        if self.state.rows:
             with self._lock:
-                self._settle()
-        return self._settled
+                return self._settle()
+        return self.state.chunks
 
-    def _settle(self) -> None:
+    def _settle(self) -> list[Chunk]:
         """Make rows that came one by one a batch: when somebody reads, or a batch follows."""
-        if self._rows:
-            self._take(self._framing.batch_of(self._rows))
-            self._rows = []  # only now: who finds none reads what is settled, and takes no lock
+        chunks, rows, count = self.state
+        if rows:
+            counted = rows[: count - _end(chunks)]
+            chunks = _with(chunks, self._framing.batch_of(counted)) if counted else chunks
+            self.state = State(chunks, [], count)
+        return chunks
 
     def snapshot(self) -> "Log":
         """The log as it is now: it shares the records, and grows no more."""
         found = Log(self.code, self.schema)
         with self._lock:
             self._settle()
-            found._settled, found.count = list(self._settled), self.count
+            found.state = self.state
         return found
 
     def check(self, batch: pa.RecordBatch) -> pa.RecordBatch | None:
@@ -119,46 +136,20 @@ class Log:
         """Append records whose ids follow on: rows of this log's schema, or a batch."""
         with self._lock:
             if isinstance(part, list):
-                self._rows += part
+                chunks, rows, count = self.state
+                del rows[count - _end(chunks) :]
+                rows += part
+                self.state = State(chunks, rows, count + len(part))
             else:
-                self._settle()
-                self._take(part)
-            self.count += len(part)
-
-    def _take(self, batch: pa.RecordBatch) -> None:
-        last = self._settled[-1] if self._settled else None
-        start = last.start + last.batch.num_rows if last else 0
-        self._settled.append(Chunk(start, batch))
-        newest = self._settled[-1].level
-        while newest < _TINY and self._merge(newest, _MERGE_FACTOR):
-            newest = self._settled[-1].level
-
-    def _merge(self, level: int, count: int) -> bool:
-        """Make one chunk of the last ones up to a level, if they are so many; whether they were."""
-        chunks = self._settled
-        first = len(chunks)
-        while first and chunks[first - 1].level <= level:
-            first -= 1
-        if len(chunks) - first < count:
-            return False
-        self._join(first)
-        return True
-
-    def _join(self, first: int) -> Chunk:
-        """Make one chunk of the last ones, from a place on."""
-        chunks = self._settled
-        merged = pa.concat_batches([chunk.batch for chunk in chunks[first:]])
-        # A list of its own: whoever reads the one before goes on reading it.
-        chunk = Chunk(chunks[first].start, merged)
-        self._settled = [*chunks[:first], chunk]
-        return chunk
+                chunks = _with(self._settle(), part)
+                self.state = State(chunks, [], self.count + part.num_rows)
 
     def _all(self) -> list[Chunk]:
         """The records as batches, for somebody who reads everything."""
         with self._lock:
-            self._settle()
-            self._merge(_SMALL - 1, _MANY)
-        return self._settled
+            chunks = _merged(self._settle(), _SMALL - 1, _MANY)
+            self.state = State(chunks, [], self.count)
+        return chunks
 
     def since(self, position: int, rows: int | None = None) -> pa.RecordBatch | None:
         """The records from ``position`` on (so many at most), as one batch; None without any."""
@@ -173,7 +164,9 @@ class Log:
             if self.count - chunk.start <= _FEW:
                 # Several readers follow a log: what is put together for one stays so for all.
                 with self._lock:
-                    joined = self._join(place) if self._settled is chunks else None
+                    if self.state.chunks is chunks and not self.state.rows:
+                        together = _joined(chunks, place)
+                        joined, self.state = together[-1], State(together, [], self.count)
             if joined is None:
                 return pa.concat_batches(list(self.between(position, stop)))
             chunk = joined
@@ -225,6 +218,36 @@ class Log:
     def frames(self) -> list[pl.DataFrame]:
         """The records, as one polars frame for each batch they are held in."""
         return [chunk.frame() for chunk in self._all()]
+
+
+def _end(chunks: list[Chunk]) -> int:
+    """How many records these batches hold."""
+    return chunks[-1].start + chunks[-1].batch.num_rows if chunks else 0
+
+
+def _with(chunks: list[Chunk], batch: pa.RecordBatch) -> list[Chunk]:
+    """The batches and one more; tiny ones are merged."""
+    chunks = [*chunks, Chunk(_end(chunks), batch)]
+    while (newest := chunks[-1].level) < _TINY:
+        merged = _merged(chunks, newest, _MERGE_FACTOR)
+        if merged is chunks:
+            break
+        chunks = merged
+    return chunks
+
+
+def _merged(chunks: list[Chunk], level: int, count: int) -> list[Chunk]:
+    """The last batches up to a level as one, if they are so many."""
+    first = len(chunks)
+    while first and chunks[first - 1].level <= level:
+        first -= 1
+    return chunks if len(chunks) - first < count else _joined(chunks, first)
+
+
+def _joined(chunks: list[Chunk], first: int) -> list[Chunk]:
+    """The batches, those from a place on as one."""
+    merged = pa.concat_batches([chunk.batch for chunk in chunks[first:]])
+    return [*chunks[:first], Chunk(chunks[first].start, merged)]
 
 
 def _place(chunks: list[Chunk], sequence: int) -> int:

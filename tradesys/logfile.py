@@ -8,18 +8,19 @@ file is set aside, and ``damage`` says so.
 
 import os
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from blake3 import blake3
 
 from tradesys import segments
-from tradesys.arrivals import Arrivals, arrival_of
+from tradesys.arrivals import Arrival, Arrivals, arrival_of, runs
 from tradesys.compaction import ReadRun, compact
 from tradesys.disk import (
     disk_errors,
@@ -30,11 +31,11 @@ from tradesys.disk import (
     sync_data,
     write_all,
 )
-from tradesys.errors import DamagedError, Outcome, StorageError
+from tradesys.errors import DamagedError, GapError, Outcome, StorageError
 from tradesys.formats import FORMAT
 from tradesys.framing import END_OF_STREAM, NO_HEAD, framing_of
-from tradesys.log import Part
-from tradesys.records import split_id
+from tradesys.log import Part, first_id
+from tradesys.records import format_id, make_id, split_id
 from tradesys.segments import Reading, arrivals_path, sealed_path
 
 SEGMENT_BYTES = 256 * 1024 * 1024
@@ -63,6 +64,19 @@ class Damage:
     reason: str
     torn: bool
     aside: Path
+
+
+class Ahead(NamedTuple):
+    """What an append has come to: written whole, and going to be true of the file.
+
+    One that is interrupted between the two is made true by whoever comes next.
+    """
+
+    position: int
+    head: bytes
+    durable: bool
+    arrived: list[Arrival]
+    after: int  # so many runs
 
 
 class LogFile:
@@ -106,6 +120,8 @@ class LogFile:
         self._previous = NO_HEAD
         self._position = self._zeroed = 0
         self._head = self._reached = self.synced_head = NO_HEAD
+        self._ahead: Ahead | None = None
+        self._counts: dict[int, int] | None = None
         self._fd = -1
         self._lock = RLock()  # one's own rows and those of others may come at the same time
         self._held: list[pa.RecordBatch] = []
@@ -149,10 +165,13 @@ class LogFile:
         self, parts: list[Part], received_at: int, origin_head: bytes, *, durable: bool
     ) -> None:
         with self._lock:
+            if self._fd < 0:
+                raise StorageError(f"{self.path}: it is closed")
+            self._catch_up()
             at = end = self._position
             head, arrived = self._head, []
             try:
-                for part in parts:
+                for part in self._new(parts):
                     message, head = self._framed(part, received_at, head, origin_head)
                     end = at + len(message)
                     self._write(message, at)
@@ -160,17 +179,61 @@ class LogFile:
                     arrived.append(arrival_of(part, received_at, head, origin_head))
                 if durable:
                     self.sync()
+                self._ahead = Ahead(at, head, durable, arrived, self.arrivals.count)
             except BaseException as error:  # an interrupt, too, leaves no record
                 written, taken_back = at > self._position, self._take_back(end - self._position)
                 if isinstance(error, StorageError) and written and not taken_back:
                     error.outcome = Outcome.MIGHT_HAVE
                 raise
-            self._position = at
-            self._head = self._reached = head
-            if durable:
-                self.synced_head = head
-            for arrival in arrived:
-                self.arrivals.append(arrival)
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Make true what the last append has come to."""
+        if self._ahead is None:
+            return
+        at, head, durable, arrived, after = self._ahead
+        self._position, self._head = at, head
+        if arrived:
+            self._reached = head
+        if durable:
+            self.synced_head = self._reached
+        self.arrivals.keep(after)
+        counts = dict(self._counts or {})
+        for arrival in arrived:
+            self.arrivals.append(arrival)
+            counts[arrival.code] = arrival.start + arrival.rows
+        self._counts, self._ahead = counts, None
+
+    def _new(self, parts: list[Part]) -> Iterator[Part]:
+        """What of these records is not in the file yet: what is known is dropped, a gap refused.
+
+        :raises GapError: records before these are missing.
+        """
+        counts = dict(self._counted())
+        for part in parts:
+            code, start = split_id(first_id(part))
+            known = counts.get(code, 0) - start
+            if known < 0:
+                raise GapError(
+                    f"{self.path}: {format_id(make_id(code, start))} does not follow on: "
+                    f"{counts.get(code, 0)} records are there"
+                )
+            if known < len(part):
+                counts[code] = start + len(part)
+                yield part[known:] if isinstance(part, list) else part.slice(known)
+
+    def _counted(self) -> dict[int, int]:
+        """How many records of each origin's code the file holds; looked up when first needed."""
+        if self._counts is None:
+            self._counts = {c: s + rows for c, (s, rows) in runs(self.arrivals.table()).items()}
+        return self._counts
+
+    def holds(self, part: Part) -> bool:
+        """Whether these records stand in the file."""
+        with self._lock:
+            self._catch_up()
+            code, start = split_id(first_id(part))
+            return self._counted().get(code, 0) >= start + len(part)
 
     def _framed(
         self, part: Part, received_at: int, head: bytes, origin_head: bytes
@@ -192,10 +255,11 @@ class LogFile:
         goes on.
         """
         with self._lock:
-            runs = self.arrivals.count - self._arrived_before
-            if runs and (self._position >= self._full_bytes or runs >= self._full_runs):
+            self._catch_up()
+            fresh = self.arrivals.count - self._arrived_before
+            if fresh and (self._position >= self._full_bytes or fresh >= self._full_runs):
                 self._full_bytes = self._position + self._segment_bytes
-                self._full_runs = runs + SEGMENT_RUNS
+                self._full_runs = fresh + SEGMENT_RUNS
                 with suppress(StorageError):
                     self._seal(read)
 
@@ -215,6 +279,7 @@ class LogFile:
             self._close(read)
 
     def _close(self, read: ReadRun | None) -> None:
+        self._catch_up()
         if self._fd < 0:
             return
         if self._spoiled:  # whoever opened it came to nothing, and the damage is to be found again

@@ -22,7 +22,7 @@ from tradesys.clock import ManualClock
 from tradesys.errors import InvalidValue
 from tradesys.network import Network
 from tradesys.records import PRICE_SCALE
-from tradesys.sessions import day_of, next_session
+from tradesys.sessions import settle_dates
 from tradesys.tapes import Tape
 from tradesys.venue import TapeVenue
 
@@ -157,7 +157,7 @@ def replay(
         network[cut.system]
     venue = given.a(TapeVenue, "venue", network.venue, "a tape: open_network makes such a network")
     clock = given.a(ManualClock, "clock", network.clock, "a ManualClock, for the tape to set")
-    next_session(day_of(clock()))  # the exchange's calendar is loaded once a process, and not here
+    settle_dates(pa.array([clock()], pa.timestamp("ns", "UTC")))  # calendars are loaded before
     started = time.perf_counter()
     verdicts: list[pl.DataFrame] = []
     customers, bounds = network.customers, [*range(batch, tape.events, batch), tape.events]

@@ -11,12 +11,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tradesys.arrivals import Arrivals, arrival_of
-from tradesys.errors import ReadOnlyError
+from tradesys.errors import GapError, Outcome, ReadOnlyError
 from tradesys.framing import NO_HEAD
 from tradesys.log import Log, Part, first_id
 from tradesys.logfile import LogFile, OpenFile
 from tradesys.memory import Ids
-from tradesys.records import SCHEMAS, Origin, make_id, origin, split_id
+from tradesys.records import SCHEMAS, Origin, format_id, make_id, origin, split_id
 from tradesys.topology import CALLED, WRITER, Holding
 
 Rows = Sequence[Mapping[str, object]]
@@ -51,6 +51,7 @@ class Table:
             path = (folder or Path()) / f"{name}.arrows"
             self.file = open_file(path, self.schema, owner=name)
         self.arrivals = self.file.arrivals if self.file else Arrivals()
+        self._arrived = 0
 
     def __len__(self) -> int:
         return sum(log.count for log in self.logs.values())
@@ -161,22 +162,41 @@ class Table:
         if self.file:
             self.file.commit(parts, received_at)
         else:
-            for part in parts:
-                self.arrivals.append(arrival_of(part, received_at))
+            self._note_arrival(parts, received_at)
 
     def is_written(self, parts: list[Part]) -> bool:
-        """Whether records of one's own stand in the file."""
-        return False
+        """Whether records of one's own stand in the file, after a write that was interrupted."""
+        return self.file is not None and all(map(self.file.holds, parts))
 
     def take(self, parts: list[Part]) -> None:
-        """Make records of one's own that are written part of the table."""
+        """Make records of one's own that are written part of the table; safe to repeat.
+
+        :raises GapError: they do not follow on; they are written, and opening again helps.
+        """
         for part in parts:
             code, start = split_id(first_id(part))
             log = self.logs.get(code) or self.new_log(code)
-            assert start == log.count, "one's own records follow on"
+            if start + len(part) <= log.count:
+                continue
+            if start != log.count:
+                raise GapError(
+                    f"{format_id(make_id(code, start))} does not follow on: {log.count} held",
+                    outcome=Outcome.HAPPENED,
+                )
             log.append(part)
             self._keep(log)
-        self._seal_if_full()
+        self._arrived = self.arrivals.count
+
+    def seal_if_full(self) -> None:
+        """Let the file begin its next segment, if it is time."""
+        if self.file:
+            self.file.seal_if_full(self.read)
+
+    def _note_arrival(self, parts: list[Part], received_at: int) -> None:
+        """Without a file: note when records arrived; what an interrupt has left is taken off."""
+        self.arrivals.keep(self._arrived)
+        for part in parts:
+            self.arrivals.append(arrival_of(part, received_at))
 
     def apply(
         self,
@@ -211,20 +231,16 @@ class Table:
         if self.file:
             self.file.append(new, received_at, origin_head=origin_head)
         else:
-            self.arrivals.append(arrival_of(new, received_at))
+            self._note_arrival([new], received_at)
         log.append(new)
         self._keep(log)
-        self._seal_if_full()
+        self._arrived = self.arrivals.count
         return new
 
     def _keep(self, log: Log) -> None:
         """Have a log among those held, in a dictionary of its own: others may be reading this."""
         if log.code not in self.logs:
             self.logs = dict(sorted({**self.logs, log.code: log}.items()))
-
-    def _seal_if_full(self) -> None:
-        if self.file:
-            self.file.seal_if_full(self.read)
 
 
 Tables = Mapping[str, Table]

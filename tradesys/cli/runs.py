@@ -28,6 +28,7 @@ from tradesys.export import longest
 from tradesys.network import Network
 from tradesys.readable import readable
 from tradesys.records import parse_id
+from tradesys.statements import cash_lines
 from tradesys.verify import verify as verify_run
 
 Run = Annotated[Path, typer.Argument(help="A folder that a run has written.")]
@@ -96,9 +97,10 @@ def run(data: Run, json_out: JsonOut = None) -> None:
 
 
 def end_of_day(data: Run, json_out: JsonOut = None) -> None:
-    """End a run's day: DAY orders expire, GTD ones whose time has come, all is cleared; and audit.
+    """End a run's trading day at once: DAY orders expire, all is cleared; and audit.
 
-    Ending it again changes nothing. Exit status 0 only if the audit is true.
+    A run of a tape ends its own day, at its close. Ending a day again changes nothing. Exit status
+    0 only if the audit is true.
 
     Example: tradesys end-of-day data/run1
     """
@@ -134,10 +136,12 @@ def statement(
     rows = {name: json.loads(frame.write_json()) for name, frame in frames.items()}
 
     def in_words() -> None:
+        zone = network.venue.calendar.zone
         out.print(f"[bold]{escape(account)}[/bold] on {told.day}", highlight=False)
-        shown = readable(told.fills).select(
-            pl.col("transact_time").str.head(len("09:30:00.000")).alias("time"),
-            *("exec_id", "exec_type", "exec_ref_id", "symbol", "last_px", "shares", "cash", "fee"),
+        shown = readable(cash_lines(told)).select(
+            pl.col("transact_time").str.head(len("09:30:00.000")).alias(f"time in {zone}"),
+            *("line", "order_id", "exec_id", "exec_ref_id"),
+            *("symbol", "last_px", "shares", "cash", "fee"),
         )
         print_frame(shown, "fills, corrections and busts")
         print_frame(readable(told.balances), "balances")

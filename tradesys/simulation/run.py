@@ -86,7 +86,8 @@ class Simulation(Network):
             node = Node(origin, Disk(folder), Assignment(self.street_names))
             node.heard = dict.fromkeys(self.street_names, 0)
             self.wires.nodes[origin.system] = node
-        place = Place(origin, self.wires.clock_of(node), self.data, node.disk.open)
+        clock = self.wires.clock_of(node)
+        place = Place(origin, clock, self.data, node.disk.open, self.venue.calendar)
         return system_of(place, self.venue, node.assignment)
 
     def start(self, node: Node) -> None:
@@ -151,9 +152,8 @@ class Simulation(Network):
     def _happen(self, event: Market) -> None:
         """Let the market end its day, or bust or correct a match; whoever is connected is told."""
         if event.kind == "day-end":
-            for name in self.street_names:
-                node = self.wires.nodes[name]
-                self.wires.let(node, self._end_day, node)
+            self.venue.end_day()
+            self._tell_streets()
             return
         names = ("record_id", "exec_type", "exec_ref_id", "last_qty", "last_px")
         reports = self.venue.reports.table().select(names).to_pylist()
@@ -166,12 +166,6 @@ class Simulation(Network):
             assert isinstance(self.venue, BookVenue)
             ids = [trade["record_id"] for trade in match]
             self.venue.amend(ids, **to if event.kind == "correct" else {})
-            self._tell_streets()
-
-    def _end_day(self, node: Node) -> None:
-        system = self.systems[node.name]
-        assert isinstance(system, StreetSystem)
-        if not node.session_cuts and system.end_day():
             self._tell_streets()
 
     def _tell_streets(self, but: str = "") -> None:

@@ -18,13 +18,12 @@ from tradesys.clearing import Moves, legs_of, moves_of
 from tradesys.clock import to_date
 from tradesys.errors import InvalidValue
 from tradesys.records import CAPITAL, CURRENCY, Kind
-from tradesys.sessions import day_of
-from tradesys.status import TRADES
+from tradesys.status import OF_TRADES
 from tradesys.systems.inquiries import Inquiries
 from tradesys.systems.system import Place, Values
 from tradesys.words import codes_of
 
-_TRADES = {exec_type.value for exec_type in TRADES}
+_OF_TRADES = {exec_type.value for exec_type in OF_TRADES}
 
 
 class FirmSystem(Inquiries):
@@ -173,7 +172,7 @@ class FirmSystem(Inquiries):
         if not self._unseen:
             return None
         events = pa.concat_batches(self._unseen)
-        events = picked(events, codes_of(events["exec_type"], _TRADES.__contains__) > 0)
+        events = picked(events, codes_of(events["exec_type"], _OF_TRADES.__contains__) > 0)
         found = self.view.uncleared(events["exec_id"].to_numpy())
         # An amendment of a trade that is not held waits for it.
         waits = picked(events, found.differs | (found.exec_id == 0))
@@ -206,7 +205,7 @@ class FirmSystem(Inquiries):
     def _entries(self) -> pl.DataFrame:
         with self.lock:
             postings, executions = (self.tables[n].frame for n in ("postings", "executions"))
-        return statements.entries(postings, executions)
+        return statements.entries(postings, executions, self.calendar)
 
     def _day(self, day: object) -> dt.date:
         if day is not None:
@@ -215,4 +214,4 @@ class FirmSystem(Inquiries):
         return last if isinstance(last, dt.date) else self._today()
 
     def _today(self) -> dt.date:
-        return day_of(self.clock())
+        return self.calendar.trading_day(self.clock())

@@ -54,6 +54,9 @@ class Owner(Protocol):
     def take(self, dataset: str, parts: list[Part]) -> None:
         """Make what is durable part of the table; called under the lock, safe to repeat."""
 
+    def settle(self, dataset: str) -> None:
+        """Called after each write, without the lock."""
+
     def drop(self, dataset: str) -> None:
         """Forget what followed from records that were not written; called under the lock."""
 
@@ -176,6 +179,7 @@ class GroupCommit:
             self._owner.take(self._dataset, parts)
             group.done = True
             self._writing = None
+        self._owner.settle(self._dataset)
         if broke:
             broke.add_note("what was in hand is written: it happened")
             raise broke

@@ -147,7 +147,7 @@ class Inquiries(System):
             view, parts = self.view, []
             for dataset, matters, done, waits_for in (
                 ("requests", _ACCEPTED, view.answered, "an answer"),
-                ("executions", status.says(*status.TRADES), view.cleared, "clearing"),
+                ("executions", status.says(*status.OF_TRADES), view.cleared, "clearing"),
             ):
                 table = self.tables[dataset]
                 held = table.frame

@@ -15,15 +15,18 @@ KINDS: dict[str, int] = {t.value: number for number, t in enumerate(RequestType)
 SIDES: dict[str, int] = {s.value: number for number, s in enumerate(Side)}
 ORD_TYPES: dict[str, int] = {t.value: number for number, t in enumerate(OrdType)}
 TIMES_IN_FORCE: dict[str, int] = {t.value: number for number, t in enumerate(TimeInForce)}
+NAMES_OF_TIME = tuple(TIMES_IN_FORCE)
 NEW, CANCEL, _ = KINDS.values()
 BUY = SIDES[Side.BUY]
 MARKET, LIMIT = ORD_TYPES[OrdType.MARKET], ORD_TYPES[OrdType.LIMIT]
 DAY, GTD = TIMES_IN_FORCE[TimeInForce.DAY], TIMES_IN_FORCE[TimeInForce.GTD]
 
+GTC = TIMES_IN_FORCE[TimeInForce.GTC]
+
 _INT64_MAX = (1 << 63) - 1
 _QTY_MOST, _PRICE_MOST, _AMOUNT_MOST = fields.ORDER_QTY.most, fields.PRICE.most, fields.AMOUNT_MOST
 
-COLUMNS = 18
+COLUMNS = 20
 (
     KIND,
     ACCOUNT,
@@ -43,6 +46,8 @@ COLUMNS = 18
     OPEN,
     VERDICT,  # what is decided of the request
     ABOUT,  # the row of the order that it is about, -1 where it is an error
+    TS,  # when the request came, ns since 1970
+    CLOSE,  # the close of the trading day of that, likewise
 ) = range(COLUMNS)
 """The columns of a request, and of an order held already, as whole numbers."""
 
@@ -57,9 +62,13 @@ ACCEPTED = 0
 REPEATED, NO_KIND, NO_ORDER, NOT_OPEN, NO_SIDE, NO_ORD_TYPE, NO_TIME_IN_FORCE = range(1, 8)
 NO_EXPIRE_TIME, NO_GTD, NO_ACCOUNT, NO_SYMBOL, NO_QTY, NO_LOTS = range(8, 14)
 NO_LIMIT, A_LIMIT, NO_TICKS, TOO_MUCH = range(14, 18)
-OTHER = 18  # a change states something else than its order does: one for each of FIXED
-FIXED = ("symbol", "side", "ord_type", "time_in_force", "expire_time")
-"""What no change changes: the columns from SYMBOL to EXPIRE_TIME, in their sequence."""
+OTHER = 18  # a change states something else than its order does: one for each of STATED
+FIXED = ("symbol", "side", "ord_type")
+"""What no replace changes."""
+STATED = (*FIXED, "time_in_force", "expire_time")
+"""What no cancel changes: the columns from SYMBOL to EXPIRE_TIME, in their sequence."""
+RESTING = (DAY, GTC, GTD)
+"""What a replace may make of one another."""
 # reasons
 ACCOUNT_CLOSED, SYMBOL_HALTED, NO_CASH, NO_SHARES, NO_PRICE = range(23, 28)
 
@@ -92,7 +101,8 @@ ERRORS: dict[int, tuple[str, str]] = {
         "order_qty",
         f"a quantity that costs no more than {_AMOUNT_MOST // PRICE_SCALE:,} at the order's price",
     ),
-    **{OTHER + i: (name, "its order's, or nothing") for i, name in enumerate(FIXED)},
+    **{OTHER + i: (name, "its order's, or nothing") for i, name in enumerate(STATED)},
+    OTHER + 3: ("time_in_force", "its order's, or nothing; a replace changes day, gtc and gtd"),
 }
 """A request with one of these is an error, and nothing is written: the field, what was expected."""
 
@@ -116,52 +126,80 @@ def expected(verdict: int, instrument: Ints) -> str:
 
 @compiled
 def decide(
-    rows: Ints, count: int, names: Ints, left: Ints, accounts: Ints, instruments: Ints, now: int
+    rows: Ints,
+    count: int,
+    names: Ints,
+    until: Ints,
+    left: Ints,
+    accounts: Ints,
+    instruments: Ints,
+    now: int,
 ) -> None:
     """Decide the first ``count`` rows, in their order: :data:`VERDICT` and :data:`ABOUT` of each.
 
     :param rows: ``[:, COLUMNS]``; after the requests, the orders held already that they are about.
         A change is given the terms of its order, where it leaves them open, in place.
     :param names: which row's order has each name; names are taken in place.
+    :param until: up to when it has it, in ns since 1970.
     :param left: what is left of each balance; it is used up in place.
     :param accounts: the status of each account, by code.
     :param instruments: ``[:, 4]``, by code.
-    :param now: in ns since 1970: what a new order says of its end is to come.
+    :param now: in ns since 1970: what an order or a replace says of its end is to come.
     """
     for i in range(count):
-        verdict, order = _order(rows, i, names)
+        verdict, order = _order(rows, i, names, until)
         if verdict == ACCEPTED and rows[i, KIND] != CANCEL:
-            verdict = _error(rows, i, accounts, instruments, now)
+            verdict = _error(rows, i, order, accounts, instruments, now)
         elif verdict == ACCEPTED:
             verdict = _out_of_range(rows, i)
         rows[i, ABOUT] = -1
         if verdict == ACCEPTED:
             rows[i, ABOUT] = order
-            if rows[i, NAME] >= 0:
-                names[rows[i, NAME]] = order
             if rows[i, KIND] != CANCEL:
                 verdict = _reason(rows, i, order, left, accounts, instruments)
             if rows[i, KIND] == NEW:
                 rows[i, OPEN] = verdict == ACCEPTED
+            if rows[i, NAME] >= 0:
+                names[rows[i, NAME]] = order
+                until[rows[i, NAME]] = _named_until(rows, i, order)
         rows[i, VERDICT] = verdict
 
 
 @compiled
-def _order(rows: Ints, i: int, names: Ints) -> tuple[int, int]:
+def _named_until(rows: Ints, i: int, order: int) -> int:
+    """Up to when an order has a name that it was given by row ``i``."""
+    if rows[order, OPEN] and rows[order, TIME_IN_FORCE] == GTC:
+        return _INT64_MAX
+    if rows[order, OPEN] and rows[order, TIME_IN_FORCE] == GTD:
+        return max(rows[i, CLOSE], rows[order, EXPIRE_TIME] - 1)
+    return rows[i, CLOSE]
+
+
+@compiled
+def _order(rows: Ints, i: int, names: Ints, until: Ints) -> tuple[int, int]:
     """The row of the order that row ``i`` is about: its own, if it is a new one."""
     if rows[i, KIND] < 0:
         return NO_KIND, -1
-    if rows[i, NAME] >= 0 and names[rows[i, NAME]] != FREE:
+    if rows[i, NAME] >= 0 and _meant(rows, i, names, until, NAME) != FREE:
         return REPEATED, -1
     if rows[i, KIND] == NEW:
         _fill(rows, i)
         return ACCEPTED, i
-    order = names[rows[i, ORIG_NAME]] if rows[i, ORIG_NAME] >= 0 else rows[i, ORDER]
+    order = rows[i, ORDER]
+    if rows[i, ORIG_NAME] >= 0:
+        order = _meant(rows, i, names, until, ORIG_NAME)
     if order < 0 or (rows[i, ACCOUNT] != UNSTATED and rows[i, ACCOUNT] != rows[order, ACCOUNT]):
         return NO_ORDER, -1
     if not rows[order, OPEN]:
         return NOT_OPEN, -1
     return _keep(rows, i, order), order
+
+
+@compiled
+def _meant(rows: Ints, i: int, names: Ints, until: Ints, column: int) -> int:
+    """Whose the name in a column of row ``i`` is, at the time of that row."""
+    name = rows[i, column]
+    return names[name] if rows[i, TS] <= until[name] else FREE
 
 
 @compiled
@@ -178,13 +216,25 @@ def _fill(rows: Ints, i: int) -> None:
 
 @compiled
 def _keep(rows: Ints, i: int, order: int) -> int:
-    """Give a change what it keeps of its order, which is all that it may state of that."""
-    for column in range(SYMBOL, EXPIRE_TIME + 1):
+    """Give a change what it keeps of its order, which is all that it may state of that.
+
+    But for what a replace is there to change: quantity, price, and until when the order is good.
+    """
+    time_in_force, expire_time = rows[i, TIME_IN_FORCE], rows[i, EXPIRE_TIME]
+    if time_in_force == UNSTATED:
+        time_in_force = rows[order, TIME_IN_FORCE]
+    may_change = rows[i, KIND] != CANCEL and rows[order, TIME_IN_FORCE] in RESTING
+    may_change = may_change and time_in_force in RESTING
+    for column in range(SYMBOL, TIME_IN_FORCE if may_change else EXPIRE_TIME + 1):
         said = rows[i, column]
         if said != UNSTATED and (said != rows[order, column] or said == UNKNOWN):
             return OTHER + column - SYMBOL
     for column in range(ACCOUNT, EXPIRE_TIME + 1):
         rows[i, column] = rows[order, column]
+    if may_change:
+        rows[i, TIME_IN_FORCE] = time_in_force
+        if expire_time != UNSTATED or time_in_force != GTD:
+            rows[i, EXPIRE_TIME] = expire_time
     rows[i, BALANCE] = rows[order, BALANCE]
     for column in (ORDER_QTY, PRICE):
         if rows[i, column] == UNSTATED:
@@ -193,7 +243,9 @@ def _keep(rows: Ints, i: int, order: int) -> int:
 
 
 @compiled
-def _error(rows: Ints, i: int, accounts: Ints, instruments: Ints, now: int) -> int:  # noqa: C901, PLR0911 - a rule a line
+def _error(  # noqa: C901, PLR0911, PLR0912 - a rule a line
+    rows: Ints, i: int, order: int, accounts: Ints, instruments: Ints, now: int
+) -> int:
     """The first rule that the terms of a new order, or of a replace, break."""
     if rows[i, SIDE] < 0:
         return NO_SIDE
@@ -205,8 +257,11 @@ def _error(rows: Ints, i: int, accounts: Ints, instruments: Ints, now: int) -> i
         return NO_ACCOUNT
     if rows[i, SYMBOL] < 0:
         return NO_SYMBOL
-    if rows[i, KIND] == NEW and rows[i, TIME_IN_FORCE] == GTD and rows[i, EXPIRE_TIME] <= now:
-        return NO_EXPIRE_TIME
+    if rows[i, TIME_IN_FORCE] == GTD and rows[i, EXPIRE_TIME] <= now:
+        is_kept = rows[order, TIME_IN_FORCE] == GTD
+        is_kept = is_kept and rows[i, EXPIRE_TIME] == rows[order, EXPIRE_TIME]
+        if rows[i, KIND] == NEW or not is_kept:
+            return NO_EXPIRE_TIME
     if rows[i, TIME_IN_FORCE] != GTD and rows[i, EXPIRE_TIME] != UNSTATED:
         return NO_GTD
     out_of_range = _out_of_range(rows, i)

@@ -70,13 +70,6 @@ class StreetSystem(System):
         self._polled = end
         return mine.num_rows
 
-    def end_day(self) -> int:
-        """Have the venue expire the orders in this system's symbols whose time is over; how many.
-
-        :meth:`work` records what it reports.
-        """
-        return self.venue.expire(lambda symbol: self.assignment.street_for(symbol) == self.name)
-
     def take_over(self) -> None:
         """Symbols of others have become one's own: what the market reported is looked at again.
 

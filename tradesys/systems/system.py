@@ -39,6 +39,7 @@ from tradesys.logfile import LogFile, OpenFile
 from tradesys.records import SCHEMAS, Kind, Origin, make_id
 from tradesys.records import origin as origin_of
 from tradesys.reference import Reference
+from tradesys.sessions import Calendar
 from tradesys.systems.group import GroupCommit
 from tradesys.systems.ready import make_ready
 from tradesys.table import Rows, Table
@@ -126,12 +127,14 @@ class Place(NamedTuple):
     """Which system it is, and where: its clock, and the folder with the files of all systems.
 
     ``open_file`` opens its files; by default real ones. Without a folder all is in memory.
+    ``calendar`` says which day it is: the market's own.
     """
 
     origin: Origin
     clock: Clock
     folder: Path | None = None
     open_file: OpenFile | None = None
+    calendar: Calendar = Calendar()
 
 
 class System:
@@ -141,7 +144,7 @@ class System:
 
     def __init__(self, place: Place) -> None:
         make_ready()
-        origin, clock, folder, open_file = place
+        origin, clock, folder, open_file, self.calendar = place
         assert origin.kind is self.kind
         self.origin = origin
         self.name = origin.system
@@ -343,6 +346,10 @@ class System:
         self.tables[dataset].take(parts)
         self.news = True
 
+    def settle(self, dataset: str) -> None:
+        """Let the file of records of one's own begin its next segment, if it is time."""
+        self.tables[dataset].seal_if_full()
+
     def drop(self, dataset: str) -> None:
         """Nothing here rests on records that were not written."""
 
@@ -374,10 +381,12 @@ class System:
         """
         if dataset not in self.tables:
             raise ReadOnlyError(f"{self.name} does not hold {dataset}")
-        with self.turn, self.lock:
-            self.require_up()
-            new = self.tables[dataset].apply(batch, self.clock(), origin_head=origin_head)
-            self.news = self.news or new is not None
+        with self.turn:
+            with self.lock:
+                self.require_up()
+                new = self.tables[dataset].apply(batch, self.clock(), origin_head=origin_head)
+                self.news = self.news or new is not None
+            self.tables[dataset].seal_if_full()
         return new.num_rows if new is not None else 0
 
     def sync(self) -> None:

@@ -76,6 +76,42 @@ def terms_given(
     )
 
 
+class Asked(NamedTuple):
+    """What a replace asks for, as it is given; None keeps what the order has."""
+
+    order_qty: object = None
+    price: object = None
+    time_in_force: object = None
+    expire_time: Any = None
+
+
+ASKED = {
+    "order_qty": rules.ORDER_QTY,
+    "price": rules.PRICE,
+    "time_in_force": rules.TIME_IN_FORCE,
+    "expire_time": rules.EXPIRE_TIME,
+}
+"""Where a row of whole numbers has what a replace asks for."""
+
+
+def asked_of(asked: Asked) -> dict[str, int]:
+    """What a replace asks for as whole numbers, by name; what it keeps is unstated.
+
+    :raises InvalidValue: a value is of a type that no record holds, or no time in force.
+    """
+    order_qty, price, time_in_force, expire_time = asked
+    kinds = rules.TIMES_IN_FORCE
+    if time_in_force is not None:
+        time_in_force = kinds[given.one_of("time_in_force", time_in_force, kinds)]
+    known = {
+        "order_qty": order_qty if order_qty is None else shares(order_qty),
+        "price": price if price is None else to_price(price),
+        "time_in_force": time_in_force,
+        "expire_time": expire_time if expire_time is None else to_ns(expire_time, "expire_time"),
+    }
+    return {n: rules.UNSTATED if value is None else value for n, value in known.items()}
+
+
 def shares(order_qty: object) -> int:
     """A quantity that a record can hold."""
     number = given.number_of(order_qty)
