@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from tradesys.systems.customer import CustomerSystem
 
 
+_INT64_MAX = (1 << 63) - 1
+
+
 class Finding(NamedTuple):
     """How many things a check looked at, and what it found.
 
@@ -160,9 +163,17 @@ def _agreement(held: Held) -> Finding:
 
 
 def _conservation(held: Held) -> Finding:
-    """Cash and shares conserve: postings sum to zero per asset, and for each fill."""
+    """Cash and shares conserve: postings sum to zero per asset, and for each fill.
+
+    No balance is beyond int64, where sums begin again at the other end.
+    """
     postings = held.frame(held.firm, "postings")
-    found: list[str] = []
+    exact = postings.group_by("account", "asset").agg(pl.col("amount").cast(pl.Int128).sum())
+    beyond = exact.filter(pl.col("amount").abs() > _INT64_MAX).sort("account", "asset")
+    found = [
+        f"{account}'s {asset} sums to {amount:,}, which no balance can say"
+        for account, asset, amount in beyond.iter_rows()
+    ]
     for keys in (["exec_id", "asset"], ["asset"]):
         sums = (
             postings.group_by(keys).agg(total=pl.col("amount").sum()).filter(pl.col("total") != 0)

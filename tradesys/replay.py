@@ -73,8 +73,9 @@ def _first_ns(tape: Tape) -> int:
 class Replayed:
     """What a replay came to. ``seconds`` is from the first event until all was quiet.
 
-    ``refused`` and ``not_recorded`` count the tape's requests that became no open order, by reason;
-    ``not_filled`` the tape's fills that the market did not report: their orders never reached it.
+    ``refused`` counts the requests that were recorded with a reason and not sent, ``not_recorded``
+    those that broke a rule, each by what was wrong; ``not_filled`` the tape's fills that the market
+    did not report: their orders never reached it.
     """
 
     tape: Tape
@@ -87,10 +88,16 @@ class Replayed:
     refused: dict[str, int]
     not_filled: int
 
+    @property
+    def verdict(self) -> bool | None:
+        """The audit's; false if the systems could not record all that the tape asks for."""
+        return False if self.not_recorded else self.audit.verdict
+
     def as_dict(self) -> dict[str, object]:
         """One object of plain values, for ``--json``."""
         orders = (self.tape.requests["request_type"] == "new").sum()
         return {
+            "verdict": self.verdict,
             "events": self.tape.events,
             "orders": int(orders),
             "requests": len(self.tape.requests),
@@ -196,10 +203,12 @@ def _cut_and_heal(network: Network, partitions: Sequence[Partition], at: float) 
 
 def _result(tape: Tape, network: Network, verdicts: list[pl.DataFrame], seconds: float) -> Replayed:
     all_rows = pl.concat(verdicts) if verdicts else pl.DataFrame()
-    counts = [
-        dict(all_rows[name].drop_nulls().value_counts().sort(name).iter_rows()) if verdicts else {}
-        for name in ("reject_reason", "error")
-    ]
+    counts = []
+    for name in ("reject_reason", "error"):
+        told = all_rows[name].drop_nulls() if verdicts else pl.Series(name, dtype=pl.String)
+        # Of an error, the field and what was expected: the values are as many as the rows.
+        told = told.str.replace("(?s)=.*?: expected", ": expected")
+        counts.append(dict(told.value_counts().sort(name).iter_rows()))
     reported = network.venue.reports.table()["exec_type"].to_pylist()
     statuses = network.customers[0].statuses()["ord_status"].value_counts(sort=True)
     started = time.perf_counter()

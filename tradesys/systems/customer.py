@@ -18,6 +18,7 @@ from tradesys.arrow import picked, rows_of
 from tradesys.charter import NO_FEES, Fees
 from tradesys.clock import Time
 from tradesys.errors import InvalidValue
+from tradesys.given import text_of
 from tradesys.interrupts import uninterrupted
 from tradesys.log import Part, Row
 from tradesys.memory import Ints
@@ -137,9 +138,10 @@ class CustomerSystem(Inquiries):
         Safe to call from many threads: orders that come at the same time share an fdatasync.
 
         :param order_qty: shares.
-        :param price: the limit: text like "50.25", or in 1/10,000 of the currency, like 502500; a
-            multiple of the tick; None for a market order, which is given a collar: it trades at
-            most :data:`~tradesys.systems.rules.COLLAR_PERCENT` % from the last price.
+        :param price: the limit: text or a Decimal in the currency, like "50.25", or a whole number
+            of 1/10,000 of it, like 502500; a multiple of the tick; None for a market order, which
+            is given a collar: it trades at most
+            :data:`~tradesys.systems.rules.COLLAR_PERCENT` % from the last price.
         :param ord_type: "limit" or "market"; by default what the presence of a price says.
         :param expire_time: until when an order that is good till date ("gtd") may trade.
         :param cl_ord_id: the customer's own name for the order. The same name from the same
@@ -218,15 +220,18 @@ class CustomerSystem(Inquiries):
         :param table: a row a request: ``account``, ``symbol``, ``side``, ``order_qty`` and, where
             the default does not do, ``request_type`` ("new"), ``ord_type`` ("limit"),
             ``time_in_force`` ("day"), ``expire_time``, ``price``, ``cl_ord_id``, ``ts`` (when the
-            request arrived; now). A cancel or replace says which order it is about, by
-            ``order_id`` or by ``orig_cl_ord_id`` (that may be one of the same table); what it
+            request arrived; now). Prices are text or Decimal in the currency, or whole numbers of
+            1/10,000 of it, as in :meth:`submit`. A cancel or replace says which order it is about,
+            by ``order_id`` or by ``orig_cl_ord_id`` (that may be one of the same table); what it
             leaves null stays as it is. It states nothing else of its order than the order does,
             but for what a replace asks for: ``order_qty``, ``price``, ``time_in_force`` and
             ``expire_time``. A cancel may say how much it takes away, which is recorded and changes
             nothing.
         :returns: a row a row: ``accepted``, ``order_id`` and ``record_id`` (null where nothing was
             recorded), ``reject_reason`` (recorded, not sent) or ``error`` (not even recorded).
-        :raises SchemaError: a column is missing, unknown, or of the wrong type; nothing is written.
+        :raises SchemaError: a column is missing, unknown, of the wrong type, or of times out of
+            range; nothing is written.
+        :raises InvalidValue: a price given as text is none; nothing is written.
         :raises NotYetReplicated: no accounts or instruments have come here; nothing is written.
 
         >>> c1.submit_many(c1.orders("alice", open_only=True).select("order_id",
@@ -470,7 +475,7 @@ class CustomerSystem(Inquiries):
             if name is not None and (repeated := self._repeat_change(kind, order_id, name, asks)):
                 return repeated
             answer = self.status(order)
-            if account is not None and account != answer.account:
+            if account is not None and text_of(account) != answer.account:
                 raise InvalidValue("order", str(order), f"an order of account {account}")
             if not answer.leaves_qty:
                 raise InvalidValue(

@@ -62,7 +62,7 @@ BY = {
 """What a book can be divided by, and what of an order says it; see :meth:`Inquiries.book`."""
 
 _QUANTITIES = ("order_qty", "cum_qty", "leaves_qty", "price")
-_SPAN = re.compile(r"[1-9][0-9]*[smhd]")
+_SPAN = re.compile(r"[1-9][0-9]{0,4}[smhd]")
 _IS_OPEN = pl.col("leaves_qty") > 0
 _ADDED_UP = (
     pl.len().cast(pl.Int64).alias("orders"),
@@ -212,6 +212,7 @@ class Inquiries(System):
         :raises InvalidValue: the firm has not described the account or the symbol.
         :raises NotYetReplicated: no accounts or instruments have come here.
         """
+        given.a(bool, "open_only", open_only, "True or False")
         frame = self._of(self.statuses(), account, symbol)
         return frame.filter(pl.col("leaves_qty") > 0) if open_only else frame
 
@@ -303,21 +304,20 @@ class Inquiries(System):
     ) -> pl.DataFrame:
         """The rows of an account and a symbol, where they are given."""
         if account is not None:
-            self._known_account(account)
-            frame = frame.filter(pl.col("account") == account)
+            frame = frame.filter(pl.col("account") == self._known_account(account))
         if symbol is not None:
             self.require_described("instruments")
-            given.one_of(
-                "symbol", symbol, self.reference.symbols, "a symbol the firm has described"
+            known, expected = self.reference.symbols, "a symbol the firm has described"
+            frame = frame.filter(
+                pl.col("symbol") == given.one_of("symbol", symbol, known, expected)
             )
-            frame = frame.filter(pl.col("symbol") == symbol)
         return frame
 
-    def _known_account(self, account: str) -> None:
+    def _known_account(self, account: str) -> str:
         if account not in FIRMS_OWN:
             self.require_described("accounts")
-            known = self.reference.accounts
-            given.one_of("account", account, known, "an account the firm has described")
+        known = {**self.reference.accounts, **dict.fromkeys(FIRMS_OWN)}
+        return given.one_of("account", account, known, "an account the firm has described")
 
     def _view_of(self, order_id: int) -> View:
         """A view of the records of one order alone."""
@@ -402,5 +402,5 @@ class Inquiries(System):
 
 def _divides(by: object) -> bool:
     """Whether a book can be divided by this."""
-    names = list(by) if isinstance(by, list | tuple) else [by]
+    names = [given.text_of(n) for n in (by if isinstance(by, list | tuple) else [by])]
     return bool(names) and all(n in list(BY) and names.count(n) == 1 for n in names)

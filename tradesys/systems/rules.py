@@ -5,9 +5,10 @@ the rows are decided one after the other, as if they had come one by one: an ear
 name, uses up its account's means, and can be what a later row is about.
 """
 
+from tradesys import fields
 from tradesys.compiled import compiled
 from tradesys.memory import Ints
-from tradesys.records import PRICE_SCALE, OrdType, RequestType, Side, TimeInForce
+from tradesys.records import PRICE_FORMS, PRICE_SCALE, OrdType, RequestType, Side, TimeInForce
 from tradesys.reference import CLOSED, HALTED, LAST_PX, LOT_SIZE, SECURITY_STATUS, TICK_SIZE
 
 KINDS: dict[str, int] = {t.value: number for number, t in enumerate(RequestType)}
@@ -23,6 +24,7 @@ DAY, GTD = TIMES_IN_FORCE[TimeInForce.DAY], TIMES_IN_FORCE[TimeInForce.GTD]
 GTC = TIMES_IN_FORCE[TimeInForce.GTC]
 
 _INT64_MAX = (1 << 63) - 1
+_QTY_MOST, _PRICE_MOST, _AMOUNT_MOST = fields.ORDER_QTY.most, fields.PRICE.most, fields.AMOUNT_MOST
 
 COLLAR_PERCENT = 5
 """How far from the last price a market order may trade at most, in percent of it."""
@@ -62,8 +64,8 @@ ACCEPTED = 0
 # errors
 REPEATED, NO_KIND, NO_ORDER, NOT_OPEN, NO_SIDE, NO_ORD_TYPE, NO_TIME_IN_FORCE = range(1, 8)
 NO_EXPIRE_TIME, NO_GTD, NO_ACCOUNT, NO_SYMBOL, NO_QTY, NO_LOTS = range(8, 14)
-NO_LIMIT, A_LIMIT, NO_TICKS = range(14, 17)
-OTHER = 17  # a change states something else than its order does: one for each of STATED
+NO_LIMIT, A_LIMIT, NO_TICKS, TOO_MUCH = range(14, 18)
+OTHER = 18  # a change states something else than its order does: one for each of STATED
 FIXED = ("symbol", "side", "ord_type")
 """What no replace changes."""
 STATED = (*FIXED, "time_in_force", "expire_time")
@@ -71,7 +73,7 @@ STATED = (*FIXED, "time_in_force", "expire_time")
 RESTING = (DAY, GTC, GTD)
 """What a replace may make of one another."""
 # reasons
-ACCOUNT_CLOSED, SYMBOL_HALTED, NO_CASH, NO_SHARES, NO_PRICE, NO_PROCEEDS = range(22, 28)
+ACCOUNT_CLOSED, SYMBOL_HALTED, NO_CASH, NO_SHARES, NO_PRICE, NO_PROCEEDS = range(23, 29)
 
 FIRST_REASON = ACCOUNT_CLOSED
 
@@ -87,11 +89,21 @@ ERRORS: dict[int, tuple[str, str]] = {
     NO_GTD: ("expire_time", "none, for an order that is not good till date (gtd)"),
     NO_ACCOUNT: ("account", "an account the firm has described"),
     NO_SYMBOL: ("symbol", "a symbol the firm has described"),
-    NO_QTY: ("order_qty", "a positive number of shares"),
+    NO_QTY: ("order_qty", str(fields.ORDER_QTY)),
     NO_LOTS: ("order_qty", "a multiple of the lot size, {lot_size}"),
-    NO_LIMIT: ("price", "a positive price for a limit order"),
+    NO_LIMIT: (
+        "price",
+        f"a positive price for a limit order, up to {_PRICE_MOST // PRICE_SCALE:,}; {PRICE_FORMS}",
+    ),
     A_LIMIT: ("price", "no price for a market order"),
-    NO_TICKS: ("price", "a multiple of the tick size, {tick_size}"),
+    NO_TICKS: (
+        "price",
+        "a multiple of the tick size, {tick_size}; a whole number is of 1/10,000, so 100 is 0.01",
+    ),
+    TOO_MUCH: (
+        "order_qty",
+        f"a quantity that costs no more than {_AMOUNT_MOST // PRICE_SCALE:,} at the order's price",
+    ),
     **{OTHER + i: (name, "its order's, or nothing") for i, name in enumerate(STATED)},
     OTHER + 3: ("time_in_force", "its order's, or nothing; a replace changes day, gtc and gtd"),
 }
@@ -145,6 +157,8 @@ def decide(
         verdict, order = _order(rows, i, names, until)
         if verdict == ACCEPTED and rows[i, KIND] != CANCEL:
             verdict = _error(rows, i, order, accounts, instruments, now)
+        elif verdict == ACCEPTED:
+            verdict = _out_of_range(rows, i)
         rows[i, ABOUT] = -1
         if verdict == ACCEPTED:
             rows[i, ABOUT] = order
@@ -256,8 +270,9 @@ def _error(  # noqa: C901, PLR0911 - a rule a line
         return NO_EXPIRE_TIME
     if rows[i, TIME_IN_FORCE] != GTD and rows[i, EXPIRE_TIME] != UNSTATED:
         return NO_GTD
-    if rows[i, ORDER_QTY] <= 0:
-        return NO_QTY
+    out_of_range = _out_of_range(rows, i)
+    if out_of_range:
+        return out_of_range
     if rows[i, ORDER_QTY] % instruments[rows[i, SYMBOL], LOT_SIZE] != 0:
         return NO_LOTS
     if rows[i, ORD_TYPE] == LIMIT and rows[i, PRICE] <= 0:
@@ -265,7 +280,9 @@ def _error(  # noqa: C901, PLR0911 - a rule a line
     is_given = rows[i, KIND] == NEW or rows[i, PRICE] != rows[order, PRICE]
     if rows[i, ORD_TYPE] == MARKET and rows[i, PRICE] != 0 and is_given:
         return A_LIMIT
-    if rows[i, ORD_TYPE] == LIMIT and rows[i, PRICE] % instruments[rows[i, SYMBOL], TICK_SIZE] != 0:
+    # Regulation NMS, rule 612: below 1.00 a tick is 0.0001. A collar is on no tick.
+    is_limit = rows[i, ORD_TYPE] == LIMIT and rows[i, PRICE] >= PRICE_SCALE
+    if is_limit and rows[i, PRICE] % instruments[rows[i, SYMBOL], TICK_SIZE] != 0:
         return NO_TICKS
     return ACCEPTED
 
@@ -276,6 +293,19 @@ def _sets_time(rows: Ints, i: int, order: int) -> bool:
     repeats = rows[i, TIME_IN_FORCE] == rows[order, TIME_IN_FORCE]
     repeats = repeats and rows[i, EXPIRE_TIME] == rows[order, EXPIRE_TIME]
     return rows[i, KIND] == NEW or not repeats
+
+
+@compiled
+def _out_of_range(rows: Ints, i: int) -> int:
+    """Which of the numbers that a request states is none that later sums have room for."""
+    qty, price = rows[i, ORDER_QTY], rows[i, PRICE]
+    if not 0 < qty <= _QTY_MOST:
+        return NO_QTY
+    if not 0 <= price <= _PRICE_MOST:
+        return NO_LIMIT
+    if price and qty > _AMOUNT_MOST // price:
+        return TOO_MUCH
+    return ACCEPTED
 
 
 @compiled
