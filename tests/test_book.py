@@ -21,7 +21,7 @@ BUY, SELL = Side.BUY, Side.SELL
 MARKET, LIMIT = OrdType.MARKET, OrdType.LIMIT
 DAY, GTC, GTD = TimeInForce.DAY, TimeInForce.GTC, TimeInForce.GTD
 IOC, FOK = TimeInForce.IOC, TimeInForce.FOK
-NEW, TRADE, EXPIRED = ExecType.NEW, ExecType.TRADE, ExecType.EXPIRED
+NEW, TRADE = ExecType.NEW, ExecType.TRADE
 CANCELED, REPLACED = ExecType.CANCELED, ExecType.REPLACED
 REJECTED, CANCEL_REJECTED = ExecType.REJECTED, ExecType.CANCEL_REJECTED
 
@@ -104,24 +104,35 @@ def test_a_limit_order_does_not_trade_beyond_its_limit() -> None:
     assert book.depth() == ([Level(50, 5, 1)], [Level(51, 5, 1)])
 
 
-def test_a_market_order_takes_what_is_there_and_the_rest_expires() -> None:
+def test_a_market_order_takes_what_is_there_and_the_rest_is_canceled() -> None:
     book = book_of((1, SELL, 5, 50), (2, SELL, 5, 90))
     reports = book.new(3, BUY, MARKET, DAY, 12, None)
-    assert types(reports) == [NEW, TRADE, TRADE, TRADE, TRADE, EXPIRED]
+    assert types(reports) == [NEW, TRADE, TRADE, TRADE, TRADE, CANCELED]
     assert trades(reports)[1::2] == [(3, 5, 50), (3, 5, 90)]
-    assert reports[-1] == Report(EXPIRED, 3, 3, 12, None, 0, 0, "no liquidity")
+    assert reports[-1] == Report(CANCELED, 3, 3, 12, None, 0, 0, "no liquidity")
     assert book.depth() == ([], [])
 
 
-def test_a_market_order_on_an_empty_book_expires() -> None:
-    assert types(OrderBook().new(1, SELL, MARKET, GTC, 5, None)) == [NEW, EXPIRED]
+def test_a_market_order_on_an_empty_book_is_canceled() -> None:
+    assert types(OrderBook().new(1, SELL, MARKET, GTC, 5, None)) == [NEW, CANCELED]
 
 
-def test_the_rest_of_an_ioc_order_expires() -> None:
+@pytest.mark.parametrize(("side", "other", "far"), [(BUY, SELL, 90), (SELL, BUY, 10)])
+def test_a_market_order_with_a_price_trades_no_worse_and_the_rest_is_canceled(
+    side: Side, other: Side, far: int
+) -> None:
+    book = book_of((1, other, 5, 50), (2, other, 5, far))
+    reports = book.new(3, side, MARKET, DAY, 12, 50)
+    assert trades(reports)[1::2] == [(3, 5, 50)]
+    assert reports[-1] == Report(CANCELED, 3, 3, 12, 50, 0, 0, "beyond its collar")
+    assert types(book.new(4, side, MARKET, FOK, 5, 50)) == [NEW, CANCELED]
+
+
+def test_the_rest_of_an_ioc_order_is_canceled() -> None:
     book = book_of((1, SELL, 5, 50), (2, SELL, 5, 51))
     reports = book.new(3, BUY, LIMIT, IOC, 8, 50)
-    assert types(reports) == [NEW, TRADE, TRADE, EXPIRED]
-    assert reports[-1] == Report(EXPIRED, 3, 3, 8, 50, 0, 0, "immediate or cancel")
+    assert types(reports) == [NEW, TRADE, TRADE, CANCELED]
+    assert reports[-1] == Report(CANCELED, 3, 3, 8, 50, 0, 0, "immediate or cancel")
     assert book.depth() == ([], [Level(51, 5, 1)])
 
 
@@ -131,27 +142,27 @@ def test_a_fok_order_is_filled_in_full_over_several_levels() -> None:
 
 
 @pytest.mark.parametrize(("order_qty", "price"), [(11, 51), (6, 50)])
-def test_a_fok_order_that_cannot_be_filled_in_full_expires_with_no_trade(
+def test_a_fok_order_that_cannot_be_filled_in_full_is_canceled_with_no_trade(
     order_qty: int, price: int
 ) -> None:
     book = book_of((1, SELL, 5, 50), (2, SELL, 5, 51))
     before = book.depth()
     reports = book.new(3, BUY, LIMIT, FOK, order_qty, price)
-    assert types(reports) == [NEW, EXPIRED]
+    assert types(reports) == [NEW, CANCELED]
     assert reports[-1].text == "fill or kill"
     assert book.depth() == before
 
 
 def test_a_market_fok_order_is_all_or_nothing() -> None:
     book = book_of((1, SELL, 5, 50))
-    assert types(book.new(2, BUY, MARKET, FOK, 6, None)) == [NEW, EXPIRED]
+    assert types(book.new(2, BUY, MARKET, FOK, 6, None)) == [NEW, CANCELED]
     assert types(book.new(3, BUY, MARKET, FOK, 5, None)) == [NEW, TRADE, TRADE]
 
 
 def test_plain_strings_do_for_enumerations() -> None:
     book = OrderBook()
     assert types(book.new(1, "buy", "limit", "day", 5, 50)) == [NEW]
-    assert types(book.new(2, "sell", "market", "ioc", 9, None)) == [NEW, TRADE, TRADE, EXPIRED]
+    assert types(book.new(2, "sell", "market", "ioc", 9, None)) == [NEW, TRADE, TRADE, CANCELED]
 
 
 @pytest.mark.parametrize(
@@ -166,6 +177,7 @@ def test_plain_strings_do_for_enumerations() -> None:
         (("buy", "limit", "day", 0, 50), "order_qty=0: expected at least 1"),
         (("buy", "limit", "day", 5, 0), "price=0: expected at least 1"),
         (("buy", "limit", "day", 5, None), "price=None: expected the limit of a limit order"),
+        (("buy", "market", "day", 5, 0), "price=0: expected at least 1"),
     ],
 )
 def test_terms_that_make_no_order_are_rejected_with_what_was_expected(
@@ -201,7 +213,7 @@ def test_a_cancel_of_an_order_that_is_not_on_the_book_says_why() -> None:
     book.new(5, BUY, LIMIT, IOC, 5, 50)
     assert book.cancel(6, 1) == [Report(CANCEL_REJECTED, 6, 1, 5, 50, 0, 0, "already filled")]
     assert book.cancel(7, 3) == [Report(CANCEL_REJECTED, 7, 3, 5, 50, 0, 0, "already canceled")]
-    assert book.cancel(8, 5) == [Report(CANCEL_REJECTED, 8, 5, 5, 50, 0, 0, "already expired")]
+    assert book.cancel(8, 5) == [Report(CANCEL_REJECTED, 8, 5, 5, 50, 0, 0, "already canceled")]
     assert book.cancel(9, 77) == [Report(CANCEL_REJECTED, 9, 77, 0, None, 0, 0, "unknown order")]
 
 
@@ -397,7 +409,7 @@ def send(book: OrderBook, request_id: int, request: Request) -> list[Report]:
 
 @dataclass
 class Known:
-    """What the reports so far say of one order; ``gone_qty`` was canceled, expired, or rejected."""
+    """What the reports so far say of one order; ``gone_qty`` was canceled."""
 
     side: Side
     order_qty: int = 0
@@ -424,7 +436,7 @@ def learn(
         order.cum_qty += report.last_qty
         if report.exec_type in (NEW, REPLACED):
             order.order_qty, order.price = report.order_qty, report.price
-        if report.exec_type in (CANCELED, EXPIRED):
+        if report.exec_type is CANCELED:
             order.gone_qty = order.leaves_qty
 
 
@@ -572,8 +584,8 @@ class Model:
             if ord_type is LIMIT and time_in_force in (DAY, GTC, GTD):
                 self.resting.append(entry)
             else:
-                entry.state = "expired"
-                reports.append(self.report(EXPIRED, entry, order_id))
+                entry.state = "canceled"
+                reports.append(self.report(CANCELED, entry, order_id))
         return reports
 
     def change(self, request_id: int, request: Cancel | Replace) -> list[tuple[object, ...]]:

@@ -44,8 +44,8 @@ def write(path: Path, received: Received) -> LogFile:
     """Append these batches, and make them durable."""
     file = LogFile(path, REQUESTS)
     file.settle()
-    for received_at, batch in received:
-        file.append(batch, received_at)
+    for received_at, records in received:
+        file.append(records, received_at)
     file.sync()
     return file
 

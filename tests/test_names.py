@@ -1,7 +1,7 @@
-"""What customers call their orders: one name of an account is one order, everywhere.
+"""What customers call their orders: one name of an account is one order of a day, everywhere.
 
 Goal: two systems that hold the same records mean the same order by a name.
-Method: a few names used again and again, cut into batches that arrive in any order.
+Method: a few names used again and again on a few days, cut into batches that arrive in any order.
 """
 
 import random
@@ -10,57 +10,92 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.build import Row, batch, change, new, record_id
+from tests.build import NOON, Row, batch, change, new, record_id
 from tradesys.names import Names, key_of, keys_of
+from tradesys.sessions import Calendar
 
 ACCOUNTS, NAMES = ("alice", "bob"), ("A", "B", "C")
-USES = st.lists(st.tuples(st.sampled_from(ACCOUNTS), st.sampled_from(NAMES), st.integers(0, 3)))
+DAY_NS = 86_400 * 10**9
+USES = st.lists(
+    st.tuples(
+        st.sampled_from(ACCOUNTS), st.sampled_from(NAMES), st.integers(0, 3), st.integers(0, 2)
+    )
+)
 
 
-def requests(uses: list[tuple[str, str, int]]) -> list[Row]:
+def names_of(open_until: int = 0) -> Names:
+    """Names of orders that may all trade until then."""
+    return Names(Calendar(), lambda _: open_until)
+
+
+def requests(uses: list[tuple[str, str, int, int]]) -> list[Row]:
     """New orders, and changes of orders some places before, under names that are used again."""
     rows = []
-    for i, (account, name, back) in enumerate(uses):
+    for i, (account, name, back, day) in enumerate(uses):
         known, order = record_id("c1", i), record_id("c1", max(0, i - back))
         row = change("cancel", known, order) if back else new(known)
-        rows.append(row | {"account": account, "cl_ord_id": name})
+        rows.append(row | {"account": account, "cl_ord_id": name, "ts": NOON + day * DAY_NS})
     return rows
 
 
 @given(uses=USES, seed=st.integers(0, 2**16), asked=st.booleans())
-def test_a_name_means_the_lowest_order_that_has_it_however_the_records_arrive(
-    uses: list[tuple[str, str, int]], seed: int, *, asked: bool
+def test_a_name_means_the_lowest_order_of_its_day_however_the_records_arrive(
+    uses: list[tuple[str, str, int, int]], seed: int, *, asked: bool
 ) -> None:
-    chance, names, rows = random.Random(seed), Names(), requests(uses)
-    expected: dict[tuple[str, str], int] = {}
+    chance, names, rows = random.Random(seed), names_of(), requests(uses)
+    expected: dict[tuple[str, str, int], int] = {}
     for row in rows:
-        key = row["account"], row["cl_ord_id"]
+        key = row["account"], row["cl_ord_id"], row["ts"]
         expected[key] = min(row["order_id"], expected.get(key, row["order_id"]))
+    last = {key[:2]: max(k[2] for k in expected if k[:2] == key[:2]) for key in expected}
     chance.shuffle(rows)
     while rows:
         size = chance.randint(1, len(rows))
         names.apply(batch("requests", rows[:size]))
         rows = rows[size:]
         if asked:
-            names.find("alice", "A")
-    keys = [(account, name) for account in ACCOUNTS for name in NAMES]
-    assert [names.find(*key) for key in keys] == [expected.get(key) for key in keys]
-    columns = [pa.array([key[i] for key in keys], pa.utf8()) for i in (0, 1)]
-    assert keys_of(*columns) == [key_of(*key) for key in keys]
+            names.find("alice", "A", NOON)
+    for (account, name), ts in last.items():
+        assert names.find(account, name, ts) == expected[account, name, ts]
+        assert names.find(account, name, ts + DAY_NS) is None
+
+
+def test_a_name_stays_that_of_an_order_which_is_still_open() -> None:
+    names, held = names_of(open_until=NOON + 2 * DAY_NS), record_id("c1", 0)
+    names.apply(batch("requests", [new(held)]))
+    assert names.find("alice", "A", NOON + 2 * DAY_NS) == held
+    assert names.find("alice", "A", NOON + 2 * DAY_NS + 1) is None
+
+
+def test_a_name_means_the_open_order_and_not_that_of_the_day() -> None:
+    open_one, of_today = record_id("c1", 9), record_id("c1", 1)
+    names = Names(Calendar(), lambda order_id: 2**62 if order_id == open_one else 0)
+    rows = [new(open_one), new(of_today, ts=NOON + DAY_NS)]
+    names.apply(batch("requests", rows))
+    assert names.find("alice", "A", NOON + DAY_NS) == open_one
 
 
 def test_a_row_without_a_name_means_no_order() -> None:
-    names = Names()
+    names = names_of()
     ids = [record_id("c1", 0), record_id("c1", 1)]
     names.apply(batch("requests", [new(ids[0]), new(ids[1], cl_ord_id=None)]))
-    assert names.find("alice", "A") == record_id("c1", 0)
+    assert names.find("alice", "A", NOON) == record_id("c1", 0)
     accounts = pa.array(["alice", "alice", None], pa.utf8())
     assert keys_of(accounts, pa.array(["A", None, "A"])) == [key_of("alice", "A"), None, None]
     assert keys_of(accounts, pa.nulls(3, pa.utf8())) == [None, None, None]
 
 
+@given(st.lists(st.tuples(st.text(), st.text()), min_size=1, max_size=40))
+def test_no_two_accounts_and_names_have_one_key(pairs: list[tuple[str, str]]) -> None:
+    pairs += [("a", "b\0c"), ("a\0b", "c"), ("al", "ice"), ("", "alice"), ("1:a", "b")]
+    columns = [pa.array([pair[i] for pair in pairs], pa.utf8()) for i in (0, 1)]
+    keys = keys_of(*columns)
+    assert keys == [key_of(*pair) for pair in pairs]
+    assert len(set(keys)) == len(set(pairs))
+
+
 def test_the_end_of_an_account_and_the_start_of_a_name_are_not_mixed_up() -> None:
-    names = Names()
+    names = names_of()
     names.apply(batch("requests", [new(record_id("c1", 0), account="al", cl_ord_id="ice")]))
-    assert names.find("alice", "") is None
-    assert names.find("al", "ice") == record_id("c1", 0)
+    assert names.find("alice", "", NOON) is None
+    assert names.find("al", "ice", NOON) == record_id("c1", 0)

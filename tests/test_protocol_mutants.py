@@ -91,14 +91,14 @@ def execute_at_two_streets(patch: Patch) -> None:
     real = Simulation._dispatch
 
     def dispatch(
-        desk: Simulation, source: str, street: str, requests: pa.RecordBatch, **how: bool
+        desk: Simulation, source: str, street: str, requests: pa.RecordBatch, *how: bool
     ) -> None:
-        real(desk, source, street, requests, **how)
+        real(desk, source, street, requests, *how)
         other = next(s for s in ("s1", "s2") if s != street)
         ids = pa.array(requests["record_id"].to_numpy() + np.uint64(5000))
         names = pa.array([f"{n}*" for n in requests["cl_ord_id"].to_pylist()])
         requests = with_columns(requests, record_id=ids, order_id=ids, cl_ord_id=names)
-        real(desk, source, other, requests, **how)
+        real(desk, source, other, requests, *how)
 
     patch.setattr(Simulation, "_dispatch", dispatch)
 
@@ -162,9 +162,9 @@ def accept_a_name_twice(patch: Patch) -> None:
     """The market does not know orders by the names that customers gave them."""
     real = BookVenue._match
 
-    def match(venue: BookVenue, request: Row) -> object:
+    def match(venue: BookVenue, request: Row, now: int) -> object:
         venue._named.clear()
-        return real(venue, request)
+        return real(venue, request, now)
 
     patch.setattr(BookVenue, "_match", match)
 

@@ -124,7 +124,7 @@ def test_what_follows_from_no_records_is_no_answer() -> None:
 def test_every_status_and_every_report_has_a_place_in_the_rules() -> None:
     assert {ord_status for ord_status, _ in status.PRECEDENCE} == set(OrdStatus)
     ruled = {*status.ANSWERS, *status.PENDING, *status.REFUSALS, *status.AT_WORK, *status.ENDS}
-    ruled |= {*status.TRADES, ExecType.DONE_FOR_DAY, ExecType.CALCULATED}
+    ruled |= {*status.OF_TRADES, ExecType.DONE_FOR_DAY, ExecType.CALCULATED}
     ruled |= {ExecType.SUSPENDED, ExecType.STOPPED}
     # These say nothing that other facts do not say: the order is known.
     ruled |= {ExecType.PENDING_NEW, ExecType.ORDER_STATUS}

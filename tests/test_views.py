@@ -474,7 +474,7 @@ def test_every_text_has_a_code() -> None:
     assert tuple(OrdStatus) == loops.STATUSES
     known = [Accounts().accounts.find(name) for name in ("clearing", "fees")]
     assert known == [loops.CLEARING, loops.FEES]
-    for exec_type in (*status.STATES_TERMS, *status.TRADES, *status.ANSWERS, *status.PENDING):
+    for exec_type in (*status.STATES_TERMS, *status.OF_TRADES, *status.ANSWERS, *status.PENDING):
         assert getattr(loops, exec_type.name) == loops.EXEC_TYPES.index(exec_type)
 
 

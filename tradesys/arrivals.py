@@ -95,6 +95,13 @@ class Arrivals:
         for batch in self.table().to_batches():
             yield from map(Arrival, *(column.to_pylist() for column in batch.columns))
 
+    @property
+    def last(self) -> int:
+        """When the last run came, in ns since 1970; 0 if none has."""
+        if self._latest:
+            return self._latest[-1].received_at
+        return self._parts[-1]["received_at"][-1].as_py() if self._parts else 0
+
     def received_at(self, record_ids: NDArray[np.uint64]) -> NDArray[np.int64]:
         """When each of these records, which were received, came: ns since 1970."""
         return np.asarray(self.table()["received_at"].to_numpy()[self.runs_of(record_ids)])

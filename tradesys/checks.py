@@ -1,6 +1,7 @@
 """What must hold over all systems when a network is quiet, check by check."""
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -10,8 +11,19 @@ from tradesys import positions, status
 from tradesys.debts import debts
 from tradesys.held import Held, differences, first_difference, listed, more_than_one, run_of
 from tradesys.log import Log
-from tradesys.records import CURRENCY, FEES, ExecType, Kind, format_id, origin
+from tradesys.memory import Ints
+from tradesys.records import (
+    CURRENCY,
+    FEES,
+    REQUESTS,
+    ExecType,
+    Kind,
+    format_id,
+    make_id,
+    origin,
+)
 from tradesys.replication import Link
+from tradesys.systems.street import StreetSystem
 from tradesys.systems.system import System
 from tradesys.topology import WRITER, WRITES
 
@@ -21,16 +33,21 @@ if TYPE_CHECKING:
     from tradesys.systems.customer import CustomerSystem
 
 
+_INT64_MAX = (1 << 63) - 1
+
+
 class Finding(NamedTuple):
     """How many things a check looked at, and what it found.
 
     ``wrong`` is so whatever comes; ``waiting`` is what records under way, or work that is not done
-    yet, may still mend; ``told`` is worth knowing, and not wrong.
+    yet, may still mend; ``unknowable`` is what nothing that is held can decide, now or later;
+    ``told`` is worth knowing, and not wrong.
     """
 
     evaluated: int
     wrong: list[str]
     waiting: list[str]
+    unknowable: Sequence[str] = ()
     told: Sequence[str] = ()
 
 
@@ -151,10 +168,15 @@ def _agreement(held: Held) -> Finding:
 def _conservation(held: Held) -> Finding:
     """Cash and shares conserve: postings sum to zero per asset, and for each fill.
 
-    Sums are of 128 bits: one that no record can hold is seen, and does not wrap around to zero.
+    No balance is beyond int64, where sums begin again at the other end; these here are of 128 bits.
     """
     postings = held.frame(held.firm, "postings").with_columns(pl.col("amount").cast(pl.Int128))
-    found: list[str] = []
+    exact = postings.group_by("account", "asset").agg(pl.col("amount").sum())
+    beyond = exact.filter(pl.col("amount").abs() > _INT64_MAX).sort("account", "asset")
+    found = [
+        f"{account}'s {asset} sums to {amount:,}, which no balance can say"
+        for account, asset, amount in beyond.iter_rows()
+    ]
     for keys in (["exec_id", "asset"], ["asset"]):
         sums = (
             postings.group_by(keys).agg(total=pl.col("amount").sum()).filter(pl.col("total") != 0)
@@ -251,7 +273,7 @@ def _due(trades: pl.DataFrame) -> pl.DataFrame:
 
 def _amended(held: Held) -> Finding:
     """Every correction and bust is of a trade of its order, and every trade of some quantity."""
-    events = status.each_once(held.recorded).filter(status.says(*status.TRADES))
+    events = status.each_once(held.recorded).filter(status.says(*status.OF_TRADES))
     leads = status.amendments(events).select("exec_id", "trade_id")
     trades = events.filter(status.says(ExecType.TRADE))
     trades = trades.select("order_id", trade_id="exec_id")
@@ -278,8 +300,7 @@ def _amended(held: Held) -> Finding:
             "record_id", "order_id", "trade_id", "order_id_traded"
         ].iter_rows()
     ]
-    no_bust = status.says(ExecType.TRADE, ExecType.TRADE_CORRECT)
-    without = events.filter(no_bust, pl.col("last_qty") <= 0)
+    without = events.filter(status.says(*status.TRADES), pl.col("last_qty") <= 0)
     wrong += [
         f"{format_id(record)} trades {qty:,} shares"
         for record, qty in without["record_id", "last_qty"].iter_rows()
@@ -318,6 +339,23 @@ def _answered(held: Held) -> Finding:
     return Finding(len(held.requested), [], found)
 
 
+def _sent_once(held: Held) -> Finding:
+    """Each request was sent to one street-side system (claim 22); what is sent again says so."""
+    sent = pl.concat(
+        pl.DataFrame({"record_id": street.sent}, {"record_id": pl.UInt64}).with_columns(
+            street=pl.lit(street.name)
+        )
+        for street in held.systems
+        if isinstance(street, StreetSystem)
+    ).unique()
+    streets = sent.group_by("record_id").agg(pl.col("street").sort()).sort("record_id")
+    wrong = [
+        f"{format_id(request)} was sent to each of {', '.join(names)}"
+        for request, names in streets.filter(pl.col("street").list.len() > 1).iter_rows()
+    ]
+    return Finding(len(streets), wrong, [])
+
+
 def lost_requests(held: Held) -> list[tuple[int, int]]:
     """Requests held by nobody that an execution speaks of: the execution's id, the request's."""
     known = held.requested["record_id"].implode()
@@ -338,15 +376,76 @@ def _referred(held: Held) -> Finding:
     return Finding(len(held.recorded), [], found)
 
 
+def _known(held: Held) -> Finding:
+    """Whatever a customer-facing system acknowledged is held, as far as that can be known.
+
+    Where its own file was lost it goes on as another incarnation, and nobody can tell what it took
+    beyond the last record of the earlier ones that anybody holds.
+    """
+    systems = [s for s in held.systems if s.kind is Kind.CUSTOMER]
+    earlier = [
+        system.origin._replace(incarnation=number)
+        for system in systems
+        for number in range(system.origin.incarnation)
+    ]
+    found = []
+    for writer in earlier:
+        count = max(system.tables["requests"].count(writer.code) for system in systems)
+        beyond = f" beyond {format_id(make_id(writer.code, count - 1))}" if count else ""
+        found.append(f"what {writer} took{beyond} before its file was lost cannot be known")
+    return Finding(len(systems) + len(earlier), [], [], found)
+
+
 def _executed_once(held: Held) -> Finding:
-    """An order that was entered at two systems is accepted by the market once (by its name)."""
+    """An order that was entered at two systems is accepted by the market once (by its name).
+
+    A name is free again on another trading day, unless its order is still open at the market then.
+    """
     taken = held.recorded.filter(pl.col("exec_type") == ExecType.NEW).unique("order_id")
     named = taken.filter(pl.col("cl_ord_id").is_not_null())
-    found = [
-        f"{name} of {account}: {records}"
-        for account, name, records in more_than_one(named, "account", "cl_ord_id")
-    ]
+    again = named.filter(pl.struct("account", "cl_ord_id").is_duplicated()).sort("exec_id")
+    again = again.with_columns(close=pl.Series(held.calendar.closes(_ns(again["transact_time"]))))
+    found = []
+    for (account, name), uses in again.group_by("account", "cl_ord_id", maintain_order=True):
+        for earlier, later in pairwise(uses.to_dicts()):
+            before = held.recorded.filter(
+                pl.col("order_id") == earlier["order_id"], pl.col("exec_id") < later["exec_id"]
+            )
+            state = status.facts(pl.DataFrame(REQUESTS.empty_table()), before)
+            is_open = state.select(status.leaves())["leaves_qty"].item() > 0
+            if is_open or earlier["close"] == later["close"]:
+                records = listed([use["record_id"] for use in (earlier, later)])
+                found.append(f"{name} of {account}: {records}")
     return Finding(len(taken), found, [])
+
+
+def _in_time(held: Held) -> Finding:
+    """No order trades after its time: a DAY order on its own trading day only (FIX tag 59)."""
+    events = status.each_once(held.recorded).sort("order_id", "exec_id")
+    states_terms = pl.col("exec_type").is_in([t.value for t in status.STATES_TERMS])
+    stated = [
+        pl.when(states_terms).then(name).forward_fill().over("order_id").alias(alias)
+        for name, alias in (
+            ("time_in_force", "time_in_force"),
+            ("transact_time", "stated_at"),
+            ("expire_time", "expire_time"),
+        )
+    ]
+    trades = events.with_columns(stated).filter(
+        pl.col("exec_type") == ExecType.TRADE, pl.col("stated_at").is_not_null()
+    )
+    late = trades.filter(
+        pl.Series(_ns(trades["transact_time"]) > held.calendar.last_moments(trades))
+    )
+    found = [
+        f"{format_id(order_id)} traded after its time: {format_id(record)}"
+        for order_id, record in late["order_id", "record_id"].iter_rows()
+    ]
+    return Finding(len(trades), found, [])
+
+
+def _ns(times: pl.Series) -> Ints:
+    return times.dt.timestamp("ns").to_numpy()
 
 
 def _flagged(held: Held) -> Finding:
@@ -381,13 +480,15 @@ def _debts(held: Held) -> Finding:
     """No system let an account use more than was left, as far as that system knew."""
     evaluated, found = debts(held)
     wrong, told = ([d.text for d in found if d.is_wrong is so] for so in (True, False))
-    return Finding(evaluated, wrong, [], told)
+    return Finding(evaluated, wrong, [], told=told)
 
 
 _ANSWERED_FROM = ("requests", "executions", "postings")
 
 REFERRED = "every request that was answered is held"
+KNOWN = "nothing that was acknowledged is lost with a file"
 TWICE = "no name is executed twice"
+IN_TIME = "no order trades after its time"
 FLAGGED = "what is recorded again is a possible duplicate"
 
 CHECKS: dict[str, Callable[[Held], Finding]] = {
@@ -397,10 +498,13 @@ CHECKS: dict[str, Callable[[Held], Finding]] = {
     "nothing written by the wrong kind of system": _authority,
     "answers agree with the definition": _definition,
     "equal records give equal answers": _agreement,
+    "each request is sent to one street-side system": _sent_once,
     "every accepted request is answered": _answered,
     REFERRED: _referred,
+    KNOWN: _known,
     "no order is filled beyond its quantity": _over_fills,
     TWICE: _executed_once,
+    IN_TIME: _in_time,
     FLAGGED: _flagged,
     "executions agree with the venue's record": _venue,
     "amendments refer to trades": _amended,

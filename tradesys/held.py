@@ -41,6 +41,7 @@ class Held:
         self.at_rest = network.is_at_rest()
         self.links = links(self.systems)
         self.fees = network.charter.books.fees
+        self.calendar = network.venue.calendar
         self.reports = network.venue.reports.snapshot()
         """What the market says that it reported."""
         self.otherwise: set[tuple[str, str, int]] = set()  # copies that differ from the origin's

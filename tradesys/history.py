@@ -36,7 +36,7 @@ class Past(Mapping[str, Inquiries]):
 def _at(system: Inquiries, time_ns: int) -> Inquiries:
     """A system with the prefix of its data that it had received by a time; it shares the memory."""
     kind = CustomerSystem if isinstance(system, CustomerSystem) else FirmSystem
-    past = kind(Place(system.origin, lambda: time_ns))
+    past = kind(Place(system.origin, lambda: time_ns, calendar=system.calendar))
     for dataset, table in system.tables.items():
         for code, count in table.arrivals.known_at(time_ns).items():
             for batch in table.logs[code].between(0, count):

@@ -1,7 +1,9 @@
 """What customers call their orders: (account, ``cl_ord_id``) to ``order_id``, and back."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from itertools import repeat
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -10,24 +12,39 @@ import pyarrow.compute as pc
 
 from tradesys.memory import Ids
 from tradesys.records import split_id
+from tradesys.sessions import Calendar, ns_of
 from tradesys.table import Tables
 
-_SEPARATOR = "\0"
 _FEW = 16  # so many are put together one by one faster than by Arrow
 
 Key = str
-"""An account and a name that it gave."""
+"""An account and a name that it gave, told apart by how long the account's is."""
+
+
+class Named(NamedTuple):
+    """The order that a name means, and up to when it does, in ns since 1970."""
+
+    order_id: int
+    until: int
 
 
 class Names:
     """The order that each account means by each ``cl_ord_id`` it has used.
 
-    Where two systems took one name at the same time, the order with the lower id has it, wherever
+    A name means the account's order of that name that is still open, or else that of the same
+    trading day; on another day it is free again. A request belongs to the day of its own ``ts``.
+    Where two systems took one name on the same day, the order with the lower id has it, wherever
     and in whatever order the two records arrived.
+
+    :param may_trade_until: the last moment at which an order may trade; 0 if it is closed.
     """
 
-    def __init__(self) -> None:
-        self._order_ids: dict[Key, int] = {}
+    def __init__(self, calendar: Calendar, may_trade_until: Callable[[int], int]) -> None:
+        self._calendar = calendar
+        self._may_trade_until = may_trade_until
+        # The close of the day on which a name was used, and for which order: once, and other days.
+        self._uses: dict[Key, tuple[int, int]] = {}
+        self._others: dict[Key, list[tuple[int, int]]] = {}
         self._waiting: list[pa.RecordBatch] = []
 
     def apply(self, requests: pa.RecordBatch) -> None:
@@ -35,20 +52,29 @@ class Names:
         if requests["cl_ord_id"].null_count < requests.num_rows:
             self._waiting.append(requests)
 
-    def find(self, account: str, cl_ord_id: str) -> int | None:
-        """The order of that name; None if the account never used it."""
-        return self.get(key_of(account, cl_ord_id))
+    def find(self, account: str, cl_ord_id: str, ts: int) -> int | None:
+        """The order that a request of this time means by a name; None if the name is free."""
+        named = self.get_each([key_of(account, cl_ord_id)], ts, ts)
+        return next((n.order_id for n in named.values() if n is not None), None)
 
-    def get(self, key: Key) -> int | None:
-        """As :meth:`find`, by key."""
+    def get_each(self, keys: Iterable[Key | None], ts: int, last: int) -> dict[Key, Named | None]:
+        """The order that each key means to requests from a time to a last one, each key once."""
         self._catch_up()
-        return self._order_ids.get(key)
+        uses = self._uses
+        return {
+            key: self._meant(key, ts, last) if key in uses else None
+            for key in keys
+            if key is not None
+        }
 
-    def get_each(self, keys: Iterable[Key | None]) -> dict[Key, int | None]:
-        """The order that each key means, each key once."""
-        self._catch_up()
-        get = self._order_ids.get
-        return {key: get(key) for key in keys if key is not None}
+    def _meant(self, key: Key, ts: int, last: int) -> Named | None:
+        found = None
+        for close, order_id in (self._uses[key], *self._others.get(key, ())):
+            until = close if close >= last else max(close, self._may_trade_until(order_id))
+            # Of several orders the one that may trade longest, and of those the first.
+            if until >= ts and (not found or (-until, order_id) < (-found.until, found.order_id)):
+                found = Named(order_id, until)
+        return found
 
     def _catch_up(self) -> None:
         if not self._waiting:
@@ -56,18 +82,30 @@ class Names:
         waiting, self._waiting = self._waiting, []
         for batch in waiting:
             keys = keys_of(batch["account"], batch["cl_ord_id"])
-            ids = batch["order_id"].to_pylist()
-            named = {k: order_id for k, order_id in zip(keys, ids, strict=True) if k is not None}
-            if len(named) < len(keys) or not self._order_ids.keys().isdisjoint(named):
-                for key, order_id in zip(keys, ids, strict=True):
+            closes = self._calendar.closes(ns_of(batch["ts"]))
+            is_one_day = closes.min() == closes.max()
+            days = repeat(closes.item(0), len(keys)) if is_one_day else closes.tolist()
+            uses = list(zip(days, batch["order_id"].to_pylist(), strict=True))
+            named = {k: use for k, use in zip(keys, uses, strict=True) if k is not None}
+            if len(named) == len(keys) and self._uses.keys().isdisjoint(named):
+                self._uses.update(named)
+            else:
+                for key, use in zip(keys, uses, strict=True):
                     if key is not None:
-                        named[key] = min(order_id, named[key], self._order_ids.get(key, order_id))
-            self._order_ids.update(named)
+                        self._use(key, *use)
+
+    def _use(self, key: Key, close: int, order_id: int) -> None:
+        """Note a use of a name; of those of one day the lowest order."""
+        known = dict([self._uses.get(key, (close, order_id)), *self._others.get(key, ())])
+        known[close] = min(order_id, known.get(close, order_id))
+        self._uses[key], *others = known.items()
+        if others:
+            self._others[key] = others
 
 
 def key_of(account: str, cl_ord_id: str) -> Key:
     """The key of one name."""
-    return account + _SEPARATOR + cl_ord_id
+    return f"{len(account)}:{account}{cl_ord_id}"
 
 
 def keys_of(accounts: pa.StringArray, cl_ord_ids: pa.StringArray) -> list[Key | None]:
@@ -79,9 +117,8 @@ def keys_of(accounts: pa.StringArray, cl_ord_ids: pa.StringArray) -> list[Key | 
         return [
             key_of(a, name) if a is not None and name is not None else None for a, name in named
         ]
-    keys: list[Key | None] = pc.binary_join_element_wise(
-        accounts, cl_ord_ids, _SEPARATOR
-    ).to_pylist()
+    lengths = pc.binary_join_element_wise(pc.utf8_length(accounts).cast(pa.utf8()), accounts, ":")
+    keys: list[Key | None] = pc.binary_join_element_wise(lengths, cl_ord_ids, "").to_pylist()
     return keys
 
 

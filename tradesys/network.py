@@ -28,23 +28,22 @@ from tradesys.charter import (
     read_charter,
     settle,
 )
-from tradesys.clock import Clock, Time, wall_clock
+from tradesys.clock import Clock, ManualClock, Time, checked, wall_clock
 from tradesys.errors import DamagedError, InvalidValue, NotYetReplicated, StorageError, SystemDown
 from tradesys.explained import Explained, explained
 from tradesys.held import Held
 from tradesys.history import Past, difference
 from tradesys.interrupts import uninterrupted
 from tradesys.orders import Answer, OrderLike, id_of
-from tradesys.records import Kind, Origin
+from tradesys.records import ExecType, Kind, Origin
 from tradesys.replication import behind, links, replicate, to_give_back
-from tradesys.sessions import day_of
 from tradesys.switches import Switches
 from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.firm import FirmSystem
 from tradesys.systems.inquiries import Inquiries
 from tradesys.systems.street import StreetSystem
 from tradesys.systems.system import Place, System, running
-from tradesys.venue import BookVenue, Venue, VenueFactory, kind_of, venue_of
+from tradesys.venue import BookVenue, TapeVenue, Venue, VenueFactory, kind_of, venue_of
 
 STAGES = ("send", "work", "replicate", "clear")
 """What a step does, in this order."""
@@ -68,8 +67,11 @@ class Network(Switches):
         A folder that holds such a network already is opened and goes on from there, with the books
         that it has. None keeps all in memory, for experiments: what is acknowledged is lost with
         the process.
-    :param venue: makes the market outside, by default one with an order book for each symbol.
-    :param clock: gives the time in ns since 1970; by default the wall clock.
+    :param venue: makes the market outside, by default one with an order book for each symbol. Its
+        days are those of the New York Stock Exchange; ``partial(BookVenue, calendar="24/7")`` makes
+        one that never closes, whose days roll at 00:00 UTC.
+    :param clock: gives the time in ns since 1970; by default the wall clock. A time that is none,
+        or out of the range :data:`tradesys.fields.TIME`, is refused wherever it is asked for.
     :raises InvalidValue: an argument is of the wrong type or out of its range, or the folder holds
         another network.
     :raises StorageError: the disk refused, or the folder is in use.
@@ -98,7 +100,7 @@ class Network(Switches):
         )
         given.a(object, "venue", venue, "what makes a market, like BookVenue", callable)
         given.a(object, "clock", clock, "what gives the time in ns since 1970", callable)
-        self.clock = clock
+        self.clock, self.now = clock, checked(clock)
         self.charter = Charter(customers, streets, kind_of(venue), books)
         self.data = None if data is None else given.folder("data", data)
         self.assignment = Assignment(
@@ -121,13 +123,15 @@ class Network(Switches):
         data: str | Path,
         *,
         venue: VenueFactory | None = None,
-        clock: Clock = wall_clock,
+        clock: Clock | None = None,
     ) -> "Network":
         """Open the network whose files are in a folder; what its making had left is completed.
 
         :param venue: makes the market again, where it is one of your own, or a tape that is to go
             on: ``partial(TapeVenue, tape)``. By default a tape is over: what it has reported
             stands, further requests are accepted, and nothing more is filled.
+        :param clock: by default the wall clock. A run whose market is a tape has its own time: it
+            goes on at the last that its records know, on a clock that stands still.
         :raises InvalidValue: the folder holds no network, or one with another market.
         :raises StorageError: it does not say what it holds, or another process uses it.
         """
@@ -137,6 +141,9 @@ class Network(Switches):
             expected = f"a folder with the files of a network, {FILE} among them"
             raise InvalidValue("data", str(folder), expected)
         again = venue_of(charter.venue) if venue is None else venue
+        if clock is None:
+            is_tape = kind_of(again).split()[0] == TapeVenue.kind
+            clock = ManualClock() if is_tape else wall_clock
         return cls(charter.customers, charter.streets, data=folder, venue=again, clock=clock)
 
     @overload
@@ -209,15 +216,30 @@ class Network(Switches):
         return total
 
     def end_of_day(self) -> DayEnd:
-        """End the exchange's day: DAY orders expire, GTD ones whose time has come, all is cleared.
+        """End the trading day at once: DAY orders expire, GTD ones whose time has come, all clears.
 
-        What settles follows from the postings (``firm.settlement``). A day may be ended again, for
-        instance after a crash in between: what is done is not done twice.
+        The market lets them expire by itself once it is told that their time is over; this is for
+        who does not wait for it. A run of a tape moves to the close of its day. What settles
+        follows from the postings (``firm.settlement``). A day may be ended again, for instance
+        after a crash in between: what is done is not done twice.
         """
+        before, calendar = self.venue.reported, self.venue.calendar
+        if self._own_time:
+            self._own_time.now = calendar.close(self._own_time.now)
         moved = self.run()
         with uninterrupted(), self.turn:
-            expired = sum(street.end_day() for street in running(self.streets))
-        return DayEnd(day_of(self.clock()), expired, moved + self.run())
+            self.venue.end_day()
+        moved += self.run()
+        expired = self.venue.reports.since(before)
+        kinds = expired["exec_type"].to_pylist() if expired else []
+        day = calendar.trading_day(self.now())
+        return DayEnd(day, kinds.count(ExecType.EXPIRED), moved)
+
+    @property
+    def _own_time(self) -> ManualClock | None:
+        """The clock of a run whose market is a tape, where it is one that stands still."""
+        is_tape = isinstance(self.venue, TapeVenue)
+        return self.clock if is_tape and isinstance(self.clock, ManualClock) else None
 
     def _send(self) -> int:
         """Send each accepted request to the one street-side system of its symbol (claim 22)."""
@@ -289,7 +311,7 @@ class Network(Switches):
         :raises InvalidValue: no such system answers inquiries.
         """
         found = of.evidence if isinstance(of, Answer) else self._asked("of", of).evidence()
-        return found.beside({s.name: s.tables for s in self}, self.clock())
+        return found.beside({s.name: s.tables for s in self}, self.now())
 
     def _asked(self, field: str, name: object) -> Inquiries:
         """The system of this name, which answers inquiries."""
@@ -363,7 +385,7 @@ class Network(Switches):
         """Make the venue and the systems, of the files there are; open the books of a new firm."""
         if self.data:
             self.charter = settle(self.data, self.charter)
-        self.venue = venue(clock=self.clock, folder=self.data)
+        self.venue = venue(clock=self.now, folder=self.data)
         file = self.venue.file
         if file and file.is_new and self.charter.is_made:
             file.close()
@@ -372,8 +394,13 @@ class Network(Switches):
             raise DamagedError(str(file.path), 0, expected)
         for origin in self.charter.origins:
             self.systems[origin.system] = self._system(origin)
+        if self._own_time:
+            known = [t.arrivals.last for system in self for t in system.tables.values()]
+            self._own_time.now = max(self._own_time.now, self.venue.reports.last_ts, *known)
         self.links = links(list(self.systems.values()))
         self.recovered = self._recover(self._lost())
+        for link in self.links:
+            link.target.heard[link.source.name] = link.source.origin
         if not self.charter.is_made:
             self.firm.open_books(self.charter.books)
             for link in self.links:
@@ -385,7 +412,7 @@ class Network(Switches):
 
     def _system(self, origin: Origin) -> System:
         """A system of the kind that its origin says, with what its files hold."""
-        place = Place(origin, self.clock, self.data)
+        place = Place(origin, self.now, self.data, calendar=self.venue.calendar)
         return system_of(place, self.venue, self.assignment, self.charter.books.fees)
 
 

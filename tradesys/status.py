@@ -18,14 +18,15 @@ PENDING = (ExecType.PENDING_CANCEL, ExecType.PENDING_REPLACE)
 ANSWERS = (ExecType.CANCELED, ExecType.REPLACED, ExecType.CANCEL_REJECTED)
 REFUSALS = (ExecType.REJECTED, ExecType.CANCEL_REJECTED)
 AMENDS = (ExecType.TRADE_CORRECT, ExecType.TRADE_CANCEL)
-TRADES = (ExecType.TRADE, *AMENDS)
+TRADES = (ExecType.TRADE, ExecType.TRADE_CORRECT)
+OF_TRADES = (ExecType.TRADE, *AMENDS)
 CHANGES_TERMS = (ExecType.REPLACED, ExecType.RESTATED)
 STATES_TERMS = (ExecType.NEW, *CHANGES_TERMS)
 AT_WORK = (*STATES_TERMS, ExecType.TRADE)
 ENDS = (ExecType.CANCELED, ExecType.EXPIRED)
 STATED = ("order_qty", "price", "cl_ord_id")
 CHANGED = ("ord_type", "time_in_force")
-SAYS = ("exec_id", "exec_type", "exec_ref_id", "record_id", "transact_time", "last_qty", "last_px")
+WHOSE = ("order_id", "account", "symbol", "side")
 GOOD_TILL = (TimeInForce.GTC.value, TimeInForce.GTD.value)
 
 PRECEDENCE = (
@@ -109,8 +110,8 @@ def trades(events: pl.DataFrame) -> pl.DataFrame:
     refer to (FIX tag 150 = G and H; Vol. 4, J.1).
 
     :param events: executions, :func:`each_once`.
-    :returns: a row a trade: as its own event has it, but for what the one that stands :data:`SAYS`
-        (a bust: no quantity); and ``trade_id``, the ``exec_id`` of the trade.
+    :returns: a row a trade: the event that stands (a bust with no quantity), but of :data:`WHOSE`
+        order the trade itself is; and ``trade_id``, the ``exec_id`` of the trade.
     """
     is_bust = says(ExecType.TRADE_CANCEL)
     last = (
@@ -118,7 +119,7 @@ def trades(events: pl.DataFrame) -> pl.DataFrame:
         .with_columns(last_qty=pl.when(is_bust).then(0).otherwise("last_qty"))
         .sort(is_bust, "exec_id")
         .unique("trade_id", keep="last", maintain_order=True)
-        .select("trade_id", *SAYS)
+        .drop(WHOSE)
     )
     made = events.filter(says(ExecType.TRADE)).with_columns(trade_id="exec_id")
     return made.update(last, on="trade_id")
@@ -233,8 +234,9 @@ def _reported(events: pl.DataFrame) -> pl.DataFrame:
 def _traded(events: pl.DataFrame) -> pl.DataFrame:
     """What of each order has traded, as its trades stand (FIX tags 14 and 6)."""
     qty = pl.col("last_qty")
+    said = ("exec_id", "exec_type", "exec_ref_id", "last_qty", "last_px")
     return (
-        trades(events)
+        trades(events.select(*WHOSE, *said))
         .group_by("order_id")
         .agg(cum_qty=qty.sum(), cum_amount=(qty * pl.col("last_px")).sum())
     )

@@ -26,8 +26,9 @@ from tradesys.errors import NotYetReplicated
 from tradesys.export import export as export_systems
 from tradesys.export import longest
 from tradesys.network import Network
-from tradesys.readable import readable
+from tradesys.readable import readable, with_ids_written
 from tradesys.records import parse_id
+from tradesys.statements import cash_lines
 from tradesys.verify import verify as verify_run
 
 Run = Annotated[Path, typer.Argument(help="A folder that a run has written.")]
@@ -96,9 +97,10 @@ def run(data: Run, json_out: JsonOut = None) -> None:
 
 
 def end_of_day(data: Run, json_out: JsonOut = None) -> None:
-    """End a run's day: DAY orders expire, GTD ones whose time has come, all is cleared; and audit.
+    """End a run's trading day at once: DAY orders expire, all is cleared; and audit.
 
-    Ending it again changes nothing. Exit status 0 only if the audit is true.
+    A run of a tape ends its own day, at its close. Ending a day again changes nothing. Exit status
+    0 only if the audit is true.
 
     Example: tradesys end-of-day data/run1
     """
@@ -124,22 +126,23 @@ def statement(
 ) -> None:
     """An account's day as the firm has posted it: each fill and fee, what is settled and what not.
 
-    Amounts of cash are in the currency, and in 1/10,000 of it in JSON.
+    Amounts of cash are in the currency, and in 1/10,000 of it in JSON, where ids are text as well.
 
     Example: tradesys statement data/run1 alice --day 2024-06-03
     """
     with _opened(data) as network, progress("asking"):
         told = network.firm.statement(account, day)
     frames = {"fills": told.fills, "balances": told.balances}
-    rows = {name: json.loads(frame.write_json()) for name, frame in frames.items()}
+    rows = {name: json.loads(with_ids_written(f).write_json()) for name, f in frames.items()}
 
     def in_words() -> None:
+        zone = network.venue.calendar.zone
         out.print(f"[bold]{escape(account)}[/bold] on {told.day}", highlight=False)
-        shown = readable(told.fills).select(
+        shown = readable(cash_lines(told)).select(
             pl.col("transact_time").str.head(len("09:30:00.000")).alias("time"),
-            *("exec_id", "exec_type", "exec_ref_id", "symbol", "last_px", "shares", "cash", "fee"),
+            *("line", "order_id", "symbol", "last_px", "shares", "cash", "fee"),
         )
-        print_frame(shown, "fills, corrections and busts")
+        print_frame(shown, f"cash, line by line; times in {zone}")
         print_frame(readable(told.balances), "balances")
 
     tell(json_out, {"account": account, "day": str(told.day), **rows}, in_words)

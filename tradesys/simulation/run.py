@@ -86,7 +86,8 @@ class Simulation(Network):
             node = Node(origin, Disk(folder), Assignment(self.street_names))
             node.heard = dict.fromkeys(self.street_names, 0)
             self.wires.nodes[origin.system] = node
-        place = Place(origin, self.wires.clock_of(node), self.data, node.disk.open)
+        clock = self.wires.clock_of(node)
+        place = Place(origin, clock, self.data, node.disk.open, self.venue.calendar)
         return system_of(place, self.venue, node.assignment, self.charter.books.fees)
 
     def start(self, node: Node) -> None:
@@ -151,9 +152,8 @@ class Simulation(Network):
     def _happen(self, event: Market) -> None:
         """Let the market end its day, or bust or correct a match; whoever is connected is told."""
         if event.kind == "day-end":
-            for name in self.street_names:
-                node = self.wires.nodes[name]
-                self.wires.let(node, self._end_day, node)
+            self.venue.end_day()
+            self._tell_streets()
             return
         names = ("record_id", "exec_type", "exec_ref_id", "last_qty", "last_px")
         reports = self.venue.reports.table().select(names).to_pylist()
@@ -166,12 +166,6 @@ class Simulation(Network):
             assert isinstance(self.venue, BookVenue)
             ids = [trade["record_id"] for trade in match]
             self.venue.amend(ids, **to if event.kind == "correct" else {})
-            self._tell_streets()
-
-    def _end_day(self, node: Node) -> None:
-        system = self.systems[node.name]
-        assert isinstance(system, StreetSystem)
-        if not node.session_cuts and system.end_day():
             self._tell_streets()
 
     def _tell_streets(self, but: str = "") -> None:
@@ -198,19 +192,17 @@ class Simulation(Network):
         for street in outbox.sort(node.assignment.street_for):
             outbox.hand_over(street, partial(self._dispatch, node.name, street))
 
-    def _dispatch(
-        self, source: str, street: str, requests: pa.RecordBatch, *, again: bool = False
-    ) -> None:
+    def _dispatch(self, source: str, street: str, requests: pa.RecordBatch, again: bool) -> None:  # noqa: FBT001
         def words() -> str:
             said = "possible resend: " if again else ""
             return said + listed(requests["record_id"].to_pylist())
 
-        self.wires.send(source, street, words, self._accept, street, requests)
+        self.wires.send(source, street, words, self._accept, street, requests, again)
 
-    def _accept(self, street: str, requests: pa.RecordBatch) -> None:
+    def _accept(self, street: str, requests: pa.RecordBatch, again: bool) -> None:  # noqa: FBT001
         system = self.systems[street]
         assert isinstance(system, StreetSystem)
-        system.accept(requests)
+        system.accept(requests, again)
         self._work_soon(self.wires.nodes[street], _WORK)
 
     def _resend(self, node: Node) -> None:
@@ -224,7 +216,7 @@ class Simulation(Network):
         assert isinstance(system, CustomerSystem)
         for batch in system.unanswered(node.held_before):
             for street, part in by_street(batch, node.assignment.street_for):
-                self._dispatch(node.name, street, part, again=True)
+                self._dispatch(node.name, street, part, True)  # noqa: FBT003
         logs = system.tables["requests"].logs
         node.held_before = {code: log.count for code, log in logs.items()}
 

@@ -18,10 +18,11 @@ from tradesys.arrow import picked, rows_of
 from tradesys.charter import NO_FEES, Fees
 from tradesys.clock import Time
 from tradesys.errors import InvalidValue
+from tradesys.given import text_of
 from tradesys.interrupts import uninterrupted
 from tradesys.log import Part, Row
 from tradesys.memory import Ints
-from tradesys.names import Key, Names, key_of, keys_of
+from tradesys.names import Key, Named, Names, key_of, keys_of
 from tradesys.orders import Order, OrderLike, id_of
 from tradesys.records import (
     CURRENCY,
@@ -31,9 +32,11 @@ from tradesys.records import (
     Side,
     TimeInForce,
     format_id,
+    make_id,
     split_id,
 )
 from tradesys.reference import LAST_PX
+from tradesys.sessions import ns_of
 from tradesys.systems import rules
 from tradesys.systems.columns import columns_of
 from tradesys.systems.entry import Sheet
@@ -43,13 +46,14 @@ from tradesys.systems.outbox import Outbox
 from tradesys.systems.single import coded, judge
 from tradesys.systems.system import Place
 from tradesys.systems.terms import (
+    ASKED,
+    Asked,
     Price,
     Terms,
+    asked_of,
     name_given,
-    shares,
     terms_given,
     terms_of,
-    units,
 )
 from tradesys.systems.uses import Use, Uses
 
@@ -58,9 +62,10 @@ _DONE = Group(done=True)
 
 
 class Staged(NamedTuple):
-    """A name that is being written: of which order, by which record, and with what."""
+    """A name that is being written: of which order, up to when, by which record, with what."""
 
     order_id: int
+    until: int
     record_id: int
     row: Row | pa.RecordBatch
     group: Group
@@ -81,13 +86,14 @@ class CustomerSystem(Inquiries):
         self._deciding = False
         # Whatever was acknowledged before and not answered since is sent again: the street side
         # knows an order by its id, so sending twice is safe, and not sending is not.
-        self._sent: dict[int, int] = {}
+        requests = self.tables["requests"]
+        self._sent = {code: requests.count(code) for code in self.own_codes("requests")}
         self._send_again = True
         self._settled: Counter[int] = Counter()
 
     def _begin_following(self) -> None:
         super()._begin_following()
-        self._names = Names()
+        self._names = Names(self.calendar, self._may_trade_until)
 
     @property
     def names(self) -> Names:
@@ -132,14 +138,16 @@ class CustomerSystem(Inquiries):
         Safe to call from many threads: orders that come at the same time share an fdatasync.
 
         :param order_qty: shares.
-        :param price: the limit: text like "50.25", or in 1/10,000 of the currency, like 502500; a
-            multiple of the tick; None for a market order, which is given a collar: it trades at
-            most :data:`~tradesys.systems.rules.COLLAR_PERCENT` % from the last price.
+        :param price: the limit: text or a Decimal in the currency, like "50.25", or a whole number
+            of 1/10,000 of it, like 502500; a multiple of the tick; None for a market order, which
+            is given a collar: it trades at most
+            :data:`~tradesys.systems.rules.COLLAR_PERCENT` % from the last price.
         :param ord_type: "limit" or "market"; by default what the presence of a price says.
         :param expire_time: until when an order that is good till date ("gtd") may trade.
         :param cl_ord_id: the customer's own name for the order. The same name from the same
             account again is a repeat: it is answered with the first and never executed twice.
         :raises InvalidValue: a field holds what no rule allows; nothing was written.
+        :raises NotYetReplicated: no accounts or instruments have come here; nothing was written.
         :raises StorageError: the disk refused; nothing was acknowledged.
         """
         given = {
@@ -174,9 +182,10 @@ class CustomerSystem(Inquiries):
 
         :param account: whose order the caller takes it to be; checked when given.
         :param cl_ord_id: the customer's own name for this request; given again, it is a repeat.
-        :raises InvalidValue: the order is unknown here, another account's, or closed.
+        :raises InvalidValue: the order is another account's, or closed, or there is none.
+        :raises NotYetReplicated: it is unknown here, or no accounts or instruments have come here.
         """
-        return self._change(RequestType.CANCEL, order, None, None, account, cl_ord_id)
+        return self._change(RequestType.CANCEL, order, Asked(), account, cl_ord_id)
 
     def replace(
         self,
@@ -184,17 +193,23 @@ class CustomerSystem(Inquiries):
         *,
         order_qty: int | None = None,
         price: Price | None = None,
+        time_in_force: str | None = None,
+        expire_time: Time | None = None,
         account: str | None = None,
         cl_ord_id: str | None = None,
     ) -> Order:
-        """Ask for another total quantity or another price of an open order.
+        """Ask for other terms of an open order (FIX MsgType G).
 
         :param order_qty: the new total, what has traded included (FIX OrderQty); None keeps it.
         :param price: the new limit, as in :meth:`submit`; None keeps it.
-        :raises InvalidValue: the order is unknown, another account's or closed, or the new terms
-            break a rule.
+        :param time_in_force: "day", "gtc" or "gtd", of an order that is one of them; None keeps it.
+        :param expire_time: as in :meth:`submit`; None keeps that of an order that stays "gtd".
+        :raises InvalidValue: the order is another account's, or closed, or there is none, or the
+            new terms break a rule.
+        :raises NotYetReplicated: as :meth:`cancel`.
         """
-        return self._change(RequestType.REPLACE, order, order_qty, price, account, cl_ord_id)
+        asked = Asked(order_qty, price, time_in_force, expire_time)
+        return self._change(RequestType.REPLACE, order, asked, account, cl_ord_id)
 
     def submit_many(self, table: pl.DataFrame | pa.Table | pa.RecordBatch) -> pl.DataFrame:
         """Take a table of requests as one commit: the same rules, as if they came one by one.
@@ -205,14 +220,19 @@ class CustomerSystem(Inquiries):
         :param table: a row a request: ``account``, ``symbol``, ``side``, ``order_qty`` and, where
             the default does not do, ``request_type`` ("new"), ``ord_type`` ("limit"),
             ``time_in_force`` ("day"), ``expire_time``, ``price``, ``cl_ord_id``, ``ts`` (when the
-            request arrived; now). A cancel or replace says which order it is about, by
-            ``order_id`` or by ``orig_cl_ord_id`` (that may be one of the same table); what it
+            request arrived; now). Prices are text or Decimal in the currency, or whole numbers of
+            1/10,000 of it, as in :meth:`submit`. A cancel or replace says which order it is about,
+            by ``order_id`` or by ``orig_cl_ord_id`` (that may be one of the same table); what it
             leaves null stays as it is. It states nothing else of its order than the order does,
-            but for ``order_qty`` and ``price``: a replace asks for them, and a cancel may say how
-            much it takes away, which is recorded and changes nothing.
+            but for what a replace asks for: ``order_qty``, ``price``, ``time_in_force`` and
+            ``expire_time``. A cancel may say how much it takes away, which is recorded and changes
+            nothing.
         :returns: a row a row: ``accepted``, ``order_id`` and ``record_id`` (null where nothing was
             recorded), ``reject_reason`` (recorded, not sent) or ``error`` (not even recorded).
-        :raises SchemaError: a column is missing, unknown, or of the wrong type; nothing is written.
+        :raises SchemaError: a column is missing, unknown, of the wrong type, or of times out of
+            range; nothing is written.
+        :raises InvalidValue: a price given as text is none; nothing is written.
+        :raises NotYetReplicated: no accounts or instruments have come here; nothing is written.
 
         >>> c1.submit_many(c1.orders("alice", open_only=True).select("order_id",
         ...     request_type=pl.lit("cancel")))
@@ -263,9 +283,12 @@ class CustomerSystem(Inquiries):
                 since = {c: self._sent.get(c, 0) for c in codes}
                 fresh = [c for c in codes if since[c] < sent[c]]
                 waiting = [b for c in fresh for b in logs[c].between(since[c], sent[c])]
+            first = np.uint64(make_id(self._code, self._sent.get(self._code, 0)))
             for batch in map(_accepted, waiting):
-                if batch.num_rows:
-                    self._outbox.put(batch)
+                # What was there when it was asked last may have been sent before.
+                before = int(np.searchsorted(batch["record_id"].to_numpy(), first))
+                self._outbox.put(batch.slice(0, before), again=True)
+                self._outbox.put(batch.slice(before))
             # Only now: an interrupt before sends twice, which is safe.
             self._send_again, self._sent = False, sent
         return self._outbox
@@ -320,11 +343,27 @@ class CustomerSystem(Inquiries):
             left -= np.array(used, np.int64)
         return left
 
-    def orders_named(self, keys: Iterable[Key | None]) -> dict[Key, int | None]:
-        """The order that each name means, each name once; those that are being written, too."""
-        named = self.names.get_each(keys)
-        named |= {k: self._staged[k].order_id for k in named.keys() & self._staged.keys()}
+    def orders_named(
+        self, keys: Iterable[Key | None], ts: int, last: int
+    ) -> dict[Key, Named | None]:
+        """The order that each name means to requests from a time to a last one, each name once.
+
+        Those that are being written, too.
+        """
+        named = self.names.get_each(keys, ts, last)
+        for key in named.keys() & self._staged.keys():
+            if self._staged[key].until >= ts:
+                named[key] = Named(*self._staged[key][:2])
         return named
+
+    def _may_trade_until(self, order_id: int) -> int:
+        """The last moment at which an order may trade; 0 if it is closed."""
+        state = self._view.order(order_id)
+        if state is None or not state.leaves_qty:
+            return 0
+        stated = self.stated(state.request_in_force)
+        stated_at = stated.get("transact_time", stated["ts"])
+        return self.calendar.last_ns(state.time_in_force, stated["expire_time"], stated_at)
 
     def _stage(self, given: dict[str, Any], cl_ord_id: str | None) -> tuple[Order, Group]:
         """Decide a new order, and put it among the rows that are written next."""
@@ -335,6 +374,7 @@ class CustomerSystem(Inquiries):
                 self.catch_up()
             if name is not None and (repeated := self._repeat(terms, name)):
                 return repeated
+            self.require_described("accounts", "instruments")
             record_id = self.next_id("requests")
             reason, price = self._decide_new(record_id, terms, given)
             row = (
@@ -365,10 +405,35 @@ class CustomerSystem(Inquiries):
         """Put a request among what is written next; from then on it counts."""
         group = self._group.open
         if row[4] is not None:
-            self._staged[key_of(row[6], row[4])] = Staged(row[3], row[0], row, group)
+            close = until = self.calendar.close(row[1])
+            if row[-1] is None:
+                until = max(close, self.calendar.last_ns(row[10], row[11], row[1]))
+            self._staged[key_of(row[6], row[4])] = Staged(row[3], until, row[0], row, group)
         self._group.stage(row)
         self._deciding = False
         return group
+
+    def _names_staged(self, requests: pa.RecordBatch, group: Group) -> dict[Key, Staged]:
+        """The names that requests give which are written next: up to the day's close, or longer.
+
+        A name is its order's as long as that is open, too.
+        """
+        named = requests.filter(requests["cl_ord_id"].is_valid())
+        if not named.num_rows:
+            return {}
+        stated = pl.DataFrame(named.select(["time_in_force", "expire_time", "ts"]))
+        closes = self.calendar.closes(ns_of(named["ts"]))
+        last_ns = self.calendar.last_moments(stated.rename({"ts": "stated_at"}))
+        is_open = named["reject_reason"].is_null().to_numpy(zero_copy_only=False)
+        until = np.where(is_open, np.maximum(closes, last_ns), closes)
+        keys = keys_of(named["account"], named["cl_ord_id"])
+        ids = (named[n].to_pylist() for n in ("order_id", "record_id"))
+        rows = zip(keys, *ids, until.tolist(), strict=True)
+        return {
+            key: Staged(order_id, end, record_id, requests, group)
+            for key, order_id, record_id, end in rows
+            if key is not None
+        }
 
     def _stage_table(self, table: object) -> tuple[pl.DataFrame, Group]:
         """Decide a table of requests, and put it among what is written next."""
@@ -378,17 +443,14 @@ class CustomerSystem(Inquiries):
             quiet = self._group.alone()  # whatever a row may be about is in the view
         with quiet:
             self._begin_deciding()
+            self.require_described("accounts", "instruments")
             sheet = Sheet(self, columns)
             record_ids, order_ids = sheet.ids()
             batch, answer = sheet.batch(record_ids, order_ids), sheet.answer(record_ids, order_ids)
             for use in sheet.uses(record_ids):
                 self._uses.count(use)
             group = self._group.open
-            for row, key in enumerate(keys_of(batch["account"], batch["cl_ord_id"])):
-                if key is not None:
-                    one = batch.slice(row, 1)
-                    order_id, record_id = (one[n][0].as_py() for n in ("order_id", "record_id"))
-                    self._staged[key] = Staged(order_id, record_id, one, group)
+            self._staged |= self._names_staged(batch, group)
             self._group.stage_batch(batch)
             self._deciding = False
             return answer, group
@@ -417,31 +479,29 @@ class CustomerSystem(Inquiries):
         self,
         kind: RequestType,
         order: OrderLike,
-        order_qty: int | None,
-        price: Price | None,
+        asked: Asked,
         account: str | None,
         cl_ord_id: str | None,
     ) -> Order:
-        given = {"order_qty": order_qty, "price": price, "cl_ord_id": cl_ord_id}
-        qty = rules.UNSTATED if order_qty is None else shares(order_qty)
-        limit = rules.UNSTATED if price is None else units(price)
-        name = name_given(cl_ord_id)
+        asks, name = asked_of(asked), name_given(cl_ord_id)
+        given = asked._asdict() | {"cl_ord_id": cl_ord_id}
         with uninterrupted(), self._group.alone():
             self._begin_deciding()
             order_id = id_of(order)
-            if name is not None and (repeated := self._repeat_change(kind, order_id, given)):
+            if name is not None and (repeated := self._repeat_change(kind, order_id, name, asks)):
                 return repeated
             answer = self.status(order)
-            if account is not None and account != answer.account:
+            if account is not None and text_of(account) != answer.account:
                 raise InvalidValue("order", str(order), f"an order of account {account}")
             if not answer.leaves_qty:
                 raise InvalidValue(
                     "order", str(order), f"an open order; this one is {answer.ord_status}"
                 )
+            self.require_described("accounts", "instruments")
             terms, reference = self._in_force(order_id), self._reference
             requests = (coded(each, terms, reference) for each in (kind, "new"))
             rows = np.array([*requests], np.int64)
-            rows[0, [rules.ORDER_QTY, rules.PRICE, rules.ORDER]] = qty, limit, 1
+            rows[0, [*ASKED.values(), rules.ORDER]] = *asks.values(), 1
             ids = np.array([order_id], np.uint64)
             rows[1, rules.CUM_QTY] = answer.cum_qty
             rows[1, rules.RESERVED] = reserved = self.view.reserved_of(ids).item()
@@ -451,11 +511,12 @@ class CustomerSystem(Inquiries):
                 self.note_last_price(terms.symbol)
             left = self.view.available(terms.account, asset) - self._uses.of(terms.account, asset)
             reason = judge(rows, left, reference, self.fees, given, self.clock())
-            record_id = self.next_id("requests")
+            record_id, expires = self.next_id("requests"), rows.item(0, rules.EXPIRE_TIME)
             row = (
-                *(record_id, self.clock(), kind, order_id, name, answer.cl_ord_id, *terms[:5]),
-                *(terms.expire_time, rows.item(0, rules.ORDER_QTY)),
-                *(rows.item(0, rules.PRICE) or None, reason),
+                *(record_id, self.clock(), kind, order_id, name, answer.cl_ord_id, *terms[:4]),
+                *(rules.NAMES_OF_TIME[rows.item(0, rules.TIME_IN_FORCE)],),
+                *(None if expires == rules.UNSTATED else expires,),
+                *(rows.item(0, rules.ORDER_QTY), rows.item(0, rules.PRICE) or None, reason),
             )
             more = rows.item(1, rules.RESERVED) - reserved
             self._uses.count(Use(record_id, terms.account, asset, more))
@@ -469,8 +530,15 @@ class CustomerSystem(Inquiries):
         assert state is not None
         expires = None
         if state.time_in_force == TimeInForce.GTD:
-            expires = self.stated(order_id)["expire_time"]
+            expires = self.expire_time_of(order_id)
         return Terms(*state[:5], expires, state.order_qty, state.price or 0)
+
+    def expire_time_of(self, order_id: int) -> int | None:
+        """The ``expire_time`` in force of a known order."""
+        state = self.view.order(order_id)
+        assert state is not None
+        expire_time: int | None = self.stated(state.request_in_force)["expire_time"]
+        return expire_time
 
     def take(self, dataset: str, parts: list[Part]) -> None:
         """Make one's own requests, which are durable, part of the table."""
@@ -488,15 +556,18 @@ class CustomerSystem(Inquiries):
 
         :raises InvalidValue: it is on other terms.
         """
-        key, requests = key_of(terms.account, name), self.tables["requests"]
-        staged = self._staged.get(key) or (self._names.get(key), 0, (), _DONE)
-        order_id, _, row, group = staged
-        if order_id is None:
-            return None
-        if not row and requests.has(order_id):
-            row = requests.read(*split_id(order_id), 1)
+        now, requests = self.clock(), self.tables["requests"]
+        staged = self._staged.get(key_of(terms.account, name))
+        if staged is None or staged.until < now:
+            found = self._names.find(terms.account, name, now)
+            if found is None:
+                return None
+            held = requests.read(*split_id(found), 1) if requests.has(found) else ()
+            staged = Staged(found, now, found, held, _DONE)
+        order_id, _, record_id, row, group = staged
         if isinstance(row, pa.RecordBatch):
-            row = tuple(rows_of(row)[0].values())
+            first = row["record_id"][0].as_py()
+            row = tuple(rows_of(row.slice(record_id - first, 1))[0].values())
         # The name may be a change's own, and be all that is held here of its order.
         if not row or (row[0], row[4], terms_of(row)) != (order_id, name, terms):
             expected = f"a new name: {format_id(order_id)} has it, on other terms"
@@ -504,19 +575,19 @@ class CustomerSystem(Inquiries):
         return Order(order_id, order_id, name, row[-1], repeated=True), group
 
     def _repeat_change(
-        self, kind: RequestType, order_id: int, given: dict[str, Any]
+        self, kind: RequestType, order_id: int, name: str, asks: dict[str, int]
     ) -> Order | None:
         """The request that has this name already, if it asks for the same.
 
         :raises InvalidValue: it asks for something else.
         """
-        name, state = given["cl_ord_id"], self.view.order(order_id)
-        if state is None or self.names.find(state.account, name) is None:
+        state = self.view.order(order_id)
+        if state is None or self.names.find(state.account, name, self.clock()) is None:
             return None
-        price = None if given["price"] is None else units(given["price"])
-        asked = {"order_qty": given["order_qty"], "price": price}
-        same = {"request_type": kind, "account": state.account, "cl_ord_id": name}
-        same |= {column: value for column, value in asked.items() if value is not None}
+        same: dict[str, object] = {n: v for n, v in asks.items() if v != rules.UNSTATED}
+        if "time_in_force" in same:
+            same["time_in_force"] = rules.NAMES_OF_TIME[asks["time_in_force"]]
+        same |= {"request_type": kind, "account": state.account, "cl_ord_id": name}
         found = self.tables["requests"].of_order(order_id)
         for row in (row for batch in found for row in rows_of(batch)):
             if same.items() <= row.items():

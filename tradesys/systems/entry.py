@@ -13,8 +13,9 @@ import pyarrow.compute as pc
 
 from tradesys.arrow import picked
 from tradesys.memory import Ids, Ints
-from tradesys.names import keys_of
+from tradesys.names import Named, keys_of
 from tradesys.records import REQUESTS, RequestType
+from tradesys.sessions import ns_of
 from tradesys.systems import rules
 from tradesys.systems.columns import DEFAULTS, NUMBER, TEXT, TIME, Columns
 from tradesys.systems.uses import Use
@@ -35,7 +36,8 @@ _NUMBERS = {
     "price": rules.PRICE,
 }
 _KEPT = ("account", *rules.FIXED)
-"""What a change takes from its order."""
+"""What a change takes from its order, as texts."""
+_TIMES_IN_FORCE = pa.array(rules.NAMES_OF_TIME, TEXT)
 
 
 class Sheet:
@@ -50,27 +52,32 @@ class Sheet:
         self.system = system
         self.columns = columns
         self.count = count = len(columns["account"])
+        self.now = now = system.clock()
+        if columns["ts"].null_count:
+            columns["ts"] = columns["ts"].fill_null(pa.scalar(now, TIME))
         self._state_accounts()
         names, orig_names = (
             keys_of(columns["account"], columns[n]) for n in ("cl_ord_id", "orig_cl_ord_id")
         )
         # Every name in the table, and the order that has it already.
-        self.named = system.orders_named((*names, *orig_names))
+        ts = ns_of(columns["ts"])
+        first, last = (int(ts.min()), int(ts.max())) if count else (now, now)
+        self.named = system.orders_named((*names, *orig_names), first, last)
         self.held = self._held(orig_names)
         self.rows = np.zeros((count + len(self.held), rules.COLUMNS), np.int64)
         self._code(names, orig_names)
         terms = self._code_held() if len(self.held) else {}
-        self.owners = np.array(
-            [self._owner(order_id) for order_id in self.named.values()], np.int64
-        )
+        self.rows[:count, rules.TS], self.rows[:count, rules.CLOSE] = ts, system.calendar.closes(ts)
+        self.owners = np.array([self._owner(named) for named in self.named.values()], np.int64)
+        until = np.array([0 if n is None else n.until for n in self.named.values()], np.int64)
         reference = system.reference
         self._note_last_prices()
         self.balances = self._balances(terms)
         before = system.free(self.balances)
         left = before.copy()
         status, instruments = reference.account_status, reference.instruments
-        now, fees = system.clock(), np.array(system.fees, np.int64)
-        rules.decide(self.rows, count, self.owners, left, status, instruments, now, fees)
+        fees = np.array(system.fees, np.int64)
+        rules.decide(self.rows, count, self.owners, until, left, status, instruments, now, fees)
         self.used = before - left
         self.verdicts, self.orders = self.rows[:count, [rules.VERDICT, rules.ABOUT]].T
         self.recorded = self.orders >= 0
@@ -95,17 +102,17 @@ class Sheet:
     def _held(self, orig_names: list[str | None]) -> Ids:
         """The orders held already that rows are about, by name or by id; sorted."""
         meant = [self.named[key] for key in orig_names if key is not None]
-        ids = {order_id for order_id in meant if order_id is not None}
+        ids = {named.order_id for named in meant if named is not None}
         column = self.columns["order_id"].drop_null()
         ids |= {i for i in column.to_pylist() if self.system.tables["requests"].has(i)}
         return np.array(sorted(ids), np.uint64)
 
-    def _owner(self, order_id: int | None) -> int:
+    def _owner(self, named: Named | None) -> int:
         """The row of the order that has a name."""
-        if order_id is None:
+        if named is None:
             return rules.FREE
-        place = int(np.searchsorted(self.held, np.uint64(order_id)))
-        known = place < len(self.held) and self.held[place] == order_id
+        place = int(np.searchsorted(self.held, np.uint64(named.order_id)))
+        known = place < len(self.held) and self.held[place] == named.order_id
         return self.count + place if known else rules.TAKEN
 
     def _code(self, names: list[str | None], orig_names: list[str | None]) -> None:
@@ -133,7 +140,7 @@ class Sheet:
             rows[found, rules.ORDER] = self.count + places[found]
 
     def _code_held(self) -> Columns:
-        """The orders held already, as whole numbers; gives their terms as texts."""
+        """The orders held already, as whole numbers; gives what changes keep of them, as texts."""
         rows, view, reference = self.rows[self.count :], self.system.view, self.system.reference
         terms = view.terms_of(self.held)
         for name, (place, words) in _CODED.items():
@@ -143,7 +150,7 @@ class Sheet:
         rows[:, rules.SYMBOL] = _codes(terms["symbol"], reference.symbols, rules.UNKNOWN)
         expire_times: list[int | None] = [None] * len(self.held)
         for row in np.flatnonzero(rows[:, rules.TIME_IN_FORCE] == rules.GTD).tolist():
-            expire_times[row] = self.system.stated(int(self.held[row]))["expire_time"]
+            expire_times[row] = self.system.expire_time_of(int(self.held[row]))
         terms["expire_time"] = pa.array(expire_times, TIME)
         rows[:, rules.EXPIRE_TIME] = terms["expire_time"].cast(NUMBER).fill_null(rules.UNSTATED)
         in_force = view.in_force_of(self.held)
@@ -185,6 +192,13 @@ class Sheet:
             if terms:
                 column = pa.concat_arrays([column, terms[name]])
             self.columns[name] = column.take(take)
+        codes = self.rows[: self.count, rules.TIME_IN_FORCE]
+        known = _TIMES_IN_FORCE.take(pa.array(codes, mask=codes < 0))
+        self.columns["time_in_force"] = pc.coalesce(known, self.columns["time_in_force"])
+        expire_time = self.rows[: self.count, rules.EXPIRE_TIME]
+        self.columns["expire_time"] = pa.array(
+            expire_time, mask=expire_time == rules.UNSTATED
+        ).cast(TIME)
 
     def ids(self) -> tuple[Ids, Ids]:
         """The record id of each row that is recorded, and the id of its order."""
@@ -196,7 +210,8 @@ class Sheet:
         for row in np.flatnonzero(self.verdicts == rules.REPEATED).tolist():
             name = self.rows[row, rules.NAME]
             owner = self.owners[name]
-            order_ids[row] = ids_of_named[name] if owner == rules.TAKEN else everyone[owner]
+            known = ids_of_named[name]
+            order_ids[row] = known.order_id if owner == rules.TAKEN and known else everyone[owner]
         return record_ids, order_ids
 
     def uses(self, record_ids: Ids) -> list[Use]:
@@ -248,15 +263,11 @@ class Sheet:
 
     def batch(self, record_ids: Ids, order_ids: Ids) -> pa.RecordBatch:
         """The recorded rows as one record batch of requests."""
-        rows, count, columns = self.rows[: self.count], self.count, self.columns
+        rows, columns = self.rows[: self.count], self.columns
         price = rows[:, rules.PRICE]
-        now = pa.scalar(self.system.clock(), TIME)
-        ts, expire_time = columns["ts"], columns["expire_time"]
         made = columns | {
             "record_id": pa.array(record_ids),
             "order_id": pa.array(order_ids),
-            "ts": ts.fill_null(now) if ts.null_count < count else pa.repeat(now, count),
-            "expire_time": expire_time,
             "order_qty": pa.array(np.ascontiguousarray(rows[:, rules.ORDER_QTY])),
             "price": pa.array(price, mask=price == 0),
             "reject_reason": self._reasons(),

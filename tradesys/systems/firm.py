@@ -5,24 +5,25 @@ derived from the postings, not from a marker, so it survives any crash between t
 """
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import polars as pl
 import pyarrow as pa
 
-from tradesys import given, statements
+from tradesys import fields, given, statements
 from tradesys.arrow import picked
 from tradesys.charter import OpeningBooks
 from tradesys.clearing import Moves, legs_of, moves_of
 from tradesys.clock import to_date
 from tradesys.errors import InvalidValue
 from tradesys.records import CAPITAL, CURRENCY, Kind
-from tradesys.sessions import day_of
-from tradesys.status import TRADES
+from tradesys.status import OF_TRADES
 from tradesys.systems.inquiries import Inquiries
+from tradesys.systems.system import Values
 from tradesys.words import codes_of
 
-_TRADES = {exec_type.value for exec_type in TRADES}
+_OF_TRADES = {exec_type.value for exec_type in OF_TRADES}
 
 
 class FirmSystem(Inquiries):
@@ -65,14 +66,18 @@ class FirmSystem(Inquiries):
         :param shares: of each symbol that each account holds.
         :raises InvalidValue: an argument is of the wrong type or out of its range.
         """
-        names = given.texts("accounts", accounts, "accounts")
-        given.whole("cash", cash, 0, of="1/10,000 of the currency")
+        names = given.texts("accounts", accounts, "accounts", fields.account_name)
         held = {} if shares is None else shares
         if not isinstance(held, Mapping):
             raise InvalidValue("shares", shares, "a number of shares for each symbol")
-        for symbol, count in held.items():
-            given.text("shares", symbol, "symbols as text")
-            given.whole("shares", count, 0, of=f"shares of {symbol}")
+        cash = fields.CASH.of_field("cash", cash)
+        held = {
+            fields.symbol_name("shares", symbol): fields.SHARES.of_field("shares", count)
+            for symbol, count in held.items()
+        }
+        self.checked(
+            "postings", self._opening_legs(names, cash, held)
+        )  # before anything is written
         self._describe(names)
         self._post_opening(names, cash, held)
 
@@ -81,8 +86,14 @@ class FirmSystem(Inquiries):
         self.record("accounts", rows)
 
     def _post_opening(self, accounts: Sequence[str], cash: int, shares: Mapping[str, int]) -> None:
+        if legs := self._opening_legs(accounts, cash, shares):
+            self.record("postings", legs)
+
+    def _opening_legs(
+        self, accounts: Sequence[str], cash: int, shares: Mapping[str, int]
+    ) -> list[dict[str, object]]:
         today = self._today()
-        legs = [
+        return [
             {
                 "account": holder,
                 "asset": asset,
@@ -94,18 +105,30 @@ class FirmSystem(Inquiries):
             for asset, amount in {CURRENCY: cash, **shares}.items()
             for holder, sign in ((account, 1), (CAPITAL, -1))
         ]
-        if legs:
-            self.record("postings", legs)
+
+    def checked(self, dataset: str, rows: object) -> Values:
+        """As of any system; and of balances, whether the books have room for all together."""
+        values = super().checked(dataset, rows)
+        if dataset == "postings":
+            opened = self.tables["postings"].frame.filter(
+                pl.col("exec_id").is_null(), pl.col("amount") > 0
+            )
+            total = Counter(dict(opened.group_by("asset").agg(pl.col("amount").sum()).iter_rows()))
+            for _, _, asset, amount, _ in values:
+                total[asset] += max(amount, 0)
+            for asset, amount in total.items():
+                fields.require_room(asset, amount)
+        return values
 
     def list_instruments(
         self, symbols: Sequence[str], *, tick_size: int = 100, lot_size: int = 1
     ) -> None:
         """Describe instruments, active, with a tick in 1/10,000 and a lot in shares.
 
+        Below 1.00 the tick is 0.0001, whatever it is above (Regulation NMS, rule 612).
+
         :raises InvalidValue: an argument is of the wrong type or out of its range.
         """
-        given.whole("tick_size", tick_size, 1, of="1/10,000 of the currency")
-        given.whole("lot_size", lot_size, 1, of="shares")
         rows = [
             {
                 "symbol": symbol,
@@ -114,7 +137,7 @@ class FirmSystem(Inquiries):
                 "lot_size": lot_size,
                 "security_status": "active",
             }
-            for symbol in given.texts("symbols", symbols, "symbols")
+            for symbol in given.texts("symbols", symbols, "symbols", fields.symbol_name)
         ]
         self.record("instruments", rows)
 
@@ -145,7 +168,7 @@ class FirmSystem(Inquiries):
         if not self._unseen:
             return None
         events = pa.concat_batches(self._unseen)
-        events = picked(events, codes_of(events["exec_type"], _TRADES.__contains__) > 0)
+        events = picked(events, codes_of(events["exec_type"], _OF_TRADES.__contains__) > 0)
         found = self.view.uncleared(events["exec_id"].to_numpy())
         # An amendment of a trade that is not held waits for it.
         waits = picked(events, found.differs | (found.exec_id == 0))
@@ -173,13 +196,12 @@ class FirmSystem(Inquiries):
         :param day: a date, or text like ``2024-06-03``; by default the last that the books know.
         :raises InvalidValue: the firm has not described such an account, or it is no day.
         """
-        self._known_account(account)
-        return statements.statement(self._entries(), account, self._day(day))
+        return statements.statement(self._entries(), self._known_account(account), self._day(day))
 
     def _entries(self) -> pl.DataFrame:
         with self.lock:
             postings, executions = (self.tables[n].frame for n in ("postings", "executions"))
-        return statements.entries(postings, executions)
+        return statements.entries(postings, executions, self.calendar)
 
     def _day(self, day: object) -> dt.date:
         if day is not None:
@@ -188,4 +210,4 @@ class FirmSystem(Inquiries):
         return last if isinstance(last, dt.date) else self._today()
 
     def _today(self) -> dt.date:
-        return day_of(self.clock())
+        return self.calendar.trading_day(self.clock())

@@ -5,26 +5,31 @@ the rows are decided one after the other, as if they had come one by one: an ear
 name, uses up its account's means, and can be what a later row is about.
 """
 
+from tradesys import fields
 from tradesys.compiled import compiled
 from tradesys.memory import Ints
-from tradesys.records import PRICE_SCALE, OrdType, RequestType, Side, TimeInForce
+from tradesys.records import PRICE_FORMS, PRICE_SCALE, OrdType, RequestType, Side, TimeInForce
 from tradesys.reference import CLOSED, HALTED, LAST_PX, LOT_SIZE, SECURITY_STATUS, TICK_SIZE
 
 KINDS: dict[str, int] = {t.value: number for number, t in enumerate(RequestType)}
 SIDES: dict[str, int] = {s.value: number for number, s in enumerate(Side)}
 ORD_TYPES: dict[str, int] = {t.value: number for number, t in enumerate(OrdType)}
 TIMES_IN_FORCE: dict[str, int] = {t.value: number for number, t in enumerate(TimeInForce)}
+NAMES_OF_TIME = tuple(TIMES_IN_FORCE)
 NEW, CANCEL, _ = KINDS.values()
 BUY = SIDES[Side.BUY]
 MARKET, LIMIT = ORD_TYPES[OrdType.MARKET], ORD_TYPES[OrdType.LIMIT]
 DAY, GTD = TIMES_IN_FORCE[TimeInForce.DAY], TIMES_IN_FORCE[TimeInForce.GTD]
 
+GTC = TIMES_IN_FORCE[TimeInForce.GTC]
+
 _INT64_MAX = (1 << 63) - 1
+_QTY_MOST, _PRICE_MOST, _AMOUNT_MOST = fields.ORDER_QTY.most, fields.PRICE.most, fields.AMOUNT_MOST
 
 COLLAR_PERCENT = 5
 """How far from the last price a market order may trade at most, in percent of it."""
 
-COLUMNS = 18
+COLUMNS = 20
 (
     KIND,
     ACCOUNT,
@@ -44,6 +49,8 @@ COLUMNS = 18
     OPEN,
     VERDICT,  # what is decided of the request
     ABOUT,  # the row of the order that it is about, -1 where it is an error
+    TS,  # when the request came, ns since 1970
+    CLOSE,  # the close of the trading day of that, likewise
 ) = range(COLUMNS)
 """The columns of a request, and of an order held already, as whole numbers."""
 
@@ -57,12 +64,16 @@ ACCEPTED = 0
 # errors
 REPEATED, NO_KIND, NO_ORDER, NOT_OPEN, NO_SIDE, NO_ORD_TYPE, NO_TIME_IN_FORCE = range(1, 8)
 NO_EXPIRE_TIME, NO_GTD, NO_ACCOUNT, NO_SYMBOL, NO_QTY, NO_LOTS = range(8, 14)
-NO_LIMIT, A_LIMIT, NO_TICKS = range(14, 17)
-OTHER = 17  # a change states something else than its order does: one for each of FIXED
-FIXED = ("symbol", "side", "ord_type", "time_in_force", "expire_time")
-"""What no change changes: the columns from SYMBOL to EXPIRE_TIME, in their sequence."""
+NO_LIMIT, A_LIMIT, NO_TICKS, TOO_MUCH = range(14, 18)
+OTHER = 18  # a change states something else than its order does: one for each of STATED
+FIXED = ("symbol", "side", "ord_type")
+"""What no replace changes."""
+STATED = (*FIXED, "time_in_force", "expire_time")
+"""What no cancel changes: the columns from SYMBOL to EXPIRE_TIME, in their sequence."""
+RESTING = (DAY, GTC, GTD)
+"""What a replace may make of one another."""
 # reasons
-ACCOUNT_CLOSED, SYMBOL_HALTED, NO_CASH, NO_SHARES, NO_PRICE, NO_PROCEEDS = range(22, 28)
+ACCOUNT_CLOSED, SYMBOL_HALTED, NO_CASH, NO_SHARES, NO_PRICE, NO_PROCEEDS = range(23, 29)
 
 FIRST_REASON = ACCOUNT_CLOSED
 
@@ -78,12 +89,23 @@ ERRORS: dict[int, tuple[str, str]] = {
     NO_GTD: ("expire_time", "none, for an order that is not good till date (gtd)"),
     NO_ACCOUNT: ("account", "an account the firm has described"),
     NO_SYMBOL: ("symbol", "a symbol the firm has described"),
-    NO_QTY: ("order_qty", "a positive number of shares"),
+    NO_QTY: ("order_qty", str(fields.ORDER_QTY)),
     NO_LOTS: ("order_qty", "a multiple of the lot size, {lot_size}"),
-    NO_LIMIT: ("price", "a positive price for a limit order"),
+    NO_LIMIT: (
+        "price",
+        f"a positive price for a limit order, up to {_PRICE_MOST // PRICE_SCALE:,}; {PRICE_FORMS}",
+    ),
     A_LIMIT: ("price", "no price for a market order"),
-    NO_TICKS: ("price", "a multiple of the tick size, {tick_size}"),
-    **{OTHER + i: (name, "its order's, or nothing") for i, name in enumerate(FIXED)},
+    NO_TICKS: (
+        "price",
+        "a multiple of the tick size, {tick_size}; a whole number is of 1/10,000, so 100 is 0.01",
+    ),
+    TOO_MUCH: (
+        "order_qty",
+        f"a quantity that costs no more than {_AMOUNT_MOST // PRICE_SCALE:,} at the order's price",
+    ),
+    **{OTHER + i: (name, "its order's, or nothing") for i, name in enumerate(STATED)},
+    OTHER + 3: ("time_in_force", "its order's, or nothing; a replace changes day, gtc and gtd"),
 }
 """A request with one of these is an error, and nothing is written: the field, what was expected."""
 
@@ -111,6 +133,7 @@ def decide(
     rows: Ints,
     count: int,
     names: Ints,
+    until: Ints,
     left: Ints,
     accounts: Ints,
     instruments: Ints,
@@ -123,44 +146,67 @@ def decide(
         A change is given the terms of its order, where it leaves them open, in place; a market
         order its collar.
     :param names: which row's order has each name; names are taken in place.
+    :param until: up to when it has it, in ns since 1970.
     :param left: what is left of each balance; it is used up in place.
     :param accounts: the status of each account, by code.
     :param instruments: ``[:, 4]``, by code.
-    :param now: in ns since 1970: what a new order says of its end is to come.
+    :param now: in ns since 1970: what an order or a replace says of its end is to come.
     :param fees: what the firm charges, as :class:`tradesys.charter.Fees`.
     """
     for i in range(count):
-        verdict, order = _order(rows, i, names)
+        verdict, order = _order(rows, i, names, until)
         if verdict == ACCEPTED and rows[i, KIND] != CANCEL:
             verdict = _error(rows, i, order, accounts, instruments, now)
+        elif verdict == ACCEPTED:
+            verdict = _out_of_range(rows, i)
         rows[i, ABOUT] = -1
         if verdict == ACCEPTED:
             rows[i, ABOUT] = order
-            if rows[i, NAME] >= 0:
-                names[rows[i, NAME]] = order
             if rows[i, KIND] != CANCEL:
                 verdict = _reason(rows, i, order, left, accounts, instruments, fees)
             if rows[i, KIND] == NEW:
                 rows[i, OPEN] = verdict == ACCEPTED
+            if rows[i, NAME] >= 0:
+                names[rows[i, NAME]] = order
+                until[rows[i, NAME]] = _named_until(rows, i, order)
         rows[i, VERDICT] = verdict
 
 
 @compiled
-def _order(rows: Ints, i: int, names: Ints) -> tuple[int, int]:
+def _named_until(rows: Ints, i: int, order: int) -> int:
+    """Up to when an order has a name that it was given by row ``i``."""
+    if rows[order, OPEN] and rows[order, TIME_IN_FORCE] == GTC:
+        return _INT64_MAX
+    if rows[order, OPEN] and rows[order, TIME_IN_FORCE] == GTD:
+        return max(rows[i, CLOSE], rows[order, EXPIRE_TIME] - 1)
+    return rows[i, CLOSE]
+
+
+@compiled
+def _order(rows: Ints, i: int, names: Ints, until: Ints) -> tuple[int, int]:
     """The row of the order that row ``i`` is about: its own, if it is a new one."""
     if rows[i, KIND] < 0:
         return NO_KIND, -1
-    if rows[i, NAME] >= 0 and names[rows[i, NAME]] != FREE:
+    if rows[i, NAME] >= 0 and _meant(rows, i, names, until, NAME) != FREE:
         return REPEATED, -1
     if rows[i, KIND] == NEW:
         _fill(rows, i)
         return ACCEPTED, i
-    order = names[rows[i, ORIG_NAME]] if rows[i, ORIG_NAME] >= 0 else rows[i, ORDER]
+    order = rows[i, ORDER]
+    if rows[i, ORIG_NAME] >= 0:
+        order = _meant(rows, i, names, until, ORIG_NAME)
     if order < 0 or (rows[i, ACCOUNT] != UNSTATED and rows[i, ACCOUNT] != rows[order, ACCOUNT]):
         return NO_ORDER, -1
     if not rows[order, OPEN]:
         return NOT_OPEN, -1
     return _keep(rows, i, order), order
+
+
+@compiled
+def _meant(rows: Ints, i: int, names: Ints, until: Ints, column: int) -> int:
+    """Whose the name in a column of row ``i`` is, at the time of that row."""
+    name = rows[i, column]
+    return names[name] if rows[i, TS] <= until[name] else FREE
 
 
 @compiled
@@ -177,13 +223,25 @@ def _fill(rows: Ints, i: int) -> None:
 
 @compiled
 def _keep(rows: Ints, i: int, order: int) -> int:
-    """Give a change what it keeps of its order, which is all that it may state of that."""
-    for column in range(SYMBOL, EXPIRE_TIME + 1):
+    """Give a change what it keeps of its order, which is all that it may state of that.
+
+    But for what a replace is there to change: quantity, price, and until when the order is good.
+    """
+    time_in_force, expire_time = rows[i, TIME_IN_FORCE], rows[i, EXPIRE_TIME]
+    if time_in_force == UNSTATED:
+        time_in_force = rows[order, TIME_IN_FORCE]
+    may_change = rows[i, KIND] != CANCEL and rows[order, TIME_IN_FORCE] in RESTING
+    may_change = may_change and time_in_force in RESTING
+    for column in range(SYMBOL, TIME_IN_FORCE if may_change else EXPIRE_TIME + 1):
         said = rows[i, column]
         if said != UNSTATED and (said != rows[order, column] or said == UNKNOWN):
             return OTHER + column - SYMBOL
     for column in range(ACCOUNT, EXPIRE_TIME + 1):
         rows[i, column] = rows[order, column]
+    if may_change:
+        rows[i, TIME_IN_FORCE] = time_in_force
+        if expire_time != UNSTATED or time_in_force != GTD:
+            rows[i, EXPIRE_TIME] = expire_time
     rows[i, BALANCE] = rows[order, BALANCE]
     if rows[i, ORD_TYPE] == MARKET and rows[i, PRICE] == 0:
         rows[i, PRICE] = UNSTATED
@@ -208,12 +266,13 @@ def _error(  # noqa: C901, PLR0911 - a rule a line
         return NO_ACCOUNT
     if rows[i, SYMBOL] < 0:
         return NO_SYMBOL
-    if rows[i, KIND] == NEW and rows[i, TIME_IN_FORCE] == GTD and rows[i, EXPIRE_TIME] <= now:
+    if rows[i, TIME_IN_FORCE] == GTD and rows[i, EXPIRE_TIME] <= now and _sets_time(rows, i, order):
         return NO_EXPIRE_TIME
     if rows[i, TIME_IN_FORCE] != GTD and rows[i, EXPIRE_TIME] != UNSTATED:
         return NO_GTD
-    if rows[i, ORDER_QTY] <= 0:
-        return NO_QTY
+    out_of_range = _out_of_range(rows, i)
+    if out_of_range:
+        return out_of_range
     if rows[i, ORDER_QTY] % instruments[rows[i, SYMBOL], LOT_SIZE] != 0:
         return NO_LOTS
     if rows[i, ORD_TYPE] == LIMIT and rows[i, PRICE] <= 0:
@@ -221,8 +280,31 @@ def _error(  # noqa: C901, PLR0911 - a rule a line
     is_given = rows[i, KIND] == NEW or rows[i, PRICE] != rows[order, PRICE]
     if rows[i, ORD_TYPE] == MARKET and rows[i, PRICE] != 0 and is_given:
         return A_LIMIT
-    if rows[i, ORD_TYPE] == LIMIT and rows[i, PRICE] % instruments[rows[i, SYMBOL], TICK_SIZE] != 0:
+    # Regulation NMS, rule 612: below 1.00 a tick is 0.0001. A collar is on no tick.
+    is_limit = rows[i, ORD_TYPE] == LIMIT and rows[i, PRICE] >= PRICE_SCALE
+    if is_limit and rows[i, PRICE] % instruments[rows[i, SYMBOL], TICK_SIZE] != 0:
         return NO_TICKS
+    return ACCEPTED
+
+
+@compiled
+def _sets_time(rows: Ints, i: int, order: int) -> bool:
+    """Whether row ``i`` sets until when its order is good, and does not only repeat it."""
+    repeats = rows[i, TIME_IN_FORCE] == rows[order, TIME_IN_FORCE]
+    repeats = repeats and rows[i, EXPIRE_TIME] == rows[order, EXPIRE_TIME]
+    return rows[i, KIND] == NEW or not repeats
+
+
+@compiled
+def _out_of_range(rows: Ints, i: int) -> int:
+    """Which of the numbers that a request states is none that later sums have room for."""
+    qty, price = rows[i, ORDER_QTY], rows[i, PRICE]
+    if not 0 < qty <= _QTY_MOST:
+        return NO_QTY
+    if not 0 <= price <= _PRICE_MOST:
+        return NO_LIMIT
+    if price and qty > _AMOUNT_MOST // price:
+        return TOO_MUCH
     return ACCEPTED
 
 

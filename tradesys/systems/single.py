@@ -25,7 +25,7 @@ def coded(kind: str, terms: Terms, reference: Reference) -> list[int]:
         rules.TIMES_IN_FORCE.get(terms.time_in_force, rules.UNKNOWN),
         rules.UNSTATED if terms.expire_time is None else terms.expire_time,
         *(terms.order_qty, terms.price),
-        *(0, -1, -1, -1, 0, 0, 0, 0, 0),
+        *(0, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0),
     ]
 
 
@@ -40,7 +40,7 @@ def judge(
     """
     status, instruments = reference.account_status, reference.instruments
     balance, charged = np.array([left], np.int64), np.array(fees, np.int64)
-    rules.decide(rows, 1, _NO_NAMES, balance, status, instruments, now, charged)
+    rules.decide(rows, 1, _NO_NAMES, _NO_NAMES, balance, status, instruments, now, charged)
     verdict = rows.item(0, rules.VERDICT)
     if rules.ACCEPTED < verdict < rules.FIRST_REASON:
         field = rules.ERRORS[verdict][0]

@@ -1,10 +1,12 @@
 """The market outside, behind one interface: a simulated one, and a recorded tape."""
 
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from tradesys.clock import Clock
 from tradesys.errors import InvalidValue
+from tradesys.sessions import EXCHANGE
 from tradesys.venue.market import Venue
 from tradesys.venue.recorded import TapeVenue
 from tradesys.venue.simulated import BookVenue
@@ -21,9 +23,14 @@ class VenueFactory(Protocol):
 
 
 def kind_of(venue: VenueFactory) -> str:
-    """The kind of market that a factory makes; one of one's own is called by its name."""
+    """The kind of market that a factory makes; one of one's own is called by its name.
+
+    A calendar that is not that of the exchange is a part of it: ``book 24/7``.
+    """
     maker = getattr(venue, "func", venue)
-    return str(getattr(maker, "kind", getattr(maker, "__name__", type(maker).__name__)))
+    kind = str(getattr(maker, "kind", getattr(maker, "__name__", type(maker).__name__)))
+    calendar = getattr(venue, "keywords", {}).get("calendar", EXCHANGE)
+    return kind if calendar == EXCHANGE else f"{kind} {calendar}"
 
 
 def venue_of(kind: str) -> VenueFactory:
@@ -31,7 +38,8 @@ def venue_of(kind: str) -> VenueFactory:
 
     :raises InvalidValue: it is one of somebody's own.
     """
+    name, _, calendar = kind.partition(" ")
     for known in (BookVenue, TapeVenue):
-        if known.kind == kind:
-            return known
+        if known.kind == name:
+            return partial(known, calendar=calendar) if calendar else known
     raise InvalidValue("venue", None, f"what makes the market of this folder: {kind}")

@@ -2,10 +2,12 @@
 
 A venue's reports are a log like any other, and ``exec_id`` is a record's place in it, so a
 street-side system asks a venue as it asks a peer: give me what follows what I know.
+
+An order whose time is over expires at the market itself, before anything else happens there:
+whenever the market is sent something or asked, whoever does it.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,12 +15,23 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from tradesys.arrow import picked, with_columns
+from tradesys import status
+from tradesys.arrow import picked
 from tradesys.clock import Clock
-from tradesys.log import Log, Part
+from tradesys.log import Log, Part, first_id
 from tradesys.logfile import LogFile
-from tradesys.records import REPORTS, ExecType, Kind, Origin, RequestType, make_id
-from tradesys.sessions import expiring
+from tradesys.records import (
+    REPORTS,
+    REQUESTS,
+    ExecType,
+    Kind,
+    Origin,
+    RequestType,
+    TimeInForce,
+    make_id,
+    split_id,
+)
+from tradesys.sessions import EXCHANGE, FOREVER, Calendar
 
 ANSWER = {
     RequestType.NEW.value: ExecType.NEW.value,
@@ -28,63 +41,100 @@ ANSWER = {
 ACCEPTED = {exec_type: request_type for request_type, exec_type in ANSWER.items()}
 """How an acceptance of each kind of request is told, and which kind an acceptance is of."""
 
+_UNKNOWN = -1
+
 
 class Venue(ABC):
     """A market. It knows a request by its ``record_id``: sent twice, it is executed once.
 
     ``kind`` is what a data folder calls it, and makes it again by.
+
+    :param calendar: whose trading days are the market's: :class:`~tradesys.sessions.Calendar`.
     """
 
     kind: ClassVar[str]
 
-    def __init__(self, name: str, *, clock: Clock, folder: Path | None = None) -> None:
+    def __init__(
+        self, name: str, *, clock: Clock, folder: Path | None = None, calendar: str = EXCHANGE
+    ) -> None:
         self.name = name
         self.clock = clock
+        self.calendar = Calendar(calendar)
         self.origin = Origin(Kind.VENUE)
         self.reports = Log(self.origin.code, REPORTS)
         self.file = _file(folder) if folder else None
-        self._taken: set[int] = set()
-        self._forgot = True
         self._unwritten: list[Part] = []
+        # Whether what is known of orders is still to be read from the reports, or was torn by an
+        # interrupt in the middle of a change.
+        self._forgot, self._is_torn = True, False
+        self._begin()
+        # Until when no order can expire; whether one has since an earlier run is not known yet.
+        self._next_end = _UNKNOWN if self.file else FOREVER
         for batch in self.file.stored() if self.file else ():
             self.reports.append(batch)
+
+    def _begin(self) -> None:
+        """Begin anew: nothing was reported."""
+        self._taken: set[int] = set()
+        self._next_end = FOREVER
 
     @abstractmethod
     def send(self, requests: pa.RecordBatch) -> None:
         """Take requests of the schema :data:`~tradesys.records.REQUESTS`, in their order."""
 
-    def expire(self, owns: Callable[[str], bool]) -> int:
-        """End the day: report EXPIRED of each open order in these symbols whose time is over.
-
-        Gives how many they were. What is closed already is not open: a day may be ended twice.
-        """
-        self._remember()
-        self._write()
-        found = expiring(pl.DataFrame(self.reports.table()), self.clock())
-        found = found.filter(pl.col("symbol").map_elements(owns, return_dtype=pl.Boolean))
-        if len(found):
-            table = found.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(REPORTS)
-            over = self.further(table, ExecType.EXPIRED, text="end of the day")
-            self._expired(over)
-            self.report(over)
-        return len(found)
-
-    def further(self, before: pa.Table, exec_type: ExecType, **said: object) -> pa.RecordBatch:
-        """Reports of further events of orders, on the terms of these earlier reports of them."""
-        (batch,) = before.combine_chunks().to_batches()
-        time = pa.scalar(max(self.clock(), self.reports.last_ts), pa.timestamp("ns", "UTC"))
-        said = {"ts": time, "exec_type": exec_type.value, "last_qty": 0, "last_px": 0} | said
-        columns = {name: pa.repeat(value, len(batch)) for name, value in said.items()}
-        return with_columns(batch, record_id=self.next_ids(len(batch)), **columns)
-
-    @abstractmethod
-    def _expired(self, reports: pa.RecordBatch) -> None:
-        """Trade the orders of these EXPIRED reports no more, if they are not closed already."""
+    def end_day(self) -> None:
+        """End the trading day at once: its DAY orders, and those of days before, expire now."""
+        self._tell_time(self.calendar.close(self.clock()))
 
     def poll(self, position: int) -> pa.RecordBatch | None:
         """The reports from ``position`` on; None when there are none."""
+        self._tell_time()
         self._write()
         return self.reports.since(position)
+
+    def _tell_time(self, day_end: int = 0) -> None:
+        """Have the orders expire whose time is over, and DAY orders up to the day that ends then.
+
+        An order may trade up to its :meth:`~tradesys.sessions.Calendar.last_ns`.
+        """
+        if self._is_torn:
+            self._remember()
+        now = self.clock()
+        if self._next_end >= max(now, day_end + 1):
+            return
+        if self._forgot:
+            self._write()
+            ends = self._open_orders()
+            self._next_end = int(ends["last_ns"].to_numpy().min(initial=FOREVER))
+            if self._next_end >= max(now, day_end + 1):
+                return
+        self._remember()
+        self._expire(now, day_end)
+
+    @abstractmethod
+    def _expire(self, now: int, day_end: int) -> None:
+        """Report EXPIRED of every open order that may not trade any more, and note who is next.
+
+        :param day_end: DAY orders that may trade up to then expire as well.
+        """
+
+    def _open_orders(self) -> pl.DataFrame:
+        """Of each order that is open, by the venue's own record, the report of its terms in force.
+
+        And ``last_ns``: up to when it may trade.
+        """
+        reports = pl.DataFrame(self.reports.table())
+        events = reports.with_columns(exec_id="record_id")
+        facts = status.facts(pl.DataFrame(REQUESTS.empty_table()), events)
+        is_open = facts.with_columns(status.leaves()).filter(pl.col("leaves_qty") > 0)
+        stated = (
+            reports.filter(pl.col("exec_type").is_in([t.value for t in status.STATES_TERMS]))
+            .sort("record_id")
+            .unique("order_id", keep="last", maintain_order=True)
+            .join(is_open, on="order_id", how="semi", maintain_order="left")
+        )
+        last_ns = self.calendar.last_moments(stated.rename({"ts": "stated_at"}))
+        return stated.with_columns(last_ns=pl.Series(last_ns))
 
     def close(self) -> None:
         """Close the venue's own record."""
@@ -108,26 +158,52 @@ class Venue(ABC):
         return fresh
 
     def _remember(self) -> None:
-        """Know again what was reported before this process began; opening alone reads nothing."""
-        if self._forgot:
-            self._forgot = False
-            for batch in self.reports.batches():
-                self._restore(batch)
+        """Know again what was reported before this process began, or before an interrupt.
+
+        Opening alone reads nothing.
+        """
+        if self._is_torn:
+            self._write()
+        if self._forgot or self._is_torn:
+            self._recall()
+            self._forgot = self._is_torn = False
+
+    def _recall(self) -> None:
+        self._begin()
+        for batch in self.reports.batches():
+            self._restore(batch)
+
+    def _change(self) -> None:
+        """Something is going to happen; what is not reported in the end has not."""
+        self._remember()
+        self._is_torn = True
 
     def _restore(self, reports: pa.RecordBatch) -> None:
         self._taken.update(reports["request_id"].to_pylist())
 
-    def report(self, reports: Part) -> None:
-        """Append reports to the venue's own record; it is as durable as a system's."""
-        self._unwritten.append(reports)
+    @staticmethod
+    def expired_at(time_in_force: str, last_ns: int) -> tuple[int, str]:
+        """When an order was due to expire that may trade up to ``last_ns``, and why."""
+        if time_in_force == TimeInForce.GTD:
+            return last_ns + 1, "its time is over"
+        return last_ns, "end of the day"
+
+    def report(self, reports: Part | None) -> None:
+        """Append what has happened to the venue's own record; it is as durable as a system's."""
+        if reports is not None and len(reports):
+            self._unwritten.append(reports)
+        self._is_torn = False
         self._write()
 
     def _write(self) -> None:
         """Write what was reported; what the disk refuses has happened, and waits for the next."""
         while self._unwritten:
+            reports = self._unwritten[0]
             if self.file:
-                self.file.commit(self._unwritten[:1], self.clock())
-            self.reports.append(self._unwritten.pop(0))
+                self.file.commit([reports], self.clock())
+            if split_id(first_id(reports))[1] == self.reports.count:
+                self.reports.append(reports)
+            del self._unwritten[0]
             if self.file:
                 self.file.seal_if_full(self._read)
 
@@ -138,7 +214,10 @@ class Venue(ABC):
     @property
     def reported(self) -> int:
         """How many events were reported, those that the disk has refused so far included."""
-        return self.reports.count + sum(map(len, self._unwritten))
+        if not self._unwritten:
+            return self.reports.count
+        last = self._unwritten[-1]
+        return split_id(first_id(last))[1] + len(last)
 
     def next_id(self) -> int:
         """The id of the next report."""
