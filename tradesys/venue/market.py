@@ -143,7 +143,8 @@ class Venue(ABC):
 
     def untaken(self, requests: pa.RecordBatch) -> pa.RecordBatch:
         """Those of the requests that were never sent before; they count as sent from now."""
-        self._remember()
+        if self._forgot:
+            self._remember()
         fresh = [self._take(request_id) for request_id in requests["record_id"].to_pylist()]
         return picked(requests, np.array(fresh, np.bool_))
 
