@@ -1,8 +1,9 @@
 """Orders as a system acknowledges them, and as a system answers for them."""
 
 from dataclasses import dataclass
-from typing import NamedTuple, SupportsIndex
+from typing import NamedTuple
 
+from tradesys import given
 from tradesys.errors import InvalidValue
 from tradesys.evidence import Evidence
 from tradesys.records import OrdStatus, average, format_id, origin, parse_id, split_id
@@ -105,9 +106,8 @@ def id_of(order: OrderLike) -> int:
         return order
     if isinstance(order, Order | Answer):
         return order.order_id
-    if isinstance(order, bool) or not isinstance(order, str | SupportsIndex):
+    text = given.text_of(order)
+    found = given.number_of(order) if text is None else parse_id(text)
+    if found is None or not 0 <= found < 1 << 64:
         raise InvalidValue("order", order, "an order, or an id like c1-17")
-    found = parse_id(order) if isinstance(order, str) else int(order)
-    if not 0 <= found < 1 << 64:
-        raise InvalidValue("order", order, "an id like c1-17")
     return found
