@@ -452,7 +452,7 @@ def test_a_sum_that_no_record_can_hold_does_not_wrap_around_to_zero(desk: Networ
     postings = everything(log_of(desk.firm, "postings", desk.firm)).to_pylist()
     for row, leg in enumerate(postings):
         if leg["exec_id"] is None and leg["asset"] == "USD":
-            amount = 1 if leg["account"] == "capital" else 2**63 - 1
+            amount = 10**10 + (1 if leg["account"] == "capital" else 2**63 - 1 - 2 * 10**10)
             change_everywhere(desk, "postings", desk.firm, "amount", row, amount)
     (check,) = (check for check in desk.audit().checks if check.name == CONSERVED)
     assert check.verdict is False

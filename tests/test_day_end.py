@@ -331,23 +331,23 @@ def test_a_change_by_name_means_the_order_of_the_day() -> None:
     assert desk["c1"].submit_many(pl.DataFrame([row]))["order_id"].item() == second.order_id
 
 
-def test_the_market_takes_a_name_once_a_day_and_while_its_order_is_open() -> None:
+@pytest.mark.parametrize(("time_in_force", "second"), [("day", "new"), ("gtc", "rejected")])
+def test_the_market_takes_a_name_once_a_day_and_while_its_order_is_open(
+    time_in_force: str, second: str
+) -> None:
     clock = ManualClock(NOON)
     desk = network(customers=2, clock=clock)
-    for time_in_force, second in (("day", "new"), ("gtc", "rejected")):
-        clock.now = NOON
-        terms = {"order_qty": 10, "time_in_force": time_in_force, "cl_ord_id": time_in_force}
-        desk.heal()
-        desk.partition("c1", "c2")
-        submit(desk["c1"], **terms)
-        desk.run()
-        same_day = submit(desk["c2"], **terms)
-        desk.run()
-        clock.now = NOON + DAY_NS
-        next_day = submit(desk["c2"], **terms | {"side": "sell", "cl_ord_id": time_in_force})
-        desk.run()
-        assert state(desk["c2"], same_day)[0] == "rejected"
-        assert state(desk["c2"], next_day)[0] == second
+    desk.partition("c1", "c2")
+    terms = {"order_qty": 10, "time_in_force": time_in_force, "cl_ord_id": "A"}
+    submit(desk["c1"], **terms)
+    desk.run()
+    same_day = submit(desk["c2"], **terms)
+    desk.run()
+    clock.now = NOON + DAY_NS
+    next_day = submit(desk["c2"], **terms)
+    desk.run()
+    assert state(desk["c2"], same_day)[0] == "rejected"
+    assert state(desk["c2"], next_day)[0] == second
 
 
 # Other times in force.

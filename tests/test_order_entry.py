@@ -524,8 +524,8 @@ def test_a_sale_whose_price_does_not_cover_its_fees_is_refused(
         ("20.00", "sell", 19_0000),
         ("20.10", "buy", 21_1000),  # 5 % are 1.005, of which 1.00 are whole ticks
         ("20.10", "sell", 19_1000),
-        ("0.10", "buy", 1000),
-        ("0.10", "sell", 1000),
+        ("0.10", "buy", 1050),  # below 1.00 a tick is 0.0001
+        ("0.10", "sell", 950),
     ],
 )
 def test_a_market_order_is_given_a_collar_of_five_percent_in_whole_ticks(
@@ -535,6 +535,23 @@ def test_a_market_order_is_given_a_collar_of_five_percent_in_whole_ticks(
     filled(desk, price=last)
     assert taken(desk, in_a_table=in_a_table, side=side, **MARKET) == (None, collar)
     assert desk["c1"].tables["requests"].frame["ord_type"][-1] == "market"
+
+
+@either_way
+@pytest.mark.parametrize("side", ["buy", "sell"])
+def test_a_market_order_for_more_than_a_record_has_room_for_at_its_collar_is_an_error(
+    side: str, *, in_a_table: bool
+) -> None:
+    desk = network()
+    filled(desk)
+    terms: Row = TERMS | MARKET | {"side": side, "order_qty": 10**10}
+    if in_a_table:
+        (error,) = desk["c1"].submit_many(pl.DataFrame([terms]))["error"]
+    else:
+        with pytest.raises(InvalidValue) as raised:
+            desk["c1"].submit(**terms)
+        error = str(raised.value)
+    assert "at the order's price" in error
 
 
 @either_way

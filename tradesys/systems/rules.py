@@ -252,7 +252,7 @@ def _keep(rows: Ints, i: int, order: int) -> int:
 
 
 @compiled
-def _error(  # noqa: C901, PLR0911 - a rule a line
+def _error(  # noqa: C901, PLR0911, PLR0912 - a rule a line
     rows: Ints, i: int, order: int, accounts: Ints, instruments: Ints, now: int
 ) -> int:
     """The first rule that the terms of a new order, or of a replace, break."""
@@ -270,6 +270,11 @@ def _error(  # noqa: C901, PLR0911 - a rule a line
         return NO_EXPIRE_TIME
     if rows[i, TIME_IN_FORCE] != GTD and rows[i, EXPIRE_TIME] != UNSTATED:
         return NO_GTD
+    is_given = rows[i, KIND] == NEW or rows[i, PRICE] != rows[order, PRICE]
+    if rows[i, ORD_TYPE] == MARKET and rows[i, PRICE] != 0 and is_given:
+        return A_LIMIT
+    if rows[i, ORD_TYPE] == MARKET and rows[i, PRICE] == 0:
+        rows[i, PRICE] = collar(rows[i, SIDE], instruments[rows[i, SYMBOL]])
     out_of_range = _out_of_range(rows, i)
     if out_of_range:
         return out_of_range
@@ -277,14 +282,16 @@ def _error(  # noqa: C901, PLR0911 - a rule a line
         return NO_LOTS
     if rows[i, ORD_TYPE] == LIMIT and rows[i, PRICE] <= 0:
         return NO_LIMIT
-    is_given = rows[i, KIND] == NEW or rows[i, PRICE] != rows[order, PRICE]
-    if rows[i, ORD_TYPE] == MARKET and rows[i, PRICE] != 0 and is_given:
-        return A_LIMIT
-    # Regulation NMS, rule 612: below 1.00 a tick is 0.0001. A collar is on no tick.
-    is_limit = rows[i, ORD_TYPE] == LIMIT and rows[i, PRICE] >= PRICE_SCALE
-    if is_limit and rows[i, PRICE] % instruments[rows[i, SYMBOL], TICK_SIZE] != 0:
+    tick = _tick(rows[i, PRICE], instruments[rows[i, SYMBOL]])
+    if rows[i, ORD_TYPE] == LIMIT and rows[i, PRICE] % tick != 0:
         return NO_TICKS
     return ACCEPTED
+
+
+@compiled
+def _tick(price: int, instrument: Ints) -> int:
+    """The tick at a price: below 1.00 it is 0.0001 (Regulation NMS, rule 612)."""
+    return instrument[TICK_SIZE] if price >= PRICE_SCALE else 1
 
 
 @compiled
@@ -309,7 +316,7 @@ def _out_of_range(rows: Ints, i: int) -> int:
 
 
 @compiled
-def _reason(  # noqa: PLR0911 - a rule a line
+def _reason(
     rows: Ints,
     i: int,
     order: int,
@@ -327,17 +334,13 @@ def _reason(  # noqa: PLR0911 - a rule a line
     if instruments[rows[i, SYMBOL], SECURITY_STATUS] == HALTED:
         return SYMBOL_HALTED
     if not rows[i, PRICE]:
-        rows[i, PRICE] = collar(rows[i, SIDE], instruments[rows[i, SYMBOL]])
-    if not rows[i, PRICE]:
         return NO_PRICE
     needed = max(rows[i, ORDER_QTY] - rows[order, CUM_QTY], 0)
-    amount = _product(needed, rows[i, PRICE])
+    amount = needed * rows[i, PRICE]
     fee = _fee(needed, amount, fees)
     if rows[i, SIDE] != BUY and fee > amount:
         return NO_PROCEEDS
     if rows[i, SIDE] == BUY:
-        if amount >= _INT64_MAX - fee:
-            return NO_CASH
         needed = amount + fee
     more = needed - rows[order, RESERVED]
     if more > left[rows[i, BALANCE]]:
@@ -354,20 +357,14 @@ def collar(side: int, instrument: Ints) -> int:
 
     A price is :data:`COLLAR_PERCENT` from the last one at most, by whole ticks.
     """
-    last, tick = instrument[LAST_PX], instrument[TICK_SIZE]
-    away = _product(last, COLLAR_PERCENT) // 100 // tick * tick
-    return last + min(away, _INT64_MAX - last) if side == BUY else last - away
+    last = instrument[LAST_PX]
+    tick = _tick(last, instrument)
+    away = last * COLLAR_PERCENT // 100 // tick * tick
+    return min(last + away, _PRICE_MOST) if side == BUY else last - away
 
 
 @compiled
 def _fee(qty: int, amount: int, fees: Ints) -> int:
-    """What the firm charges (``charter.Fees.of``); the most that a record holds, if it is more."""
+    """What the firm charges (``charter.Fees.of``)."""
     whole, rest = amount // PRICE_SCALE, amount % PRICE_SCALE
-    of_amount = whole * fees[1] + rest * fees[1] // PRICE_SCALE
-    return of_amount + min(_product(qty, fees[0]), _INT64_MAX - of_amount)
-
-
-@compiled
-def _product(one: int, other: int) -> int:
-    """Of two numbers that are not negative; the most that a record holds, if it is more."""
-    return _INT64_MAX if other and one > _INT64_MAX // other else one * other
+    return qty * fees[0] + whole * fees[1] + rest * fees[1] // PRICE_SCALE

@@ -142,8 +142,11 @@ class Venue(ABC):
             self.file.close(self._read)
 
     def untaken(self, requests: pa.RecordBatch) -> pa.RecordBatch:
-        """Those of the requests that were never sent before; they count as sent from now."""
-        self._remember()
+        """Those of the requests that were never sent before; they count as sent from now.
+
+        What is done about them is a change, up to its :meth:`report`.
+        """
+        self._change()
         fresh = [self._take(request_id) for request_id in requests["record_id"].to_pylist()]
         return picked(requests, np.array(fresh, np.bool_))
 

@@ -61,10 +61,9 @@ class BookVenue(Venue):
     def send(self, requests: pa.RecordBatch) -> None:
         """Match the requests, one by one."""
         self._tell_time()
-        self._change()
         rows: list[Row] = []
-        now = self._now()
-        for request in rows_of(self.untaken(requests)):
+        requests, now = self.untaken(requests), self._now()
+        for request in rows_of(requests):
             self._add(rows, now, self._match(request, now), request)
         self.report(rows)
 
