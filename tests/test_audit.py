@@ -16,10 +16,13 @@ import pytest
 from tests.build import PRICE, filled, network, report, submit
 from tradesys.arrow import with_columns
 from tradesys.audit import Audit, Check
-from tradesys.checks import CHECKS
+from tradesys.checks import CHECKS, KNOWN
+from tradesys.clock import ManualClock
 from tradesys.log import Chunk, Log, State
 from tradesys.loops import CUM_QTY, PAGE
 from tradesys.network import Network
+from tradesys.records import format_id
+from tradesys.sessions import FOREVER
 from tradesys.systems.system import System
 
 PLACED = "every record is where the topology says"
@@ -28,9 +31,11 @@ GAPLESS = "no record twice, no gap"
 AUTHORITY = "nothing written by the wrong kind of system"
 DEFINITION = "answers agree with the definition"
 AGREEMENT = "equal records give equal answers"
+SENT = "each request is sent to one street-side system"
 ANSWERED = "every accepted request is answered"
 REFERRED = "every request that was answered is held"
 TWICE = "no name is executed twice"
+IN_TIME = "no order trades after its time"
 FLAGGED = "what is recorded again is a possible duplicate"
 OVER_FILL = "no order is filled beyond its quantity"
 VENUE = "executions agree with the venue's record"
@@ -195,6 +200,17 @@ def accept_a_name_twice(desk: Network) -> None:
     desk.run()
 
 
+def trade_on_the_next_day(desk: Network) -> None:
+    """The market does not know what day it is."""
+    assert isinstance(desk.clock, ManualClock)
+    submit(desk["c1"], order_qty=10)
+    desk.run()
+    desk.venue._next_end = FOREVER
+    desk.clock.advance(86_400 * 10**9)
+    submit(desk["c1"], order_qty=10, account="bob", side="sell")
+    desk.run()
+
+
 def record_again_as_certain(desk: Network) -> None:
     """A street-side system records what another has recorded, and does not say that it may."""
     street = desk.systems[desk.street_for("ALFA")]
@@ -244,6 +260,20 @@ def lose_a_clearing_leg(desk: Network) -> None:
     change_everywhere(desk, "postings", desk.firm, "amount", 13, 7)
 
 
+def send_to_every_street(desk: Network) -> None:
+    """An order is sent to each street-side system, and not to that of its symbol alone."""
+    submit(desk["c1"], order_qty=10)
+    outbox = desk["c1"].outbox
+
+    def accept_everywhere(requests: pa.RecordBatch, again: bool) -> None:  # noqa: FBT001
+        for street in desk.streets:
+            street.accept(requests, again)
+
+    for street in outbox.sort(desk.street_for):
+        outbox.hand_over(street, accept_everywhere)
+    desk.run()
+
+
 MUTANTS: list[tuple[Callable[[Network], None], set[str]]] = [
     (hide_from_a_replica, {PLACED}),
     (change_a_replica, {SAME}),
@@ -253,9 +283,11 @@ MUTANTS: list[tuple[Callable[[Network], None], set[str]]] = [
     (answer_wrongly, {DEFINITION}),
     (reserve_differently, {AGREEMENT, DEFINITION}),
     (lose_an_order, {ANSWERED}),
+    (send_to_every_street, {SENT}),
     (lose_a_cancel, {REFERRED}),
     (fill_beyond, {OVER_FILL}),
     (accept_a_name_twice, {TWICE}),
+    (trade_on_the_next_day, {IN_TIME}),
     (record_again_as_certain, {FLAGGED}),
     (forge_a_price, {VENUE}),
     (correct_what_is_no_trade, {AMENDED}),
@@ -288,6 +320,7 @@ SHOWN: dict[Callable[[Network], None], str] = {
     "by c1-0, s1-0, s1-2",
     reserve_differently: "c2 answers for ALFA of alice otherwise than c1: reserved 1, not 0",
     lose_an_order: "c1-4 has no answer",
+    send_to_every_street: "c1-4 was sent to each of s1, s2$",
     lose_a_cancel: "c1-3 is held by nobody, and s1-6 answers it",
     fill_beyond: "c1-0 at c1: 30 of 20 by s1-2",
     accept_a_name_twice: "A of alice: s1-7, s1-8",
@@ -311,7 +344,38 @@ def test_what_is_wrong_is_shown_by_the_fewest_records_that_show_it(
 
 
 def test_each_check_has_a_mutant() -> None:
-    assert set().union(*(expected for _, expected in MUTANTS)) == set(CHECKS)
+    false = set().union(*(expected for _, expected in MUTANTS))
+    assert {*false, KNOWN} == set(CHECKS), "what a lost file had is never false, but unknown"
+
+
+def test_a_forged_record_under_the_next_id_of_another_system_is_named(desk: Network) -> None:
+    """Replication refuses mistakes; whoever lies with care is found by the audit."""
+    street = desk.systems[desk.street_for("ALFA")]
+    last = everything(log_of(street, "executions", street))[-1:]
+    ids = pa.array(np.array([street.next_id("executions")], np.uint64))
+    forged = with_columns(last, record_id=ids, exec_id=ids)
+    assert desk["c2"].receive("executions", forged) == 1, "c2 cannot know"
+    audit = desk.audit()
+    assert audit.verdict is False
+    (found,) = (check.found for check in audit.checks if check.name == SAME)
+    record = format_id(ids[0].as_py())
+    assert found == (f"c2 holds executions {record}, {street.name} does not",)
+
+
+def test_a_request_that_is_sent_again_says_so(desk: Network) -> None:
+    """Whoever takes over a symbol is sent what the other had; each was sent to one at first."""
+    home = desk.street_for("ALFA")
+    order = submit(desk["c1"], order_qty=10)
+    desk.stage("send")
+    assert order.record_id in desk.systems[home].sent  # type: ignore[attr-defined]
+    desk.crash(home)
+    desk.run()
+    desk.restart(home)
+    desk.run()
+    (other,) = (street for street in desk.streets if street.name != home)
+    assert other.venue.has_taken(order.order_id)
+    assert order.record_id not in other.sent
+    assert {check.name for check in desk.audit().checks if check.verdict is False} == set()
 
 
 # True, false and unknown.

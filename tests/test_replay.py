@@ -106,6 +106,18 @@ def test_every_event_of_the_tape_is_a_request_a_fill_or_counted_as_ignored() -> 
     assert json.loads(json.dumps(told)) == told
 
 
+def test_fills_of_an_order_that_was_not_recorded_are_counted(tmp_path: Path) -> None:
+    """A price of half a tick: no order comes of it, and so none of its fills."""
+    rows = ["34200,1,7,100,500050,1", "34201,4,7,60,500050,1", "34202,4,7,40,500050,1"]
+    path = tmp_path / "ALFA_2024-06-03_34200000_57600000_message_1.csv"
+    path.write_text("\n".join([*rows, "34203,1,8,100,500000,1", "34204,4,8,100,500000,1", ""]))
+    result, network = run(path, None, ())
+    told = result.as_dict()
+    assert (told["executions"], told["not_filled"]) == (3, 2)
+    assert sum(result.not_recorded.values()) == 1
+    assert len(network["s1"].tables["executions"]) == 2, "the other order is new, and filled"
+
+
 def test_the_files_of_a_replay_hold_what_the_systems_hold(tmp_path: Path) -> None:
     result, network = run(SAMPLE, tmp_path / "run", ())
     network.close()

@@ -400,6 +400,8 @@ class Network(Switches):
             self._own_time.now = max(self._own_time.now, self.venue.reports.last_ts, *known)
         self.links = links(list(self.systems.values()))
         self.recovered = self._recover(self._lost())
+        for link in self.links:
+            link.target.heard[link.source.name] = link.source.origin
         if not self.charter.is_made:
             self.firm.open_books(self.charter.books)
             for link in self.links:
@@ -428,7 +430,7 @@ def _is_factory(venue: object) -> bool:
 def system_of(place: Place, venue: Venue, assignment: Assignment, fees: Fees = NO_FEES) -> System:
     """A system of the kind that its origin says, with what its files hold.
 
-    :param fees: what the firm-side system charges.
+    :param fees: what the firm-side system charges, and customer-facing systems count on.
     """
     match place.origin.kind:
         case Kind.STREET:
@@ -436,4 +438,4 @@ def system_of(place: Place, venue: Venue, assignment: Assignment, fees: Fees = N
         case Kind.FIRM:
             return FirmSystem(place, fees=fees)
         case _:
-            return CustomerSystem(place)
+            return CustomerSystem(place, fees=fees)

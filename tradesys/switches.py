@@ -144,7 +144,8 @@ class Switches(ABC):
         """Take a system's files away, all that it knows with them, and bring it back.
 
         It comes back as a new incarnation, with what had reached those it can reach. What had
-        reached nobody is lost; the audit names what others knew of it.
+        reached nobody is lost. The audit names what others knew of it; what nobody knew of leaves
+        the audit unknown from then on, where customers were told of it.
 
         :raises InvalidValue: there is no such system.
         """

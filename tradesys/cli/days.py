@@ -128,6 +128,8 @@ def _print_replayed(result: Replayed, data: Path | None) -> None:
         if found:
             listed = ", ".join(f"{n:,} {key}" for key, n in found.items())
             out.print(f"{title:>12}: {listed}")
+    if result.not_filled:
+        out.print(f"  not filled: {result.not_filled:,} of the tape's fills")
     print_audit(result.audit)
     if result.not_recorded:
         lost = f"{sum(result.not_recorded.values()):,} of {len(result.tape.requests):,} requests"

@@ -14,14 +14,14 @@ import pyarrow as pa
 
 from tradesys import fields, given, statements
 from tradesys.arrow import picked
-from tradesys.charter import NO_FEES, Fees, OpeningBooks
+from tradesys.charter import OpeningBooks
 from tradesys.clearing import Moves, legs_of, moves_of
 from tradesys.clock import to_date
 from tradesys.errors import InvalidValue
 from tradesys.records import CAPITAL, CURRENCY, Kind
 from tradesys.status import OF_TRADES
 from tradesys.systems.inquiries import Inquiries
-from tradesys.systems.system import Place, Values
+from tradesys.systems.system import Values
 from tradesys.words import codes_of
 
 _OF_TRADES = {exec_type.value for exec_type in OF_TRADES}
@@ -31,10 +31,6 @@ class FirmSystem(Inquiries):
     """The one firm-side system."""
 
     kind = Kind.FIRM
-
-    def __init__(self, place: Place, *, fees: Fees = NO_FEES) -> None:
-        self.fees = fees
-        super().__init__(place)
 
     def _begin_following(self) -> None:
         super()._begin_following()
@@ -185,7 +181,7 @@ class FirmSystem(Inquiries):
         # An amendment of a trade that is not held waits for it.
         waits = picked(events, found.differs | (found.exec_id == 0))
         self._unseen = [waits] if waits.num_rows else []
-        return moves_of(events, found, self.view, self.fees) if found.differs.any() else None
+        return moves_of(events, found, self.view) if found.differs.any() else None
 
     # ---- looking
 

@@ -26,6 +26,9 @@ GTC = TIMES_IN_FORCE[TimeInForce.GTC]
 _INT64_MAX = (1 << 63) - 1
 _QTY_MOST, _PRICE_MOST, _AMOUNT_MOST = fields.ORDER_QTY.most, fields.PRICE.most, fields.AMOUNT_MOST
 
+COLLAR_PERCENT = 5
+"""How far from the last price a market order may trade at most, in percent of it."""
+
 COLUMNS = 20
 (
     KIND,
@@ -36,13 +39,13 @@ COLUMNS = 20
     TIME_IN_FORCE,
     EXPIRE_TIME,  # ns since 1970
     ORDER_QTY,
-    PRICE,  # in 1/10,000
+    PRICE,  # in 1/10,000: a limit, or the collar of a market order
     BALANCE,  # which of the balances at hand a new order draws on
     ORDER,  # the row of an order held already that a change is about
     NAME,  # which of the names at hand the request bears, -1 for none
     ORIG_NAME,  # which name a change means its order by, -1 for none
     CUM_QTY,
-    RESERVED,  # what an order may still spend, in 1/10,000, or sell
+    RESERVED,  # what an order may still spend, fees included, in 1/10,000, or sell
     OPEN,
     VERDICT,  # what is decided of the request
     ABOUT,  # the row of the order that it is about, -1 where it is an error
@@ -70,7 +73,7 @@ STATED = (*FIXED, "time_in_force", "expire_time")
 RESTING = (DAY, GTC, GTD)
 """What a replace may make of one another."""
 # reasons
-ACCOUNT_CLOSED, SYMBOL_HALTED, NO_CASH, NO_SHARES, NO_PRICE = range(23, 28)
+ACCOUNT_CLOSED, SYMBOL_HALTED, NO_CASH, NO_SHARES, NO_PRICE, NO_PROCEEDS = range(23, 29)
 
 FIRST_REASON = ACCOUNT_CLOSED
 
@@ -112,6 +115,7 @@ REASONS: dict[int, str] = {
     NO_CASH: "not enough cash",
     NO_SHARES: "not enough shares",
     NO_PRICE: "no last price to value a market order at",
+    NO_PROCEEDS: "the price does not cover the fees of the sale",
 }
 """A well-formed request with one of these is recorded with it as ``reject_reason``, never sent."""
 
@@ -134,29 +138,32 @@ def decide(
     accounts: Ints,
     instruments: Ints,
     now: int,
+    fees: Ints,
 ) -> None:
     """Decide the first ``count`` rows, in their order: :data:`VERDICT` and :data:`ABOUT` of each.
 
     :param rows: ``[:, COLUMNS]``; after the requests, the orders held already that they are about.
-        A change is given the terms of its order, where it leaves them open, in place.
+        A change is given the terms of its order, where it leaves them open, in place; a market
+        order its collar.
     :param names: which row's order has each name; names are taken in place.
     :param until: up to when it has it, in ns since 1970.
     :param left: what is left of each balance; it is used up in place.
     :param accounts: the status of each account, by code.
     :param instruments: ``[:, 4]``, by code.
     :param now: in ns since 1970: what an order or a replace says of its end is to come.
+    :param fees: what the firm charges, as :class:`tradesys.charter.Fees`.
     """
     for i in range(count):
         verdict, order = _order(rows, i, names, until)
         if verdict == ACCEPTED and rows[i, KIND] != CANCEL:
             verdict = _error(rows, i, order, accounts, instruments, now)
         elif verdict == ACCEPTED:
-            verdict = _out_of_range(rows, i)
+            verdict = _out_of_range(rows, i, order)
         rows[i, ABOUT] = -1
         if verdict == ACCEPTED:
             rows[i, ABOUT] = order
             if rows[i, KIND] != CANCEL:
-                verdict = _reason(rows, i, order, left, accounts, instruments)
+                verdict = _reason(rows, i, order, left, accounts, instruments, fees)
             if rows[i, KIND] == NEW:
                 rows[i, OPEN] = verdict == ACCEPTED
             if rows[i, NAME] >= 0:
@@ -236,6 +243,8 @@ def _keep(rows: Ints, i: int, order: int) -> int:
         if expire_time != UNSTATED or time_in_force != GTD:
             rows[i, EXPIRE_TIME] = expire_time
     rows[i, BALANCE] = rows[order, BALANCE]
+    if rows[i, ORD_TYPE] == MARKET and rows[i, PRICE] == 0:
+        rows[i, PRICE] = UNSTATED
     for column in (ORDER_QTY, PRICE):
         if rows[i, column] == UNSTATED:
             rows[i, column] = rows[order, column]
@@ -243,7 +252,7 @@ def _keep(rows: Ints, i: int, order: int) -> int:
 
 
 @compiled
-def _error(  # noqa: C901, PLR0911, PLR0912 - a rule a line
+def _error(  # noqa: C901, PLR0911 - a rule a line
     rows: Ints, i: int, order: int, accounts: Ints, instruments: Ints, now: int
 ) -> int:
     """The first rule that the terms of a new order, or of a replace, break."""
@@ -257,32 +266,50 @@ def _error(  # noqa: C901, PLR0911, PLR0912 - a rule a line
         return NO_ACCOUNT
     if rows[i, SYMBOL] < 0:
         return NO_SYMBOL
-    if rows[i, TIME_IN_FORCE] == GTD and rows[i, EXPIRE_TIME] <= now:
-        is_kept = rows[order, TIME_IN_FORCE] == GTD
-        is_kept = is_kept and rows[i, EXPIRE_TIME] == rows[order, EXPIRE_TIME]
-        if rows[i, KIND] == NEW or not is_kept:
-            return NO_EXPIRE_TIME
+    if rows[i, TIME_IN_FORCE] == GTD and rows[i, EXPIRE_TIME] <= now and _sets_time(rows, i, order):
+        return NO_EXPIRE_TIME
     if rows[i, TIME_IN_FORCE] != GTD and rows[i, EXPIRE_TIME] != UNSTATED:
         return NO_GTD
-    out_of_range = _out_of_range(rows, i)
+    out_of_range = _out_of_range(rows, i, order)
     if out_of_range:
         return out_of_range
     if rows[i, ORDER_QTY] % instruments[rows[i, SYMBOL], LOT_SIZE] != 0:
         return NO_LOTS
     if rows[i, ORD_TYPE] == LIMIT and rows[i, PRICE] <= 0:
         return NO_LIMIT
-    if rows[i, ORD_TYPE] == MARKET and rows[i, PRICE] != 0:
+    is_given = rows[i, KIND] == NEW or rows[i, PRICE] != rows[order, PRICE]
+    if rows[i, ORD_TYPE] == MARKET and rows[i, PRICE] != 0 and is_given:
         return A_LIMIT
-    # Regulation NMS, rule 612: below 1.00 a tick is 0.0001.
-    if rows[i, PRICE] >= PRICE_SCALE and rows[i, PRICE] % instruments[rows[i, SYMBOL], TICK_SIZE]:
+    # A collar is on no tick.
+    tick = _tick(rows[i, PRICE], instruments[rows[i, SYMBOL]])
+    if rows[i, ORD_TYPE] == LIMIT and rows[i, PRICE] % tick != 0:
         return NO_TICKS
     return ACCEPTED
 
 
 @compiled
-def _out_of_range(rows: Ints, i: int) -> int:
-    """Which of the numbers that a request states is none that later sums have room for."""
+def _sets_time(rows: Ints, i: int, order: int) -> bool:
+    """Whether row ``i`` sets until when its order is good, and does not only repeat it."""
+    repeats = rows[i, TIME_IN_FORCE] == rows[order, TIME_IN_FORCE]
+    repeats = repeats and rows[i, EXPIRE_TIME] == rows[order, EXPIRE_TIME]
+    return rows[i, KIND] == NEW or not repeats
+
+
+@compiled
+def _tick(price: int, instrument: Ints) -> int:
+    """The tick at a price: 0.0001 below 1.00 (Regulation NMS, rule 612), else the instrument's."""
+    return instrument[TICK_SIZE] if price >= PRICE_SCALE else 1
+
+
+@compiled
+def _out_of_range(rows: Ints, i: int, order: int) -> int:
+    """Which of the numbers that a request states is none that later sums have room for.
+
+    What a change keeps of its order is as it is, the collar of a market order too.
+    """
     qty, price = rows[i, ORDER_QTY], rows[i, PRICE]
+    if rows[i, KIND] != NEW and qty == rows[order, ORDER_QTY] and price == rows[order, PRICE]:
+        return ACCEPTED
     if not 0 < qty <= _QTY_MOST:
         return NO_QTY
     if not 0 <= price <= _PRICE_MOST:
@@ -293,7 +320,15 @@ def _out_of_range(rows: Ints, i: int) -> int:
 
 
 @compiled
-def _reason(rows: Ints, i: int, order: int, left: Ints, accounts: Ints, instruments: Ints) -> int:
+def _reason(  # noqa: PLR0911 - a rule a line
+    rows: Ints,
+    i: int,
+    order: int,
+    left: Ints,
+    accounts: Ints,
+    instruments: Ints,
+    fees: Ints,
+) -> int:
     """Why a well-formed request is refused. What it may use is taken off what is left.
 
     A replace needs what it asks for beyond what its order may use already.
@@ -302,17 +337,49 @@ def _reason(rows: Ints, i: int, order: int, left: Ints, accounts: Ints, instrume
         return ACCOUNT_CLOSED
     if instruments[rows[i, SYMBOL], SECURITY_STATUS] == HALTED:
         return SYMBOL_HALTED
-    qty, each = max(rows[i, ORDER_QTY] - rows[order, CUM_QTY], 0), 1
+    if not rows[i, PRICE]:
+        rows[i, PRICE] = _collar(rows[i, SIDE], instruments[rows[i, SYMBOL]])
+    if not rows[i, PRICE]:
+        return NO_PRICE
+    needed = max(rows[i, ORDER_QTY] - rows[order, CUM_QTY], 0)
+    amount = _product(needed, rows[i, PRICE])
+    fee = _fee(needed, amount, fees)
+    if rows[i, SIDE] != BUY and fee > amount:
+        return NO_PROCEEDS
     if rows[i, SIDE] == BUY:
-        each = rows[i, PRICE] or instruments[rows[i, SYMBOL], LAST_PX]
-        if not each:
-            return NO_PRICE
-        if qty > _INT64_MAX // each:
+        if amount >= _INT64_MAX - fee:
             return NO_CASH
-    more = qty * each - rows[order, RESERVED]
+        needed = amount + fee
+    more = needed - rows[order, RESERVED]
     if more > left[rows[i, BALANCE]]:
         return NO_CASH if rows[i, SIDE] == BUY else NO_SHARES
     if more > 0:
         left[rows[i, BALANCE]] -= more
         rows[order, RESERVED] += more
     return ACCEPTED
+
+
+@compiled
+def _collar(side: int, instrument: Ints) -> int:
+    """The worst price at which a market order may trade; 0 without a last price.
+
+    A price is :data:`COLLAR_PERCENT` from the last one at most, by whole ticks.
+    """
+    last = instrument[LAST_PX]
+    tick = _tick(last, instrument)
+    away = _product(last, COLLAR_PERCENT) // 100 // tick * tick
+    return last + min(away, _INT64_MAX - last) if side == BUY else last - away
+
+
+@compiled
+def _fee(qty: int, amount: int, fees: Ints) -> int:
+    """What the firm charges (``charter.Fees.of``); the most that a record holds, if it is more."""
+    whole, rest = amount // PRICE_SCALE, amount % PRICE_SCALE
+    of_amount = whole * fees[1] + rest * fees[1] // PRICE_SCALE
+    return of_amount + min(_product(qty, fees[0]), _INT64_MAX - of_amount)
+
+
+@compiled
+def _product(one: int, other: int) -> int:
+    """Of two numbers that are not negative; the most that a record holds, if it is more."""
+    return _INT64_MAX if other and one > _INT64_MAX // other else one * other

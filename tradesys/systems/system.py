@@ -152,6 +152,7 @@ class System:
         self.clock = clock
         self.down: str | None = None  # why it takes nothing more
         self.crashed = False
+        self.heard: dict[str, Origin] = {}  # as whom other systems went on last
         open_file = open_file or (LogFile if folder else None)
         self.turn, self.lock = RLock(), RLock()
         # Whether records have come since the last question, and whether only one's own rows have.

@@ -28,9 +28,10 @@ class Terms(NamedTuple):
 
 
 def terms_of(row: Row) -> Terms:
-    """The terms of a request, given as the values of its record."""
-    expire_time, order_qty, price = row[11:14]
-    return Terms._make((*row[6:11], expire_time, order_qty, price or 0))
+    """What a request asked for, given as the values of its record; a collar was not asked for."""
+    ord_type, expire_time, order_qty, price = row[9], *row[11:14]
+    limit = price if ord_type == OrdType.LIMIT else 0
+    return Terms._make((*row[6:11], expire_time, order_qty, limit))
 
 
 _OF_TEXTS = (

@@ -97,6 +97,8 @@ class Venue(ABC):
 
         An order may trade up to its :meth:`~tradesys.sessions.Calendar.last_ns`.
         """
+        if self._is_torn:
+            self._remember()
         now = self.clock()
         if self._next_end >= max(now, day_end + 1):
             return

@@ -12,6 +12,8 @@ from tradesys.evidence import Evidence
 from tradesys.readable import readable
 from tradesys.records import OrdStatus, format_id, parse_id
 from tradesys.systems.customer import CustomerSystem
+from tradesys.systems.terms import Price
+from tradesys.widgets import as_typed
 from tradesys.widgets.part import (
     Html,
     Live,
@@ -21,7 +23,6 @@ from tradesys.widgets.part import (
     clicked,
     field,
     money,
-    quantity,
     said,
     table,
 )
@@ -66,6 +67,7 @@ class Blotter(Part):
         self.on_select: Callable[[str], None] = lambda _: None
         self._since: Evidence | None = None
         self._seen: CustomerSystem | None = None
+        self._doubt = as_typed.Doubt()
         self._numbers: dict[int, int] = {}
         self._known: list[int] = []
         self._first = 0
@@ -123,7 +125,7 @@ class Blotter(Part):
             self.pulse.carry()
 
     @clicked
-    def replace(self, order_qty: int | None = None, price: str | None = None) -> None:
+    def replace(self, order_qty: int | None = None, price: Price | None = None) -> None:
         """Ask for another quantity or price of the selected order."""
         if self.selected is not None:
             self.system.replace(self.selected, order_qty=order_qty, price=price or None)
@@ -238,10 +240,14 @@ class Blotter(Part):
         qty, price = self._qty.value.strip(), self._price.value.strip()
         if not qty and not price:
             raise InvalidValue("order_qty", qty, "another quantity or another price")
-        wanted = quantity(qty) if qty else None
-        if isinstance(wanted, str):
-            raise InvalidValue("order_qty", wanted, "a whole number of shares")
-        self.replace(order_qty=wanted, price=price or None)
+        wanted = as_typed.quantity(qty) if qty else None
+        limit = as_typed.price(price) if price else None
+        if limit is not None and (state := self.system.view.order(self.selected or 0)):
+            last_px = self.system.view.last_px(state.symbol)
+            self.problem = self._doubt.question(state.symbol, limit, last_px)
+            if self.problem:
+                return
+        self.replace(order_qty=wanted, price=limit)
         if not self.problem:
             self._qty.value = self._price.value = ""
 

@@ -248,12 +248,6 @@ def average(px: float | None) -> Money | None:
     return None if px is None else money(round(px * PRICE_SCALE))
 
 
-def quantity(typed: int | str) -> int | str:
-    """A quantity as it is typed, ``1,000``, as the number it is; anything else is left as it is."""
-    digits = str(typed).strip().replace(",", "")
-    return int(digits) if digits.removeprefix("-").isdecimal() else typed
-
-
 def said(problem: str) -> str:
     """A line that says what went wrong, or nothing."""
     return f'<p class="bad" role="alert">{escape(problem)}</p>' if problem else ""
