@@ -158,7 +158,7 @@ def decide(
         if verdict == ACCEPTED and rows[i, KIND] != CANCEL:
             verdict = _error(rows, i, order, accounts, instruments, now)
         elif verdict == ACCEPTED:
-            verdict = _out_of_range(rows, i)
+            verdict = _out_of_range(rows, i, order)
         rows[i, ABOUT] = -1
         if verdict == ACCEPTED:
             rows[i, ABOUT] = order
@@ -270,7 +270,7 @@ def _error(  # noqa: C901, PLR0911 - a rule a line
         return NO_EXPIRE_TIME
     if rows[i, TIME_IN_FORCE] != GTD and rows[i, EXPIRE_TIME] != UNSTATED:
         return NO_GTD
-    out_of_range = _out_of_range(rows, i)
+    out_of_range = _out_of_range(rows, i, order)
     if out_of_range:
         return out_of_range
     if rows[i, ORDER_QTY] % instruments[rows[i, SYMBOL], LOT_SIZE] != 0:
@@ -280,9 +280,9 @@ def _error(  # noqa: C901, PLR0911 - a rule a line
     is_given = rows[i, KIND] == NEW or rows[i, PRICE] != rows[order, PRICE]
     if rows[i, ORD_TYPE] == MARKET and rows[i, PRICE] != 0 and is_given:
         return A_LIMIT
-    # Regulation NMS, rule 612: below 1.00 a tick is 0.0001. A collar is on no tick.
-    is_limit = rows[i, ORD_TYPE] == LIMIT and rows[i, PRICE] >= PRICE_SCALE
-    if is_limit and rows[i, PRICE] % instruments[rows[i, SYMBOL], TICK_SIZE] != 0:
+    # A collar is on no tick.
+    tick = _tick(rows[i, PRICE], instruments[rows[i, SYMBOL]])
+    if rows[i, ORD_TYPE] == LIMIT and rows[i, PRICE] % tick != 0:
         return NO_TICKS
     return ACCEPTED
 
@@ -296,9 +296,20 @@ def _sets_time(rows: Ints, i: int, order: int) -> bool:
 
 
 @compiled
-def _out_of_range(rows: Ints, i: int) -> int:
-    """Which of the numbers that a request states is none that later sums have room for."""
+def _tick(price: int, instrument: Ints) -> int:
+    """The tick at a price: 0.0001 below 1.00 (Regulation NMS, rule 612), else the instrument's."""
+    return instrument[TICK_SIZE] if price >= PRICE_SCALE else 1
+
+
+@compiled
+def _out_of_range(rows: Ints, i: int, order: int) -> int:
+    """Which of the numbers that a request states is none that later sums have room for.
+
+    What a change keeps of its order is as it is, the collar of a market order too.
+    """
     qty, price = rows[i, ORDER_QTY], rows[i, PRICE]
+    if rows[i, KIND] != NEW and qty == rows[order, ORDER_QTY] and price == rows[order, PRICE]:
+        return ACCEPTED
     if not 0 < qty <= _QTY_MOST:
         return NO_QTY
     if not 0 <= price <= _PRICE_MOST:
@@ -354,7 +365,8 @@ def _collar(side: int, instrument: Ints) -> int:
 
     A price is :data:`COLLAR_PERCENT` from the last one at most, by whole ticks.
     """
-    last, tick = instrument[LAST_PX], instrument[TICK_SIZE]
+    last = instrument[LAST_PX]
+    tick = _tick(last, instrument)
     away = _product(last, COLLAR_PERCENT) // 100 // tick * tick
     return last + min(away, _INT64_MAX - last) if side == BUY else last - away
 
