@@ -42,6 +42,7 @@ VENUE = "executions agree with the venue's record"
 CLEARED = "each fill is cleared exactly once"
 CONSERVED = "cash and shares conserve"
 AMENDED = "amendments refer to trades"
+DEBT = "no system lets an account use more than it has"
 
 
 @pytest.fixture
@@ -260,6 +261,14 @@ def lose_a_clearing_leg(desk: Network) -> None:
     change_everywhere(desk, "postings", desk.firm, "amount", 13, 7)
 
 
+def let_use_too_much(desk: Network) -> None:
+    """A customer-facing system takes an order that its account cannot pay for."""
+    entry = desk["c1"]
+    free, entry.view.available = entry.view.available, lambda *_: 2**60  # type: ignore[method-assign]
+    filled(desk, order_qty=510)
+    entry.view.available = free  # type: ignore[method-assign]
+
+
 def send_to_every_street(desk: Network) -> None:
     """An order is sent to each street-side system, and not to that of its symbol alone."""
     submit(desk["c1"], order_qty=10)
@@ -295,6 +304,7 @@ MUTANTS: list[tuple[Callable[[Network], None], set[str]]] = [
     (clear_twice, {CLEARED}),
     (lose_a_leg, {CONSERVED}),
     (lose_a_clearing_leg, {CONSERVED}),
+    (let_use_too_much, {DEBT}),
 ]
 
 
@@ -331,6 +341,7 @@ SHOWN: dict[Callable[[Network], None], str] = {
     clear_twice: "v1-2 is cleared more than once: firm-12, firm-20$",
     lose_a_leg: "USD sums to 100,000,000: firm-6$",
     lose_a_clearing_leg: "ALFA of fill v1-2 sums to 37: firm-12, firm-13$",
+    let_use_too_much: "alice is 800.00 USD below zero: c1 took c1-0, c1-4, c2-0$",
 }
 
 
@@ -376,6 +387,76 @@ def test_a_request_that_is_sent_again_says_so(desk: Network) -> None:
     assert other.venue.has_taken(order.order_id)
     assert order.record_id not in other.sent
     assert {check.name for check in desk.audit().checks if check.verdict is False} == set()
+
+
+# Who brought an account below zero.
+
+
+def debt(desk: Network) -> tuple[bool | None, tuple[str, ...]]:
+    """The verdict of the audit over debts, and what it found."""
+    audit = desk.audit()
+    (check,) = (check for check in audit.checks if check.name == DEBT)
+    assert audit.verdict is check.verdict
+    return check.verdict, check.found
+
+
+def sells(desk: Network, name: str) -> None:
+    """Alice, who has 500 shares, sells 300 at a system, and bob bids for them at the other one."""
+    submit(desk[name], side="sell", order_qty=300, price="10.00")
+    submit(desk["c1"], account="bob", order_qty=300, price="10.00")
+
+
+def test_what_systems_that_could_not_reach_each_other_overspend_is_told_and_not_wrong() -> None:
+    desk = network(customers=2)
+    desk.partition("c2")
+    sells(desk, "c1")
+    sells(desk, "c2")
+    desk.run()
+    desk.heal()
+    desk.run()
+    told = "alice is 100 ALFA below zero: c1-0, c2-0, of which c1, c2 did not all know"
+    assert debt(desk) == (True, (told,))
+
+
+def test_a_system_that_knew_of_another_s_order_is_found_to_have_let_too_much_be_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk = network(customers=2)
+    sells(desk, "c1")
+    desk.run()
+    monkeypatch.setattr(desk["c2"].view, "available", lambda *_: 2**60)
+    sells(desk, "c2")
+    desk.run()
+    assert debt(desk) == (False, ("alice is 100 ALFA below zero: c2 took c1-0, c2-0",))
+
+
+def test_an_account_that_a_bust_brought_below_zero_is_told_with_the_bust() -> None:
+    desk = network()
+    filled(desk, order_qty=500)
+    (bought,) = (i for i, r in enumerate(trades_of(desk)) if r == ("trade", "alice"))
+    filled(desk, buyer="bob", seller="alice", order_qty=1000, price="10.00")
+    report(desk, bought, "trade_cancel", last_qty=0, last_px=0)
+    desk.run()
+    ((verdict, (text,)),) = [debt(desk)]
+    assert verdict is True
+    assert re.fullmatch(r"alice is 500 ALFA below zero: s1-\d+ amended its trades", text)
+
+
+def trades_of(desk: Network) -> list[tuple[str, str]]:
+    """What the market reported, and of whose orders."""
+    rows = desk.venue.reports.table().to_pylist()
+    return [(row["exec_type"], row["account"]) for row in rows]
+
+
+def test_a_sum_that_no_record_can_hold_does_not_wrap_around_to_zero(desk: Network) -> None:
+    postings = everything(log_of(desk.firm, "postings", desk.firm)).to_pylist()
+    for row, leg in enumerate(postings):
+        if leg["exec_id"] is None and leg["asset"] == "USD":
+            amount = 1 if leg["account"] == "capital" else 2**63 - 1
+            change_everywhere(desk, "postings", desk.firm, "amount", row, amount)
+    (check,) = (check for check in desk.audit().checks if check.name == CONSERVED)
+    assert check.verdict is False
+    assert check.found[0].startswith(f"USD sums to {2**64:,}: ")
 
 
 # True, false and unknown.

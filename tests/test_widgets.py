@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 from jupyter_client.manager import start_new_kernel
 
+from tests.build import filled
 from tradesys import ManualClock, Network, OpeningBooks
 from tradesys.scenario import START_NS, Flow
 from tradesys.widgets import (
@@ -289,14 +290,16 @@ def test_a_rejected_order_says_why(pulse: Pulse) -> None:
     assert ticket.order.reject_reason in ticket.picture
 
 
-def test_the_preview_of_a_sale_is_in_shares_and_of_a_market_order_has_no_price(
+def test_the_preview_of_a_sale_is_in_shares_and_of_a_market_order_what_it_costs_at_most(
     pulse: Pulse,
 ) -> None:
     ticket = OrderTicket(pulse)
     ticket.fill(side="sell", order_qty=10_001)
     assert ticket.preview() == ("10,001 of 10,000 free shares", False)
     ticket.fill(side="buy", ord_type="market", order_qty=5)
-    assert ticket.preview() == ("at the market, of 1,000,000.00 buying power", True)
+    assert ticket.preview() == ("no last price to value a market order at", False)
+    filled(pulse.network, price="50.00", order_qty=10)
+    assert ticket.preview() == ("at most 262.50 of 999,500.00 buying power", True)
 
 
 @pytest.mark.usefixtures("live")

@@ -16,7 +16,10 @@ from tradesys.held import Held
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that must hold. ``verdict`` is None where what is held does not decide it."""
+    """One thing that must hold. ``verdict`` is None where what is held does not decide it.
+
+    What is ``found`` where it is True is worth knowing, and not wrong.
+    """
 
     name: str
     verdict: bool | None
@@ -70,9 +73,9 @@ def audit(held: Held, progress: Callable[[int], None] | None = None) -> Audit:
     for name, check in CHECKS.items():
         if progress:
             progress(len(checks))
-        evaluated, wrong, waiting, unknowable = check(held)
-        found = (*wrong, *waiting, *unknowable)
+        evaluated, wrong, waiting, unknowable, told = check(held)
         is_false = wrong or (waiting and held.at_rest)
-        verdict = False if is_false else None if found else True
+        verdict = False if is_false else None if waiting or unknowable else True
+        found = (*wrong, *waiting, *unknowable, *told)
         checks.append(Check(name, verdict, evaluated, found))
     return Audit(tuple(checks))

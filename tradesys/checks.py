@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from tradesys import positions, status
+from tradesys.debts import debts
 from tradesys.held import Held, differences, first_difference, listed, more_than_one, run_of
 from tradesys.log import Log
 from tradesys.memory import Ints
@@ -39,13 +40,15 @@ class Finding(NamedTuple):
     """How many things a check looked at, and what it found.
 
     ``wrong`` is so whatever comes; ``waiting`` is what records under way, or work that is not done
-    yet, may still mend; ``unknowable`` is what nothing that is held can decide, now or later.
+    yet, may still mend; ``unknowable`` is what nothing that is held can decide, now or later;
+    ``told`` is worth knowing, and not wrong.
     """
 
     evaluated: int
     wrong: list[str]
     waiting: list[str]
     unknowable: Sequence[str] = ()
+    told: Sequence[str] = ()
 
 
 def _placed(held: Held) -> Finding:
@@ -165,10 +168,10 @@ def _agreement(held: Held) -> Finding:
 def _conservation(held: Held) -> Finding:
     """Cash and shares conserve: postings sum to zero per asset, and for each fill.
 
-    No balance is beyond int64, where sums begin again at the other end.
+    No balance is beyond int64, where sums begin again at the other end; these here are of 128 bits.
     """
-    postings = held.frame(held.firm, "postings")
-    exact = postings.group_by("account", "asset").agg(pl.col("amount").cast(pl.Int128).sum())
+    postings = held.frame(held.firm, "postings").with_columns(pl.col("amount").cast(pl.Int128))
+    exact = postings.group_by("account", "asset").agg(pl.col("amount").sum())
     beyond = exact.filter(pl.col("amount").abs() > _INT64_MAX).sort("account", "asset")
     found = [
         f"{account}'s {asset} sums to {amount:,}, which no balance can say"
@@ -473,6 +476,13 @@ def _over_fills(held: Held) -> Finding:
     return Finding(evaluated, [], found)
 
 
+def _debts(held: Held) -> Finding:
+    """No system let an account use more than was left, as far as that system knew."""
+    evaluated, found = debts(held)
+    wrong, told = ([d.text for d in found if d.is_wrong is so] for so in (True, False))
+    return Finding(evaluated, wrong, [], told=told)
+
+
 _ANSWERED_FROM = ("requests", "executions", "postings")
 
 REFERRED = "every request that was answered is held"
@@ -500,4 +510,5 @@ CHECKS: dict[str, Callable[[Held], Finding]] = {
     "amendments refer to trades": _amended,
     "each fill is cleared exactly once": _cleared,
     "cash and shares conserve": _conservation,
+    "no system lets an account use more than it has": _debts,
 }

@@ -38,7 +38,8 @@ class Order:
 class Answer(NamedTuple):
     """An order's status, aggregated at ``system`` from the records it held (claims 16, 27).
 
-    Quantities in shares; ``price`` in 1/10,000 of the currency (None for a market order),
+    Quantities in shares; ``price`` in 1/10,000 of the currency: the limit or, of a market order,
+    the collar (FIX tag 44 beside 40=1; None where it has none), beyond which it does not trade;
     ``avg_px`` in the currency (None without a fill). ``evidence`` says on which records the answer
     rests, ``request_in_force`` which request states its terms.
     """

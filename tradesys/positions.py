@@ -89,7 +89,8 @@ def positions(
                 )
                 for asset, amount in (("symbol", "shares"), (pl.lit(CURRENCY), "cash"))
             ),
-        ]
+        ],
+        how="vertical_relaxed",
     )
     return (
         legs.group_by("account", "asset")

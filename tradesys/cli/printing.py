@@ -153,11 +153,12 @@ def _plain(column: pl.Series, *, mixed: bool) -> list[str]:
 
 
 def print_audit(result: Audit) -> None:
-    """What was checked, each with the fewest records that show what is false."""
+    """What was checked, each with the fewest records that show what is false, or worth knowing."""
     words = {True: "[green]true[/]", False: "[red]false[/]", None: "[yellow]unknown[/]"}
     rows = []
     for check in result.checks:
         rows.append((check.name, f"{check.evaluated:,}", words[check.verdict]))
-        rows += ((f"  [red]{escape(text)}[/red]", "", "") for text in check.found[:3])
+        colour = "yellow" if check.verdict else "red"
+        rows += ((f"  [{colour}]{escape(text)}[/]", "", "") for text in check.found[:3])
     rows += [("", "", ""), ("[bold]the audit[/bold]", "", words[result.verdict])]
     print_table({"check": False, "evaluated": True, "verdict": False}, rows, "audit")

@@ -251,6 +251,22 @@ class CustomerSystem(Inquiries):
         await self._group.committed(group)
         return answer
 
+    def cost(self, symbol: str, order_qty: int, price: int | None = None) -> int | None:
+        """What an order to buy may use, its fees included, in 1/10,000 of the currency.
+
+        :param symbol: one that the firm has described.
+        :param price: the limit in 1/10,000; None for a market order, which costs its collar.
+        :returns: None for a market order where there is no last price.
+        """
+        with self.lock:
+            if price is None:
+                self.catch_up()
+                self.note_last_price(symbol)
+                code = self._reference.symbols[symbol]
+                price = rules.collar(rules.BUY, self._reference.instruments[code])
+        amount = order_qty * price
+        return amount + self.fees.of(order_qty, amount) if price else None
+
     # ---- what goes to the street side
 
     @property

@@ -242,7 +242,7 @@ class Inquiries(System):
             (that it did so).
         :param every: the length of a bucket of time: ``"1h"``, ``"5m"``, ``"30s"``, ``"1d"``.
         :returns: the columns of ``by``, then int64: ``orders``, ``open`` (orders), ``order_qty``,
-            ``cum_qty``, ``leaves_qty`` in shares, ``open_amount`` in 1/10,000 (of limit orders).
+            ``cum_qty``, ``leaves_qty`` in shares, ``open_amount`` in 1/10,000, at their prices.
             ``time`` is null where the order's request has not arrived.
         :raises InvalidValue: ``by`` or ``every`` is something else.
         """

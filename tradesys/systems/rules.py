@@ -338,7 +338,7 @@ def _reason(  # noqa: PLR0911 - a rule a line
     if instruments[rows[i, SYMBOL], SECURITY_STATUS] == HALTED:
         return SYMBOL_HALTED
     if not rows[i, PRICE]:
-        rows[i, PRICE] = _collar(rows[i, SIDE], instruments[rows[i, SYMBOL]])
+        rows[i, PRICE] = collar(rows[i, SIDE], instruments[rows[i, SYMBOL]])
     if not rows[i, PRICE]:
         return NO_PRICE
     needed = max(rows[i, ORDER_QTY] - rows[order, CUM_QTY], 0)
@@ -360,7 +360,7 @@ def _reason(  # noqa: PLR0911 - a rule a line
 
 
 @compiled
-def _collar(side: int, instrument: Ints) -> int:
+def collar(side: int, instrument: Ints) -> int:
     """The worst price at which a market order may trade; 0 without a last price.
 
     A price is :data:`COLLAR_PERCENT` from the last one at most, by whole ticks.

@@ -10,7 +10,7 @@ import polars as pl
 from tradesys.errors import InvalidValue
 from tradesys.evidence import Evidence
 from tradesys.readable import readable
-from tradesys.records import OrdStatus, format_id, parse_id
+from tradesys.records import OrdStatus, OrdType, format_id, parse_id
 from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.terms import Price
 from tradesys.widgets import as_typed
@@ -22,7 +22,7 @@ from tradesys.widgets.part import (
     chip,
     clicked,
     field,
-    money,
+    price_of,
     said,
     table,
 )
@@ -95,7 +95,8 @@ class Blotter(Part):
         rows = [
             [
                 *(format_id(row["order_id"]), row["account"], row["symbol"], row["side"]),
-                *(row["order_qty"], money(row["price"]), row["cum_qty"], average(row["avg_px"])),
+                *(row["order_qty"], price_of(row["price"], row["ord_type"]), row["cum_qty"]),
+                average(row["avg_px"]),
                 Html(chip(row["ord_status"])),
             ]
             for row in orders.head(_SHOWN).to_dicts()
@@ -168,7 +169,10 @@ class Blotter(Part):
                 self._numbers[order_id] = len(self._known)
                 self._known.append(order_id)
         numbers = pl.Series("n", [self._numbers[i] for i in changed["order_id"]], pl.Int64)
-        told = readable(changed).with_columns(pl.col("ord_status").cast(pl.String))
+        told = readable(changed).with_columns(
+            pl.when(pl.col("ord_type") != OrdType.MARKET).then("price").alias("price"),
+            pl.col("ord_status").cast(pl.String),
+        )
         shown = told.select(pl.col(name).alias(title) for name, title in _COLUMNS.items())
         rows = shown.with_columns(pl.col("status").str.replace_all("_", " "), numbers)
         return rows.filter(numbers >= len(self._known) - self.rows_max)
@@ -275,10 +279,10 @@ class Blotter(Part):
         state = system.view.order(self.selected)
         if state is None:
             return f'<p class="soft">{format_id(self.selected)} is not known at {self.at}.</p>'
-        price = money(state.price) or "the market"
+        at = price_of(state.price, state.ord_type)
         closed = "" if state.leaves_qty or state.ord_status == OrdStatus.PENDING_NEW else ", closed"
         return (
             f"<p><b>{format_id(self.selected)}</b> {state.side} {state.order_qty:,} {state.symbol} "
-            f"at {price} {chip(state.ord_status)} {state.cum_qty:,} filled{closed}</p>"
+            f"at {at} {chip(state.ord_status)} {state.cum_qty:,} filled{closed}</p>"
             f"{said(self.problem)}"
         )

@@ -20,7 +20,7 @@ from IPython import get_ipython
 from ipywidgets import HBox, VBox, Widget
 
 from tradesys.errors import TradesysError
-from tradesys.records import PRICE_SCALE
+from tradesys.records import PRICE_SCALE, OrdType
 from tradesys.widgets.pulse import Pulse, door
 
 HERE = Path(__file__).parent
@@ -241,6 +241,11 @@ def money(units: int | None) -> Money | None:
     cents = f"{rest:04}"
     cents = cents[:2] if cents.endswith("00") else cents
     return Money(f"{'−' if units < 0 else ''}{whole:,}.{cents}")
+
+
+def price_of(px: int | None, ord_type: str) -> Money | None:
+    """The price of an order, as people write it: of a market order they stated none."""
+    return Money("market") if ord_type == OrdType.MARKET else money(px)
 
 
 def average(px: float | None) -> Money | None:

@@ -11,6 +11,7 @@ import polars as pl
 from tradesys.errors import InvalidValue, NotYetReplicated, SystemDown, TradesysError
 from tradesys.orders import Order
 from tradesys.records import OrdType, Side, TimeInForce, format_id, origin, split_id
+from tradesys.systems import rules
 from tradesys.widgets import as_typed
 from tradesys.widgets.part import Live, Part, chip, clicked, field, money, said
 from tradesys.widgets.pulse import Pulse
@@ -127,10 +128,13 @@ class OrderTicket(Part):
             free = int((row["amount"] - row["reserved"]).sum())
             if values["side"] == Side.SELL:
                 return f"{qty:,} of {free:,} free shares", qty <= free
-            if values["ord_type"] == OrdType.MARKET:
-                return f"at the market, of {money(free)} buying power", True
-            cost = qty * as_typed.price(values["price"])
-            return f"{money(cost)} of {money(free)} buying power", cost <= free
+            is_limit = values["ord_type"] == OrdType.LIMIT
+            price = as_typed.price(values["price"]) if is_limit else None
+            cost = system.cost(values["symbol"], qty, price)
+            if cost is None:
+                return rules.REASONS[rules.NO_PRICE], False
+            most = "" if is_limit else "at most "
+            return f"{most}{money(cost)} of {money(free)} buying power", cost <= free
         return "", True
 
     # ---- how it looks
