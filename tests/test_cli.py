@@ -221,6 +221,19 @@ def test_the_exit_status_is_1_where_the_audit_is_false(run: Path, tmp_path: Path
     assert "USD sums to 5" in done.stdout
 
 
+def test_the_exit_status_is_1_where_a_tape_could_not_be_recorded(tmp_path: Path) -> None:
+    rows = "".join(f"{34_200 + i}.5,1,{i + 1},100,1000{i},1\n" for i in range(4))
+    (tmp_path / "PNNY_2021-06-21_34200000_57600000_message_1.csv").write_text(rows)
+    done = tradesys("replay", tmp_path, "--json", "-")
+    assert done.returncode == 1
+    told = json.loads(done.stdout)
+    assert (told["verdict"], told["audit"]["verdict"]) == (False, True)
+    assert sum(told["not_recorded"].values()) == 3
+    said = " ".join(tradesys("replay", tmp_path).stdout.split())
+    assert "3 of 4 requests of the tape could not be recorded" in said
+    assert "3 price: expected a multiple of the tick size, 0.01" in said
+
+
 def test_the_demo_deletes_nothing_that_is_not_its_own(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     done = tradesys("demo", "--data", tmp_path)

@@ -11,7 +11,18 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tests.build import BOOKS, NOON, PRICE, TERMS, batch, network, record_id, state, submit
+from tests.build import (
+    BOOKS,
+    NOON,
+    PRICE,
+    TERMS,
+    batch,
+    filled,
+    network,
+    record_id,
+    state,
+    submit,
+)
 from tradesys import fields
 from tradesys.charter import OpeningBooks
 from tradesys.errors import InvalidValue, SchemaError
@@ -272,3 +283,15 @@ def test_below_one_the_tick_is_a_ten_thousandth_whatever_it_is_above() -> None:
     desk.run()
     assert state(desk["c1"], order) == ("new", 10, 0, 10)
     assert desk["c1"].status(order).price == 5_555
+
+
+def test_a_market_order_is_canceled_however_much_its_collar_comes_to() -> None:
+    desk = network(books=RICH)
+    filled(desk, price=10**11, order_qty=1)
+    terms = TERMS | {"price": None, "side": "sell", "order_qty": 10**10}
+    order = desk["c1"].submit(**terms)
+    table = pl.DataFrame({"request_type": ["cancel"], "order_id": [order.order_id]})
+    assert desk["c1"].submit_many(table)["accepted"].to_list() == [True]
+    assert desk["c1"].cancel(order).reject_reason is None
+    desk.run()
+    assert desk.audit().verdict

@@ -164,8 +164,9 @@ def read_charter(data: Path) -> Charter | None:
     :raises DamagedError: the file is there and is not as it was written.
     """
     path = data / FILE
-    if not path.exists():
-        return None
+    with disk_errors(data):
+        if not path.exists():
+            return None
     reading = segments.read(path, _SCHEMA, _OWNER, NO_HEAD)
     if reading.problem or len(reading.messages) != 1:
         problem = reading.problem or "it is cut short"
@@ -242,9 +243,9 @@ def locked(data: Path, *, shared: bool = False) -> Iterator[None]:
 
 def _require_writable(data: Path) -> None:
     """Make a folder where it is missing, and refuse one that cannot be written."""
-    if data.exists() and not data.is_dir():
-        raise InvalidValue("data", str(data), "a folder, or a path where there is nothing yet")
     with disk_errors(data):
+        if data.exists() and not data.is_dir():
+            raise InvalidValue("data", str(data), "a folder, or a path where there is nothing yet")
         make_folder(data)
     if not os.access(data, os.W_OK):
         read_only = os.statvfs(data).f_flag & os.ST_RDONLY

@@ -75,7 +75,7 @@ def texts(
         raise InvalidValue(field, value, expected)
     try:
         listed = list(value)
-    except TypeError:  # an array of no dimension
+    except Exception:  # noqa: BLE001 - an array of no dimension has none; others raise their own
         raise InvalidValue(field, value, expected) from None
     found = tuple(rule(field, each) for each in listed)
     if len(set(found)) < len(found):
@@ -122,10 +122,9 @@ def nearest(value: object, known: Iterable[str]) -> str:
 
 def folder(field: str, value: object) -> Path:
     """A path, as text or as a path object; not the empty text, nor one with a NUL in it."""
-    if isinstance(value, str | os.PathLike):
-        path = os.fspath(value)
-        if isinstance(path, str) and path and "\0" not in path:
-            return Path(path)
+    path = text_of(os.fspath(value) if isinstance(value, os.PathLike) else value)
+    if path and "\0" not in path:
+        return Path(path)
     raise InvalidValue(field, value, "a path, as text or a Path")
 
 

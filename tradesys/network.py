@@ -9,6 +9,7 @@ others get theirs.
 import datetime as dt
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
+from inspect import signature
 from pathlib import Path
 from typing import NamedTuple, Self, overload
 
@@ -98,7 +99,7 @@ class Network(Switches):
         books = given.a(
             OpeningBooks, "firm", OpeningBooks() if firm is None else firm, "an OpeningBooks"
         )
-        given.a(object, "venue", venue, "what makes a market, like BookVenue", callable)
+        given.a(object, "venue", venue, "what makes a market, like BookVenue", _is_factory)
         given.a(object, "clock", clock, "what gives the time in ns since 1970", callable)
         self.clock, self.now = clock, checked(clock)
         self.charter = Charter(customers, streets, kind_of(venue), books)
@@ -194,9 +195,9 @@ class Network(Switches):
 
         :raises InvalidValue: it is none of them.
         """
-        given.a(str, "stage", name, f"one of {', '.join(STAGES)}", STAGES.__contains__)
+        stage = given.one_of("stage", name, STAGES)
         with uninterrupted(), self.turn:
-            match name:
+            match stage:
                 case "send":
                     return self._send()
                 case "work":
@@ -414,6 +415,16 @@ class Network(Switches):
         """A system of the kind that its origin says, with what its files hold."""
         place = Place(origin, self.now, self.data, calendar=self.venue.calendar)
         return system_of(place, self.venue, self.assignment, self.charter.books.fees)
+
+
+def _is_factory(venue: object) -> bool:
+    """Whether it can be called as what makes a market is."""
+    if not callable(venue):
+        return False
+    with suppress(TypeError, ValueError):  # those that say nothing of themselves are none
+        signature(venue).bind(clock=wall_clock, folder=None)
+        return True
+    return False
 
 
 def system_of(place: Place, venue: Venue, assignment: Assignment, fees: Fees = NO_FEES) -> System:

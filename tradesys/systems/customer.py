@@ -18,7 +18,7 @@ from tradesys.arrow import picked, rows_of
 from tradesys.charter import NO_FEES, Fees
 from tradesys.clock import Time
 from tradesys.errors import InvalidValue
-from tradesys.given import text_of
+from tradesys.given import text
 from tradesys.interrupts import uninterrupted
 from tradesys.log import Part, Row
 from tradesys.memory import Ints
@@ -484,6 +484,7 @@ class CustomerSystem(Inquiries):
         cl_ord_id: str | None,
     ) -> Order:
         asks, name = asked_of(asked), name_given(cl_ord_id)
+        account = None if account is None else text("account", account)
         given = asked._asdict() | {"cl_ord_id": cl_ord_id}
         with uninterrupted(), self._group.alone():
             self._begin_deciding()
@@ -491,7 +492,7 @@ class CustomerSystem(Inquiries):
             if name is not None and (repeated := self._repeat_change(kind, order_id, name, asks)):
                 return repeated
             answer = self.status(order)
-            if account is not None and text_of(account) != answer.account:
+            if account is not None and account != answer.account:
                 raise InvalidValue("order", str(order), f"an order of account {account}")
             if not answer.leaves_qty:
                 raise InvalidValue(

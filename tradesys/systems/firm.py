@@ -8,6 +8,7 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
@@ -107,9 +108,16 @@ class FirmSystem(Inquiries):
         ]
 
     def checked(self, dataset: str, rows: object) -> Values:
-        """As of any system; and of balances, whether the books have room for all together."""
+        """As of any system; of postings, whether they clear what is held, and the books have room.
+
+        The books have one room for the opening balances of all accounts together.
+        """
         values = super().checked(dataset, rows)
         if dataset == "postings":
+            for exec_id in {row[0] for row in values if row[0] is not None}:
+                if not self.view.seen(np.array([exec_id], np.uint64)).all():
+                    expected = "none, or the exec_id of an execution that the firm holds"
+                    raise InvalidValue("exec_id", exec_id, expected)
             opened = self.tables["postings"].frame.filter(
                 pl.col("exec_id").is_null(), pl.col("amount") > 0
             )

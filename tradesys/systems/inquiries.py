@@ -190,7 +190,10 @@ class Inquiries(System):
         :param since: what the call before gave; every order, where it is None.
         :returns: rows as :meth:`statuses` without ``cl_ord_id``, and what they rest on, to be
             handed in the next time.
+        :raises InvalidValue: ``since`` is something else.
         """
+        if since is not None:
+            given.a(Evidence, "since", since, "what the call before gave")
         with self.lock:
             now, view = self._held(_OF_ORDERS), self.view
             if since is None:
@@ -354,9 +357,9 @@ class Inquiries(System):
             datasets = WRITES.get(origin(code).kind, ())
             if len(datasets) != 1:
                 raise InvalidValue("at_least", token, _POSITIONS)
-            held = self.tables[datasets[0]].count(code)
-            if held < given.whole("at_least", count, 0, of="records"):
-                missing += [make_id(code, held), make_id(code, count - 1)]
+            held, asked = self.tables[datasets[0]].count(code), given.whole("at_least", count, 0)
+            if held < asked:
+                missing += [make_id(code, held), make_id(code, asked - 1)]
                 over.add(self._over(origin(code)))
         if missing:
             names = tuple(map(format_id, missing))

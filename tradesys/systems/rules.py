@@ -158,7 +158,7 @@ def decide(
         if verdict == ACCEPTED and rows[i, KIND] != CANCEL:
             verdict = _error(rows, i, order, accounts, instruments, now)
         elif verdict == ACCEPTED:
-            verdict = _out_of_range(rows, i)
+            verdict = _out_of_range(rows, i, order)
         rows[i, ABOUT] = -1
         if verdict == ACCEPTED:
             rows[i, ABOUT] = order
@@ -275,7 +275,7 @@ def _error(  # noqa: C901, PLR0911, PLR0912 - a rule a line
         return A_LIMIT
     if rows[i, ORD_TYPE] == MARKET and rows[i, PRICE] == 0:
         rows[i, PRICE] = collar(rows[i, SIDE], instruments[rows[i, SYMBOL]])
-    out_of_range = _out_of_range(rows, i)
+    out_of_range = _out_of_range(rows, i, order)
     if out_of_range:
         return out_of_range
     if rows[i, ORDER_QTY] % instruments[rows[i, SYMBOL], LOT_SIZE] != 0:
@@ -289,12 +289,6 @@ def _error(  # noqa: C901, PLR0911, PLR0912 - a rule a line
 
 
 @compiled
-def _tick(price: int, instrument: Ints) -> int:
-    """The tick at a price: below 1.00 it is 0.0001 (Regulation NMS, rule 612)."""
-    return instrument[TICK_SIZE] if price >= PRICE_SCALE else 1
-
-
-@compiled
 def _sets_time(rows: Ints, i: int, order: int) -> bool:
     """Whether row ``i`` sets until when its order is good, and does not only repeat it."""
     repeats = rows[i, TIME_IN_FORCE] == rows[order, TIME_IN_FORCE]
@@ -303,9 +297,20 @@ def _sets_time(rows: Ints, i: int, order: int) -> bool:
 
 
 @compiled
-def _out_of_range(rows: Ints, i: int) -> int:
-    """Which of the numbers that a request states is none that later sums have room for."""
+def _tick(price: int, instrument: Ints) -> int:
+    """The tick at a price: 0.0001 below 1.00 (Regulation NMS, rule 612), else the instrument's."""
+    return instrument[TICK_SIZE] if price >= PRICE_SCALE else 1
+
+
+@compiled
+def _out_of_range(rows: Ints, i: int, order: int) -> int:
+    """Which of the numbers that a request states is none that later sums have room for.
+
+    What a change keeps of its order is as it is, the collar of a market order too.
+    """
     qty, price = rows[i, ORDER_QTY], rows[i, PRICE]
+    if rows[i, KIND] != NEW and qty == rows[order, ORDER_QTY] and price == rows[order, PRICE]:
+        return ACCEPTED
     if not 0 < qty <= _QTY_MOST:
         return NO_QTY
     if not 0 <= price <= _PRICE_MOST:

@@ -111,7 +111,7 @@ class Datasets(Mapping[str, Dataset]):
         return self._datasets[dataset]
 
     def __contains__(self, dataset: object) -> bool:
-        return isinstance(dataset, str) and dataset in self._datasets
+        return given.text_of(dataset) in self._datasets
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._datasets)
