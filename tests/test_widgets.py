@@ -620,7 +620,10 @@ def kernel() -> Iterator[Callable[[str, str], str]]:
         asks = {"code": code, "silent": False, "user_expressions": {"beating": beating}}
         message = client.session.msg("execute_request", asks, metadata={"cellId": cell})
         client.shell_channel.send(message)
-        reply = client.get_shell_msg(timeout=600)["content"]
+        answer = client.get_shell_msg(timeout=600)
+        while answer["parent_header"].get("msg_id") != message["header"]["msg_id"]:
+            answer = client.get_shell_msg(timeout=600)  # a late answer to whether it has come up
+        reply = answer["content"]
         assert reply["status"] == "ok", reply["evalue"]
         told = reply["user_expressions"]["beating"]["data"]["text/plain"]
         assert isinstance(told, str)

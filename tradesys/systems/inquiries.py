@@ -317,7 +317,7 @@ class Inquiries(System):
         return frame
 
     def _known_account(self, account: str) -> str:
-        if account not in FIRMS_OWN:
+        if not (isinstance(account, str) and account in FIRMS_OWN):
             self.require_described("accounts")
         known = {**self.reference.accounts, **dict.fromkeys(FIRMS_OWN)}
         return given.one_of("account", account, known, "an account the firm has described")
