@@ -317,10 +317,11 @@ class Inquiries(System):
         return frame
 
     def _known_account(self, account: str) -> str:
-        if not (isinstance(account, str) and account in FIRMS_OWN):
-            self.require_described("accounts")
-        known = {**self.reference.accounts, **dict.fromkeys(FIRMS_OWN)}
-        return given.one_of("account", account, known, "an account the firm has described")
+        expected = "an account the firm has described"
+        if given.text_of(account) in FIRMS_OWN:
+            return given.one_of("account", account, FIRMS_OWN, expected)
+        self.require_described("accounts")
+        return given.one_of("account", account, self.reference.accounts, expected)
 
     def _view_of(self, order_id: int) -> View:
         """A view of the records of one order alone."""
