@@ -31,7 +31,7 @@ from tests.order_lives import (
     records_of,
     trade,
 )
-from tradesys import balances, views
+from tradesys import balances, compiled, views
 from tradesys.charter import Fees
 from tradesys.views import View
 
@@ -447,6 +447,7 @@ def view_is_wrong(view: View, requests: list[Row], reports: list[Row], postings:
 def plain_python(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """What is compiled from now on stays the Python that it is."""
     monkeypatch.setattr(numba.config, "DISABLE_JIT", 1)
+    monkeypatch.setattr(compiled, "COMPILED", [])
     return monkeypatch
 
 

@@ -306,7 +306,7 @@ def _tick(price: int, instrument: Ints) -> int:
 def _out_of_range(rows: Ints, i: int, order: int) -> int:
     """Which of the numbers that a request states is none that later sums have room for.
 
-    What a change keeps of its order is as it is, the collar of a market order too.
+    What a change keeps of its order is as it is.
     """
     qty, price = rows[i, ORDER_QTY], rows[i, PRICE]
     if rows[i, KIND] != NEW and qty == rows[order, ORDER_QTY] and price == rows[order, PRICE]:
