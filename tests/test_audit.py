@@ -414,7 +414,7 @@ def test_what_systems_that_could_not_reach_each_other_overspend_is_told_and_not_
     desk.run()
     desk.heal()
     desk.run()
-    told = "alice is 100 ALFA below zero: c1-0, c2-0, of which c1, c2 did not all know"
+    told = "alice is 100 ALFA below zero: c1-0, c2-0; none of c1, c2 knew them all"
     assert debt(desk) == (True, (told,))
 
 

@@ -93,7 +93,7 @@ def _why(held: Held, moved: pl.DataFrame, given: list[int]) -> tuple[str, bool]:
         return f"{listed(amends['record_id'])} amended its trades", False
     requests = spent["request_id"].unique().sort()
     systems = {origin(code).system for code in requests // 2**48}
-    return f"{listed(requests)}, of which {', '.join(sorted(systems))} did not all know", False
+    return f"{listed(requests)}; none of {', '.join(sorted(systems))} knew them all", False
 
 
 def _known(held: Held, requests: list[int]) -> Iterator[tuple[str, list[int]]]:
