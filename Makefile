@@ -17,6 +17,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 # that a change of pyproject.toml does not download everything again.
 LOCKED := $(VENV)/.locked
 INSTALLED := $(VENV)/.installed
+TRUSTED := $(VENV)/.trusted
 
 # Where PYTHON is given and is of another version than the environment's, it is made anew.
 ifneq ($(filter command environment,$(origin PYTHON)),)
@@ -41,7 +42,7 @@ export ONE_ORDER
 help: ## list what can be done
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "make %-9s  %s\n", $$1, $$2 }' Makefile
 
-setup: $(INSTALLED) ## install everything into .venv, in the versions of requirements.lock
+setup: $(TRUSTED) ## install everything into .venv, in the versions of requirements.lock
 
 demo: setup ## run a trading day through a whole network, and show what came of it
 	@$(BIN)/tradesys demo
@@ -113,3 +114,7 @@ $(INSTALLED): $(LOCKED) pyproject.toml
 	@$(BIN)/python -c "$$ONE_ORDER"
 	@touch $@
 	@echo "$(VENV) is ready"
+
+# JupyterLab shows the drawings and tables that a notebook has stored only if it is trusted here.
+$(TRUSTED): $(INSTALLED) $(wildcard notebooks/*.ipynb)
+	@$(BIN)/jupyter trust notebooks/*.ipynb >$@

@@ -477,12 +477,13 @@ def expected_balances(
     for trade, _, qty, px in trades(told):
         shares = qty if trade["side"] == "buy" else -qty
         balances[trade["account"], trade["symbol"]][1] += shares
-        balances[trade["account"], "USD"][1] -= shares * px
+        fee = qty * fees[0] + qty * px * fees[1] // 10_000
+        balances[trade["account"], "USD"][1] -= shares * px + fee
     for leg in legs:
         balances[leg["account"], leg["asset"]][0] += leg["amount"]
         about = known.get(leg["exec_id"])
         of = about and trade_of(about, known)
-        if of and leg["account"] != "clearing":
+        if of and leg["account"] not in ("clearing", "fees"):
             balances[of["account"], leg["asset"]][1] -= leg["amount"]
     for order in expected_statuses(asked, told):
         asset = "USD" if order["side"] == "buy" else order["symbol"]

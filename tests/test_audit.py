@@ -16,10 +16,13 @@ import pytest
 from tests.build import PRICE, filled, network, report, submit
 from tradesys.arrow import with_columns
 from tradesys.audit import Audit, Check
-from tradesys.checks import CHECKS
+from tradesys.checks import CHECKS, KNOWN
+from tradesys.clock import ManualClock
 from tradesys.log import Chunk, Log, State
 from tradesys.loops import CUM_QTY, PAGE
 from tradesys.network import Network
+from tradesys.records import format_id
+from tradesys.sessions import FOREVER
 from tradesys.systems.system import System
 
 PLACED = "every record is where the topology says"
@@ -28,15 +31,18 @@ GAPLESS = "no record twice, no gap"
 AUTHORITY = "nothing written by the wrong kind of system"
 DEFINITION = "answers agree with the definition"
 AGREEMENT = "equal records give equal answers"
+SENT = "each request is sent to one street-side system"
 ANSWERED = "every accepted request is answered"
 REFERRED = "every request that was answered is held"
 TWICE = "no name is executed twice"
+IN_TIME = "no order trades after its time"
 FLAGGED = "what is recorded again is a possible duplicate"
 OVER_FILL = "no order is filled beyond its quantity"
 VENUE = "executions agree with the venue's record"
 CLEARED = "each fill is cleared exactly once"
 CONSERVED = "cash and shares conserve"
 AMENDED = "amendments refer to trades"
+DEBT = "no system lets an account use more than it has"
 
 
 @pytest.fixture
@@ -195,6 +201,17 @@ def accept_a_name_twice(desk: Network) -> None:
     desk.run()
 
 
+def trade_on_the_next_day(desk: Network) -> None:
+    """The market does not know what day it is."""
+    assert isinstance(desk.clock, ManualClock)
+    submit(desk["c1"], order_qty=10)
+    desk.run()
+    desk.venue._next_end = FOREVER
+    desk.clock.advance(86_400 * 10**9)
+    submit(desk["c1"], order_qty=10, account="bob", side="sell")
+    desk.run()
+
+
 def record_again_as_certain(desk: Network) -> None:
     """A street-side system records what another has recorded, and does not say that it may."""
     street = desk.systems[desk.street_for("ALFA")]
@@ -244,6 +261,28 @@ def lose_a_clearing_leg(desk: Network) -> None:
     change_everywhere(desk, "postings", desk.firm, "amount", 13, 7)
 
 
+def let_use_too_much(desk: Network) -> None:
+    """A customer-facing system takes an order that its account cannot pay for."""
+    entry = desk["c1"]
+    free, entry.view.available = entry.view.available, lambda *_: 2**60  # type: ignore[method-assign]
+    filled(desk, order_qty=510)
+    entry.view.available = free  # type: ignore[method-assign]
+
+
+def send_to_every_street(desk: Network) -> None:
+    """An order is sent to each street-side system, and not to that of its symbol alone."""
+    submit(desk["c1"], order_qty=10)
+    outbox = desk["c1"].outbox
+
+    def accept_everywhere(requests: pa.RecordBatch, again: bool) -> None:  # noqa: FBT001
+        for street in desk.streets:
+            street.accept(requests, again)
+
+    for street in outbox.sort(desk.street_for):
+        outbox.hand_over(street, accept_everywhere)
+    desk.run()
+
+
 MUTANTS: list[tuple[Callable[[Network], None], set[str]]] = [
     (hide_from_a_replica, {PLACED}),
     (change_a_replica, {SAME}),
@@ -253,9 +292,11 @@ MUTANTS: list[tuple[Callable[[Network], None], set[str]]] = [
     (answer_wrongly, {DEFINITION}),
     (reserve_differently, {AGREEMENT, DEFINITION}),
     (lose_an_order, {ANSWERED}),
+    (send_to_every_street, {SENT}),
     (lose_a_cancel, {REFERRED}),
     (fill_beyond, {OVER_FILL}),
     (accept_a_name_twice, {TWICE}),
+    (trade_on_the_next_day, {IN_TIME}),
     (record_again_as_certain, {FLAGGED}),
     (forge_a_price, {VENUE}),
     (correct_what_is_no_trade, {AMENDED}),
@@ -263,6 +304,7 @@ MUTANTS: list[tuple[Callable[[Network], None], set[str]]] = [
     (clear_twice, {CLEARED}),
     (lose_a_leg, {CONSERVED}),
     (lose_a_clearing_leg, {CONSERVED}),
+    (let_use_too_much, {DEBT}),
 ]
 
 
@@ -288,6 +330,7 @@ SHOWN: dict[Callable[[Network], None], str] = {
     "by c1-0, s1-0, s1-2",
     reserve_differently: "c2 answers for ALFA of alice otherwise than c1: reserved 1, not 0",
     lose_an_order: "c1-4 has no answer",
+    send_to_every_street: "c1-4 was sent to each of s1, s2$",
     lose_a_cancel: "c1-3 is held by nobody, and s1-6 answers it",
     fill_beyond: "c1-0 at c1: 30 of 20 by s1-2",
     accept_a_name_twice: "A of alice: s1-7, s1-8",
@@ -298,6 +341,7 @@ SHOWN: dict[Callable[[Network], None], str] = {
     clear_twice: "v1-2 is cleared more than once: firm-12, firm-20$",
     lose_a_leg: "USD sums to 100,000,000: firm-6$",
     lose_a_clearing_leg: "ALFA of fill v1-2 sums to 37: firm-12, firm-13$",
+    let_use_too_much: "alice is 800.00 USD below zero: c1 took c1-0, c1-4, c2-0$",
 }
 
 
@@ -311,7 +355,108 @@ def test_what_is_wrong_is_shown_by_the_fewest_records_that_show_it(
 
 
 def test_each_check_has_a_mutant() -> None:
-    assert set().union(*(expected for _, expected in MUTANTS)) == set(CHECKS)
+    false = set().union(*(expected for _, expected in MUTANTS))
+    assert {*false, KNOWN} == set(CHECKS), "what a lost file had is never false, but unknown"
+
+
+def test_a_forged_record_under_the_next_id_of_another_system_is_named(desk: Network) -> None:
+    """Replication refuses mistakes; whoever lies with care is found by the audit."""
+    street = desk.systems[desk.street_for("ALFA")]
+    last = everything(log_of(street, "executions", street))[-1:]
+    ids = pa.array(np.array([street.next_id("executions")], np.uint64))
+    forged = with_columns(last, record_id=ids, exec_id=ids)
+    assert desk["c2"].receive("executions", forged) == 1, "c2 cannot know"
+    audit = desk.audit()
+    assert audit.verdict is False
+    (found,) = (check.found for check in audit.checks if check.name == SAME)
+    record = format_id(ids[0].as_py())
+    assert found == (f"c2 holds executions {record}, {street.name} does not",)
+
+
+def test_a_request_that_is_sent_again_says_so(desk: Network) -> None:
+    """Whoever takes over a symbol is sent what the other had; each was sent to one at first."""
+    home = desk.street_for("ALFA")
+    order = submit(desk["c1"], order_qty=10)
+    desk.stage("send")
+    assert order.record_id in desk.systems[home].sent  # type: ignore[attr-defined]
+    desk.crash(home)
+    desk.run()
+    desk.restart(home)
+    desk.run()
+    (other,) = (street for street in desk.streets if street.name != home)
+    assert other.venue.has_taken(order.order_id)
+    assert order.record_id not in other.sent
+    assert {check.name for check in desk.audit().checks if check.verdict is False} == set()
+
+
+# Who brought an account below zero.
+
+
+def debt(desk: Network) -> tuple[bool | None, tuple[str, ...]]:
+    """The verdict of the audit over debts, and what it found."""
+    audit = desk.audit()
+    (check,) = (check for check in audit.checks if check.name == DEBT)
+    assert audit.verdict is check.verdict
+    return check.verdict, check.found
+
+
+def sells(desk: Network, name: str) -> None:
+    """Alice, who has 500 shares, sells 300 at a system, and bob bids for them at the other one."""
+    submit(desk[name], side="sell", order_qty=300, price="10.00")
+    submit(desk["c1"], account="bob", order_qty=300, price="10.00")
+
+
+def test_what_systems_that_could_not_reach_each_other_overspend_is_told_and_not_wrong() -> None:
+    desk = network(customers=2)
+    desk.partition("c2")
+    sells(desk, "c1")
+    sells(desk, "c2")
+    desk.run()
+    desk.heal()
+    desk.run()
+    told = "alice is 100 ALFA below zero: c1-0, c2-0, of which c1, c2 did not all know"
+    assert debt(desk) == (True, (told,))
+
+
+def test_a_system_that_knew_of_another_s_order_is_found_to_have_let_too_much_be_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk = network(customers=2)
+    sells(desk, "c1")
+    desk.run()
+    monkeypatch.setattr(desk["c2"].view, "available", lambda *_: 2**60)
+    sells(desk, "c2")
+    desk.run()
+    assert debt(desk) == (False, ("alice is 100 ALFA below zero: c2 took c1-0, c2-0",))
+
+
+def test_an_account_that_a_bust_brought_below_zero_is_told_with_the_bust() -> None:
+    desk = network()
+    filled(desk, order_qty=500)
+    (bought,) = (i for i, r in enumerate(trades_of(desk)) if r == ("trade", "alice"))
+    filled(desk, buyer="bob", seller="alice", order_qty=1000, price="10.00")
+    report(desk, bought, "trade_cancel", last_qty=0, last_px=0)
+    desk.run()
+    ((verdict, (text,)),) = [debt(desk)]
+    assert verdict is True
+    assert re.fullmatch(r"alice is 500 ALFA below zero: s1-\d+ amended its trades", text)
+
+
+def trades_of(desk: Network) -> list[tuple[str, str]]:
+    """What the market reported, and of whose orders."""
+    rows = desk.venue.reports.table().to_pylist()
+    return [(row["exec_type"], row["account"]) for row in rows]
+
+
+def test_a_sum_that_no_record_can_hold_does_not_wrap_around_to_zero(desk: Network) -> None:
+    postings = everything(log_of(desk.firm, "postings", desk.firm)).to_pylist()
+    for row, leg in enumerate(postings):
+        if leg["exec_id"] is None and leg["asset"] == "USD":
+            amount = 10**10 + (1 if leg["account"] == "capital" else 2**63 - 1 - 2 * 10**10)
+            change_everywhere(desk, "postings", desk.firm, "amount", row, amount)
+    (check,) = (check for check in desk.audit().checks if check.name == CONSERVED)
+    assert check.verdict is False
+    assert any(found.startswith(f"USD sums to {2**64:,}: ") for found in check.found), check.found
 
 
 # True, false and unknown.

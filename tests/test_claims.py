@@ -7,8 +7,10 @@ The routes stand here a second time on purpose, written down from the claims and
 import ast
 import json
 import pydoc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -19,6 +21,7 @@ from tradesys.scenario import START_NS
 from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.firm import FirmSystem
 from tradesys.systems.system import System
+from tradesys.views import OrderState, View
 
 C, S, F = Kind.CUSTOMER, Kind.STREET, Kind.FIRM
 AUTHORITATIVE, READ_ONLY = "authoritative", "read_only"
@@ -50,9 +53,9 @@ ROUTES = [
 ]
 
 
-def new_desk(data: Path | None = None) -> Network:
+def new_desk(data: Path | None = None, customers: int = 2) -> Network:
     books = OpeningBooks(symbols=tuple(SYMBOLS.values()))
-    desk = Network(2, 2, firm=books, data=data, clock=ManualClock(START_NS))
+    desk = Network(customers, 2, firm=books, data=data, clock=ManualClock(START_NS))
     assert {desk.street_for(symbol): symbol for symbol in books.symbols} == SYMBOLS
     return desk
 
@@ -212,6 +215,27 @@ def test_a_status_is_aggregated_and_never_stored(desk: Network) -> None:
     assert not stored & {"ord_status", "cum_qty", "leaves_qty", "avg_px"}
 
 
+def test_a_request_that_arrives_last_changes_no_status_that_its_report_has_settled() -> None:
+    """At two systems a cancel arrives after the report of what it did."""
+    desk = new_desk(customers=3)
+    one, two, three = desk.customers
+    order = enter(one)
+    desk.run()
+    enter(two, "sell", qty=20)
+    desk.run()
+    desk.partition("c3", "c1", "c2")
+    three.cancel(order)
+    desk.run()
+    answers = [one.status(order), two.status(order)]
+    assert {(a.ord_status, a.cum_qty) for a in answers} == {(OrdStatus.CANCELED, 20)}
+    desk.heal()
+    desk.run()
+    for before, system in zip(answers, (one, two), strict=True):
+        after = system.status(order)
+        assert sum(after.positions["requests"].values()) == 3
+        assert after[:-1] == before[:-1]
+
+
 def test_an_answer_rests_on_the_data_of_the_system_asked(
     desk: Network,
 ) -> None:
@@ -285,6 +309,7 @@ def test_a_request_is_executed_by_exactly_one_system(
     assert executed_in_files(tmp_path, request) == {}
     stored_desk.run()
     assert executed_in_files(tmp_path, request) == {street: exec_types}
+    assert [s.name for s in stored_desk.streets if request.record_id in s.sent] == [street]
     for customer in ("c1", "c2"):
         records = in_file(tmp_path, customer, READ_ONLY, "executions")
         told = [r["exec_type"] for r in records if r["request_id"] == request.record_id]
@@ -308,10 +333,93 @@ def test_an_answer_needs_no_other_system(
     assert two.status(order).ord_status == OrdStatus.FILLED
 
 
-def test_the_notebook_does_every_claim_and_names_code_and_tests_that_exist() -> None:
+# What breaks a claim fails its test, and its cell in the notebook.
+
+
+def last_message_wins(patch: pytest.MonkeyPatch) -> None:
+    """A status is what the last record that came in says."""
+    said = {"cancel": OrdStatus.PENDING_CANCEL, "replace": OrdStatus.PENDING_REPLACE}
+    last: dict[tuple[View, int], str] = {}
+    real_apply, real_order = View.apply, View.order
+
+    def apply(view: View, dataset: str, batch: pa.RecordBatch) -> None:
+        real_apply(view, dataset, batch)
+        kind = {"requests": "request_type", "executions": "exec_type"}.get(dataset)
+        for row in batch.to_pylist() if kind else ():
+            last[view, row["order_id"]] = row[kind]
+
+    def order(view: View, order_id: int) -> OrderState | None:
+        state = real_order(view, order_id)
+        status = said.get(last.get((view, order_id), ""))
+        return state._replace(ord_status=status) if state and status else state
+
+    patch.setattr(View, "apply", apply)
+    patch.setattr(View, "order", order)
+
+
+def send_to_every_street(patch: pytest.MonkeyPatch) -> None:
+    """Each accepted request is sent to every street-side system."""
+
+    def send(desk: Network) -> int:
+        def accept_everywhere(*sent: Any) -> None:
+            for street in desk.streets:
+                street.accept(*sent)
+
+        return sum(
+            customer.outbox.hand_over(street, accept_everywhere)
+            for customer in desk.customers
+            for street in customer.outbox.sort(desk.street_for)
+        )
+
+    patch.setattr(Network, "_send", send)
+
+
+def run_cells(*ids: str) -> None:
+    """Run these cells of the notebook, and no others."""
+    cells = {cell["id"]: "".join(cell["source"]) for cell in notebook_cells()}
+    variables: dict[str, Any] = {}
+    try:
+        for cell in ids:
+            exec(cells[cell], variables)  # noqa: S102 - the project's own notebook
+    finally:
+        variables["desk"].close()
+        if "folder" in variables:
+            variables["folder"].cleanup()
+
+
+def notebook_cells() -> list[dict[str, Any]]:
     path = Path(__file__).parent.parent / "notebooks" / "claims.ipynb"
-    cells = json.loads(path.read_text("utf-8"))["cells"]
-    sources = {cell["id"]: "".join(cell["source"]) for cell in cells}
+    cells: list[dict[str, Any]] = json.loads(path.read_text("utf-8"))["cells"]
+    return cells
+
+
+AGGREGATION = test_a_request_that_arrives_last_changes_no_status_that_its_report_has_settled
+BROKEN = [
+    (last_message_wins, AGGREGATION),
+    (last_message_wins, partial(run_cells, "setup", "arrives", "commerce", "claim-15", "claim-16")),
+    (last_message_wins, partial(run_cells, "setup", "method", "claim-27")),
+    *(
+        (send_to_every_street, partial(run_cells, "setup", "method", *cells))
+        for cells in (["claim-22"], ["claim-23"], ["claim-24"], ["claim-24", "claim-25"])
+    ),
+    (send_to_every_street, partial(run_cells, "setup", "method", "claim-26")),
+]
+
+
+@pytest.mark.parametrize(("mutate", "show"), BROKEN)
+def test_a_claim_that_is_broken_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch,
+    mutate: Callable[[pytest.MonkeyPatch], None],
+    show: Callable[[], None],
+) -> None:
+    show()
+    mutate(monkeypatch)
+    with pytest.raises(AssertionError):
+        show()
+
+
+def test_the_notebook_does_every_claim_and_names_code_and_tests_that_exist() -> None:
+    sources = {cell["id"]: "".join(cell["source"]) for cell in notebook_cells()}
     assert {f"claim-{claim}" for claim in range(1, 28)} <= sources.keys()
     (table,) = [
         ast.literal_eval(node.value)

@@ -81,32 +81,26 @@ def fee_of(qty: int, px: int) -> int:
     return FEES.per_share * qty + qty * px * FEES.per_notional // 10_000
 
 
-def expected(told: Iterable[Row], *, fees: bool) -> dict[tuple[str, str], int]:
-    """What each account owns, counted plainly: what stands of each trade, with or without fees."""
+def expected(told: Iterable[Row]) -> dict[tuple[str, str], int]:
+    """What each account owns, counted plainly: what stands of each trade, less its fee."""
     owned = {(a, s): SHARES for a in ("alice", "bob") for s in ("ALFA", "DLTA")}
     owned |= {(account, "USD"): CASH for account in ("alice", "bob")}
     for trade, _, qty, px in trades(told):
         sign = 1 if trade["side"] == "buy" else -1
         owned[trade["account"], trade["symbol"]] += sign * qty
-        owned[trade["account"], "USD"] -= sign * qty * px + (fee_of(qty, px) if fees else 0)
+        owned[trade["account"], "USD"] -= sign * qty * px + fee_of(qty, px)
     return owned
 
 
-def amounts(firm: FirmSystem, *, fees: bool) -> dict[tuple[str, str], int]:
-    """What a firm says that each account owns, with or without the fees it has charged."""
-    told = {(a, s): n for a, s, n in firm.positions()["account", "asset", "amount"].iter_rows()}
-    legs = firm.tables["postings"].arrow.to_pylist()
-    customer = {leg["exec_id"]: leg["account"] for leg in legs if leg["account"] not in FIRMS_OWN}
-    for leg in legs if not fees else ():
-        if leg["account"] == "fees":
-            told[customer[leg["exec_id"]], "USD"] += leg["amount"]
-    return told
+def amounts(firm: FirmSystem) -> dict[tuple[str, str], int]:
+    """What a firm says that each account owns."""
+    return {(a, s): n for a, s, n in firm.positions()["account", "asset", "amount"].iter_rows()}
 
 
 def check_view(firm: FirmSystem) -> pl.DataFrame:
     names = ("requests", "executions", "postings")
     requests, reports, legs = (firm.tables[name].frame for name in names)
-    defined = positions.balances(requests, reports, legs)
+    defined = positions.balances(requests, reports, legs, FEES)
     assert firm.positions().equals(defined)
     return defined
 
@@ -128,16 +122,16 @@ def test_in_any_order_of_arrival_balances_are_what_stands_and_each_event_is_post
     firm = network(streets=2, books=WITH_FEES).firm
     for count, row in enumerate(rows, 1):
         firm.receive("executions", batch("executions", [row]))
-        assert amounts(firm, fees=False) == expected(rows[:count], fees=False)
+        assert amounts(firm) == expected(rows[:count])
         if data.draw(st.booleans()):
             firm.clear()
             check_view(firm)
-            assert amounts(firm, fees=True) == expected(rows[:count], fees=True)
+            assert amounts(firm) == expected(rows[:count])
     firm.clear()
     assert not firm.has_work
     assert firm.clear() == 0
     assert not check_view(firm)["uncleared"].abs().sum()
-    assert amounts(firm, fees=True) == expected(rows, fees=True)
+    assert amounts(firm) == expected(rows)
     postings = firm.tables["postings"].frame
     of_events = postings.filter(pl.col("exec_id").is_not_null())
     sums = of_events.group_by("exec_id", "asset").agg(pl.col("amount").sum())
@@ -168,7 +162,7 @@ def test_a_firm_that_lost_its_executions_books_nothing_twice_in_the_end(
         back.clear()
         check_view(back)
     assert not back.has_work
-    assert amounts(back, fees=True) == expected(rows, fees=True)
+    assert amounts(back) == expected(rows)
 
 
 # In a network.
@@ -250,6 +244,8 @@ def test_the_schedule_of_fees_is_kept_in_the_folder(tmp_path: Any) -> None:
 def test_the_audit_finds_a_fee_that_is_not_of_the_schedule() -> None:
     desk = network(books=WITH_FEES)
     desk.firm.fees = Fees(per_share=1)
+    desk.firm._begin_following()
+    desk.firm.catch_up()
     filled(desk)
     assert [c.name for c in desk.audit().checks if c.verdict is False] == [CLEARED]
 

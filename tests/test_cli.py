@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from tests.build import filled, network, submit
 from tradesys.cli import app
+from tradesys.cli.printing import tell
 from tradesys.network import Network
 from tradesys.simulation import seeds
 
@@ -65,6 +66,31 @@ def test_status_is_answered_at_the_system_that_is_asked(run: Path) -> None:
     (answer,) = json.loads(done.stdout)["answers"]
     assert answer["system"] == "c2"
     assert tradesys("status", run, "c1-0").stdout.count("asked at") == 3
+
+
+def test_ids_are_told_as_text_and_numbers_so_that_a_double_can_hold_them(run: Path) -> None:
+    done = tradesys("statement", run, "A007", "--json", "-")
+    told = json.loads(done.stdout)
+    assert {fill["exec_id"].partition("-")[0] for fill in told["fills"]} == {"v1"}
+
+    def numbers(value: object) -> list[int]:
+        if isinstance(value, dict | list):
+            values = value.values() if isinstance(value, dict) else value
+            return [n for each in values for n in numbers(each)]
+        return [value] if isinstance(value, int) else []
+
+    assert numbers(told)
+    assert all(n == int(float(n)) for n in numbers(told))
+
+
+@pytest.mark.parametrize("number", [2**53 - 1, 1 - 2**53, 2**53, -(2**53), 2**63 - 1])
+def test_a_number_that_a_double_would_round_is_told_as_text(
+    capsys: pytest.CaptureFixture[str], number: int
+) -> None:
+    tell("-", {"amount": number, "each": [{"cash": (number,)}]}, lambda: None)
+    expected = number if abs(number) < 2**53 else str(number)
+    told = {"amount": expected, "each": [{"cash": [expected]}]}
+    assert json.loads(capsys.readouterr().out) == told
 
 
 def test_audit_reads_the_files(run: Path) -> None:
@@ -195,6 +221,19 @@ def test_the_exit_status_is_1_where_the_audit_is_false(run: Path, tmp_path: Path
     assert "USD sums to 5" in done.stdout
 
 
+def test_the_exit_status_is_1_where_a_tape_could_not_be_recorded(tmp_path: Path) -> None:
+    rows = "".join(f"{34_200 + i}.5,1,{i + 1},100,1000{i},1\n" for i in range(4))
+    (tmp_path / "PNNY_2021-06-21_34200000_57600000_message_1.csv").write_text(rows)
+    done = tradesys("replay", tmp_path, "--json", "-")
+    assert done.returncode == 1
+    told = json.loads(done.stdout)
+    assert (told["verdict"], told["audit"]["verdict"]) == (False, True)
+    assert sum(told["not_recorded"].values()) == 3
+    said = " ".join(tradesys("replay", tmp_path).stdout.split())
+    assert "3 of 4 requests of the tape could not be recorded" in said
+    assert "3 price: expected a multiple of the tick size, 0.01" in said
+
+
 def test_the_demo_deletes_nothing_that_is_not_its_own(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     done = tradesys("demo", "--data", tmp_path)
@@ -240,8 +279,11 @@ def test_a_statement_fits_a_terminal_and_gives_prices_with_cents(
     fills = [line for line in lines if " trade " in line]
     assert fills
     time, price, cash = r"\d\d:\d\d:\d\d\.\d{3}", r"[\d,]+\.\d\d", r"-?[\d,]+\.\d\d"
-    row = re.compile(rf" {time}  v1-\d+ +trade +[A-Z]{{4}} +{price} +-?\d+ +{cash} +0 *")
+    row = re.compile(rf" {time}  trade +c\d-\d+ +[A-Z]{{4}} +{price} +-?[\d,]+ +{cash} +0 *")
     assert [line for line in fills if not row.fullmatch(line)] == []
+    assert "times in America/New_York" in "".join(lines)
+    ends = [line.split()[0] for line in lines if line.split()[:1] in (["opening"], ["closing"])]
+    assert ends == ["opening", "closing"]
 
 
 def test_status_says_which_systems_do_not_know_the_order_yet(tmp_path: Path) -> None:

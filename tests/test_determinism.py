@@ -42,6 +42,16 @@ def test_no_system_reads_a_clock_or_draws_a_number_by_itself(path: Path) -> None
     assert offences(path) == []
 
 
+def test_every_exception_is_met() -> None:
+    paths = {path.name: path for path in PACKAGE.rglob("*.py")}
+    used = {
+        path: {n for _, n in names_in(ast.parse(path.read_text("utf-8")))}
+        for path in paths.values()
+    }
+    assert used[paths[WALL_CLOCK]] & CLOCKS
+    assert set().union(*used.values()) >= NEW_GENERATORS
+
+
 @pytest.mark.parametrize(
     "source",
     ["import time\ntime.time()", "import random\nrandom.random()", "from time import time"],

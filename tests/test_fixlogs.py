@@ -182,6 +182,18 @@ def test_an_execution_that_is_reported_again_is_the_same_event(tmp_path: Path) -
     assert status.statuses(read.requests, read.executions)["cum_qty"].to_list() == [20]
 
 
+@pytest.mark.parametrize("end", ["\x01", ";"])
+def test_every_message_of_a_line_is_read_and_an_unreadable_one_is_counted(
+    tmp_path: Path, end: str
+) -> None:
+    fill = told("17=1|20=0|150=1|39=1|32=20|31=20")
+    heartbeat = "8=FIX.4.2|35=0|49=ME|10=000|"
+    torn = "8=FIX.4.2|35=8|49=YOU|17=2"
+    read = fix.read(written(tmp_path, [ORDER + fill + heartbeat, torn], end))
+    assert (read.requests.height, read.executions.height) == (1, 1)
+    assert read.ignored == {"0": 1, "unreadable": 1}
+
+
 def test_an_order_of_which_the_log_has_no_request_is_known_by_its_reports(tmp_path: Path) -> None:
     text = told("17=1|150=0|39=0|55=ALFA|54=2|40=1|38=100").replace("11=A|", "")
     found = fix.read(written(tmp_path, [text]))

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.build import BOOKS, CASH, NOON, PRICE, contents, filled, network, state, submit
+from tests.build import BOOKS, CASH, NOON, PRICE, contents, filled, network, sound, state, submit
 from tradesys.charter import OpeningBooks
 from tradesys.clock import ManualClock
 from tradesys.errors import InvalidValue, NotYetReplicated
@@ -231,7 +231,7 @@ def test_what_waits_for_a_street_side_system_is_its_senders_to_lose() -> None:
     desk.heal()
     desk.run()
     assert [state(desk["c1"], order)[0] for order in waiting] == ["new", "new"]
-    assert desk.audit().verdict
+    assert sound(desk.audit())
 
 
 def test_an_order_that_only_a_peer_gives_back_later_is_sent_then() -> None:
@@ -245,7 +245,7 @@ def test_an_order_that_only_a_peer_gives_back_later_is_sent_then() -> None:
     desk.heal()
     desk.run()
     assert state(desk["c1"], order) == ("new", 100, 0, 100)
-    assert desk.audit().verdict
+    assert sound(desk.audit())
 
 
 # A change overtakes its order.
@@ -411,7 +411,9 @@ def test_the_firm_may_open_with_empty_books(books: OpeningBooks) -> None:
     desk = network(books=books)
     assert desk.run() == 0
     assert desk.audit().verdict
-    with pytest.raises(InvalidValue):
+    with pytest.raises(InvalidValue, match="described"):
+        desk.firm.positions("nobody")
+    with pytest.raises(NotYetReplicated):  # nobody but the firm knows that it has none
         submit(desk["c1"])
 
 

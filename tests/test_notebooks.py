@@ -4,7 +4,10 @@ That they run as they stand, and come to the outputs stored in them, is nbval's 
 """
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ import polars as pl
 import pytest
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
+from nbformat.sign import NotebookNotary
 from papermill.exceptions import PapermillExecutionError
 
 from tradesys.tapes.sample import generate
@@ -22,12 +26,18 @@ ROOT = Path(__file__).parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 ALL = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
 PAGES = [name for name in ALL if name != "app"]  # that one is the desk and nothing else
-COURSE = ["1_tour", "3_status", "4_outage", "6_tape", "7_scale"]
-"""Those with exercises."""
 
 
 def read(name: str) -> Any:
     return nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)  # type: ignore[no-untyped-call]
+
+
+def is_solution(cell: Any) -> bool:
+    return cell.cell_type == "markdown" and "<details>" in cell.source
+
+
+COURSE = [name for name in ALL if any(map(is_solution, read(name).cells))]
+"""Those with exercises."""
 
 
 def outputs(name: str) -> list[tuple[Any, Any]]:
@@ -42,6 +52,7 @@ def run_scenario(output: Path, **parameters: object) -> dict[str, Any]:
         output / "scenario.ipynb",
         parameters=parameters,
         kernel_name="python3",
+        start_timeout=600,
         progress_bar=False,
     )
     found = [output for cell in notebook.cells for output in cell.get("outputs", [])]
@@ -76,6 +87,7 @@ def test_scenario_replays_a_tape(tmp_path: Path) -> None:
         ({"customers": "3"}, "customers='3': expected a whole number from 1 to 63"),
         ({"custmers": 3}, "did you mean customers?"),
         ({"results": "no/such/x.parquet"}, "expected a file in a folder that exists"),
+        ({"results": "."}, "results='.': expected a file in a folder that exists"),
         ({"tape": "no/such/folder"}, "tape='no/such/folder': expected a file or folder that"),
     ],
 )
@@ -150,8 +162,14 @@ def run_tape(output: Path, **parameters: object) -> Any:
         output / "tape.ipynb",
         parameters=parameters,
         kernel_name="python3",
+        start_timeout=600,
         progress_bar=False,
     )
+
+
+def test_exercises_have_solutions() -> None:
+    asked = {n for n in ALL if any("# Your turn." in cell.source for cell in read(n).cells)}
+    assert asked == set(COURSE) != set()
 
 
 @pytest.mark.parametrize("name", COURSE)
@@ -159,13 +177,13 @@ def test_solutions_solve_the_exercises(name: str) -> None:
     notebook = read(name)
     solutions = 0
     for cell in notebook.cells:
-        if cell.cell_type == "markdown" and "<details>" in cell.source:
+        if is_solution(cell):
             found = re.findall(r"```python\n(.*?)```", cell.source, re.DOTALL)
             cell.update(cell_type="code", outputs=[], execution_count=None)
             cell.source = "\n".join(found)
             solutions += 1
     assert solutions >= 2
-    NotebookClient(notebook, kernel_name="python3", timeout=120).execute()
+    NotebookClient(notebook, kernel_name="python3", timeout=600, startup_timeout=600).execute()
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -189,7 +207,10 @@ def test_outputs_are_stored_and_are_none_of_this_machine(name: str) -> None:
 def test_pictures_are_drawn_and_not_left_to_a_script(name: str) -> None:
     kinds = {kind for _, out in outputs(name) for kind in out.get("data", {})}
     plain = {"text/plain", "text/html", "text/markdown", "image/svg+xml", "application/json"}
-    assert kinds <= plain
+    assert kinds <= plain | {"image/png"}
+    for cell, out in outputs(name):
+        data = out.get("data", {})
+        assert ("image/svg+xml" in data) == ("image/png" in data), f"{cell.id}: for who trusts not"
     shown = "".join(str(out.get("data", {}).get("text/html", "")) for _, out in outputs(name))
     assert "<script" not in shown
 
@@ -204,6 +225,24 @@ def test_a_page_of_a_notebook_loads_nothing(name: str) -> None:
     assert not re.search(loads, page)
     assert not re.search(r"@import|url\([\"']?(?:https?:)?//", page)
     assert 'class="mermaid"' not in page
+
+
+def test_make_setup_trusts_the_notebooks_of_the_project(tmp_path: Path) -> None:
+    rule = (ROOT / "Makefile").read_text(encoding="utf-8").split("\n$(TRUSTED):")[1]
+    assert "$(BIN)/jupyter trust notebooks/*.ipynb" in rule
+    files = [str(NOTEBOOKS / f"{name}.ipynb") for name in ALL]
+    assert not any(trusted(tmp_path))
+    for _ in range(2):  # again is no harm
+        environ = os.environ | {"JUPYTER_DATA_DIR": str(tmp_path)}
+        command = [sys.executable, "-m", "nbformat.sign", *files]
+        subprocess.run(command, check=True, env=environ, capture_output=True)
+    assert all(trusted(tmp_path))
+
+
+def trusted(folder: Path) -> list[bool]:
+    """Of each notebook, whether Jupyter with this folder for its data trusts it."""
+    notary = NotebookNotary(data_dir=str(folder))  # type: ignore[no-untyped-call]
+    return [notary.check_signature(read(name)) for name in ALL]  # type: ignore[no-untyped-call]
 
 
 def test_make_html_writes_the_pages_as_they_are_tested_here() -> None:

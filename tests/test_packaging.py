@@ -49,6 +49,7 @@ def test_conda_environment_asks_for_the_same_as_pyproject() -> None:
     conda = [each for each in ENVIRONMENT["dependencies"] if isinstance(each, str)]
     (pip,) = [each["pip"] for each in ENVIRONMENT["dependencies"] if isinstance(each, dict)]
     assert pip[-1] == "-e ."
+    assert CONDA_TO_PYPI.keys() <= bounds(conda).keys(), "every exception is met"
     environment = {
         CONDA_TO_PYPI.get(name, name): bound for name, bound in bounds(conda + pip[:-1]).items()
     }

@@ -91,14 +91,14 @@ def execute_at_two_streets(patch: Patch) -> None:
     real = Simulation._dispatch
 
     def dispatch(
-        desk: Simulation, source: str, street: str, requests: pa.RecordBatch, **how: bool
+        desk: Simulation, source: str, street: str, requests: pa.RecordBatch, *how: bool
     ) -> None:
-        real(desk, source, street, requests, **how)
+        real(desk, source, street, requests, *how)
         other = next(s for s in ("s1", "s2") if s != street)
         ids = pa.array(requests["record_id"].to_numpy() + np.uint64(5000))
         names = pa.array([f"{n}*" for n in requests["cl_ord_id"].to_pylist()])
         requests = with_columns(requests, record_id=ids, order_id=ids, cl_ord_id=names)
-        real(desk, source, other, requests, **how)
+        real(desk, source, other, requests, *how)
 
     patch.setattr(Simulation, "_dispatch", dispatch)
 

@@ -166,7 +166,7 @@ def test_a_price_is_a_whole_number_of_ten_thousandths(value: object, price: int)
     assert to_price(value) == price
 
 
-@given(st.integers(-(2**63), 2**63 - 1))
+@given(st.integers(1 - 2**63, 2**63 - 1))
 def test_a_price_as_text_is_the_price(price: int) -> None:
     assert to_price(str(Decimal(price) / 10_000)) == to_price(price) == price
 

@@ -18,7 +18,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.build import BOOKS, NOON, contents, filled, network, record_id, state, stopped, submit
+from tests.build import (
+    BOOKS,
+    NOON,
+    contents,
+    filled,
+    network,
+    record_id,
+    sound,
+    state,
+    stopped,
+    submit,
+)
 from tradesys.clock import ManualClock
 from tradesys.errors import DamagedError, InvalidValue, StorageError, SystemDown
 from tradesys.network import Network
@@ -295,7 +306,7 @@ def test_a_system_that_lost_records_of_its_own_gives_no_id_again(
         assert (recovered.system, recovered.incarnation) == ("c1", "c1.1")
         submit(again["c1"], order_qty=10)
         again.run()
-        assert again.audit().verdict
+        assert sound(again.audit())
 
 
 # What the disk refuses on the way is not lost.
@@ -350,7 +361,7 @@ def test_a_file_of_another_dataset_is_set_aside_and_rebuilt_from_peers(tmp_path:
         assert [each.system for each in desk.recovered] == ["c2"]
         desk.run()
         assert desk["c2"].tables["requests"].frame.equals(before)
-        assert desk.audit().verdict
+        assert sound(desk.audit())
 
 
 def test_a_market_that_has_lost_its_record_is_named_as_often_as_it_is_opened(

@@ -106,6 +106,18 @@ def test_every_event_of_the_tape_is_a_request_a_fill_or_counted_as_ignored() -> 
     assert json.loads(json.dumps(told)) == told
 
 
+def test_fills_of_an_order_that_was_not_recorded_are_counted(tmp_path: Path) -> None:
+    """A price of half a tick: no order comes of it, and so none of its fills."""
+    rows = ["34200,1,7,100,500050,1", "34201,4,7,60,500050,1", "34202,4,7,40,500050,1"]
+    path = tmp_path / "ALFA_2024-06-03_34200000_57600000_message_1.csv"
+    path.write_text("\n".join([*rows, "34203,1,8,100,500000,1", "34204,4,8,100,500000,1", ""]))
+    result, network = run(path, None, ())
+    told = result.as_dict()
+    assert (told["executions"], told["not_filled"]) == (3, 2)
+    assert sum(result.not_recorded.values()) == 1
+    assert len(network["s1"].tables["executions"]) == 2, "the other order is new, and filled"
+
+
 def test_the_files_of_a_replay_hold_what_the_systems_hold(tmp_path: Path) -> None:
     result, network = run(SAMPLE, tmp_path / "run", ())
     network.close()
@@ -133,3 +145,39 @@ def test_a_partition_of_an_unknown_system_is_refused() -> None:
     tape = tapes.read(SAMPLE)
     with pytest.raises(InvalidValue, match="system='c9'"):
         replay(tape, open_network(tape), partitions=(Partition("c9", 0, 1),))
+
+
+def a_day(folder: Path, *prices: int) -> Path:
+    """A day with an order at each of these prices, in 1/10,000, and a cancel of the last."""
+    rows = [f"{34_200 + i}.5,1,{i + 1},100,{price},1" for i, price in enumerate(prices)]
+    last = len(prices)
+    rows.append(f"{34_300}.5,3,{last},100,{prices[-1]},1")
+    path = folder / "PNNY_2021-06-21_34200000_57600000_message_1.csv"
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+def test_a_day_below_one_is_recorded_whole_in_ticks_of_a_ten_thousandth(tmp_path: Path) -> None:
+    result, network = run(a_day(tmp_path, 4_987, 5_001, 9_876, 9_999, 10_000), None, ())
+    assert result.verdict is True
+    assert not result.not_recorded
+    assert network["c1"].statuses()["price"].sort().to_list() == [
+        4_987,
+        5_001,
+        9_876,
+        9_999,
+        10_000,
+    ]
+
+
+def test_a_replay_that_could_not_record_its_tape_is_false_and_says_how_many_and_why(
+    tmp_path: Path,
+) -> None:
+    result, _ = run(a_day(tmp_path, 10_000, 10_001, 10_099), None, ())
+    assert result.audit.verdict is True
+    assert result.verdict is False
+    assert result.as_dict()["verdict"] is False
+    price, name = sorted(result.not_recorded, reverse=True)
+    assert price.startswith("price: expected a multiple of the tick size, 0.01")
+    assert name.startswith("orig_cl_ord_id: expected")
+    assert (result.not_recorded[price], result.not_recorded[name]) == (2, 1)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from tests.build import contents, filled, history, network, run_of, submit
+from tests.build import contents, filled, history, network, run_of, sound, submit
 from tradesys import compaction, disk, logfile
 from tradesys.errors import StorageError
 from tradesys.logfile import LogFile
@@ -161,7 +161,7 @@ def test_a_run_with_sealed_segments_is_as_written_and_answers_the_same(tmp_path:
         after = [again.summary(), *(c.statuses().to_dicts() for c in again.customers)]
         assert after == before
         assert again.as_of(desk.clock())["c2"].statuses().equals(past)
-        assert again.audit().verdict is True
+        assert sound(again.audit())
 
 
 @pytest.mark.parametrize("spoil", ["segment", "arrivals", "no arrivals", "no segment"])
@@ -184,7 +184,7 @@ def test_damage_in_a_sealed_segment_is_named_and_mended_from_peers(
         assert [each.system for each in again.recovered] == ["c2"]
         assert not any(each.missing for each in again.recovered)
         filled(again)
-        assert again.audit().verdict is True
+        assert sound(again.audit())
     assert verify(tmp_path).findings == []
 
 

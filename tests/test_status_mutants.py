@@ -241,6 +241,7 @@ LOOPS = {
         "amount + fee(m, qty, amount) if px else 0",
         "amount + fee(m, qty, amount)",
     ),
+    "a trade that is not booked has no fee": (" - fee(m, qty, amount) - ", " - "),
     "an order may use no fee": ("amount + fee(m, qty, amount) if px", "amount if px"),
     "the terms that came last are in force": (
         """kind <= RESTATED and exec_id > order["terms_exec_id"]""",
@@ -317,8 +318,8 @@ LOOPS = {
         "    if flags & IS_STOPPED and not flags & IS_SUSPENDED:",
     ),
     "a sale brings no cash": (
-        """times * (-sign * amount - trade["cash"])""",
-        """times * (-max(sign, 0) * amount - trade["cash"])""",
+        """times * (-sign * amount - fee(""",
+        """times * (-max(sign, 0) * amount - fee(""",
     ),
 }
 

@@ -11,11 +11,11 @@ Where a table differs, by design:
 - ``orig_cl_ord_id`` is recorded as the customer gave it; ``cancel`` and ``replace``, which are told
   the order's id, record the name in force;
 - a replace states both quantity and price; ``replace`` keeps what is not named;
-- in one table a name is its first row's, be that row in error; another row that gives it is one;
-- market orders to buy reserve the last price against each other within a table.
+- in one table a name is its first row's, be that row in error; another row that gives it is one.
 """
 
 import datetime as dt
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -23,7 +23,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.build import CASH, NOON, PRICE, TERMS, Row, filled, network, state, submit
+from tests.build import BOOKS, CASH, NOON, PRICE, TERMS, Row, filled, network, state, submit
+from tradesys.charter import OpeningBooks
 from tradesys.clock import ManualClock
 from tradesys.errors import InvalidValue
 from tradesys.network import Network
@@ -106,8 +107,8 @@ def _take(system: CustomerSystem, row: Row) -> Any:
     return system.replace(known, **terms, account=account, cl_ord_id=name)
 
 
-def twins() -> tuple[Network, Network]:
-    return network(), network()
+def twins(books: OpeningBooks = BOOKS) -> tuple[Network, Network]:
+    return network(books=books), network(books=books)
 
 
 def assert_the_same(one: Network, other: Network) -> None:
@@ -119,12 +120,14 @@ def assert_the_same(one: Network, other: Network) -> None:
     assert here.positions().equals(there.positions())
 
 
-def assert_taken_alike(taken: list[list[Row]], ran: list[bool]) -> None:
+def assert_taken_alike(
+    taken: list[list[Row]], ran: list[bool], pair: tuple[Network, Network] | None = None
+) -> None:
     """Tables taken whole, and row by row, leave the same verdicts, records and answers.
 
     Where ``ran`` says so, the networks run until they are quiet before the next table.
     """
-    whole, single = twins()
+    whole, single = pair or twins()
     for rows, run in zip(taken, ran, strict=False):
         found = whole["c1"].submit_many(table(*rows)).to_dicts()
         expected = one_by_one(single["c1"], rows)
@@ -179,8 +182,13 @@ ODD = st.sampled_from([*([{}] * 7 * len(BROKEN)), *BROKEN])
 
 
 @st.composite
-def tables(draw: st.DrawFn, sizes: tuple[int, int] = (0, 12)) -> list[list[Row]]:
-    """Tables; one row in eight has something about it, no two of a table give the same name."""
+def tables(
+    draw: st.DrawFn, sizes: tuple[int, int] = (0, 12), markets: tuple[bool, ...] = (False,)
+) -> list[list[Row]]:
+    """Tables; one row in eight has something about it, no two of a table give the same name.
+
+    :param markets: whether an order is a market order, each as likely.
+    """
     made: list[list[Row]] = []
     used: dict[str | None, list[str]] = {}
     for _ in range(draw(st.integers(1, 3))):
@@ -189,6 +197,10 @@ def tables(draw: st.DrawFn, sizes: tuple[int, int] = (0, 12)) -> list[list[Row]]
         rows: list[Row] = [row | odd for row, odd in drawn]
         given: set[str] = set()
         for row in rows:
+            if draw(st.sampled_from(markets)):
+                row["price"] = None
+                if row["request_type"] in (None, "new"):
+                    row["ord_type"] = "market"
             if row["request_type"] in ("cancel", "replace"):
                 mine = used.get(row["account"], [])
                 row["orig_cl_ord_id"] = draw(st.sampled_from([*reversed(mine), "A", None]))
@@ -218,6 +230,19 @@ def test_a_long_table_is_taken_as_its_rows_one_by_one(
     taken: list[list[Row]], ran: list[bool]
 ) -> None:
     assert_taken_alike(taken, ran)
+
+
+@settings(max_examples=60)
+@given(tables((4, 12), (True, False)), RAN, st.sampled_from([0, 30, 5_000]))
+def test_with_fees_and_market_orders_a_table_is_taken_as_its_rows_one_by_one(
+    taken: list[list[Row]], ran: list[bool], fee_per_share: int
+) -> None:
+    pair = twins(replace(BOOKS, fee_per_share=fee_per_share, fee_per_notional=7))
+    for desk in pair:
+        filled(desk, order_qty=10)
+    assert_taken_alike(taken, ran, pair)
+    for desk in pair:
+        assert (desk.firm.positions()["amount"] >= 0).all()
 
 
 # What the rows of one table mean to each other.

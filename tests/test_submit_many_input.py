@@ -104,7 +104,8 @@ def test_the_rows_of_a_table_that_break_a_rule_say_what_submit_says() -> None:
         {"symbol": "ZULU"},
         {"order_qty": 15},
     ]
-    broken += [{"order_qty": -10}, {"price": 55}, {"price": -100}, {"ord_type": "market"}]
+    broken += [{"order_qty": -10}, {"price": 10_055}, {"price": -100}, {"ord_type": "market"}]
+    broken += [{"order_qty": 10**11}, {"price": 10**12}, {"price": 10**10, "order_qty": 10**6}]
     desk = network()
     rows = [{"ord_type": "limit"} | TERMS | terms for terms in broken]
     found = desk["c1"].submit_many(pl.DataFrame(rows))["error"]

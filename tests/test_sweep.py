@@ -3,6 +3,7 @@
 Method: a notebook of a few lines notes each of its executions in a file, so that they are counted.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -204,7 +205,7 @@ def test_the_scenario_is_swept_with_its_tables(
         (["number=5..1"], "expected whole numbers like 1,2,4 or 1..5"),
         (["number=1..999999999999"], "expected whole numbers like 1,2,4 or 1..5"),
         (["number="], "expected whole numbers like 1,2,4 or 1..5"),
-        (["rate=fast"], "expected numbers like 0.5,1,2 or 1..5"),
+        (["rate=fast"], "expected finite numbers like 0.5,1,2 or 1..5"),
         (["loud=very"], "expected true, false, or both"),
         (["many=1"], "expected a parameter that is a number, text, true or false"),
         (["number=1", "number=2"], "each parameter once"),
@@ -252,6 +253,28 @@ def test_what_is_no_notebook_with_parameters_is_refused(
 ) -> None:
     with pytest.raises(InvalidValue, match=said):
         sweep(make(tmp_path / "x.ipynb"), ["number=1"], tmp_path / "out")
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e999"])
+def test_a_value_that_no_notebook_can_hold_is_refused(
+    notebook: Path, tmp_path: Path, value: str
+) -> None:
+    with pytest.raises(InvalidValue, match=f"rate='0.5,{value}': expected finite numbers"):
+        sweep(notebook, [f"rate=0.5,{value}"], tmp_path / "out")
+    assert executions(tmp_path) == []
+
+
+def test_a_result_that_is_not_a_number_leaves_numbers_what_they_are(tmp_path: Path) -> None:
+    result = 'value = {1: 0.5, 2: float("nan"), 3: float("inf")}[number]\n'
+    result += 'display({"application/json": {"value": value, "word": word}}, raw=True)'
+    write(tmp_path / "tiny.ipynb", PARAMETERS, result)
+    out = tmp_path / "out"
+    frame = sweep(tmp_path / "tiny.ipynb", ["number=1..3", "word=nan"], out).frame
+    assert frame["status"].to_list() == ["done"] * 3
+    assert str(frame["value"].to_list()) == "[0.5, nan, inf]"
+    assert frame["word"].to_list() == ["nan"] * 3, "a parameter is of the type that it has"
+    for name in frame["notebook"]:
+        json.loads((out / name).read_text("utf-8"), parse_constant=pytest.fail)
 
 
 def test_two_sweeps_do_not_share_a_folder(notebook: Path, tmp_path: Path) -> None:

@@ -18,8 +18,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.build import NOON, PRICE, Row, batch, change, network, new, record_id, state, submit
+from tests.build import (
+    NOON,
+    PRICE,
+    Row,
+    batch,
+    change,
+    filled,
+    network,
+    new,
+    record_id,
+    state,
+    submit,
+)
 from tradesys.clock import ManualClock
+from tradesys.errors import InvalidValue
 from tradesys.records import REPORTS, split_id
 from tradesys.tapes import Tape
 from tradesys.venue import BookVenue, TapeVenue, Venue
@@ -164,24 +177,42 @@ def test_symbols_do_not_meet() -> None:
     assert [kind for kind, _, _ in events(venue)] == ["new", "new"]
 
 
+DAY_NS = 86_400 * 10**9
+
+
 def random_requests(seed: int, count: int) -> list[Row]:
-    """Requests in two symbols over few prices, so that orders meet; some change what is closed."""
-    chance, rows = random.Random(seed), list[Row]()
+    """Requests in two symbols over few prices, so that orders meet; some change what is closed.
+
+    Each comes some hours after the one before, so that orders expire and names come again.
+    """
+    chance, rows, now = random.Random(seed), list[Row](), NOON
     for i in range(count):
+        now += chance.choice([0, 0, DAY_NS // 8, DAY_NS // 2])
         orders = [row for row in rows if row["record_id"] == row["order_id"]]
         kind = chance.choice(["new", "new", "cancel", "replace"]) if orders else "new"
-        terms: Row = {"cl_ord_id": f"N{i}", "order_qty": chance.randint(1, 9)}
+        terms: Row = {"cl_ord_id": f"N{i % 9}", "order_qty": chance.randint(1, 9), "ts": now}
         terms["price"] = PRICE + chance.randint(-2, 2)
         if kind == "new":
             terms |= {n: chance.choice(v) for n, v in CHOICES.items()}
-            terms["price"] = None if terms["ord_type"] == "market" else terms["price"]
-            rows.append(new(c1(i), **terms))
+            if terms["ord_type"] == "market":
+                terms["price"] = chance.choice([None, terms["price"]])
+            rows.append(new(c1(i), **terms | until(chance, terms, now)))
         else:
             about = chance.choice(orders)
-            same = {n: about[n] for n in ("account", "symbol", "side", "ord_type")}
+            names = ("account", "symbol", "side", "ord_type", "time_in_force", "expire_time")
+            terms |= {n: about[n] for n in names}
             terms["price"] = None if about["ord_type"] == "market" else terms["price"]
-            rows.append(change(kind, c1(i), about["order_id"], **same | terms))
+            if kind == "replace" and about["time_in_force"] in ("day", "gtc", "gtd"):
+                terms["time_in_force"] = chance.choice(["day", "gtc", "gtd"])
+                terms |= until(chance, terms, now)
+            rows.append(change(kind, c1(i), about["order_id"], **terms))
     return rows
+
+
+def until(chance: random.Random, terms: Row, now: int) -> Row:
+    """The time of an order that is good till then, and none of another."""
+    is_gtd = terms["time_in_force"] == "gtd"
+    return {"expire_time": now + chance.randint(1, DAY_NS) if is_gtd else None}
 
 
 CHOICES = {
@@ -189,29 +220,185 @@ CHOICES = {
     "symbol": ["ALFA", "DLTA"],
     "side": ["buy", "sell"],
     "ord_type": ["limit", "limit", "limit", "market"],
-    "time_in_force": ["day", "gtc", "ioc", "fok"],
+    "time_in_force": ["day", "gtc", "gtd", "ioc", "fok"],
 }
 
 
-@settings(max_examples=40)
+def amend_some(venue: BookVenue, chance: random.Random) -> None:
+    """Bust or correct a trade that stands, if there is one."""
+    rows = reports(venue)
+    gone = {row["exec_ref_id"] for row in rows}
+    kinds = ("trade", "trade_correct")
+    trades = [r for r in rows if r["exec_type"] in kinds and r["record_id"] not in gone]
+    if trades and chance.random() < 0.2:
+        trade = chance.choice(trades)
+        venue.amend([trade["record_id"]], last_qty=chance.randint(0, trade["last_qty"]))
+
+
+@settings(max_examples=60)
 @given(st.integers(0, 2**16), st.integers(1, 60), st.data())
 def test_a_book_opened_again_goes_on_as_if_it_had_never_stopped(
     seed: int, count: int, data: st.DataObject
 ) -> None:
-    rows = random_requests(seed, count)
+    rows, clock = random_requests(seed, count), ManualClock(NOON)
     cuts = sorted(data.draw(st.sets(st.integers(0, count), max_size=4)) | {0, count})
-    whole = BookVenue(clock=CLOCK)
+    whole = BookVenue(clock=clock)
     with TemporaryDirectory() as folder:
         for start, stop in itertools.pairwise(cuts):
-            stopped = BookVenue(clock=CLOCK, folder=Path(folder))
-            for venue in (whole, stopped):
-                send(venue, *rows[start:stop])
+            stopped = BookVenue(clock=clock, folder=Path(folder))
+            for place, row in enumerate(rows[start:stop], start):
+                clock.now = row["ts"]
+                for venue in (whole, stopped):
+                    send(venue, row)
+                    amend_some(venue, random.Random(seed + place))
             assert reports(stopped) == reports(whole)
             stopped.close()
-        again = BookVenue(clock=CLOCK, folder=Path(folder))
+        again = BookVenue(clock=clock, folder=Path(folder))
         for symbol in ("ALFA", "DLTA"):
             assert again.books[symbol].depth(99) == whole.books[symbol].depth(99)
+        clock.now += 9 * DAY_NS
+        assert reports(again) == reports(whole)
         again.close()
+
+
+# Amendments.
+
+
+def matched(**terms: Any) -> BookVenue:
+    """A market at which alice bought 100 of bob: his order came first."""
+    venue = BookVenue(clock=ManualClock(NOON))
+    send(venue, new(c1(0), side="sell", account="bob", cl_ord_id="S"), new(c1(1), **terms))
+    return venue
+
+
+TRADES = [record_id("v", 2), record_id("v", 3)]
+"""The trades of :func:`matched`: bob's, and alice's."""
+
+
+def since(venue: Venue, position: int) -> list[tuple[Any, ...]]:
+    """Of each report: ``exec_type``, the order's sequence, ``last_qty``, what it amends."""
+    refs = [row["exec_ref_id"] for row in reports(venue, position)]
+    refs = [None if ref is None else split_id(ref)[1] for ref in refs]
+    return [(*event, ref) for event, ref in zip(events(venue, position), refs, strict=True)]
+
+
+def test_what_an_amendment_gives_back_trades_again_and_not_with_the_other_side() -> None:
+    venue = matched(time_in_force="gtc")
+    venue.amend(TRADES, last_qty=60)
+    assert since(venue, 4) == [("trade_correct", 0, 60, 2), ("trade_correct", 1, 60, 3)]
+    assert [level.qty for side in venue.books["ALFA"].depth() for level in side] == [40, 40]
+    send(venue, new(c1(2), side="sell", account="bob", cl_ord_id="T", order_qty=50))
+    assert events(venue, 7) == [("trade", 1, 40), ("trade", 2, 40)]
+
+
+def test_what_an_amendment_gives_back_meets_at_once_who_came_meanwhile() -> None:
+    venue = matched(time_in_force="gtc")
+    send(venue, new(c1(2), side="sell", account="bob", cl_ord_id="T", order_qty=30))
+    venue.amend(TRADES)
+    assert [event[:3] for event in since(venue, 5)] == [
+        *(("trade_cancel", 0, 0), ("trade_cancel", 1, 0)),
+        *(("trade", 2, 30), ("trade", 1, 30)),
+    ]
+
+
+def test_what_an_amendment_gives_back_is_the_last_in_time_at_its_price() -> None:
+    venue = matched(time_in_force="gtc")
+    send(venue, new(c1(2), cl_ord_id="B"))
+    venue.amend(TRADES[1:])
+    send(venue, new(c1(3), side="sell", account="bob", cl_ord_id="T", order_qty=150))
+    fills = [event for event in events(venue, 7) if event[0] == "trade"]
+    assert fills[::2] == [("trade", 2, 100), ("trade", 1, 50)]
+
+
+@pytest.mark.parametrize(
+    "terms", [{"time_in_force": "ioc"}, {"time_in_force": "fok"}, {"ord_type": "market"}], ids=str
+)
+def test_what_an_amendment_gives_back_to_an_order_that_cannot_rest_is_canceled(terms: Row) -> None:
+    venue = matched(**terms)
+    venue.amend(TRADES[1:], last_qty=60)
+    assert events(venue, 4) == [("trade_correct", 1, 60), ("canceled", 1, 0)]
+
+
+@pytest.mark.parametrize("terms", [{}, {"time_in_force": "gtd", "expire_time": NOON + 1}], ids=str)
+def test_what_an_amendment_gives_back_to_an_order_whose_time_is_over_expires(terms: Row) -> None:
+    venue = matched(**terms)
+    assert isinstance(venue.clock, ManualClock)
+    venue.clock.advance(DAY_NS)
+    venue.amend(TRADES[1:])
+    assert events(venue, 4) == [("trade_cancel", 1, 0), ("expired", 1, 0)]
+
+
+def test_an_order_that_was_canceled_stays_so_when_its_trade_is_busted() -> None:
+    venue = matched(order_qty=150)
+    send(venue, change("cancel", c1(2), c1(1), cl_ord_id="C", order_qty=150))
+    venue.amend(TRADES[1:])
+    assert events(venue, 4) == [("canceled", 1, 0), ("trade_cancel", 1, 0)]
+    assert venue.books["ALFA"].depth() == ([], [])
+
+
+def test_an_amendment_names_the_trade_or_its_last_correction_and_refers_to_what_stands() -> None:
+    venue = matched(time_in_force="ioc")
+    venue.amend(TRADES[1:], last_qty=60)
+    venue.amend(TRADES[1:], last_qty=30, last_px=PRICE + 1)
+    venue.amend([record_id("v", 6)], last_qty=20)
+    venue.amend(TRADES[1:])
+    amended = [event for event in since(venue, 4) if event[0] != "canceled"]
+    assert amended == [
+        ("trade_correct", 1, 60, 3),
+        ("trade_correct", 1, 30, 4),
+        ("trade_correct", 1, 20, 6),
+        ("trade_cancel", 1, 0, 7),
+    ]
+    assert [row["last_px"] for row in reports(venue, 6)][:2] == [PRICE + 1, PRICE + 1]
+
+
+@pytest.mark.parametrize(
+    ("exec_ids", "to", "field"),
+    [
+        ([record_id("v", 0)], {}, "exec_ids"),
+        ([record_id("v", 99)], {}, "exec_ids"),
+        ([c1(0)], {}, "exec_ids"),
+        ([TRADES[1], TRADES[1]], {}, "exec_ids"),
+        ([TRADES[1]], {"last_qty": -1}, "last_qty"),
+        ([TRADES[1]], {"last_qty": 101}, "last_qty"),
+        ([TRADES[1]], {"last_qty": 10, "last_px": -1}, "last_px"),
+        ([TRADES[1]], {"last_qty": 10, "last_px": 0}, "last_px"),
+        ([TRADES[1], record_id("v", 0)], {}, "exec_ids"),
+    ],
+    ids=str,
+)
+def test_an_amendment_of_no_trade_or_to_what_its_order_has_not_is_refused(
+    exec_ids: list[int], to: Row, field: str
+) -> None:
+    venue = matched()
+    before = reports(venue)
+    with pytest.raises(InvalidValue) as raised:
+        venue.amend(exec_ids, **to)
+    assert raised.value.field == field
+    assert reports(venue) == before
+
+
+def test_a_trade_that_is_busted_and_a_correction_that_is_corrected_are_amended_no_more() -> None:
+    venue = matched()
+    venue.amend(TRADES[1:], last_qty=60)
+    venue.amend([record_id("v", 4)], last_qty=50)
+    venue.amend(TRADES[:1])
+    for exec_id in (record_id("v", 4), TRADES[0]):
+        with pytest.raises(InvalidValue, match="that is not busted"):
+            venue.amend([exec_id])
+
+
+def test_the_market_and_the_records_agree_after_a_bust() -> None:
+    desk = network()
+    order = filled(desk, time_in_force="gtc")
+    assert isinstance(desk.venue, BookVenue)
+    desk.venue.amend(TRADES)
+    desk.run()
+    assert state(desk["c1"], order) == ("new", 100, 0, 100)
+    desk["c1"].cancel(order)
+    desk.run()
+    assert state(desk["c1"], order) == ("canceled", 100, 0, 0)
+    assert desk.audit().verdict is True
 
 
 # The tape.

@@ -104,13 +104,16 @@ class Arrivals:
 
     def received_at(self, record_ids: NDArray[np.uint64]) -> NDArray[np.int64]:
         """When each of these records, which were received, came: ns since 1970."""
+        return np.asarray(self.table()["received_at"].to_numpy()[self.runs_of(record_ids)])
+
+    def runs_of(self, record_ids: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """The number of the run in which each of these records, which were received, came."""
         table = self.table()
-        names = ("code", "start", "received_at")
-        codes, starts, received = (table[name].to_numpy() for name in names)
+        codes, starts = (table[name].to_numpy() for name in ("code", "start"))
         firsts = codes.astype(np.uint64) << np.uint64(SEQUENCE_BITS) | starts.astype(np.uint64)
         order = np.argsort(firsts, kind="stable")
         run = np.searchsorted(firsts[order], record_ids, side="right") - 1
-        return np.asarray(received[order][run], np.int64)
+        return np.asarray(order[run])
 
     def known_at(self, time_ns: int) -> dict[int, int]:
         """The positions that were reached at a time: how many records of each origin's code."""

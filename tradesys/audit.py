@@ -1,7 +1,8 @@
 """Checks over all systems at once: what must hold when the network is quiet.
 
-A check is true, false, or *unknown* where records still under way, or work that is not done yet,
-could make it true. One that is not true says what it found, by the records that show it.
+A check is true, false, or *unknown*: records still under way, or work that is not done yet, could
+make it true, or what would decide it was lost. One that is not true says what it found, by the
+records that show it.
 """
 
 from collections.abc import Callable
@@ -15,7 +16,10 @@ from tradesys.held import Held
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that must hold. ``verdict`` is None where what is still to come could mend it."""
+    """One thing that must hold. ``verdict`` is None where what is held does not decide it.
+
+    What is ``found`` where it is True is worth knowing, and not wrong.
+    """
 
     name: str
     verdict: bool | None
@@ -69,8 +73,9 @@ def audit(held: Held, progress: Callable[[int], None] | None = None) -> Audit:
     for name, check in CHECKS.items():
         if progress:
             progress(len(checks))
-        evaluated, wrong, waiting = check(held)
-        found = (*wrong, *waiting)
-        unsure = None if waiting and not held.at_rest else not found
-        checks.append(Check(name, False if wrong else unsure, evaluated, found))
+        evaluated, wrong, waiting, unknowable, told = check(held)
+        is_false = wrong or (waiting and held.at_rest)
+        verdict = False if is_false else None if waiting or unknowable else True
+        found = (*wrong, *waiting, *unknowable, *told)
+        checks.append(Check(name, verdict, evaluated, found))
     return Audit(tuple(checks))

@@ -6,6 +6,7 @@ random source: the same requests in the same sequence give the same reports.
 """
 
 from collections import OrderedDict
+from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
@@ -212,7 +213,14 @@ class OrderBook:
         return reports
 
     def amend(
-        self, order_id: int, back: int, last_qty: int, last_px: int, over: str | None
+        self,
+        order_id: int,
+        back: int,
+        last_qty: int,
+        last_px: int,
+        *,
+        over: str | None = None,
+        but: Collection[int] = (),
     ) -> list[Report]:
         """Bust a trade of an order (``last_qty`` 0), or correct it: TRADE_CANCEL or TRADE_CORRECT.
 
@@ -222,6 +230,8 @@ class OrderBook:
         :param back: how much of its quantity the order gets back; less than 0 where a correction
             takes more than the trade did, at most what is open.
         :param over: why an order whose time is over is then EXPIRED.
+        :param but: orders that it does not trade with at once, those of the other side: by
+            themselves they would undo the amendment.
         """
         order = self._orders[order_id]
         self._given_back(order, back)
@@ -234,7 +244,7 @@ class OrderBook:
             elif over:
                 reports += self.expire(order_id, over)
             else:
-                self._work(order, reports)
+                self._work(order, reports, but)
         return reports
 
     def take(self, report: Report, side: str, ord_type: str, time_in_force: str, back: int) -> None:
@@ -328,9 +338,9 @@ class OrderBook:
         self._take_off(order)
         order.closed = why
 
-    def _work(self, order: _Order, reports: list[Report]) -> None:
+    def _work(self, order: _Order, reports: list[Report], but: Collection[int] = ()) -> None:
         """Trade an order that is off the book; what remains rests or is canceled."""
-        self._match(order, reports)
+        self._match(order, reports, but)
         if order.leaves_qty and order.at_once:
             # A market order that others are left for has a collar that does not reach them.
             is_collar = order.at_once == _NO_LIQUIDITY and self._levels[-order.sign]
@@ -349,19 +359,26 @@ class OrderBook:
                     return True
         return False
 
-    def _match(self, order: _Order, reports: list[Report]) -> None:
+    def _match(self, order: _Order, reports: list[Report], but: Collection[int]) -> None:
         """Trade an order that is not on the book with those that it reaches; add the reports."""
-        opposite = self._levels[-order.sign]
-        while order.leaves_qty and opposite:
-            key = next(iter(opposite))
-            if not order.reaches(key):
-                return
-            resting = next(iter(opposite[key].values()))
-            last_qty, last_px = min(order.leaves_qty, resting.leaves_qty), order.sign * key
+        while order.leaves_qty and (resting := self._next(order, but)):
+            assert resting.price is not None, "only a limit order rests"
+            last_qty, last_px = min(order.leaves_qty, resting.leaves_qty), resting.price
             reports.append(resting.fill(last_qty, last_px))
             reports.append(order.fill(last_qty, last_px))
             if not resting.leaves_qty:
                 self._take_off(resting)
+
+    def _next(self, order: _Order, but: Collection[int]) -> _Order | None:
+        """The next resting order that an order reaches, by price and then time."""
+        levels = self._levels[-order.sign]
+        for key in levels:
+            if not order.reaches(key):
+                return None
+            for resting in levels[key].values():
+                if resting.order_id not in but:
+                    return resting
+        return None
 
     def _rest(self, order: _Order) -> None:
         """Put what remains of an open order on the book, the last in time at its price."""

@@ -18,12 +18,12 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 from blake3 import blake3
 
-from tradesys import given, segments
+from tradesys import fields, given, segments
 from tradesys.disk import disk_errors, make_folder, require_at, write_whole
 from tradesys.errors import DamagedError, InvalidValue, StorageError
 from tradesys.formats import FEE_FIELDS
 from tradesys.framing import END_OF_STREAM, NO_HEAD, framing_of
-from tradesys.records import CURRENCY, FIRMS_OWN, PRICE_SCALE, Kind, Origin, split_id
+from tradesys.records import CURRENCY, PRICE_SCALE, Kind, Origin, split_id
 from tradesys.records import origin as origin_of
 
 FILE = "network.arrows"
@@ -31,7 +31,10 @@ SYSTEMS_MAX = 63
 
 
 class Fees(NamedTuple):
-    """What the firm charges for a fill: 1/10,000 of the currency a share, and of the notional."""
+    """What the firm charges for a fill: 1/10,000 of the currency a share, and of the notional.
+
+    In the ranges of :mod:`tradesys.fields` it is at most twice what an order may come to.
+    """
 
     per_share: int = 0
     per_notional: int = 0
@@ -53,11 +56,12 @@ NO_FEES = Fees()
 class OpeningBooks:
     """What the firm's books say when a network is new: accounts, what they own, what is listed.
 
-    ``cash`` and ``tick_size`` are in 1/10,000 of the currency; ``shares`` is of each symbol. A fill
-    costs ``fee_per_share``, in 1/10,000 of the currency, and ``fee_per_notional`` 1/10,000 of what
-    was paid.
+    ``cash`` (of each account) and ``tick_size`` are in 1/10,000 of the currency: a tick of 100 is
+    0.01. ``shares`` is of each symbol. A fill costs ``fee_per_share``, in 1/10,000 of the currency,
+    and ``fee_per_notional`` 1/10,000 of what was paid.
 
-    :raises InvalidValue: a field is of the wrong type, or out of its range.
+    :raises InvalidValue: a field is of the wrong type, or out of its range
+        (:mod:`tradesys.fields`); so is what all accounts have together.
     """
 
     accounts: Sequence[str] = ("alice", "bob", "carol", "dave")
@@ -76,14 +80,24 @@ class OpeningBooks:
 
     def __post_init__(self) -> None:
         """Refuse what could not be written."""
-        given.texts("accounts", self.accounts, "accounts", FIRMS_OWN)
-        given.texts("symbols", self.symbols, "symbols", (CURRENCY,))
-        given.whole("cash", self.cash, 0, of="1/10,000 of the currency")
-        given.whole("shares", self.shares, 0, of="shares")
-        given.whole("tick_size", self.tick_size, 1, of="1/10,000 of the currency")
-        given.whole("lot_size", self.lot_size, 1, of="shares")
-        given.whole("fee_per_share", self.fee_per_share, 0, of="1/10,000 of the currency")
-        given.whole("fee_per_notional", self.fee_per_notional, 0, PRICE_SCALE, of="1/10,000")
+        checked = {
+            "accounts": given.texts("accounts", self.accounts, "accounts", fields.account_name),
+            "symbols": given.texts("symbols", self.symbols, "symbols", fields.symbol_name),
+        }
+        ranges = {
+            "cash": fields.CASH,
+            "shares": fields.SHARES,
+            "tick_size": fields.TICK_SIZE,
+            "lot_size": fields.LOT_SIZE,
+            "fee_per_share": fields.FEE_PER_SHARE,
+            "fee_per_notional": fields.FEE_PER_NOTIONAL,
+        }
+        numbers = {name: r.of_field(name, getattr(self, name)) for name, r in ranges.items()}
+        for name, value in (checked | numbers).items():
+            object.__setattr__(self, name, value)
+        fields.require_room(CURRENCY, self.cash * len(self.accounts))
+        for symbol in self.symbols:
+            fields.require_room(symbol, self.shares * len(self.accounts))
 
 
 @dataclass(frozen=True)
@@ -150,8 +164,9 @@ def read_charter(data: Path) -> Charter | None:
     :raises DamagedError: the file is there and is not as it was written.
     """
     path = data / FILE
-    if not path.exists():
-        return None
+    with disk_errors(data):
+        if not path.exists():
+            return None
     reading = segments.read(path, _SCHEMA, _OWNER, NO_HEAD)
     if reading.problem or len(reading.messages) != 1:
         problem = reading.problem or "it is cut short"
@@ -233,9 +248,9 @@ def locked(data: Path, *, shared: bool = False) -> Iterator[int]:
 
 def _require_writable(data: Path) -> None:
     """Make a folder where it is missing, and refuse one that cannot be written."""
-    if data.exists() and not data.is_dir():
-        raise InvalidValue("data", str(data), "a folder, or a path where there is nothing yet")
     with disk_errors(data):
+        if data.exists() and not data.is_dir():
+            raise InvalidValue("data", str(data), "a folder, or a path where there is nothing yet")
         make_folder(data)
     if not os.access(data, os.W_OK):
         read_only = os.statvfs(data).f_flag & os.ST_RDONLY

@@ -1,6 +1,6 @@
 """What must hold over all systems when a network is quiet, check by check."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -8,12 +8,22 @@ import numpy as np
 import polars as pl
 
 from tradesys import positions, status
-from tradesys.charter import Fees
+from tradesys.debts import debts
 from tradesys.held import Held, differences, first_difference, listed, more_than_one, run_of
 from tradesys.log import Log
 from tradesys.memory import Ints
-from tradesys.records import CURRENCY, FEES, REQUESTS, ExecType, Kind, format_id, origin
+from tradesys.records import (
+    CURRENCY,
+    FEES,
+    REQUESTS,
+    ExecType,
+    Kind,
+    format_id,
+    make_id,
+    origin,
+)
 from tradesys.replication import Link
+from tradesys.systems.street import StreetSystem
 from tradesys.systems.system import System
 from tradesys.topology import WRITER, WRITES
 
@@ -23,16 +33,22 @@ if TYPE_CHECKING:
     from tradesys.systems.customer import CustomerSystem
 
 
+_INT64_MAX = (1 << 63) - 1
+
+
 class Finding(NamedTuple):
     """How many things a check looked at, and what it found.
 
     ``wrong`` is so whatever comes; ``waiting`` is what records under way, or work that is not done
-    yet, may still mend.
+    yet, may still mend; ``unknowable`` is what nothing that is held can decide, now or later;
+    ``told`` is worth knowing, and not wrong.
     """
 
     evaluated: int
     wrong: list[str]
     waiting: list[str]
+    unknowable: Sequence[str] = ()
+    told: Sequence[str] = ()
 
 
 def _placed(held: Held) -> Finding:
@@ -150,9 +166,17 @@ def _agreement(held: Held) -> Finding:
 
 
 def _conservation(held: Held) -> Finding:
-    """Cash and shares conserve: postings sum to zero per asset, and for each fill."""
-    postings = held.frame(held.firm, "postings")
-    found: list[str] = []
+    """Cash and shares conserve: postings sum to zero per asset, and for each fill.
+
+    No balance is beyond int64, where sums begin again at the other end; these here are of 128 bits.
+    """
+    postings = held.frame(held.firm, "postings").with_columns(pl.col("amount").cast(pl.Int128))
+    exact = postings.group_by("account", "asset").agg(pl.col("amount").sum())
+    beyond = exact.filter(pl.col("amount").abs() > _INT64_MAX).sort("account", "asset")
+    found = [
+        f"{account}'s {asset} sums to {amount:,}, which no balance can say"
+        for account, asset, amount in beyond.iter_rows()
+    ]
     for keys in (["exec_id", "asset"], ["asset"]):
         sums = (
             postings.group_by(keys).agg(total=pl.col("amount").sum()).filter(pl.col("total") != 0)
@@ -182,14 +206,14 @@ def _cleared(held: Held) -> Finding:
     executions = held.frame(firm, "executions")
     postings = held.frame(firm, "postings").filter(pl.col("exec_id").is_not_null())
     events = status.each_once(executions)
-    trades = positions.moved(status.trades(events))
+    trades = positions.moved(status.trades(events), held.fees)
     again = dict(more_than_one(_runs(postings), "exec_id"))
     wrong = [f"{format_id(i)} is cleared more than once: {records}" for i, records in again.items()]
     key = ["trade_id", "account", "asset"]
     booked = positions.booked(postings, events)
     twice = booked.filter(pl.col("exec_id").is_in(list(again)))
     amiss = (
-        _due(trades, held.fees)
+        _due(trades)
         .group_by(key)
         .agg(due=pl.col("amount").sum())
         .join(
@@ -235,14 +259,14 @@ def _runs(postings: pl.DataFrame) -> pl.DataFrame:
     return postings.sort("record_id").filter(starts.fill_null(value=True))
 
 
-def _due(trades: pl.DataFrame, fees: Fees) -> pl.DataFrame:
+def _due(trades: pl.DataFrame) -> pl.DataFrame:
     """The legs that trades come to, those of the clearing account left out."""
-    fee, cash = fees.of(pl.col("last_qty"), pl.col("cash").abs()), pl.lit(CURRENCY)
+    cash = pl.lit(CURRENCY)
     return pl.concat(
         [
             trades.select("trade_id", "account", asset="symbol", amount="shares"),
-            trades.select("trade_id", "account", asset=cash, amount=pl.col("cash") - fee),
-            trades.select("trade_id", account=pl.lit(FEES), asset=cash, amount=fee),
+            trades.select("trade_id", "account", asset=cash, amount="cash"),
+            trades.select("trade_id", account=pl.lit(FEES), asset=cash, amount="fee"),
         ]
     )
 
@@ -315,6 +339,23 @@ def _answered(held: Held) -> Finding:
     return Finding(len(held.requested), [], found)
 
 
+def _sent_once(held: Held) -> Finding:
+    """Each request was sent to one street-side system (claim 22); what is sent again says so."""
+    sent = pl.concat(
+        pl.DataFrame({"record_id": street.sent}, {"record_id": pl.UInt64}).with_columns(
+            street=pl.lit(street.name)
+        )
+        for street in held.systems
+        if isinstance(street, StreetSystem)
+    ).unique()
+    streets = sent.group_by("record_id").agg(pl.col("street").sort()).sort("record_id")
+    wrong = [
+        f"{format_id(request)} was sent to each of {', '.join(names)}"
+        for request, names in streets.filter(pl.col("street").list.len() > 1).iter_rows()
+    ]
+    return Finding(len(streets), wrong, [])
+
+
 def lost_requests(held: Held) -> list[tuple[int, int]]:
     """Requests held by nobody that an execution speaks of: the execution's id, the request's."""
     known = held.requested["record_id"].implode()
@@ -333,6 +374,26 @@ def _referred(held: Held) -> Finding:
         for record, request in lost_requests(held)
     ]
     return Finding(len(held.recorded), [], found)
+
+
+def _known(held: Held) -> Finding:
+    """Whatever a customer-facing system acknowledged is held, as far as that can be known.
+
+    Where its own file was lost it goes on as another incarnation, and nobody can tell what it took
+    beyond the last record of the earlier ones that anybody holds.
+    """
+    systems = [s for s in held.systems if s.kind is Kind.CUSTOMER]
+    earlier = [
+        system.origin._replace(incarnation=number)
+        for system in systems
+        for number in range(system.origin.incarnation)
+    ]
+    found = []
+    for writer in earlier:
+        count = max(system.tables["requests"].count(writer.code) for system in systems)
+        beyond = f" beyond {format_id(make_id(writer.code, count - 1))}" if count else ""
+        found.append(f"what {writer} took{beyond} before its file was lost cannot be known")
+    return Finding(len(systems) + len(earlier), [], [], found)
 
 
 def _executed_once(held: Held) -> Finding:
@@ -415,9 +476,17 @@ def _over_fills(held: Held) -> Finding:
     return Finding(evaluated, [], found)
 
 
+def _debts(held: Held) -> Finding:
+    """No system let an account use more than was left, as far as that system knew."""
+    evaluated, found = debts(held)
+    wrong, told = ([d.text for d in found if d.is_wrong is so] for so in (True, False))
+    return Finding(evaluated, wrong, [], told=told)
+
+
 _ANSWERED_FROM = ("requests", "executions", "postings")
 
 REFERRED = "every request that was answered is held"
+KNOWN = "nothing that was acknowledged is lost with a file"
 TWICE = "no name is executed twice"
 IN_TIME = "no order trades after its time"
 FLAGGED = "what is recorded again is a possible duplicate"
@@ -429,8 +498,10 @@ CHECKS: dict[str, Callable[[Held], Finding]] = {
     "nothing written by the wrong kind of system": _authority,
     "answers agree with the definition": _definition,
     "equal records give equal answers": _agreement,
+    "each request is sent to one street-side system": _sent_once,
     "every accepted request is answered": _answered,
     REFERRED: _referred,
+    KNOWN: _known,
     "no order is filled beyond its quantity": _over_fills,
     TWICE: _executed_once,
     IN_TIME: _in_time,
@@ -439,4 +510,5 @@ CHECKS: dict[str, Callable[[Held], Finding]] = {
     "amendments refer to trades": _amended,
     "each fill is cleared exactly once": _cleared,
     "cash and shares conserve": _conservation,
+    "no system lets an account use more than it has": _debts,
 }

@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 
 from tradesys.arrow import first_of_each
-from tradesys.charter import Fees
 from tradesys.memory import Ints, Uncleared
 from tradesys.records import CLEARING, CURRENCY, FEES, POSTINGS
 from tradesys.sessions import settle_dates
@@ -34,7 +33,7 @@ class Moves(NamedTuple):
     transact_time: pa.TimestampArray
 
 
-def moves_of(events: pa.RecordBatch, found: Uncleared, view: View, fees: Fees) -> Moves:
+def moves_of(events: pa.RecordBatch, found: Uncleared, view: View) -> Moves:
     """What the trades of these events have to move, each trade once.
 
     :param events: trades, corrections and busts, and what the ``view`` ``found`` of them.
@@ -44,14 +43,13 @@ def moves_of(events: pa.RecordBatch, found: Uncleared, view: View, fees: Fees) -
     rows = np.concatenate([np.flatnonzero(found.differs & is_it) for is_it in (stands, ~stands)])
     rows = rows[first_of_each(found.exec_id[rows])]
     account, symbol = view.names_of(found.order[rows])
-    qty = found.qty[rows]
     return Moves(
         exec_id=pa.array(found.exec_id[rows]),
         account=account,
         symbol=symbol,
         shares=found.shares[rows],
-        cash=found.cash[rows],
-        fee=fees.of(qty, qty * found.px[rows]) - found.fee[rows],
+        cash=found.cash[rows] + found.fee[rows],
+        fee=found.fee[rows],
         transact_time=events["transact_time"].take(pa.array(rows)),
     )
 

@@ -4,8 +4,11 @@ import datetime as dt
 import time
 from collections.abc import Callable
 
+import numpy as np
+
 from tradesys import given
 from tradesys.errors import InvalidValue
+from tradesys.fields import TIME
 
 Clock = Callable[[], int]
 """Gives the time in nanoseconds since 1970, UTC."""
@@ -14,6 +17,14 @@ wall_clock: Clock = time.time_ns
 
 MS = 1_000_000
 """A millisecond, in ns."""
+
+
+def checked(clock: Clock) -> Clock:
+    """A clock of somebody else's that gives times of the range :data:`TIME`, or is refused.
+
+    What it raises itself passes through.
+    """
+    return lambda: TIME.of_field("clock", clock())
 
 
 class ManualClock:
@@ -31,30 +42,52 @@ class ManualClock:
         self.now += nanoseconds
 
 
-Time = int | str | dt.datetime
-"""A time: ns since 1970, text like ``"2024-06-03T13:30:00.5Z"``, or a datetime with a zone."""
+Time = int | str | dt.datetime | np.datetime64
+"""A time: ns since 1970, text like ``"2024-06-03T13:30:00.5Z"``, or a datetime with a zone.
+
+Text without a zone is UTC, as times of numpy are.
+"""
+
+_DAY = 86_400 * 10**9
+_EXPECTED = (
+    "a time from 1970 to the end of 2099: text like 2024-06-03T13:30:00Z, a datetime with a zone, "
+    "or ns since 1970"
+)
 
 
 def to_ns(time: object, field: str = "time") -> int:
-    """A time in ns since 1970, UTC. Text without a zone is UTC.
+    """A time in ns since 1970, UTC.
 
     :param field: what the time is, for the error.
-    :raises InvalidValue: the text is no time, the datetime has no zone, or it is something else.
+    :raises InvalidValue: it is no time, has no zone, or is out of the range :data:`TIME`.
     """
-    expected = "a time: text like 2024-06-03T13:30:00Z, a datetime with a zone, or ns since 1970"
-    if hasattr(type(time), "__index__"):
-        return given.whole(field, time, 0, of="ns since 1970")
-    moment: object = time
-    if isinstance(time, str):
+    found = given.number_of(time)
+    if found is None:
+        found = _ns_of(time)
+    if found is None or not TIME.least <= found <= TIME.most:
+        raise InvalidValue(field, time, _EXPECTED)
+    return found
+
+
+def _ns_of(time: object) -> int | None:
+    """The ns since 1970 of a time that is no number; None where it is no time."""
+    if isinstance(time, np.datetime64):
+        days = time.astype("datetime64[D]").astype(np.int64)  # of NaT, far below all
+        is_near = 0 <= days <= TIME.most // _DAY
+        return int(time.astype("datetime64[ns]").astype(np.int64)) if is_near else None
+    text = given.text_of(time)
+    if text is not None:
         try:
-            moment = dt.datetime.fromisoformat(time)
+            time = dt.datetime.fromisoformat(text)
         except ValueError:
-            raise InvalidValue(field, time, expected) from None
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
-    if not isinstance(moment, dt.datetime) or moment.tzinfo is None:
-        raise InvalidValue(field, time, expected)
-    since = moment - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-    return (since.days * 86_400 + since.seconds) * 1_000_000_000 + since.microseconds * 1_000
+            return None
+        time = time if time.tzinfo else time.replace(tzinfo=dt.UTC)
+    if not isinstance(time, dt.datetime) or time.tzinfo is None:
+        return None
+    since = time - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+    of_pandas: int = getattr(since, "nanoseconds", 0)
+    whole = (since.days * 86_400 + since.seconds) * 1_000_000_000
+    return whole + since.microseconds * 1_000 + of_pandas
 
 
 def to_date(day: object, field: str = "day") -> dt.date:
@@ -65,6 +98,6 @@ def to_date(day: object, field: str = "day") -> dt.date:
     if isinstance(day, dt.date) and not isinstance(day, dt.datetime):
         return day
     try:
-        return dt.date.fromisoformat(str(day) if isinstance(day, str) else "")
+        return dt.date.fromisoformat(given.text_of(day) or "")
     except ValueError:
         raise InvalidValue(field, day, "a day like 2024-06-03") from None

@@ -40,7 +40,10 @@ class TradesysError(Exception):
 
 def shown(value: object) -> str:
     """A value as a message shows it: in full, or the beginning and the end of a long one."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - it is the value that is wrong, and it is told by its type
+        text = f"<a {type(value).__name__}>"
     return text if len(text) <= _SHOWN_MAX else f"{text[:60]} … {text[-20:]}"
 
 

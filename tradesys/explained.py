@@ -84,7 +84,7 @@ def _seen(system: str, dataset: str, tables: Tables, frame: pl.DataFrame) -> pl.
 
 _LEARNED: dict[str, Any] = {
     "record_id": pl.UInt64,
-    **dict.fromkeys(("dataset", "record"), pl.String),
+    **dict.fromkeys(("dataset", "record", "ord_type"), pl.String),
     "exec_id": pl.UInt64,
     "ts": _TIME,
     **dict.fromkeys(("order_qty", "price", "last_qty", "last_px"), pl.Int64),

@@ -29,7 +29,7 @@ def whole(field: str, value: object, least: int, most: int = _INT64 - 1, *, of: 
     number = number_of(value)
     if number is not None and least <= number <= most:
         return number
-    bounds = f"from {least} to {most}" if most < _INT64 - 1 else f"of at least {least}"
+    bounds = f"from {least:,} to {most:,}" if most < _INT64 - 1 else f"of at least {least:,}"
     raise InvalidValue(field, value, f"a whole number{of and f' of {of},'} {bounds}")
 
 
@@ -41,36 +41,45 @@ def number_of(value: object) -> int | None:
         return None
     try:
         return operator.index(value)
-    except TypeError:  # an array has an index only if it is of one number
+    except Exception:  # noqa: BLE001 - an array of several has none; what others raise is theirs
         return None
 
 
 def text(field: str, value: object, expected: str = "text") -> str:
     """Text that is not empty, and that a file can hold."""
-    return a(str, field, value, expected, lambda found: bool(found) and is_text(found))
+    found = text_of(value)
+    if not found:
+        raise InvalidValue(field, value, expected)
+    return found
 
 
-def is_text(value: object) -> bool:
-    """Whether it is text that a file can hold: no half of a surrogate pair."""
-    return isinstance(value, str) and (
-        value.isascii() or value == value.encode(errors="replace").decode()
-    )
+def text_of(value: object) -> str | None:
+    """The plain text that a value is; None where it is anything else, or half a surrogate pair."""
+    if type(value) is not str:
+        if not isinstance(value, str):
+            return None
+        value = str.__str__(value)  # a kind of text of its own may compare as it likes
+    is_whole = value.isascii() or value == value.encode(errors="replace").decode()
+    return value if is_whole else None
 
 
-def texts(field: str, value: object, of: str, but: Collection[str] = ()) -> tuple[str, ...]:
+def texts(
+    field: str, value: object, of: str, rule: Callable[[str, object], str] = text
+) -> tuple[str, ...]:
     """A list of texts, each given once; not one text, which is a sequence of letters.
 
-    :param but: texts that stand for something else already.
+    :param rule: what each of them has to be.
     """
     expected = f"a list of {of}, each given once"
     if isinstance(value, str | Mapping) or not isinstance(value, Collection):
         raise InvalidValue(field, value, expected)
-    found = tuple(text(field, each, f"{expected}, each as text") for each in value)
+    try:
+        listed = list(value)
+    except Exception:  # noqa: BLE001 - an array of no dimension has none; others raise their own
+        raise InvalidValue(field, value, expected) from None
+    found = tuple(rule(field, each) for each in listed)
     if len(set(found)) < len(found):
         raise InvalidValue(field, value, expected)
-    for name in found:
-        if name in but:
-            raise InvalidValue(field, name, f"other {of} than {', '.join(but)}, the firm's own")
     return found
 
 
@@ -80,8 +89,9 @@ def one_of(field: str, value: object, known: Collection[str], expected: str = "o
     :param expected: what the error says; ``{}`` in it stands for all names.
     :raises InvalidValue: it is another one; the message says which it may be meant for.
     """
-    if isinstance(value, str) and value in known:
-        return value
+    found = text_of(value)
+    if found is not None and found in known:
+        return found
     listed = [*known] if len(known) <= _LISTED_MAX else [*islice(known, _LISTED_MAX), "…"]
     raise InvalidValue(field, value, expected.format(", ".join(listed)) + nearest(value, known))
 
@@ -102,16 +112,18 @@ def parameters(cells: Iterable[str], known: Collection[str]) -> None:
 
 def nearest(value: object, known: Iterable[str]) -> str:
     """Which of the names known was meant, as the end of a message; nothing if none is near."""
-    if not isinstance(value, str) or len(value) > 100:
+    name = text_of(value)
+    if name is None or len(name) > 100:
         return ""
     same = {name.casefold(): name for name in islice(known, 10_000)}
-    found = difflib.get_close_matches(value.casefold(), same, 1)
+    found = difflib.get_close_matches(name.casefold(), same, 1)
     return f"; did you mean {same[found[0]]}?" if found else ""
 
 
 def folder(field: str, value: object) -> Path:
-    """A path, as text or as a path object; not the empty text."""
-    if isinstance(value, str | os.PathLike) and isinstance(path := os.fspath(value), str) and path:
+    """A path, as text or as a path object; not the empty text, nor one with a NUL in it."""
+    path = text_of(os.fspath(value) if isinstance(value, os.PathLike) else value)
+    if path and "\0" not in path:
         return Path(path)
     raise InvalidValue(field, value, "a path, as text or a Path")
 

@@ -28,9 +28,22 @@ RUNS_MAX = 10_000
 
 _SPAN = re.compile(r"(-?[0-9]+)\.\.(-?[0-9]+)")
 _TRUTHS = {"true": True, "false": False}
+
+
+def _finite(text: str) -> float:
+    """A number that JSON, and so a notebook, can hold.
+
+    :raises ValueError: it is none, not a number (nan), or infinite.
+    """
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError
+    return value
+
+
 _READ: dict[type, tuple[Callable[[str], object], str]] = {
     int: (int, "whole numbers like 1,2,4 or 1..5"),
-    float: (float, "numbers like 0.5,1,2 or 1..5"),
+    float: (_finite, "finite numbers like 0.5,1,2 or 1..5"),
     bool: (lambda text: _TRUTHS[text.lower()], "true, false, or both"),
     str: (str, "text"),
 }

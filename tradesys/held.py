@@ -76,15 +76,16 @@ class Held:
     @cached_property
     def recorded(self) -> pl.DataFrame:
         """What the street-side systems hold, each record once, by ``record_id``."""
-        return self._of_any(Kind.STREET, "executions")
+        return self.anywhere("executions", Kind.STREET)
 
     @cached_property
     def requested(self) -> pl.DataFrame:
         """What the customer-facing systems hold, each record once."""
-        return self._of_any(Kind.CUSTOMER, "requests")
+        return self.anywhere("requests", Kind.CUSTOMER)
 
-    def _of_any(self, kind: Kind, dataset: str) -> pl.DataFrame:
-        systems = [system for system in self.systems if system.kind is kind]
+    def anywhere(self, dataset: str, *kinds: Kind) -> pl.DataFrame:
+        """What systems of these kinds, or of any, hold of a dataset: each record once."""
+        systems = [s for s in self.systems if dataset in s.tables and s.kind in (kinds or Kind)]
         frames = {self.key(system, dataset): self.frame(system, dataset) for system in systems}
         first, *more = frames.values()
         return pl.concat([first, *more]).unique("record_id").sort("record_id") if more else first

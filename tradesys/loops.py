@@ -295,7 +295,7 @@ def count(m: Memory, group: int, times: int) -> None:
     balance = m.balances[order["pair"]]
     cash = m.balances[balance["cash"]]
     balance["uncleared"] += times * (sign * qty - trade["shares"])
-    cash["uncleared"] += times * (-sign * amount - trade["cash"])
+    cash["uncleared"] += times * (-sign * amount - fee(m, qty, amount) - trade["cash"])
     balance["moved"] = cash["moved"] = True
 
 
@@ -564,11 +564,12 @@ def take_postings(m: Memory, rows: Postings, start: int) -> int:
 
 @compiled
 def book(m: Memory, group: int, pair: int, amount: int) -> None:
-    """So much of a trade is booked: a customer's leg, or that of the fee, which is its opposite."""
+    """So much of a trade is booked: a customer's leg, or that of the fee at the firm."""
     trade, balance = m.events[group], m.balances[pair]
-    own = m.balances[m.orders[trade["order"]]["pair"]]
     if balance["account"] == FEES:
         trade["fee"] += amount
+        return
+    own = m.balances[m.orders[trade["order"]]["pair"]]
     if pair == balance["cash"]:
         trade["cash"] += amount
         own = m.balances[own["cash"]]
@@ -598,10 +599,12 @@ def find_uncleared(m: Memory, exec_ids: Ids, to: Uncleared) -> None:
         stands, order = m.events[trade["stands"]], m.orders[trade["order"]]
         sign = 1 if order["terms"] & BUY else -1
         to.exec_id[i] = id_of(m.event_slots, trade["stands"])
-        to.order[i], to.qty[i], to.px[i] = trade["order"], stands["qty"], stands["px"]
+        to.order[i] = trade["order"]
         to.shares[i] = sign * stands["qty"] - trade["shares"]
-        to.cash[i] = -sign * stands["qty"] * stands["px"] - trade["cash"]
-        to.fee[i] = trade["fee"]
+        amount = stands["qty"] * stands["px"]
+        charged = fee(m, stands["qty"], amount)
+        to.cash[i] = -sign * amount - charged - trade["cash"]
+        to.fee[i] = charged - trade["fee"]
 
 
 @compiled

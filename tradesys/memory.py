@@ -61,8 +61,8 @@ EVENT = np.dtype(
         ("qty", np.int64),
         ("px", np.int64),
         ("shares", np.int64),  # what postings have booked of the trade, of an amended one at it
-        ("cash", np.int64),  # without the fee
-        ("fee", np.int64),
+        ("cash", np.int64),  # less the fee
+        ("fee", np.int64),  # at the firm
         ("order", np.int32),
         ("refers", np.int32),  # what this one amends, or the trade that leads to; 0 for none
         ("stands", np.int32),  # of a trade: the event of it that stands
@@ -173,14 +173,12 @@ class Executions(NamedTuple):
 class Uncleared(NamedTuple):
     """Of some events, what their trades still have to move: :func:`tradesys.positions.uncleared`.
 
-    ``exec_id`` is of the event that stands, 0 where no trade is held; ``qty`` and ``px`` are what
-    it says; ``order`` is the slot of the trade's.
+    ``exec_id`` is of the event that stands, 0 where no trade is held; ``order`` is the slot of the
+    trade's; ``cash`` is less the ``fee``, which moves to the firm.
     """
 
     exec_id: Ids
     order: Ints
-    qty: Ints
-    px: Ints
     shares: Ints
     cash: Ints
     fee: Ints

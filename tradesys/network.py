@@ -9,6 +9,7 @@ others get theirs.
 import datetime as dt
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
+from inspect import signature
 from pathlib import Path
 from typing import NamedTuple, Self, overload
 
@@ -28,7 +29,7 @@ from tradesys.charter import (
     read_charter,
     settle,
 )
-from tradesys.clock import Clock, ManualClock, Time, wall_clock
+from tradesys.clock import Clock, ManualClock, Time, checked, wall_clock
 from tradesys.errors import DamagedError, InvalidValue, NotYetReplicated, StorageError, SystemDown
 from tradesys.explained import Explained, explained
 from tradesys.forks import REFUSED, leave_if_forked
@@ -71,7 +72,8 @@ class Network(Switches):
     :param venue: makes the market outside, by default one with an order book for each symbol. Its
         days are those of the New York Stock Exchange; ``partial(BookVenue, calendar="24/7")`` makes
         one that never closes, whose days roll at 00:00 UTC.
-    :param clock: gives the time in ns since 1970; by default the wall clock.
+    :param clock: gives the time in ns since 1970; by default the wall clock. A time that is none,
+        or out of the range :data:`tradesys.fields.TIME`, is refused wherever it is asked for.
     :raises InvalidValue: an argument is of the wrong type or out of its range, or the folder holds
         another network.
     :raises StorageError: the disk refused, or the folder is in use.
@@ -98,9 +100,9 @@ class Network(Switches):
         books = given.a(
             OpeningBooks, "firm", OpeningBooks() if firm is None else firm, "an OpeningBooks"
         )
-        given.a(object, "venue", venue, "what makes a market, like BookVenue", callable)
+        given.a(object, "venue", venue, "what makes a market, like BookVenue", _is_factory)
         given.a(object, "clock", clock, "what gives the time in ns since 1970", callable)
-        self.clock = clock
+        self.clock, self.now = clock, checked(clock)
         self.charter = Charter(customers, streets, kind_of(venue), books)
         self.data = None if data is None else given.folder("data", data)
         self.assignment = Assignment(
@@ -195,9 +197,9 @@ class Network(Switches):
 
         :raises InvalidValue: it is none of them.
         """
-        given.a(str, "stage", name, f"one of {', '.join(STAGES)}", STAGES.__contains__)
+        stage = given.one_of("stage", name, STAGES)
         with uninterrupted(), self.turn:
-            match name:
+            match stage:
                 case "send":
                     return self._send()
                 case "work":
@@ -233,7 +235,7 @@ class Network(Switches):
         moved += self.run()
         expired = self.venue.reports.since(before)
         kinds = expired["exec_type"].to_pylist() if expired else []
-        day = calendar.trading_day(self.clock())
+        day = calendar.trading_day(self.now())
         return DayEnd(day, kinds.count(ExecType.EXPIRED), moved)
 
     @property
@@ -312,7 +314,7 @@ class Network(Switches):
         :raises InvalidValue: no such system answers inquiries.
         """
         found = of.evidence if isinstance(of, Answer) else self._asked("of", of).evidence()
-        return found.beside({s.name: s.tables for s in self}, self.clock())
+        return found.beside({s.name: s.tables for s in self}, self.now())
 
     def _asked(self, field: str, name: object) -> Inquiries:
         """The system of this name, which answers inquiries."""
@@ -394,7 +396,7 @@ class Network(Switches):
         """Make the venue and the systems, of the files there are; open the books of a new firm."""
         if self.data:
             self.charter = settle(self.data, self.charter)
-        self.venue = venue(clock=self.clock, folder=self.data)
+        self.venue = venue(clock=self.now, folder=self.data)
         file = self.venue.file
         if file and file.is_new and self.charter.is_made:
             file.close()
@@ -408,6 +410,8 @@ class Network(Switches):
             self._own_time.now = max(self._own_time.now, self.venue.reports.last_ts, *known)
         self.links = links(list(self.systems.values()))
         self.recovered = self._recover(self._lost())
+        for link in self.links:
+            link.target.heard[link.source.name] = link.source.origin
         if not self.charter.is_made:
             self.firm.open_books(self.charter.books)
             for link in self.links:
@@ -420,14 +424,24 @@ class Network(Switches):
 
     def _system(self, origin: Origin) -> System:
         """A system of the kind that its origin says, with what its files hold."""
-        place = Place(origin, self.clock, self.data, calendar=self.venue.calendar)
+        place = Place(origin, self.now, self.data, calendar=self.venue.calendar)
         return system_of(place, self.venue, self.assignment, self.charter.books.fees)
+
+
+def _is_factory(venue: object) -> bool:
+    """Whether it can be called as what makes a market is."""
+    if not callable(venue):
+        return False
+    with suppress(TypeError, ValueError):  # those that say nothing of themselves are none
+        signature(venue).bind(clock=wall_clock, folder=None)
+        return True
+    return False
 
 
 def system_of(place: Place, venue: Venue, assignment: Assignment, fees: Fees = NO_FEES) -> System:
     """A system of the kind that its origin says, with what its files hold.
 
-    :param fees: what the firm-side system charges.
+    :param fees: what the firm-side system charges, and customer-facing systems count on.
     """
     match place.origin.kind:
         case Kind.STREET:
@@ -435,4 +449,4 @@ def system_of(place: Place, venue: Venue, assignment: Assignment, fees: Fees = N
         case Kind.FIRM:
             return FirmSystem(place, fees=fees)
         case _:
-            return CustomerSystem(place)
+            return CustomerSystem(place, fees=fees)

@@ -1,8 +1,9 @@
 """Orders as a system acknowledges them, and as a system answers for them."""
 
 from dataclasses import dataclass
-from typing import NamedTuple, SupportsIndex
+from typing import NamedTuple
 
+from tradesys import given
 from tradesys.errors import InvalidValue
 from tradesys.evidence import Evidence
 from tradesys.records import OrdStatus, average, format_id, origin, parse_id, split_id
@@ -37,7 +38,8 @@ class Order:
 class Answer(NamedTuple):
     """An order's status, aggregated at ``system`` from the records it held (claims 16, 27).
 
-    Quantities in shares; ``price`` in 1/10,000 of the currency (None for a market order),
+    Quantities in shares; ``price`` in 1/10,000 of the currency: the limit or, of a market order,
+    the collar (FIX tag 44 beside 40=1; None where it has none), beyond which it does not trade;
     ``avg_px`` in the currency (None without a fill). ``evidence`` says on which records the answer
     rests, ``request_in_force`` which request states its terms.
     """
@@ -105,9 +107,8 @@ def id_of(order: OrderLike) -> int:
         return order
     if isinstance(order, Order | Answer):
         return order.order_id
-    if isinstance(order, bool) or not isinstance(order, str | SupportsIndex):
+    text = given.text_of(order)
+    found = given.number_of(order) if text is None else parse_id(text)
+    if found is None or not 0 <= found < 1 << 64:
         raise InvalidValue("order", order, "an order, or an id like c1-17")
-    found = parse_id(order) if isinstance(order, str) else int(order)
-    if not 0 <= found < 1 << 64:
-        raise InvalidValue("order", order, "an id like c1-17")
     return found

@@ -1,9 +1,12 @@
 """Pictures that the notebooks share: a network and what it holds, many answers, how charts look.
 
 A picture is a static SVG on its own light background, so it reads the same in a light and in a dark
-theme, on a page, and in a notebook that is opened again without a kernel.
+theme, on a page, and in a notebook that is opened again without a kernel. It comes with a PNG:
+JupyterLab shows no SVG of a notebook that it does not trust, as a fresh copy is.
 """
 
+import zlib
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -56,12 +59,37 @@ _TIPS = "".join(
 
 @dataclass(frozen=True)
 class Picture:
-    """An SVG that a notebook shows."""
+    """An SVG that a notebook shows, and the PNG that stands for it."""
 
     svg: str = field(repr=False)
 
-    def _repr_svg_(self) -> str:
-        return self.svg
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        return {"text/plain": repr(self), "image/svg+xml": self.svg, "image/png": _png(self.svg)}
+
+
+def _png(svg: str) -> str:
+    """The picture in pixels, in base64, compressed as far as it goes."""
+    import vl_convert  # noqa: PLC0415 - as in chart_style
+
+    png = vl_convert.svg_to_png(svg, scale=1)
+    parts, data, at = [png[:8]], b"", 8
+    while at < len(png):  # chunks: length, type, content, checksum
+        end = at + 12 + int.from_bytes(png[at : at + 4])
+        kind, content = png[at + 4 : at + 8], png[at + 8 : end - 4]
+        if kind == b"IDAT":
+            data += content
+        else:
+            if kind == b"IEND":
+                parts.append(_chunk(b"IDAT", zlib.compress(zlib.decompress(data), 9)))
+            parts.append(png[at:end])
+        at = end
+    return b64encode(b"".join(parts)).decode()
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    """A chunk of a PNG file."""
+    checksum = zlib.crc32(kind + content).to_bytes(4)
+    return len(content).to_bytes(4) + kind + content + checksum
 
 
 def network_svg(network: Network | Mapping[str, Mapping[str, int]]) -> Picture:
@@ -180,10 +208,18 @@ def table_style() -> None:
 
 
 def chart_style() -> None:
-    """Show Altair's charts as static SVG on white, in quiet colours."""
+    """Show Altair's charts as static SVG and PNG on white, in quiet colours."""
     import altair as alt  # noqa: PLC0415 - it takes two seconds, and few notebooks draw charts
 
     alt.renderers.enable("svg")
+    draw: Any = alt.renderers.get()
+
+    def draw_both(chart: Any, **how: Any) -> dict[str, str]:
+        drawn: dict[str, str] = draw(chart, **how)
+        return drawn | {"image/png": _png(drawn["image/svg+xml"])}
+
+    alt.renderers.register("tradesys", draw_both)
+    alt.renderers.enable("tradesys")
     alt.theme.register("tradesys", enable=True)(lambda: _THEME)
 
 

@@ -1,31 +1,30 @@
 """Holdings and cash, aggregated from records: the definition.
 
 A balance is what the firm has posted plus what has traded and is not posted yet, so an answer does
-not wait for clearing and counts each trade once. Both are amounts: of a trade that was corrected or
-busted (FIX 4.4 tag 150 = G and H), what stands less what is booked. What the firm charges for a
-trade counts from when it is posted.
+not wait for clearing and counts each trade, and what the firm charges for it, once. Both are
+amounts: of a trade that was corrected or busted (FIX 4.4 tag 150 = G and H), what stands less what
+is booked.
 """
 
 import polars as pl
 
 from tradesys import status
 from tradesys.charter import NO_FEES, Fees
-from tradesys.records import CLEARING, CURRENCY, FIRMS_OWN, RequestType, Side
+from tradesys.records import CLEARING, CURRENCY, FEES, FIRMS_OWN, RequestType, Side
 
 IS_CASH = pl.col("asset") == CURRENCY
 
 
-def moved(trades: pl.DataFrame) -> pl.DataFrame:
-    """Trades with what they move at the customer: ``shares``, and ``cash`` in 1/10,000."""
+def moved(trades: pl.DataFrame, fees: Fees = NO_FEES) -> pl.DataFrame:
+    """Trades with what they move at the customer: ``shares``; ``cash``, less the ``fee``."""
     sign = pl.when(pl.col("side") == Side.BUY).then(1).otherwise(-1)
-    return trades.with_columns(
-        shares=sign * pl.col("last_qty"),
-        cash=-sign * pl.col("last_qty") * pl.col("last_px"),
-    )
+    qty, amount = pl.col("last_qty"), pl.col("last_qty") * pl.col("last_px")
+    fee = fees.of(qty, amount)
+    return trades.with_columns(shares=sign * qty, cash=-sign * amount - fee, fee=fee)
 
 
 def booked(postings: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
-    """What is posted for trades at customers and as fees, with the ``trade_id`` of each.
+    """What is posted for trades at customers, and as fees, with the ``trade_id`` of each.
 
     Of an event that is not among these ``events`` that is its own id.
     """
@@ -37,17 +36,20 @@ def booked(postings: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def uncleared(postings: pl.DataFrame, executions: pl.DataFrame) -> pl.DataFrame:
+def uncleared(
+    postings: pl.DataFrame, executions: pl.DataFrame, fees: Fees = NO_FEES
+) -> pl.DataFrame:
     """What each trade that is held has yet to move at its customer, a row a trade.
 
     It is what stands of the trade less what the postings of its events have booked, of those events
-    that are held: zero once it is cleared. A fee's two legs cancel each other out.
+    that are held: zero once it is cleared.
 
-    :returns: the columns of :func:`tradesys.status.trades`; ``shares`` and, without fees, ``cash``.
+    :returns: the columns of :func:`tradesys.status.trades`; ``shares``, and ``cash`` less the fee.
     """
     events, amount = status.each_once(executions), pl.col("amount")
     sums = (
         booked(postings, events)
+        .filter(pl.col("account") != FEES)
         .group_by("trade_id")
         .agg(
             shares_booked=amount.filter(~IS_CASH).sum(),
@@ -55,7 +57,7 @@ def uncleared(postings: pl.DataFrame, executions: pl.DataFrame) -> pl.DataFrame:
         )
     )
     return (
-        moved(status.trades(events))
+        moved(status.trades(events), fees)
         .join(sums, on="trade_id", how="left")
         .with_columns(
             pl.col("shares") - pl.col("shares_booked").fill_null(0),
@@ -64,13 +66,15 @@ def uncleared(postings: pl.DataFrame, executions: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def positions(postings: pl.DataFrame, executions: pl.DataFrame) -> pl.DataFrame:
+def positions(
+    postings: pl.DataFrame, executions: pl.DataFrame, fees: Fees = NO_FEES
+) -> pl.DataFrame:
     """Balances per account and asset, sorted by both, accounts of customers only.
 
     :returns: ``account, asset, booked, uncleared, amount``: int64, in shares of a symbol or, for
         cash, in 1/10,000 of the currency; ``amount`` is the sum of the other two.
     """
-    waiting = uncleared(postings, executions)
+    waiting = uncleared(postings, executions, fees)
     legs = pl.concat(
         [
             postings.filter(~pl.col("account").is_in(FIRMS_OWN)).select(
@@ -85,7 +89,8 @@ def positions(postings: pl.DataFrame, executions: pl.DataFrame) -> pl.DataFrame:
                 )
                 for asset, amount in (("symbol", "shares"), (pl.lit(CURRENCY), "cash"))
             ),
-        ]
+        ],
+        how="vertical_relaxed",
     )
     return (
         legs.group_by("account", "asset")
@@ -133,5 +138,7 @@ def balances(
     """:func:`positions`, and what open orders may still use of each: ``reserved``."""
     each = ["account", "asset"]
     uses = reserved(requests, executions, fees).group_by(each).agg(pl.col("reserved").sum())
-    held = positions(postings, executions).join(uses, on=each, how="left", maintain_order="left")
+    held = positions(postings, executions, fees).join(
+        uses, on=each, how="left", maintain_order="left"
+    )
     return held.with_columns(pl.col("reserved").fill_null(0))

@@ -27,14 +27,18 @@ def readable(frame: pl.DataFrame) -> pl.DataFrame:
     :param frame: any frame with columns named as in the records, answers or positions.
     :returns: the same columns; ids, times and statuses as strings, prices and cash as floats.
     """
-    columns = [_ids(frame[name]) for name in _IDS if name in frame.columns]
-    columns += [pl.col(n) / PRICE_SCALE for n in _PRICES if n in frame.columns]
+    columns = [pl.col(n) / PRICE_SCALE for n in _PRICES if n in frame.columns]
     columns += [pl.col(n).dt.strftime("%H:%M:%S%.6f") for n in _TIMES if n in frame.columns]
     if "asset" in frame.columns:
         is_cash = pl.col("asset") == CURRENCY
         scale = pl.when(is_cash).then(float(PRICE_SCALE)).otherwise(1.0)
         columns += [pl.col(n) / scale for n in _AMOUNTS if n in frame.columns]
-    return frame.with_columns(columns)
+    return with_ids_written(frame).with_columns(columns)
+
+
+def with_ids_written(frame: pl.DataFrame) -> pl.DataFrame:
+    """The same rows, with every record id as text like ``c1-17``."""
+    return frame.with_columns(_ids(frame[name]) for name in _IDS if name in frame.columns)
 
 
 def html(frame: pl.DataFrame) -> str:

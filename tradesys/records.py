@@ -15,12 +15,19 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+from tradesys import given
 from tradesys.errors import InvalidValue
 
 PRICE_SCALE = 10_000
 """Units of ``price``, ``last_px`` and ``amount`` in one unit of the currency."""
 
-_PRICE_DIGITS = 15  # of the currency: with its 1/10,000, a price fits into int64
+PRICE_FORMS = (
+    'text or a Decimal in the currency, like "50.25", or a whole number of 1/10,000 of it, like '
+    "502500; a float cannot say 50.10"
+)
+"""How a price is written."""
+
+_PRICE_DIGITS = 15  # of the currency, before the point
 
 CURRENCY = "USD"
 """The asset that is cash. Every other asset is a symbol."""
@@ -227,23 +234,29 @@ def to_price(value: object) -> int:
     >>> to_price("50.25"), to_price(502500)
     (502500, 502500)
 
-    :raises InvalidValue: it is neither, or finer than 1/10,000. A float is refused: it cannot say
-        50.10.
+    :raises InvalidValue: it is neither, finer than 1/10,000, or more than int64 holds. A float is
+        refused: it cannot say 50.10.
     """
-    if type(value) is int:
-        return value
-    if isinstance(value, str | Decimal):
-        try:
-            decimal = Decimal(value)
-        except InvalidOperation:
-            decimal = Decimal("NaN")
-        if decimal.is_finite() and (not decimal or abs(decimal.adjusted()) < _PRICE_DIGITS):
-            scaled = Fraction(decimal) * PRICE_SCALE
-            if scaled.denominator == 1:
-                return scaled.numerator
-    elif hasattr(value, "__index__") and not isinstance(value, bool):
-        return int(value.__index__())
-    raise InvalidValue("price", value, 'a number of 1/10,000 like 502500, or text like "50.25"')
+    number = given.number_of(value)
+    if number is None:
+        number = _scaled(given.text_of(value) or value)
+    if number is None or abs(number) >= 1 << 63:
+        raise InvalidValue("price", value, PRICE_FORMS)
+    return number
+
+
+def _scaled(value: object) -> int | None:
+    """A price in the currency as a number of 1/10,000; None where it is none."""
+    if not isinstance(value, str | Decimal):
+        return None
+    try:
+        decimal = Decimal(value)
+    except InvalidOperation:
+        return None
+    if decimal.is_finite() and (not decimal or abs(decimal.adjusted()) < _PRICE_DIGITS):
+        scaled = Fraction(decimal) * PRICE_SCALE
+        return scaled.numerator if scaled.denominator == 1 else None
+    return None
 
 
 def average(amount: int, qty: int) -> float | None:
@@ -256,7 +269,8 @@ SEQUENCE_MASK = (1 << SEQUENCE_BITS) - 1
 INCARNATIONS = 256
 """How often a system can be another one: after that it gives no more ids."""
 
-_ORIGIN = re.compile(r"([vcs]|firm)([0-9]*)(?:\.([0-9]+))?")
+_ORIGIN = re.compile(r"([vcs]|firm)([0-9]{0,2})(?:\.([0-9]{1,3}))?")
+_SEQUENCE = re.compile("[0-9]{1,20}")
 _PREFIX = {Kind.VENUE: "v", Kind.CUSTOMER: "c", Kind.STREET: "s", Kind.FIRM: "firm"}
 
 
@@ -339,7 +353,7 @@ def parse_id(text: str) -> int:
     :raises InvalidValue: the text is neither.
     """
     name, dash, sequence = text.rpartition("-")
-    if sequence.isascii() and sequence.isdecimal():
+    if _SEQUENCE.fullmatch(sequence):
         number = int(sequence)
         if not dash and number < 1 << 64:
             return number

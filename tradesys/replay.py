@@ -21,7 +21,7 @@ from tradesys.charter import OpeningBooks
 from tradesys.clock import ManualClock
 from tradesys.errors import InvalidValue
 from tradesys.network import Network
-from tradesys.records import PRICE_SCALE
+from tradesys.records import PRICE_SCALE, ExecType
 from tradesys.sessions import settle_dates
 from tradesys.tapes import Tape
 from tradesys.venue import TapeVenue
@@ -71,7 +71,12 @@ def _first_ns(tape: Tape) -> int:
 
 @dataclass(frozen=True)
 class Replayed:
-    """What a replay came to. ``seconds`` is from the first event until all was quiet."""
+    """What a replay came to. ``seconds`` is from the first event until all was quiet.
+
+    ``refused`` counts the requests that were recorded with a reason and not sent, ``not_recorded``
+    those that broke a rule, each by what was wrong; ``not_filled`` the tape's fills that the market
+    did not report: their orders never reached it.
+    """
 
     tape: Tape
     seconds: float
@@ -81,11 +86,18 @@ class Replayed:
     systems: dict[str, dict[str, int]]
     not_recorded: dict[str, int]
     refused: dict[str, int]
+    not_filled: int
+
+    @property
+    def verdict(self) -> bool | None:
+        """The audit's; false if the systems could not record all that the tape asks for."""
+        return False if self.not_recorded else self.audit.verdict
 
     def as_dict(self) -> dict[str, object]:
         """One object of plain values, for ``--json``."""
         orders = (self.tape.requests["request_type"] == "new").sum()
         return {
+            "verdict": self.verdict,
             "events": self.tape.events,
             "orders": int(orders),
             "requests": len(self.tape.requests),
@@ -93,6 +105,7 @@ class Replayed:
             "ignored": self.tape.ignored,
             "refused": self.refused,
             "not_recorded": self.not_recorded,
+            "not_filled": self.not_filled,
             "seconds": round(self.seconds, 3),
             "events_per_second": round(self.tape.events / self.seconds) if self.seconds else 0,
             "statuses": self.statuses,
@@ -190,10 +203,13 @@ def _cut_and_heal(network: Network, partitions: Sequence[Partition], at: float) 
 
 def _result(tape: Tape, network: Network, verdicts: list[pl.DataFrame], seconds: float) -> Replayed:
     all_rows = pl.concat(verdicts) if verdicts else pl.DataFrame()
-    counts = [
-        dict(all_rows[name].drop_nulls().value_counts().sort(name).iter_rows()) if verdicts else {}
-        for name in ("reject_reason", "error")
-    ]
+    counts = []
+    for name in ("reject_reason", "error"):
+        told = all_rows[name].drop_nulls() if verdicts else pl.Series(name, dtype=pl.String)
+        # Of an error, the field and what was expected: the values are as many as the rows.
+        told = told.str.replace("(?s)=.*?: expected", ": expected")
+        counts.append(dict(told.value_counts().sort(name).iter_rows()))
+    reported = network.venue.reports.table()["exec_type"].to_pylist()
     statuses = network.customers[0].statuses()["ord_status"].value_counts(sort=True)
     started = time.perf_counter()
     audit = network.audit()
@@ -206,4 +222,5 @@ def _result(tape: Tape, network: Network, verdicts: list[pl.DataFrame], seconds:
         systems=network.summary(),
         refused=counts[0],
         not_recorded=counts[1],
+        not_filled=len(tape.fills) - reported.count(ExecType.TRADE),
     )

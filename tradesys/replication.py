@@ -56,6 +56,7 @@ def replicate(link: Link) -> int:
     target holds it.
     """
     source, target, route = link
+    target.heard[source.name] = source.origin
     moved = _give_back(link) if source.origin.incarnation else 0
     for dataset in WRITES[route.writer]:
         table = source.tables[dataset]

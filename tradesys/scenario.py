@@ -16,6 +16,7 @@ from tradesys import given
 from tradesys.charter import OpeningBooks
 from tradesys.clock import ManualClock
 from tradesys.network import Network
+from tradesys.records import PRICE_SCALE
 from tradesys.systems.customer import CustomerSystem
 
 START_NS = 1_717_421_400_000_000_000
@@ -49,11 +50,12 @@ def session(
     network runs until it is quiet.
 
     :param seed: of everything that is drawn.
+    :param books: by default four accounts that own the more, the more orders there are.
     :raises InvalidValue: a number is out of its range.
     """
     given.whole("orders", orders, 1, of="orders")
     given.whole("seed", seed, 0)
-    books = OpeningBooks() if books is None else books
+    books = _books(orders) if books is None else books
     given.a(OpeningBooks, "books", books, "an OpeningBooks with accounts and symbols", _is_tradable)
     clock = ManualClock(START_NS)
     network = Network(customers, streets, firm=books, data=data, clock=clock)
@@ -75,6 +77,12 @@ def session(
             network.run()
     network.run()
     return Session(network, requests, refused)
+
+
+def _books(orders: int) -> OpeningBooks:
+    """Opening books that hardly any of so many orders exceeds."""
+    counted = max(orders, 250)
+    return OpeningBooks(cash=counted * 4_000 * PRICE_SCALE, shares=counted * 40)
 
 
 def _is_tradable(books: OpeningBooks) -> bool:
@@ -113,6 +121,13 @@ def _change(rng: np.random.Generator, network: Network, opened: list[int]) -> in
     return 1
 
 
+def _takes_orders(customer: CustomerSystem) -> bool:
+    """Whether it is up, and knows of accounts and instruments."""
+    if customer.down:
+        return False
+    return bool(customer.reference.accounts and customer.reference.symbols)
+
+
 class Flow:
     """Customers who keep a market busy: so many orders a second, and most canceled again.
 
@@ -143,7 +158,7 @@ class Flow:
         """Enter what falls into the next so many seconds; gives how many orders were entered."""
         self._now += seconds
         self._due += self.per_second * seconds
-        count, up = int(self._due), [c for c in self.network.customers if not c.down]
+        count, up = int(self._due), [c for c in self.network.customers if _takes_orders(c)]
         self._due -= count
         if not up:
             return 0

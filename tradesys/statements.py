@@ -40,10 +40,7 @@ def cash_lines(told: Statement) -> pl.DataFrame:
     :returns: the columns of :attr:`Statement.fills` behind ``line``, which says what each is.
     """
     cash = told.balances.filter(pl.col("asset") == CURRENCY)
-    ends = [
-        cash.select(pl.lit(f"{end} balance").alias("line"), cash=end)
-        for end in ("opening", "closing")
-    ]
+    ends = [cash.select(pl.lit(end).alias("line"), cash=end) for end in ("opening", "closing")]
     fills = told.fills.rename({"exec_type": "line"})
     return pl.concat([ends[0], fills, ends[1]], how="diagonal").select(fills.columns)
 

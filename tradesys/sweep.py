@@ -32,6 +32,9 @@ DONE, FAILED, NOT_RUN = "done", "failed", "not run"
 
 _CTRL_C = {signal.SIGINT}
 
+_NOT_FINITE: dict[object, float] = {text: float(text) for text in ("nan", "inf", "-inf")}
+"""Numbers that JSON has not: a kernel writes them into its outputs as these texts."""
+
 
 class Swept(NamedTuple):
     """What a sweep came to: a row a run, in the order of the grid.
@@ -93,7 +96,7 @@ def sweep(
         kept = sum(run.is_whole for run in points.runs)
         errors = _execute_all(points, jobs, progress)
         rows = [_row(run, points.parameters, errors.get(run.notebook)) for run in points.runs]
-        frame = _frame(rows)
+        frame = _frame(rows, points.parameters)
         write_parquet(frame, out / "results.parquet")
         swept = Swept(frame, points.over, _metric(frame, points.parameters, metric), kept)
         if DONE in frame["status"]:
@@ -259,8 +262,21 @@ def _flat(value: object, name: str = "") -> Iterator[tuple[str, object]]:
         yield name or "result", json.dumps(value) if isinstance(value, list) else value
 
 
-def _frame(rows: list[dict[str, object]]) -> pl.DataFrame:
-    """The rows with all columns that any of them has."""
+def _frame(rows: list[dict[str, object]], parameters: Mapping[str, object]) -> pl.DataFrame:
+    """The rows with all columns that any of them has.
+
+    A column of the results is text only where a run gave text: see :data:`_NOT_FINITE`.
+    """
+    texts = {
+        name
+        for row in rows
+        for name, value in row.items()
+        if name in parameters or (isinstance(value, str) and value not in _NOT_FINITE)
+    }
+    rows = [
+        {n: value if n in texts else _NOT_FINITE.get(value, value) for n, value in row.items()}
+        for row in rows
+    ]
     types = {"status": pl.String, "error": pl.String, "seconds": pl.Float64, "notebook": pl.String}
     return pl.DataFrame(rows, schema_overrides=types, strict=False, infer_schema_length=None)
 

@@ -33,7 +33,7 @@ class Switches(ABC):
 
     assignment: Assignment
     charter: Charter
-    clock: Clock
+    now: Clock
     data: Path | None
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class Switches(ABC):
         self.outages: list[Outage] = []
         self.turn = RLock()  # of whoever moves records or changes the network
         self._folder: int | None = None  # a descriptor of the folder with the files
-        self._started = self.clock()
+        self._started = self.now()
         self._cuts: set[frozenset[str]] = set()
 
     @abstractmethod
@@ -151,7 +151,8 @@ class Switches(ABC):
         """Take a system's files away, all that it knows with them, and bring it back.
 
         It comes back as a new incarnation, with what had reached those it can reach. What had
-        reached nobody is lost; the audit names what others knew of it.
+        reached nobody is lost. The audit names what others knew of it; what nobody knew of leaves
+        the audit unknown from then on, where customers were told of it.
 
         :raises InvalidValue: there is no such system.
         :raises StorageError: as :meth:`restart`, likewise ``SystemDown``.
@@ -230,10 +231,10 @@ class Switches(ABC):
 
     def _begin(self, kind: str, name: str) -> None:
         risk = at_risk(self.systems[name], self.systems.values())
-        self.outages.append(Outage(name, kind, self.clock(), risk))
+        self.outages.append(Outage(name, kind, self.now(), risk))
 
     def _end(self, outage: Outage) -> None:
-        outage.end(self.clock(), self.systems[outage.system], self.systems.values())
+        outage.end(self.now(), self.systems[outage.system], self.systems.values())
 
     def _ongoing(self, kind: str, name: str | None = None) -> list[Outage]:
         found = [o for o in self.outages if o.ended is None and o.kind == kind]
@@ -243,4 +244,4 @@ class Switches(ABC):
         """Note which systems have caught up since their outage."""
         for outage in self.outages:
             if outage.ended is not None and outage.caught_up is None:
-                outage.see(self.clock(), self.systems[outage.system])
+                outage.see(self.now(), self.systems[outage.system])

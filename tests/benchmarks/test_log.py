@@ -57,7 +57,7 @@ from tradesys.systems.customer import CustomerSystem
 ROUNDS, TURNS = 5, 8
 ACCOUNTS = [f"A{n:03}" for n in range(100)]
 SYMBOLS = [f"S{n:02}" for n in range(10)]
-BOOKS = OpeningBooks(ACCOUNTS, SYMBOLS, cash=10**17, shares=10**12)
+BOOKS = OpeningBooks(ACCOUNTS, SYMBOLS, cash=10**16, shares=10**12)
 TABLE = """create table requests (record_id bigint primary key, ts bigint, request_type text,
 order_id bigint, cl_ord_id text, orig_cl_ord_id text, account text, symbol text, side text,
 ord_type text, time_in_force text, expire_time bigint, order_qty bigint, price bigint,

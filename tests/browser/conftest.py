@@ -3,6 +3,9 @@
 Every request to another machine is refused and noted; so is every error on the page's console. A
 test that uses ``page`` fails if there is one of either. Nothing outlives its module: while
 Playwright runs, no other test of the same process can run an event loop.
+
+Each wait is for a condition, and ends when it is so. Its limit is one that a machine meets on which
+much else runs; nothing is timed by it.
 """
 
 import os
@@ -16,6 +19,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -29,7 +33,12 @@ FLAGS = [
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 ]
 LOCAL = re.compile(r"(https?|wss?)://127\.0\.0\.1[:/]|data:|blob:")
-UP_S = 90
+WAIT_S = 300
+PATIENT = f"""
+const timeout = AbortSignal.timeout;
+AbortSignal.timeout = (ms) => timeout.call(AbortSignal, Math.max(ms, {WAIT_S * 1000}));
+"""
+"""anywidget gives a widget two seconds to begin, and does not try again; here it has longer."""
 
 
 def chromium() -> str:
@@ -76,12 +85,13 @@ class Server:
     def wait_for(self, ready: str) -> None:
         """Ask until it answers; it may answer late, and must not have ended."""
         with socket.socket() as asked:
-            asked.settimeout(UP_S)
+            asked.settimeout(WAIT_S)
             host, port = re.findall(r"//([\d.]+):(\d+)", ready)[0]
             while asked.connect_ex((host, int(port))):
-                if self.process.poll() is not None:
+                with suppress(subprocess.TimeoutExpired):
+                    self.process.wait(0.1)
                     raise AssertionError(self.log.read_text("utf-8")[-3000:])
-        with urllib.request.urlopen(ready, timeout=UP_S) as answer:  # noqa: S310 - of our own server
+        with urllib.request.urlopen(ready, timeout=WAIT_S) as answer:  # noqa: S310 - of our own server
             assert answer.status == 200
 
     def stop(self) -> None:
@@ -158,8 +168,10 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     """A page that asks nobody else, and says nothing is wrong with it."""
-    expect.set_options(timeout=15_000)
+    expect.set_options(timeout=WAIT_S * 1000)
     context = browser.new_context(viewport={"width": 1500, "height": 1450})
+    context.set_default_timeout(WAIT_S * 1000)
+    context.add_init_script(PATIENT)
     opened = context.new_page()
     elsewhere: list[str] = []
     errors: list[str] = []

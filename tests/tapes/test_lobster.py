@@ -121,7 +121,7 @@ def test_a_submission_is_a_new_order(tmp_path: Path) -> None:
         "request_type": "new",
         "cl_ord_id": "ALFA:1234567",
         "orig_cl_ord_id": None,
-        "account": "A067",
+        "account": "A017",
         "symbol": "ALFA",
         "side": "sell",
         "ord_type": "limit",
@@ -149,20 +149,6 @@ def test_each_change_of_an_order_names_the_replace_before_it(tmp_path: Path) -> 
         ("ALFA:7.2", "ALFA:7.1"),
         ("ALFA:7.3", "ALFA:7.2"),
     ]
-
-
-def test_a_cancel_does_not_move_the_chain_on(tmp_path: Path) -> None:
-    kinds = [(1, 500), (3, 1), (2, 10), (3, 1), (3, 1), (2, 10)]
-    text = lines((str(34_200 + i), kind, 7, size, 100, 1) for i, (kind, size) in enumerate(kinds))
-    requests = tape_of(tmp_path, text).requests
-    assert requests.select("request_type", "cl_ord_id", "orig_cl_ord_id").rows()[1:] == [
-        ("cancel", "ALFA:7.1", "ALFA:7"),
-        ("replace", "ALFA:7.2", "ALFA:7"),
-        ("cancel", "ALFA:7.3", "ALFA:7.2"),
-        ("cancel", "ALFA:7.4", "ALFA:7.2"),
-        ("replace", "ALFA:7.5", "ALFA:7.2"),
-    ]
-    assert requests["order_qty"].to_list() == [500, 500, 490, 490, 490, 480]
 
 
 def test_an_execution_is_a_fill_of_the_new_order_at_its_own_price(tmp_path: Path) -> None:
@@ -200,6 +186,27 @@ def test_an_event_before_its_order_is_submitted_is_an_orphan(tmp_path: Path) -> 
     tape = tape_of(tmp_path, f"34200.1,4,7,10,1000000,1\n{NEW}\n34201,4,7,20,1000000,1\n")
     assert tape.ignored == {"orphan execution": 1}
     assert tape.fills["last_qty"].to_list() == [20]
+
+
+@pytest.mark.parametrize("end", [3, 4], ids=["deleted", "executed"])
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        (2, "replace of a closed order"),
+        (3, "cancel of a closed order"),
+        (4, "execution of a closed order"),
+    ],
+)
+def test_an_event_of_an_order_that_is_closed_is_counted_and_nothing_else(
+    tmp_path: Path, end: int, kind: int, reason: str
+) -> None:
+    submitted = [("34200", 1, 7, 100, 10_000, 1), ("34201", end, 7, 100, 10_000, 1)]
+    whole = tape_of(tmp_path, lines(submitted))
+    tape = tape_of(tmp_path, lines([*submitted, ("34202", kind, 7, 50, 10_000, 1)]))
+    assert tape.ignored == {reason: 1}
+    assert tape.events == 3
+    assert_frame_equal(tape.requests, whole.requests)
+    assert_frame_equal(tape.fills, whole.fills)
 
 
 def test_an_order_of_one_file_is_an_orphan_in_another(tmp_path: Path) -> None:
@@ -432,13 +439,21 @@ def test_a_path_with_nothing_to_read_is_refused(tmp_path: Path) -> None:
 # The rule for accounts, and the choice of a format
 
 
-def test_an_account_is_the_order_id_modulo_the_number_of_accounts() -> None:
+def split_mix_64(number: int) -> int:
+    """One output of SplitMix64, in whole numbers that do not wrap."""
+    mask = 2**64 - 1
+    bits = number + 0x9E3779B97F4A7C15 & mask
+    bits = (bits ^ bits >> 30) * 0xBF58476D1CE4E5B9 & mask
+    bits = (bits ^ bits >> 27) * 0x94D049BB133111EB & mask
+    return bits ^ bits >> 31
+
+
+def test_an_account_is_the_mixed_order_id_modulo_the_number_of_accounts() -> None:
     ids = pl.DataFrame({"id": [0, 99, 100, 1_234_567, 2**62]})
+    assert split_mix_64(0) == 0xE220A8397B1DCDAF, "as its authors' program begins from 0"
     assert ids.select(account(pl.col("id"))).to_series().to_list() == [
-        *("A000", "A099", "A000", "A067"),
-        f"A{2**62 % 100:03d}",
+        f"A{split_mix_64(number) % 100:03}" for number in ids["id"]
     ]
-    assert ids.select(account(pl.col("id"), 5_000)).to_series().to_list()[3] == "A4567"
     assert ids.select(account(pl.col("id"), 1)).to_series().to_list()[3] == "A000"
     with pytest.raises(InvalidValue, match="accounts=0: expected"):
         account(pl.col("id"), 0)
@@ -449,7 +464,20 @@ def test_an_account_always_enters_by_one_system(order_id: int, accounts: int, n:
     frame = pl.DataFrame({"id": [order_id]}).select(account=account(pl.col("id"), accounts))
     entry = frame.select(entry_system(pl.col("account"), n)).to_series()
     assert entry.dtype == pl.UInt32
-    assert entry.item() == order_id % accounts % n
+    assert entry.item() == split_mix_64(order_id) % accounts % n
+
+
+@pytest.mark.parametrize("customers", [2, 3, 4, 8])
+@pytest.mark.parametrize("pattern", [range(1, 40_000, 4), range(0, 10**6, 100), range(10_000)])
+def test_orders_are_spread_over_accounts_and_systems_whatever_pattern_their_ids_have(
+    customers: int, pattern: range
+) -> None:
+    entered = pl.DataFrame({"id": pattern}).select(account=account(pl.col("id")))
+    entered = entered.with_columns(system=entry_system(pl.col("account"), customers))
+    assert entered["account"].n_unique() == 100
+    counts = entered["system"].value_counts()["count"]
+    assert len(counts) == customers
+    assert min(counts) > 0.8 * len(pattern) / customers
 
 
 def test_a_number_of_systems_is_positive() -> None:

@@ -44,7 +44,7 @@ def replay(
 ) -> None:
     """Run a recorded day through a network, and audit what came of it.
 
-    Exit status 0 only if the audit is true.
+    Exit status 0 only if the audit is true and every request of the tape could be recorded.
 
     Example: tradesys replay data/sample --data data/run1 --partition c1:0.33-0.66
     """
@@ -57,7 +57,7 @@ def replay(
     network = open_network(day, customers=customers, streets=streets, data=data)
     result = _replayed(day, network, batch, partitions)
     tell(json_out, result.as_dict(), lambda: _print_replayed(result, data))
-    raise typer.Exit(0 if result.audit.verdict is True else 1)
+    raise typer.Exit(0 if result.verdict is True else 1)
 
 
 def demo(
@@ -86,7 +86,7 @@ def demo(
         f"  tradesys status {story} c1-0 --at c3\n"
         f"  tradesys audit {whole_day}"
     )
-    raise typer.Exit(0 if result.audit.verdict is True else 1)
+    raise typer.Exit(0 if result.verdict is True else 1)
 
 
 def sample(
@@ -128,7 +128,14 @@ def _print_replayed(result: Replayed, data: Path | None) -> None:
         if found:
             listed = ", ".join(f"{n:,} {key}" for key, n in found.items())
             out.print(f"{title:>12}: {listed}")
+    if result.not_filled:
+        out.print(f"  not filled: {result.not_filled:,} of the tape's fills")
     print_audit(result.audit)
+    if result.not_recorded:
+        lost = f"{sum(result.not_recorded.values()):,} of {len(result.tape.requests):,} requests"
+        out.print(
+            f"[red]{lost} of the tape could not be recorded[/red]: the replay is no whole day"
+        )
 
 
 def _print_story(desk: Network) -> None:

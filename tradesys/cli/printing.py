@@ -22,6 +22,7 @@ from tradesys.recovery import Recovered
 out = Console()
 console = Console(stderr=True)
 
+_EXACT_MAX = (1 << 53) - 1  # up to here a double holds every integer
 _SHORT = 16  # letters of a cell that is not broken into lines
 
 
@@ -48,13 +49,25 @@ def tell(
     json_out: str | None, result: Mapping[str, object], in_words: Callable[[], object]
 ) -> None:
     """Write a result as JSON where that is asked for, and in words unless stdout has the JSON."""
-    text = json.dumps(result, indent=2) + "\n"
+    text = json.dumps(_interoperable(result), indent=2, allow_nan=False) + "\n"
     if json_out == "-":
         sys.stdout.write(text)
         return
     if json_out:
         Path(json_out).write_text(text, encoding="utf-8")
     in_words()
+
+
+def _interoperable(value: object) -> object:
+    """The same value, with integers that a double cannot hold exactly as text (RFC 7493, 2.2).
+
+    JavaScript and spreadsheets read JSON numbers as doubles, and would round them without a word.
+    """
+    if isinstance(value, Mapping):
+        return {key: _interoperable(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_interoperable(each) for each in value]
+    return str(value) if isinstance(value, int) and abs(value) > _EXACT_MAX else value
 
 
 def tell_error(error: TradesysError | OSError) -> None:
@@ -140,11 +153,12 @@ def _plain(column: pl.Series, *, mixed: bool) -> list[str]:
 
 
 def print_audit(result: Audit) -> None:
-    """What was checked, each with the fewest records that show what is false."""
+    """What was checked, each with the fewest records that show what is false, or worth knowing."""
     words = {True: "[green]true[/]", False: "[red]false[/]", None: "[yellow]unknown[/]"}
     rows = []
     for check in result.checks:
         rows.append((check.name, f"{check.evaluated:,}", words[check.verdict]))
-        rows += ((f"  [red]{escape(text)}[/red]", "", "") for text in check.found[:3])
+        colour = "yellow" if check.verdict else "red"
+        rows += ((f"  [{colour}]{escape(text)}[/]", "", "") for text in check.found[:3])
     rows += [("", "", ""), ("[bold]the audit[/bold]", "", words[result.verdict])]
     print_table({"check": False, "evaluated": True, "verdict": False}, rows, "audit")

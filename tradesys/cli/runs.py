@@ -26,7 +26,7 @@ from tradesys.errors import NotYetReplicated
 from tradesys.export import export as export_systems
 from tradesys.export import longest
 from tradesys.network import Network
-from tradesys.readable import readable
+from tradesys.readable import readable, with_ids_written
 from tradesys.records import parse_id
 from tradesys.statements import cash_lines
 from tradesys.verify import verify as verify_run
@@ -126,24 +126,23 @@ def statement(
 ) -> None:
     """An account's day as the firm has posted it: each fill and fee, what is settled and what not.
 
-    Amounts of cash are in the currency, and in 1/10,000 of it in JSON.
+    Amounts of cash are in the currency, and in 1/10,000 of it in JSON, where ids are text as well.
 
     Example: tradesys statement data/run1 alice --day 2024-06-03
     """
     with _opened(data) as network, progress("asking"):
         told = network.firm.statement(account, day)
     frames = {"fills": told.fills, "balances": told.balances}
-    rows = {name: json.loads(frame.write_json()) for name, frame in frames.items()}
+    rows = {name: json.loads(with_ids_written(f).write_json()) for name, f in frames.items()}
 
     def in_words() -> None:
         zone = network.venue.calendar.zone
         out.print(f"[bold]{escape(account)}[/bold] on {told.day}", highlight=False)
         shown = readable(cash_lines(told)).select(
-            pl.col("transact_time").str.head(len("09:30:00.000")).alias(f"time in {zone}"),
-            *("line", "order_id", "exec_id", "exec_ref_id"),
-            *("symbol", "last_px", "shares", "cash", "fee"),
+            pl.col("transact_time").str.head(len("09:30:00.000")).alias("time"),
+            *("line", "order_id", "symbol", "last_px", "shares", "cash", "fee"),
         )
-        print_frame(shown, "fills, corrections and busts")
+        print_frame(shown, f"cash, line by line; times in {zone}")
         print_frame(readable(told.balances), "balances")
 
     tell(json_out, {"account": account, "day": str(told.day), **rows}, in_words)

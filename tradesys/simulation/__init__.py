@@ -1,4 +1,4 @@
-"""The network under virtual time, with what can go wrong drawn from a seed (DESIGN 6 to 8)."""
+"""The network under virtual time, with what can go wrong drawn from a seed."""
 
 from tradesys.simulation.plan import FAULTS, Ask, Choices, Fault, Market, Plan, draw
 from tradesys.simulation.run import Simulation

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pyarrow.compute as pc
 
 from tradesys.audit import Check
-from tradesys.checks import REFERRED, lost_requests
+from tradesys.checks import KNOWN, REFERRED, lost_requests
 from tradesys.clock import MS
 from tradesys.held import Held
 from tradesys.records import ExecType, format_id, origin, split_id
@@ -43,7 +43,12 @@ def lost(desk: "Simulation") -> list[int]:
 
 
 def allowed(desk: "Simulation", check: Check) -> Check:
-    """A request that went with a lost disk is named, and is not wrong by itself."""
+    """A request that went with a lost disk is named, and is not wrong by itself.
+
+    What an audit cannot know of lost disks is known here: :data:`NOT_LOST` looks at each request.
+    """
+    if check.name == KNOWN and check.verdict is None:
+        return replace(check, verdict=True)
     if check.verdict is not False or check.name != REFERRED:
         return check
     origins = [origin(split_id(i)[0]) for _, i in lost_requests(Held(desk))]

@@ -88,7 +88,7 @@ class Simulation(Network):
             self.wires.nodes[origin.system] = node
         clock = self.wires.clock_of(node)
         place = Place(origin, clock, self.data, node.disk.open, self.venue.calendar)
-        return system_of(place, self.venue, node.assignment)
+        return system_of(place, self.venue, node.assignment, self.charter.books.fees)
 
     def start(self, node: Node) -> None:
         """Make a system anew from what its disk holds, and let it begin."""
@@ -192,19 +192,17 @@ class Simulation(Network):
         for street in outbox.sort(node.assignment.street_for):
             outbox.hand_over(street, partial(self._dispatch, node.name, street))
 
-    def _dispatch(
-        self, source: str, street: str, requests: pa.RecordBatch, *, again: bool = False
-    ) -> None:
+    def _dispatch(self, source: str, street: str, requests: pa.RecordBatch, again: bool) -> None:  # noqa: FBT001
         def words() -> str:
             said = "possible resend: " if again else ""
             return said + listed(requests["record_id"].to_pylist())
 
-        self.wires.send(source, street, words, self._accept, street, requests)
+        self.wires.send(source, street, words, self._accept, street, requests, again)
 
-    def _accept(self, street: str, requests: pa.RecordBatch) -> None:
+    def _accept(self, street: str, requests: pa.RecordBatch, again: bool) -> None:  # noqa: FBT001
         system = self.systems[street]
         assert isinstance(system, StreetSystem)
-        system.accept(requests)
+        system.accept(requests, again)
         self._work_soon(self.wires.nodes[street], _WORK)
 
     def _resend(self, node: Node) -> None:
@@ -218,7 +216,7 @@ class Simulation(Network):
         assert isinstance(system, CustomerSystem)
         for batch in system.unanswered(node.held_before):
             for street, part in by_street(batch, node.assignment.street_for):
-                self._dispatch(node.name, street, part, again=True)
+                self._dispatch(node.name, street, part, True)  # noqa: FBT003
         logs = system.tables["requests"].logs
         node.held_before = {code: log.count for code, log in logs.items()}
 

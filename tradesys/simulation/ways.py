@@ -13,7 +13,7 @@ import pyarrow as pa
 from tradesys.clock import MS
 from tradesys.errors import GapError
 from tradesys.framing import NO_HEAD
-from tradesys.records import Kind, format_id
+from tradesys.records import Kind, Origin, format_id
 from tradesys.replication import Link
 from tradesys.simulation.wires import Node, Wires
 from tradesys.systems.system import System
@@ -142,7 +142,8 @@ class Ways:
             return False
         way.asked = None
         to = way.source, way.target
-        self._wires.send(*to, lambda: _words(carried), self._answered, way, number, carried)
+        told = way, number, carried, source.origin
+        self._wires.send(*to, lambda: _words(carried), self._answered, *told)
         return True
 
     def _take_back(self, way: Way, positions: Positions) -> None:
@@ -177,8 +178,10 @@ class Ways:
         to = way.target, way.source
         self._wires.send(*to, lambda: _words(carried), self._given_back, way, carried)
 
-    def _answered(self, way: Way, number: int, carried: Carried) -> None:
-        new = self._receive(self._systems[way.target], carried)
+    def _answered(self, way: Way, number: int, carried: Carried, source: Origin) -> None:
+        target = self._systems[way.target]
+        target.heard[way.source] = source
+        new = self._receive(target, carried)
         node = self._wires.nodes[way.target]
         self._came(node, way, new)
         if number == way.number:

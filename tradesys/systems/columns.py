@@ -4,8 +4,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tradesys import fields
 from tradesys.errors import SchemaError
-from tradesys.records import OrdType, RequestType, TimeInForce
+from tradesys.records import PRICE_FORMS, OrdType, RequestType, TimeInForce, to_price
 
 Columns = dict[str, pa.Array]
 
@@ -36,8 +37,9 @@ DEFAULTS = {
 def columns_of(table: object) -> Columns:
     """A table of requests as Arrow columns, all of them; one that is absent is null.
 
-    :raises SchemaError: it is no table, or a column is missing, unknown, or of a type that cannot
-        hold its values.
+    :raises SchemaError: it is no table, or a column is missing, unknown, of a type that cannot hold
+        its values, or of times out of the range :data:`tradesys.fields.TIME`.
+    :raises InvalidValue: a price given as text or Decimal is none.
     """
     given = _arrow(table)
     names = given.schema.names
@@ -85,15 +87,21 @@ def _has_new(request_types: pa.StringArray) -> bool:
 def _cast(name: str, column: pa.ChunkedArray, wanted: pa.DataType) -> pa.Array:
     given = column.type
     kind = given.value_type if pa.types.is_dictionary(given) else given
-    fits = pa.types.is_null(kind) or (
+    is_text = (
         pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    )
+    if name == "price" and (is_text or pa.types.is_decimal(kind)):
+        return _prices(column)
+    fits = pa.types.is_null(kind) or (
+        is_text
         if wanted == TEXT
         else pa.types.is_integer(kind)
         if wanted != TIME
         else pa.types.is_timestamp(kind)
     )
     if not fits:
-        raise SchemaError(f"column {name} is {given}; expected {wanted}")
+        expected = PRICE_FORMS if name == "price" else wanted
+        raise SchemaError(f"column {name} is {given}; expected {expected}")
     combined = column.combine_chunks()
     if isinstance(combined, pa.ChunkedArray):
         combined = pa.concat_arrays(combined.chunks) if combined.num_chunks else pa.nulls(0, given)
@@ -102,4 +110,16 @@ def _cast(name: str, column: pa.ChunkedArray, wanted: pa.DataType) -> pa.Array:
         cast.validate(full=wanted == TEXT)  # text may hold bytes that are none
     except pa.ArrowInvalid as error:
         raise SchemaError(f"column {name}: {error}; expected {wanted}") from error
+    if wanted == TIME and len(cast) > cast.null_count:
+        first, last = (bound.value for bound in pc.min_max(cast).values())
+        if first < fields.TIME.least or last > fields.TIME.most:
+            expected = "times from 1970 to the end of 2099"
+            raise SchemaError(f"column {name} runs from {first} to {last} ns; expected {expected}")
     return cast
+
+
+def _prices(column: pa.ChunkedArray) -> pa.Int64Array:
+    """Prices given as text or Decimal, in the currency, in 1/10,000 of it."""
+    texts = pl.Series(column).cast(pl.String)
+    found = {text: to_price(text) for text in texts.unique().drop_nulls().to_list()}
+    return pa.array([None if text is None else found[text] for text in texts.to_list()], NUMBER)

@@ -15,8 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tradesys.arrow import picked, rows_of
+from tradesys.charter import NO_FEES, Fees
 from tradesys.clock import Time
 from tradesys.errors import InvalidValue
+from tradesys.given import text
 from tradesys.interrupts import uninterrupted
 from tradesys.log import Part, Row
 from tradesys.memory import Ints
@@ -30,6 +32,7 @@ from tradesys.records import (
     Side,
     TimeInForce,
     format_id,
+    make_id,
     split_id,
 )
 from tradesys.reference import LAST_PX
@@ -73,9 +76,9 @@ class CustomerSystem(Inquiries):
 
     kind = Kind.CUSTOMER
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, *, fees: Fees = NO_FEES) -> None:
         self._outbox = Outbox()
-        super().__init__(place)
+        super().__init__(place, fees=fees)
         self._group = self.writers["requests"]
         self._staged: dict[Key, Staged] = {}
         self._uses = Uses()
@@ -83,7 +86,8 @@ class CustomerSystem(Inquiries):
         self._deciding = False
         # Whatever was acknowledged before and not answered since is sent again: the street side
         # knows an order by its id, so sending twice is safe, and not sending is not.
-        self._sent: dict[int, int] = {}
+        requests = self.tables["requests"]
+        self._sent = {code: requests.count(code) for code in self.own_codes("requests")}
         self._send_again = True
         self._settled: Counter[int] = Counter()
 
@@ -106,7 +110,7 @@ class CustomerSystem(Inquiries):
             if self._staged:
                 self._staged = {k: n for k, n in self._staged.items() if not n.group.done}
             if self._uses:
-                self._uses.keep(self._is_unseen)
+                self._uses.seen()
 
     def applied(self, dataset: str, batch: pa.RecordBatch) -> None:
         """Keep the names of orders up to date."""
@@ -134,13 +138,16 @@ class CustomerSystem(Inquiries):
         Safe to call from many threads: orders that come at the same time share an fdatasync.
 
         :param order_qty: shares.
-        :param price: the limit: text like "50.25", or in 1/10,000 of the currency, like 502500; a
-            multiple of the tick; None for a market order.
+        :param price: the limit: text or a Decimal in the currency, like "50.25", or a whole number
+            of 1/10,000 of it, like 502500; a multiple of the tick; None for a market order, which
+            is given a collar: it trades at most
+            :data:`~tradesys.systems.rules.COLLAR_PERCENT` % from the last price.
         :param ord_type: "limit" or "market"; by default what the presence of a price says.
         :param expire_time: until when an order that is good till date ("gtd") may trade.
         :param cl_ord_id: the customer's own name for the order. The same name from the same
             account again is a repeat: it is answered with the first and never executed twice.
         :raises InvalidValue: a field holds what no rule allows; nothing was written.
+        :raises NotYetReplicated: no accounts or instruments have come here; nothing was written.
         :raises StorageError: the disk refused; nothing was acknowledged.
         """
         given = {
@@ -175,7 +182,8 @@ class CustomerSystem(Inquiries):
 
         :param account: whose order the caller takes it to be; checked when given.
         :param cl_ord_id: the customer's own name for this request; given again, it is a repeat.
-        :raises InvalidValue: the order is unknown here, another account's, or closed.
+        :raises InvalidValue: the order is another account's, or closed, or there is none.
+        :raises NotYetReplicated: it is unknown here, or no accounts or instruments have come here.
         """
         return self._change(RequestType.CANCEL, order, Asked(), account, cl_ord_id)
 
@@ -196,8 +204,9 @@ class CustomerSystem(Inquiries):
         :param price: the new limit, as in :meth:`submit`; None keeps it.
         :param time_in_force: "day", "gtc" or "gtd", of an order that is one of them; None keeps it.
         :param expire_time: as in :meth:`submit`; None keeps that of an order that stays "gtd".
-        :raises InvalidValue: the order is unknown, another account's or closed, or the new terms
-            break a rule.
+        :raises InvalidValue: the order is another account's, or closed, or there is none, or the
+            new terms break a rule.
+        :raises NotYetReplicated: as :meth:`cancel`.
         """
         asked = Asked(order_qty, price, time_in_force, expire_time)
         return self._change(RequestType.REPLACE, order, asked, account, cl_ord_id)
@@ -211,15 +220,19 @@ class CustomerSystem(Inquiries):
         :param table: a row a request: ``account``, ``symbol``, ``side``, ``order_qty`` and, where
             the default does not do, ``request_type`` ("new"), ``ord_type`` ("limit"),
             ``time_in_force`` ("day"), ``expire_time``, ``price``, ``cl_ord_id``, ``ts`` (when the
-            request arrived; now). A cancel or replace says which order it is about, by
-            ``order_id`` or by ``orig_cl_ord_id`` (that may be one of the same table); what it
+            request arrived; now). Prices are text or Decimal in the currency, or whole numbers of
+            1/10,000 of it, as in :meth:`submit`. A cancel or replace says which order it is about,
+            by ``order_id`` or by ``orig_cl_ord_id`` (that may be one of the same table); what it
             leaves null stays as it is. It states nothing else of its order than the order does,
             but for what a replace asks for: ``order_qty``, ``price``, ``time_in_force`` and
             ``expire_time``. A cancel may say how much it takes away, which is recorded and changes
             nothing.
         :returns: a row a row: ``accepted``, ``order_id`` and ``record_id`` (null where nothing was
             recorded), ``reject_reason`` (recorded, not sent) or ``error`` (not even recorded).
-        :raises SchemaError: a column is missing, unknown, or of the wrong type; nothing is written.
+        :raises SchemaError: a column is missing, unknown, of the wrong type, or of times out of
+            range; nothing is written.
+        :raises InvalidValue: a price given as text is none; nothing is written.
+        :raises NotYetReplicated: no accounts or instruments have come here; nothing is written.
 
         >>> c1.submit_many(c1.orders("alice", open_only=True).select("order_id",
         ...     request_type=pl.lit("cancel")))
@@ -238,6 +251,22 @@ class CustomerSystem(Inquiries):
         await self._group.committed(group)
         return answer
 
+    def cost(self, symbol: str, order_qty: int, price: int | None = None) -> int | None:
+        """What an order to buy may use, its fees included, in 1/10,000 of the currency.
+
+        :param symbol: one that the firm has described.
+        :param price: the limit in 1/10,000; None for a market order, which costs its collar.
+        :returns: None for a market order where there is no last price.
+        """
+        with self.lock:
+            if price is None:
+                self.catch_up()
+                self.note_last_price(symbol)
+                code = self._reference.symbols[symbol]
+                price = rules.collar(rules.BUY, self._reference.instruments[code])
+        amount = order_qty * price
+        return amount + self.fees.of(order_qty, amount) if price else None
+
     # ---- what goes to the street side
 
     @property
@@ -254,9 +283,12 @@ class CustomerSystem(Inquiries):
                 since = {c: self._sent.get(c, 0) for c in codes}
                 fresh = [c for c in codes if since[c] < sent[c]]
                 waiting = [b for c in fresh for b in logs[c].between(since[c], sent[c])]
+            first = np.uint64(make_id(self._code, self._sent.get(self._code, 0)))
             for batch in map(_accepted, waiting):
-                if batch.num_rows:
-                    self._outbox.put(batch)
+                # What was there when it was asked last may have been sent before.
+                before = int(np.searchsorted(batch["record_id"].to_numpy(), first))
+                self._outbox.put(batch.slice(0, before), again=True)
+                self._outbox.put(batch.slice(before))
             # Only now: an interrupt before sends twice, which is safe.
             self._send_again, self._sent = False, sent
         return self._outbox
@@ -342,11 +374,12 @@ class CustomerSystem(Inquiries):
                 self.catch_up()
             if name is not None and (repeated := self._repeat(terms, name)):
                 return repeated
+            self.require_described("accounts", "instruments")
             record_id = self.next_id("requests")
-            reason = self._decide_new(record_id, terms, given)
+            reason, price = self._decide_new(record_id, terms, given)
             row = (
                 *(record_id, self.clock(), "new", record_id, name, None, *terms[:5]),
-                *(terms.expire_time, terms.order_qty, terms.price or None, reason),
+                *(terms.expire_time, terms.order_qty, price or None, reason),
             )
             group = self._stage_row(row)
         return Order(record_id, record_id, name, reason), group
@@ -365,7 +398,7 @@ class CustomerSystem(Inquiries):
         """
         self.news = True
         end = self.next_id("requests")
-        self._uses.keep(lambda use: use.request_id < end)
+        self._uses.forget(end)
         self._staged = {k: named for k, named in self._staged.items() if named.record_id < end}
 
     def _stage_row(self, row: Row) -> Group:
@@ -410,6 +443,7 @@ class CustomerSystem(Inquiries):
             quiet = self._group.alone()  # whatever a row may be about is in the view
         with quiet:
             self._begin_deciding()
+            self.require_described("accounts", "instruments")
             sheet = Sheet(self, columns)
             record_ids, order_ids = sheet.ids()
             batch, answer = sheet.batch(record_ids, order_ids), sheet.answer(record_ids, order_ids)
@@ -421,21 +455,25 @@ class CustomerSystem(Inquiries):
             self._deciding = False
             return answer, group
 
-    def _decide_new(self, record_id: int, terms: Terms, given: dict[str, Any]) -> str | None:
-        """The reason for which a new order is refused; None if it is not."""
-        view, reference = self._view, self._reference
-        is_market = terms.ord_type == OrdType.MARKET and terms.side == Side.BUY
+    def _decide_new(
+        self, record_id: int, terms: Terms, given: dict[str, Any]
+    ) -> tuple[str | None, int]:
+        """The reason for which a new order is refused, None if it is not; and its price."""
         asset = CURRENCY if terms.side == Side.BUY else terms.symbol
-        left = view.available(terms.account, asset) - self._uses.of(terms.account, asset)
-        row = coded("new", terms, reference)
-        rows = np.array([row], np.int64)
-        if is_market and row[rules.SYMBOL] >= 0:
-            reference.instruments[row[rules.SYMBOL], LAST_PX] = view.last_px(terms.symbol)
-        reason = judge(rows, left, reference, given, self.clock())
+        left = self._view.available(terms.account, asset) - self._uses.of(terms.account, asset)
+        rows = np.array([coded("new", terms, self._reference)], np.int64)
+        if terms.ord_type == OrdType.MARKET:
+            self.note_last_price(terms.symbol)
+        reason = judge(rows, left, self._reference, self.fees, given, self.clock())
         if reason is None:
-            amount = rows.item(0, rules.RESERVED)
-            self._uses.count(Use(record_id, terms.account, asset, amount, is_market))
-        return reason
+            self._uses.count(Use(record_id, terms.account, asset, rows.item(0, rules.RESERVED)))
+        return reason, rows.item(0, rules.PRICE)
+
+    def note_last_price(self, symbol: str) -> None:
+        """Put down the last price in a symbol, which market orders in it are valued at."""
+        code = self._reference.symbols.get(symbol)
+        if code is not None:
+            self._reference.instruments[code, LAST_PX] = self._view.last_px(symbol)
 
     def _change(
         self,
@@ -446,6 +484,7 @@ class CustomerSystem(Inquiries):
         cl_ord_id: str | None,
     ) -> Order:
         asks, name = asked_of(asked), name_given(cl_ord_id)
+        account = None if account is None else text("account", account)
         given = asked._asdict() | {"cl_ord_id": cl_ord_id}
         with uninterrupted(), self._group.alone():
             self._begin_deciding()
@@ -459,6 +498,7 @@ class CustomerSystem(Inquiries):
                 raise InvalidValue(
                     "order", str(order), f"an open order; this one is {answer.ord_status}"
                 )
+            self.require_described("accounts", "instruments")
             terms, reference = self._in_force(order_id), self._reference
             requests = (coded(each, terms, reference) for each in (kind, "new"))
             rows = np.array([*requests], np.int64)
@@ -469,10 +509,9 @@ class CustomerSystem(Inquiries):
             rows[1, rules.OPEN] = 1
             asset = CURRENCY if terms.side == Side.BUY else terms.symbol
             if terms.ord_type == OrdType.MARKET:
-                code = rows.item(0, rules.SYMBOL)
-                reference.instruments[code, LAST_PX] = self.view.last_px(terms.symbol)
+                self.note_last_price(terms.symbol)
             left = self.view.available(terms.account, asset) - self._uses.of(terms.account, asset)
-            reason = judge(rows, left, reference, given, self.clock())
+            reason = judge(rows, left, reference, self.fees, given, self.clock())
             record_id, expires = self.next_id("requests"), rows.item(0, rules.EXPIRE_TIME)
             row = (
                 *(record_id, self.clock(), kind, order_id, name, answer.cl_ord_id, *terms[:4]),
@@ -481,7 +520,7 @@ class CustomerSystem(Inquiries):
                 *(rows.item(0, rules.ORDER_QTY), rows.item(0, rules.PRICE) or None, reason),
             )
             more = rows.item(1, rules.RESERVED) - reserved
-            self._uses.count(Use(record_id, terms.account, asset, more, is_market_buy=False))
+            self._uses.count(Use(record_id, terms.account, asset, more))
             group = self._stage_row(row)
         self._group.commit(group)
         return Order(order_id, record_id, name, reason)
@@ -512,14 +551,6 @@ class CustomerSystem(Inquiries):
     def drop(self, dataset: str) -> None:  # noqa: ARG002 - it writes no other than requests
         """Forget what was staged: the disk refused it."""
         self._forget_unstaged()
-
-    def _is_unseen(self, use: Use) -> bool:
-        """Whether the view does not count what a request uses.
-
-        It is not written yet, or is a market buy, whose terms say no price, and not answered yet.
-        """
-        state = self._view.order(use.request_id)
-        return state is None or (use.is_market_buy and state.leaves_qty > 0)
 
     def _repeat(self, terms: Terms, name: str) -> tuple[Order, Group] | None:
         """The order that has this name already, if it is on these terms.

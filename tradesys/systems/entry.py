@@ -4,7 +4,6 @@ What goes in is a table of requests; what comes out is a verdict for each row, a
 of the rows that are recorded. Nothing is written here.
 """
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,8 +14,7 @@ import pyarrow.compute as pc
 from tradesys.arrow import picked
 from tradesys.memory import Ids, Ints
 from tradesys.names import Named, keys_of
-from tradesys.records import CURRENCY, REQUESTS, RequestType
-from tradesys.reference import LAST_PX
+from tradesys.records import REQUESTS, RequestType
 from tradesys.sessions import ns_of
 from tradesys.systems import rules
 from tradesys.systems.columns import DEFAULTS, NUMBER, TEXT, TIME, Columns
@@ -78,7 +76,8 @@ class Sheet:
         before = system.free(self.balances)
         left = before.copy()
         status, instruments = reference.account_status, reference.instruments
-        rules.decide(self.rows, count, self.owners, until, left, status, instruments, now)
+        fees = np.array(system.fees, np.int64)
+        rules.decide(self.rows, count, self.owners, until, left, status, instruments, now, fees)
         self.used = before - left
         self.verdicts, self.orders = self.rows[:count, [rules.VERDICT, rules.ABOUT]].T
         self.recorded = self.orders >= 0
@@ -164,10 +163,9 @@ class Sheet:
     def _note_last_prices(self) -> None:
         """Put down the last price of the symbols of market orders, which are valued at it."""
         rows, reference = self.rows, self.system.reference
-        unpriced = rows[:, rules.ORD_TYPE] == rules.MARKET
-        for code in {code for code in rows[unpriced, rules.SYMBOL].tolist() if code >= 0}:
-            symbol = reference.symbol(code)
-            reference.instruments[code, LAST_PX] = self.system.view.last_px(symbol)
+        codes = rows[rows[:, rules.ORD_TYPE] == rules.MARKET, rules.SYMBOL]
+        for code in {code for code in codes.tolist() if code >= 0}:
+            self.system.note_last_price(reference.symbol(code))
 
     def _balances(self, terms: Columns) -> Ints:
         """The balances that these rows draw on, by slot; the rows get its number among them."""
@@ -217,38 +215,11 @@ class Sheet:
         return record_ids, order_ids
 
     def uses(self, record_ids: Ids) -> list[Use]:
-        """What the accepted requests may use of each balance; market buys are counted one by one.
-
-        Their terms do not say what they may use, but the last price.
-        """
+        """What the accepted requests may use of each balance."""
         names = self.system.view.accounts.names
         amounts = zip(self.balances.tolist(), self.used.tolist(), strict=True)
-        used = Counter({names[balance]: amount for balance, amount in amounts if amount})
-        market = self._market_buys(record_ids)
-        for use in market:
-            used[use.account, use.asset] -= use.amount
-        last = int(record_ids[-1]) if used else 0
-        return market + [
-            Use(last, account, asset, amount, is_market_buy=False)
-            for (account, asset), amount in used.items()
-            if amount
-        ]
-
-    def _market_buys(self, record_ids: Ids) -> list[Use]:
-        rows = self.rows[: self.count]
-        unpriced = (rows[:, rules.ORD_TYPE] == rules.MARKET) & (rows[:, rules.SIDE] == rules.BUY)
-        unpriced &= (rows[:, rules.KIND] == rules.NEW) & (self.verdicts == rules.ACCEPTED)
-        return [
-            Use(
-                int(record_ids[i]),
-                self.columns["account"][i].as_py(),
-                CURRENCY,
-                amount,
-                is_market_buy=True,
-            )
-            for i in np.flatnonzero(unpriced).tolist()
-            if (amount := rows.item(i, rules.RESERVED))
-        ]
+        used = [(*names[balance], amount) for balance, amount in amounts if amount]
+        return [Use(int(record_ids[-1]), *use) for use in used]
 
     def answer(self, record_ids: Ids, order_ids: Ids) -> pl.DataFrame:
         """The verdicts, for the caller."""

@@ -5,21 +5,23 @@ derived from the postings, not from a marker, so it survives any crash between t
 """
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from tradesys import given, statements
+from tradesys import fields, given, statements
 from tradesys.arrow import picked
-from tradesys.charter import NO_FEES, Fees, OpeningBooks
+from tradesys.charter import OpeningBooks
 from tradesys.clearing import Moves, legs_of, moves_of
 from tradesys.clock import to_date
 from tradesys.errors import InvalidValue
 from tradesys.records import CAPITAL, CURRENCY, Kind
 from tradesys.status import OF_TRADES
 from tradesys.systems.inquiries import Inquiries
-from tradesys.systems.system import Place
+from tradesys.systems.system import Values
 from tradesys.words import codes_of
 
 _OF_TRADES = {exec_type.value for exec_type in OF_TRADES}
@@ -29,10 +31,6 @@ class FirmSystem(Inquiries):
     """The one firm-side system."""
 
     kind = Kind.FIRM
-
-    def __init__(self, place: Place, *, fees: Fees = NO_FEES) -> None:
-        self.fees = fees
-        super().__init__(place)
 
     def _begin_following(self) -> None:
         super()._begin_following()
@@ -69,14 +67,18 @@ class FirmSystem(Inquiries):
         :param shares: of each symbol that each account holds.
         :raises InvalidValue: an argument is of the wrong type or out of its range.
         """
-        names = given.texts("accounts", accounts, "accounts")
-        given.whole("cash", cash, 0, of="1/10,000 of the currency")
+        names = given.texts("accounts", accounts, "accounts", fields.account_name)
         held = {} if shares is None else shares
         if not isinstance(held, Mapping):
             raise InvalidValue("shares", shares, "a number of shares for each symbol")
-        for symbol, count in held.items():
-            given.text("shares", symbol, "symbols as text")
-            given.whole("shares", count, 0, of=f"shares of {symbol}")
+        cash = fields.CASH.of_field("cash", cash)
+        held = {
+            fields.symbol_name("shares", symbol): fields.SHARES.of_field("shares", count)
+            for symbol, count in held.items()
+        }
+        self.checked(
+            "postings", self._opening_legs(names, cash, held)
+        )  # before anything is written
         self._describe(names)
         self._post_opening(names, cash, held)
 
@@ -85,8 +87,14 @@ class FirmSystem(Inquiries):
         self.record("accounts", rows)
 
     def _post_opening(self, accounts: Sequence[str], cash: int, shares: Mapping[str, int]) -> None:
+        if legs := self._opening_legs(accounts, cash, shares):
+            self.record("postings", legs)
+
+    def _opening_legs(
+        self, accounts: Sequence[str], cash: int, shares: Mapping[str, int]
+    ) -> list[dict[str, object]]:
         today = self._today()
-        legs = [
+        return [
             {
                 "account": holder,
                 "asset": asset,
@@ -98,18 +106,37 @@ class FirmSystem(Inquiries):
             for asset, amount in {CURRENCY: cash, **shares}.items()
             for holder, sign in ((account, 1), (CAPITAL, -1))
         ]
-        if legs:
-            self.record("postings", legs)
+
+    def checked(self, dataset: str, rows: object) -> Values:
+        """As of any system; of postings, whether they clear what is held, and the books have room.
+
+        The books have one room for the opening balances of all accounts together.
+        """
+        values = super().checked(dataset, rows)
+        if dataset == "postings":
+            for exec_id in {row[0] for row in values if row[0] is not None}:
+                if not self.view.seen(np.array([exec_id], np.uint64)).all():
+                    expected = "none, or the exec_id of an execution that the firm holds"
+                    raise InvalidValue("exec_id", exec_id, expected)
+            opened = self.tables["postings"].frame.filter(
+                pl.col("exec_id").is_null(), pl.col("amount") > 0
+            )
+            total = Counter(dict(opened.group_by("asset").agg(pl.col("amount").sum()).iter_rows()))
+            for _, _, asset, amount, _ in values:
+                total[asset] += max(amount, 0)
+            for asset, amount in total.items():
+                fields.require_room(asset, amount)
+        return values
 
     def list_instruments(
         self, symbols: Sequence[str], *, tick_size: int = 100, lot_size: int = 1
     ) -> None:
         """Describe instruments, active, with a tick in 1/10,000 and a lot in shares.
 
+        Below 1.00 the tick is 0.0001, whatever it is above (Regulation NMS, rule 612).
+
         :raises InvalidValue: an argument is of the wrong type or out of its range.
         """
-        given.whole("tick_size", tick_size, 1, of="1/10,000 of the currency")
-        given.whole("lot_size", lot_size, 1, of="shares")
         rows = [
             {
                 "symbol": symbol,
@@ -118,7 +145,7 @@ class FirmSystem(Inquiries):
                 "lot_size": lot_size,
                 "security_status": "active",
             }
-            for symbol in given.texts("symbols", symbols, "symbols")
+            for symbol in given.texts("symbols", symbols, "symbols", fields.symbol_name)
         ]
         self.record("instruments", rows)
 
@@ -154,7 +181,7 @@ class FirmSystem(Inquiries):
         # An amendment of a trade that is not held waits for it.
         waits = picked(events, found.differs | (found.exec_id == 0))
         self._unseen = [waits] if waits.num_rows else []
-        return moves_of(events, found, self.view, self.fees) if found.differs.any() else None
+        return moves_of(events, found, self.view) if found.differs.any() else None
 
     # ---- looking
 
@@ -177,8 +204,7 @@ class FirmSystem(Inquiries):
         :param day: a date, or text like ``2024-06-03``; by default the last that the books know.
         :raises InvalidValue: the firm has not described such an account, or it is no day.
         """
-        self._known_account(account)
-        return statements.statement(self._entries(), account, self._day(day))
+        return statements.statement(self._entries(), self._known_account(account), self._day(day))
 
     def _entries(self) -> pl.DataFrame:
         with self.lock:

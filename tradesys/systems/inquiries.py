@@ -12,6 +12,7 @@ import polars as pl
 import pyarrow as pa
 
 from tradesys import given, status
+from tradesys.charter import NO_FEES, Fees
 from tradesys.errors import InvalidValue, NotYetReplicated
 from tradesys.evidence import Evidence
 from tradesys.explained import Explained, explained
@@ -22,6 +23,7 @@ from tradesys.records import (
     FIRMS_OWN,
     ExecType,
     Kind,
+    Origin,
     format_id,
     make_id,
     origin,
@@ -30,7 +32,7 @@ from tradesys.records import (
     split_id,
 )
 from tradesys.states import STATUS_TYPE
-from tradesys.systems.system import System
+from tradesys.systems.system import Place, System
 from tradesys.topology import WRITES
 from tradesys.views import View
 
@@ -60,7 +62,7 @@ BY = {
 """What a book can be divided by, and what of an order says it; see :meth:`Inquiries.book`."""
 
 _QUANTITIES = ("order_qty", "cum_qty", "leaves_qty", "price")
-_SPAN = re.compile(r"[1-9][0-9]*[smhd]")
+_SPAN = re.compile(r"[1-9][0-9]{0,4}[smhd]")
 _IS_OPEN = pl.col("leaves_qty") > 0
 _ADDED_UP = (
     pl.len().cast(pl.Int64).alias("orders"),
@@ -82,14 +84,21 @@ _POSITIONS = "the token of an order or an answer, like {'c1': 18}"
 
 
 class Inquiries(System):
-    """A system that holds requests and executions, and so can answer for every order."""
+    """A system that holds requests and executions, and so can answer for every order.
+
+    :param fees: what the firm charges, which counts among what accounts owe and orders may use.
+    """
 
     _few = 0  # how many orders were answered for from their own records
     _evidence: Evidence | None = None
 
+    def __init__(self, place: Place, *, fees: Fees = NO_FEES) -> None:
+        self.fees = fees
+        super().__init__(place)
+
     def _empty_view(self) -> View:
         self._names_given = NamesGiven(self.tables)
-        return View(self._names_given)
+        return View(self._names_given, self.fees)
 
     def catch_up(self) -> None:
         """Take in what has become part of the tables since the last question."""
@@ -181,7 +190,10 @@ class Inquiries(System):
         :param since: what the call before gave; every order, where it is None.
         :returns: rows as :meth:`statuses` without ``cl_ord_id``, and what they rest on, to be
             handed in the next time.
+        :raises InvalidValue: ``since`` is something else.
         """
+        if since is not None:
+            given.a(Evidence, "since", since, "what the call before gave")
         with self.lock:
             now, view = self._held(_OF_ORDERS), self.view
             if since is None:
@@ -201,7 +213,9 @@ class Inquiries(System):
         """The orders of an account, in a symbol (or all), as :meth:`statuses`.
 
         :raises InvalidValue: the firm has not described the account or the symbol.
+        :raises NotYetReplicated: no accounts or instruments have come here.
         """
+        given.a(bool, "open_only", open_only, "True or False")
         frame = self._of(self.statuses(), account, symbol)
         return frame.filter(pl.col("leaves_qty") > 0) if open_only else frame
 
@@ -211,6 +225,7 @@ class Inquiries(System):
         :returns: ``exec_id, order_id, account, symbol, side, last_qty, last_px, transact_time``,
             and ``posted``: whether the firm has cleared it.
         :raises InvalidValue: the firm has not described the account or the symbol.
+        :raises NotYetReplicated: no accounts or instruments have come here.
         """
         # What amends a trade is of the same order.
         events = self._of(self.tables["executions"].frame, account, symbol)
@@ -227,7 +242,7 @@ class Inquiries(System):
             (that it did so).
         :param every: the length of a bucket of time: ``"1h"``, ``"5m"``, ``"30s"``, ``"1d"``.
         :returns: the columns of ``by``, then int64: ``orders``, ``open`` (orders), ``order_qty``,
-            ``cum_qty``, ``leaves_qty`` in shares, ``open_amount`` in 1/10,000 (of limit orders).
+            ``cum_qty``, ``leaves_qty`` in shares, ``open_amount`` in 1/10,000, at their prices.
             ``time`` is null where the order's request has not arrived.
         :raises InvalidValue: ``by`` or ``every`` is something else.
         """
@@ -256,6 +271,7 @@ class Inquiries(System):
         :returns: ``account, asset, booked, uncleared, amount, reserved``: int64, in shares or, for
             cash, in 1/10,000 of the currency. ``reserved`` is what open orders may still use.
         :raises InvalidValue: the firm has not described the account.
+        :raises NotYetReplicated: no accounts have come here.
         """
         with self.lock:
             return self._of(self.view.positions(), account)
@@ -264,12 +280,25 @@ class Inquiries(System):
         """Cash and buying power of an account (or of all).
 
         :returns: ``account, booked, uncleared, amount, reserved, buying_power``: int64, in 1/10,000
-            of the currency. Buying power is the amount less what open buy orders may still spend; a
-            market order states no price, and so counts nothing here.
+            of the currency. Buying power is the amount less what open buy orders may still spend,
+            their fees included.
         :raises InvalidValue: the firm has not described the account.
+        :raises NotYetReplicated: no accounts have come here.
         """
         cash = self.positions(account).filter(pl.col("asset") == CURRENCY).drop("asset")
         return cash.with_columns(buying_power=pl.col("amount") - pl.col("reserved"))
+
+    def require_described(self, *datasets: str) -> None:
+        """See that ``accounts`` or ``instruments`` have come; which there are, the firm knows.
+
+        :raises NotYetReplicated: they have not.
+        """
+        lacking = [dataset for dataset in datasets if not len(self.tables[dataset])]
+        if lacking and self.kind is not Kind.FIRM:
+            raise NotYetReplicated(
+                f"{self.name} holds no {' and no '.join(lacking)} yet, so it cannot say which "
+                "there are; ask another system, or wait until those of the firm have come"
+            )
 
     # ---- inside
 
@@ -278,19 +307,21 @@ class Inquiries(System):
     ) -> pl.DataFrame:
         """The rows of an account and a symbol, where they are given."""
         if account is not None:
-            self._known_account(account)
-            frame = frame.filter(pl.col("account") == account)
+            frame = frame.filter(pl.col("account") == self._known_account(account))
         if symbol is not None:
-            given.one_of(
-                "symbol", symbol, self.reference.symbols, "a symbol the firm has described"
+            self.require_described("instruments")
+            known, expected = self.reference.symbols, "a symbol the firm has described"
+            frame = frame.filter(
+                pl.col("symbol") == given.one_of("symbol", symbol, known, expected)
             )
-            frame = frame.filter(pl.col("symbol") == symbol)
         return frame
 
-    def _known_account(self, account: str) -> None:
-        if account not in FIRMS_OWN:
-            known = self.reference.accounts
-            given.one_of("account", account, known, "an account the firm has described")
+    def _known_account(self, account: str) -> str:
+        expected = "an account the firm has described"
+        if given.text_of(account) in FIRMS_OWN:
+            return given.one_of("account", account, FIRMS_OWN, expected)
+        self.require_described("accounts")
+        return given.one_of("account", account, self.reference.accounts, expected)
 
     def _view_of(self, order_id: int) -> View:
         """A view of the records of one order alone."""
@@ -321,23 +352,22 @@ class Inquiries(System):
         """
         if not isinstance(token, Mapping):
             raise InvalidValue("at_least", token, _POSITIONS)
-        missing = []
+        missing, over = [], set()
         for name, count in token.items():
             code = parse_origin(given.text("at_least", name, _POSITIONS)).code
             datasets = WRITES.get(origin(code).kind, ())
             if len(datasets) != 1:
                 raise InvalidValue("at_least", token, _POSITIONS)
-            held = self.tables[datasets[0]].count(code)
-            if held < given.whole("at_least", count, 0, of="records"):
-                missing += [make_id(code, held), make_id(code, count - 1)]
+            held, asked = self.tables[datasets[0]].count(code), given.whole("at_least", count, 0)
+            if held < asked:
+                missing += [make_id(code, held), make_id(code, asked - 1)]
+                over.add(self._over(origin(code)))
         if missing:
             names = tuple(map(format_id, missing))
             spans = [" to ".join(names[i : i + 2]) for i in range(0, len(names), 2)]
-            raise NotYetReplicated(
-                f"{', '.join(spans)} have not reached {self.name} yet; it answers without them "
-                "where at_least is not given",
-                names,
-            )
+            told = f"{', '.join(spans)} have not reached {self.name} yet; it answers without them "
+            told += "where at_least is not given"
+            raise NotYetReplicated(". ".join([told, *sorted(over - {""})]), names)
 
     def _unknown(self, order: OrderLike, order_id: int) -> Exception:
         code, sequence = split_id(order_id)
@@ -348,14 +378,33 @@ class Inquiries(System):
             taken = span(make_id(code, 0), held) if held else "none"
             expected = f"the id of an order; {name} has taken {taken}"
             return InvalidValue("order", str(order), expected)
+        why = self._over(origin(code)) or "It has not reached it yet, or there is no such order"
         return NotYetReplicated(
-            f"{self.name} holds {held} requests of {name}, and nothing of {format_id(order_id)}: "
-            "it has not reached it yet, or there is no such order",
+            f"{self.name} holds {held} requests of {name}, and nothing of {format_id(order_id)}. "
+            f"{why}",
             (format_id(order_id),),
+        )
+
+    def _latest(self, writer: Origin) -> Origin:
+        """The latest incarnation of a system, as it was heard of or as its records say."""
+        if self.wrote(writer.code):
+            return self.origin
+        tables = (self.tables[dataset] for dataset in WRITES[writer.kind])
+        codes = (code for table in tables for code in table.logs if code >> 8 == writer.code >> 8)
+        return max([writer, *map(origin, codes), self.heard.get(writer.system, writer)])
+
+    def _over(self, writer: Origin) -> str:
+        """That an incarnation of a system writes nothing more; nothing where it still may."""
+        latest = self._latest(writer)
+        if latest == writer:
+            return ""
+        return (
+            f"{writer} is over, for its files were lost, and {writer.system} goes on as {latest}: "
+            f"nothing more of {writer} comes, unless a system that cannot be reached now holds it"
         )
 
 
 def _divides(by: object) -> bool:
     """Whether a book can be divided by this."""
-    names = list(by) if isinstance(by, list | tuple) else [by]
+    names = [given.text_of(n) for n in (by if isinstance(by, list | tuple) else [by])]
     return bool(names) and all(n in list(BY) and names.count(n) == 1 for n in names)

@@ -10,13 +10,16 @@ from collections.abc import Callable
 import pyarrow as pa
 import pyarrow.compute as pc
 
+Sent = tuple[pa.RecordBatch, bool]
+"""Requests, and whether they may have been sent before."""
+
 
 class Outbox:
     """What one customer-facing system has to send, by street-side system, oldest first."""
 
     def __init__(self) -> None:
-        self._unsorted: list[pa.RecordBatch] = []
-        self._sorted: dict[str, list[pa.RecordBatch]] = {}
+        self._unsorted: list[Sent] = []
+        self._sorted: dict[str, list[Sent]] = {}
 
     def __len__(self) -> int:
         """How many requests no street-side system has taken."""
@@ -24,11 +27,13 @@ class Outbox:
 
     def batches(self) -> list[pa.RecordBatch]:
         """Everything that no street-side system has taken."""
-        return [b for waiting in self._sorted.values() for b in waiting] + self._unsorted
+        waiting = [*self._sorted.values(), self._unsorted]
+        return [requests for each in waiting for requests, _ in each]
 
-    def put(self, requests: pa.RecordBatch) -> None:
-        """Accepted requests are to be sent."""
-        self._unsorted.append(requests)
+    def put(self, requests: pa.RecordBatch, *, again: bool = False) -> None:
+        """Accepted requests are to be sent; ``again``: they may have been sent before."""
+        if requests.num_rows:
+            self._unsorted.append((requests, again))
 
     def clear(self) -> None:
         """Nothing is to be sent."""
@@ -40,17 +45,23 @@ class Outbox:
         :param street_for: the street-side system of a symbol.
         """
         while self._unsorted:
-            for street, part in by_street(self._unsorted[0], street_for):
-                self._sorted.setdefault(street, []).append(part)
+            batch, again = self._unsorted[0]
+            for street, part in by_street(batch, street_for):
+                self._sorted.setdefault(street, []).append((part, again))
             del self._unsorted[0]
         return [street for street, waiting in self._sorted.items() if waiting]
 
-    def hand_over(self, street: str, take: Callable[[pa.RecordBatch], None]) -> int:
-        """Let a street-side system take what waits for it; gives how many requests it took."""
+    def hand_over(self, street: str, take: Callable[[pa.RecordBatch, bool], None]) -> int:
+        """Let a street-side system take what waits for it; gives how many requests it took.
+
+        :param take: called with requests, and whether they may have been sent before.
+        """
         moved, waiting = 0, self._sorted[street]
         while waiting:
-            take(waiting[0])
-            moved += waiting.pop(0).num_rows
+            batch, again = waiting[0]
+            take(batch, again)
+            del waiting[0]
+            moved += batch.num_rows
         return moved
 
 

@@ -45,7 +45,8 @@ def make_ready() -> None:
         loops.standing(view._memory, 0)  # noqa: SLF001 - of the same room
         rows, numbers = np.zeros((1, rules.COLUMNS), np.int64), np.zeros(1, np.int64)
         instruments = np.ones((1, 4), np.int64)
-        rules.decide(rows, 1, numbers, numbers, numbers, numbers, instruments, 0)
+        fees = np.zeros(2, np.int64)
+        rules.decide(rows, 1, numbers, numbers, numbers, numbers, instruments, 0, fees)
 
 
 def _apply(view: View, dataset: str, row: dict[str, Any], number: int) -> None:

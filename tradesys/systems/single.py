@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from tradesys.charter import Fees
 from tradesys.errors import InvalidValue
 from tradesys.memory import Ints
 from tradesys.reference import Reference
@@ -29,7 +30,7 @@ def coded(kind: str, terms: Terms, reference: Reference) -> list[int]:
 
 
 def judge(
-    rows: Ints, left: int, reference: Reference, given: dict[str, Any], now: int
+    rows: Ints, left: int, reference: Reference, fees: Fees, given: dict[str, Any], now: int
 ) -> str | None:
     """Decide the first of these rows; the reason for which it is refused, if it is.
 
@@ -38,9 +39,8 @@ def judge(
     :raises InvalidValue: it breaks a rule.
     """
     status, instruments = reference.account_status, reference.instruments
-    rules.decide(
-        rows, 1, _NO_NAMES, _NO_NAMES, np.array([left], np.int64), status, instruments, now
-    )
+    balance, charged = np.array([left], np.int64), np.array(fees, np.int64)
+    rules.decide(rows, 1, _NO_NAMES, _NO_NAMES, balance, status, instruments, now, charged)
     verdict = rows.item(0, rules.VERDICT)
     if rules.ACCEPTED < verdict < rules.FIRST_REASON:
         field = rules.ERRORS[verdict][0]

@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 from tradesys.arrow import picked
 from tradesys.assignment import Assignment
 from tradesys.errors import Outcome, StorageError
+from tradesys.memory import Ids
 from tradesys.records import EXECUTIONS, REPORTS, SEQUENCE_MASK, Kind, RequestType
 from tradesys.systems.system import Place, System
 from tradesys.venue import Venue
 from tradesys.words import codes_of
+
+_NO_IDS = np.zeros(0, np.uint64)
 
 
 class StreetSystem(System):
@@ -26,19 +29,30 @@ class StreetSystem(System):
         self.venue = venue
         self.assignment = assignment
         self._inbox: list[pa.RecordBatch] = []
+        self._sent_first: list[Ids] = []
         self._polled = 0
         # What the venue reported before this system was up may be recorded already, here or by a
         # peer; what it reports from now on cannot be.
         self._unsure = venue.reports.count
         super().__init__(place)
 
-    def accept(self, requests: pa.RecordBatch) -> None:
+    def accept(self, requests: pa.RecordBatch, poss_resend: bool = False) -> None:  # noqa: FBT001, FBT002
         """Take over requests that a customer-facing system sends; :meth:`work` executes them.
 
         Of one order's requests the order is worked first, whichever came first. Safe to repeat: the
         venue knows a request by its ``record_id``.
+
+        :param poss_resend: they may have been sent before, here or elsewhere (FIX tag 97).
         """
         self._inbox.append(requests)
+        if not poss_resend:
+            self._sent_first.append(requests["record_id"].to_numpy())
+
+    @property
+    def sent(self) -> Ids:
+        """The ids of the requests that this system was the first to be sent, since it is up."""
+        self._sent_first = [np.concatenate([_NO_IDS, *self._sent_first])]
+        return self._sent_first[0]
 
     def work(self) -> int:
         """Send what has come in to the venue, and record what it reports; gives how many records.

@@ -15,15 +15,22 @@ from contextlib import ExitStack, contextmanager
 from copy import copy
 from pathlib import Path
 from threading import RLock
-from typing import NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 import pyarrow as pa
 
-from tradesys import given
+from tradesys import fields, given
 from tradesys.arrow import batch_of
 from tradesys.clock import Clock
 from tradesys.dataset import Dataset
-from tradesys.errors import DamagedError, InvalidValue, ReadOnlyError, SchemaError, SystemDown
+from tradesys.errors import (
+    DamagedError,
+    InvalidValue,
+    ReadOnlyError,
+    SchemaError,
+    SystemDown,
+    shown,
+)
 from tradesys.forks import REFUSED, leave_if_forked
 from tradesys.framing import NO_HEAD
 from tradesys.incarnation import read_incarnation, write_incarnation
@@ -46,10 +53,14 @@ _WRITTEN_OTHERWISE = {
 }
 
 
-def _values(dataset: str, rows: object) -> list[tuple[object, ...]]:
-    """The values of rows in the order of the columns, ``record_id`` and ``ts`` not among them."""
-    fields = list(SCHEMAS[dataset])[2:]
-    names = [field.name for field in fields]
+Values = list[tuple[Any, ...]]
+"""The values of rows in the order of the columns, ``record_id`` and ``ts`` not among them."""
+
+
+def _values(dataset: str, rows: object) -> Values:
+    """The values of rows, of the types of their columns and by their rules."""
+    columns = list(SCHEMAS[dataset])[2:]
+    names = [column.name for column in columns]
     if not isinstance(rows, list | tuple):
         raise InvalidValue("rows", rows, f"a list of dictionaries with {', '.join(names)}")
     for row in rows:
@@ -57,25 +68,32 @@ def _values(dataset: str, rows: object) -> list[tuple[object, ...]]:
             raise InvalidValue("rows", row, f"dictionaries with {', '.join(names)}")
         if unknown := [name for name in row if name not in names]:
             raise SchemaError(f"{dataset}: unknown {unknown}; expected {names}")
-        missing = [f.name for f in fields if not f.nullable and row.get(f.name) is None]
+        missing = [c.name for c in columns if not c.nullable and row.get(c.name) is None]
         if missing:
             raise SchemaError(f"{dataset}: missing {missing}; expected a value in each")
-        for field in fields:
-            value = row.get(field.name)
-            if value is not None and not _fits(value, field.type):
-                raise SchemaError(f"{dataset}: {field.name}={value!r}: expected {field.type}")
-    return [tuple(row.get(name) for name in names) for row in rows]
+    rules = fields.RULES[dataset]
+    return [tuple(_value(dataset, c, row.get(c.name), rules) for c in columns) for row in rows]
 
 
-def _fits(value: object, kind: pa.DataType) -> bool:
-    """Whether a value is of a column's type as it stands: nothing is cut to fit."""
+def _value(dataset: str, column: pa.Field, value: object, rules: Mapping[str, fields.Rule]) -> Any:
+    """A value as a record holds it, as it stands: nothing is cut to fit."""
+    if value is None:
+        return None
+    found = _of_type(value, column.type)
+    if found is None:
+        raise SchemaError(f"{dataset}: {column.name}={shown(value)}: expected {column.type}")
+    return rules[column.name](column.name, found) if column.name in rules else found
+
+
+def _of_type(value: object, kind: pa.DataType) -> object:
+    """A value of a column's type, plainly; None where it is of another."""
     if pa.types.is_integer(kind):
         low, high = (-(1 << 63), 1 << 63) if pa.types.is_signed_integer(kind) else (0, 1 << 64)
         number = given.number_of(value)
-        return number is not None and low <= number < high
+        return number if number is not None and low <= number < high else None
     if pa.types.is_date(kind):
-        return isinstance(value, dt.date) and not isinstance(value, dt.datetime)
-    return given.is_text(value)
+        return value if isinstance(value, dt.date) and not isinstance(value, dt.datetime) else None
+    return given.text_of(value)
 
 
 class Datasets(Mapping[str, Dataset]):
@@ -94,7 +112,7 @@ class Datasets(Mapping[str, Dataset]):
         return self._datasets[dataset]
 
     def __contains__(self, dataset: object) -> bool:
-        return isinstance(dataset, str) and dataset in self._datasets
+        return given.text_of(dataset) in self._datasets
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._datasets)
@@ -135,6 +153,7 @@ class System:
         self.clock = clock
         self.down: str | None = None  # why it takes nothing more
         self.crashed = False
+        self.heard: dict[str, Origin] = {}  # as whom other systems went on last
         open_file = open_file or (LogFile if folder else None)
         self.turn, self.lock = RLock(), RLock()
         # Whether records have come since the last question, and whether only one's own rows have.
@@ -259,13 +278,14 @@ class System:
         """Write records of one's own from dictionaries without ``record_id`` and ``ts``.
 
         :raises ReadOnlyError: another kind of system writes this dataset.
-        :raises InvalidValue: requests come from order entry, executions from the market only.
+        :raises InvalidValue: requests come from order entry, executions from the market only; or a
+            value breaks a rule of its column (:data:`tradesys.fields.RULES`).
         :raises SchemaError: a key is missing, unknown, or holds the wrong type.
         """
         self.check_writer(dataset)
         if self.kind is not Kind.FIRM:
             raise InvalidValue("dataset", dataset, _WRITTEN_OTHERWISE[dataset])
-        values = _values(dataset, rows)
+        values = self.checked(dataset, rows)
 
         def numbered() -> pa.RecordBatch:
             first, now = self.next_id(dataset), self.clock()
@@ -273,6 +293,10 @@ class System:
             return batch_of(SCHEMAS[dataset], tuples)
 
         return self.commit(dataset, numbered)
+
+    def checked(self, dataset: str, rows: object) -> Values:
+        """The values of rows that may be recorded; see :meth:`record`."""
+        return _values(dataset, rows)
 
     def commit(
         self, dataset: str, batch: pa.RecordBatch | Callable[[], pa.RecordBatch]

@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from tradesys import given
+from tradesys import fields, given
 from tradesys.clock import to_ns
 from tradesys.errors import InvalidValue
 from tradesys.log import Row
@@ -28,9 +28,10 @@ class Terms(NamedTuple):
 
 
 def terms_of(row: Row) -> Terms:
-    """The terms of a request, given as the values of its record."""
-    expire_time, order_qty, price = row[11:14]
-    return Terms._make((*row[6:11], expire_time, order_qty, price or 0))
+    """What a request asked for, given as the values of its record; a collar was not asked for."""
+    ord_type, expire_time, order_qty, price = row[9], *row[11:14]
+    limit = price if ord_type == OrdType.LIMIT else 0
+    return Terms._make((*row[6:11], expire_time, order_qty, limit))
 
 
 _OF_TEXTS = (
@@ -60,17 +61,18 @@ def terms_given(
     """
     if ord_type is None:
         ord_type = OrdType.MARKET if price is None else OrdType.LIMIT
-    texts = account, symbol, side, ord_type, time_in_force
-    if not all(map(given.is_text, texts)):
-        none = next(i for i, text in enumerate(texts) if not given.is_text(text))
+    stated = account, symbol, side, ord_type, time_in_force
+    texts = [given.text_of(value) for value in stated]
+    if None in texts:
+        none = texts.index(None)
         field, expected = rules.ERRORS[_OF_TEXTS[none]]
-        raise InvalidValue(field, texts[none], expected)
+        raise InvalidValue(field, stated[none], expected)
     return Terms._make(
         (
             *texts,
             None if expire_time is None else to_ns(expire_time, "expire_time"),
             shares(order_qty),
-            0 if price is None else units(price),
+            0 if price is None else to_price(price),
         )
     )
 
@@ -99,12 +101,13 @@ def asked_of(asked: Asked) -> dict[str, int]:
     :raises InvalidValue: a value is of a type that no record holds, or no time in force.
     """
     order_qty, price, time_in_force, expire_time = asked
+    kinds = rules.TIMES_IN_FORCE
     if time_in_force is not None:
-        given.one_of("time_in_force", time_in_force, rules.TIMES_IN_FORCE)
+        time_in_force = kinds[given.one_of("time_in_force", time_in_force, kinds)]
     known = {
         "order_qty": order_qty if order_qty is None else shares(order_qty),
-        "price": price if price is None else units(price),
-        "time_in_force": rules.TIMES_IN_FORCE.get(str(time_in_force)),
+        "price": price if price is None else to_price(price),
+        "time_in_force": time_in_force,
         "expire_time": expire_time if expire_time is None else to_ns(expire_time, "expire_time"),
     }
     return {n: rules.UNSTATED if value is None else value for n, value in known.items()}
@@ -113,21 +116,13 @@ def asked_of(asked: Asked) -> dict[str, int]:
 def shares(order_qty: object) -> int:
     """A quantity that a record can hold."""
     number = given.number_of(order_qty)
-    if number is None or not rules.UNSTATED < number < 1 << 63:
-        raise InvalidValue("order_qty", order_qty, "a whole number of shares, of 64 bits")
-    return number
-
-
-def units(price: object) -> int:
-    """A price in 1/10,000 that a record can hold."""
-    number = to_price(price)
-    if not rules.UNSTATED < number < 1 << 63:
-        raise InvalidValue("price", price, "a number of 1/10,000, of 64 bits")
+    if number is None or abs(number) >= 1 << 63:
+        raise InvalidValue("order_qty", order_qty, str(fields.ORDER_QTY))
     return number
 
 
 def name_given(cl_ord_id: object) -> str | None:
     """The customer's own name for a request; one without letters is none."""
-    if cl_ord_id is None or cl_ord_id == "":
+    if cl_ord_id is None or given.text_of(cl_ord_id) == "":
         return None
     return given.text("cl_ord_id", cl_ord_id)

@@ -1,7 +1,6 @@
 """What requests of one's own may use of balances, as far as the view does not count it yet."""
 
 from collections import Counter
-from collections.abc import Callable
 from typing import NamedTuple
 
 
@@ -12,14 +11,10 @@ class Use(NamedTuple):
     account: str
     asset: str
     amount: int
-    is_market_buy: bool
 
 
 class Uses:
-    """The uses that the view does not know of: of requests not written, and of market buys.
-
-    A market buy's terms say no price, so the view counts what it uses from its first report on.
-    """
+    """The uses that the view does not know of: those of requests that are not written."""
 
     def __init__(self) -> None:
         self._uses: list[Use] = []
@@ -37,16 +32,20 @@ class Uses:
         self._uses.append(use)
         self._used[use.account, use.asset] += use.amount
 
-    def keep(self, wanted: Callable[[Use], bool]) -> None:
-        """Count those that are wanted, and no others."""
-        kept = [use for use in self._uses if wanted(use)]
-        self._uses, self._used = [], Counter()
-        for use in kept:
-            self.count(use)
-
     def written(self, end: int) -> None:
         """Requests with ids below ``end`` are durable: the view will count what they use.
 
         Until it is asked they stay counted here.
         """
-        self._uses = [u for u in self._uses if u.request_id >= end or u.is_market_buy]
+        self._uses = [use for use in self._uses if use.request_id >= end]
+
+    def seen(self) -> None:
+        """The view counts whatever is durable; from now on it is not counted here."""
+        kept, self._uses, self._used = self._uses, [], Counter()
+        for use in kept:
+            self.count(use)
+
+    def forget(self, start: int) -> None:
+        """Requests with ids from ``start`` on do not come."""
+        self._uses = [use for use in self._uses if use.request_id < start]
+        self.seen()

@@ -76,7 +76,10 @@ def read(
 
 
 def account(order_id: pl.Expr, accounts: int = ACCOUNTS) -> pl.Expr:
-    """The account given to a tape's order: ``A`` and its id modulo ``accounts``, in three digits.
+    """The account given to a tape's order: ``A`` and a number below ``accounts``, in three digits.
+
+    The number is the remainder of the order's id after :func:`mixed`, because exchanges number
+    orders with a pattern (all odd, say) that a plain remainder would keep.
 
     ``order_id`` is an integer column; the result is ``String``: ``A000`` to ``A099`` by default.
 
@@ -84,7 +87,7 @@ def account(order_id: pl.Expr, accounts: int = ACCOUNTS) -> pl.Expr:
     """
     if accounts < 1:
         raise InvalidValue("accounts", accounts, "a number of accounts above 0")
-    return pl.lit("A") + (order_id % accounts).cast(pl.String).str.zfill(3)
+    return pl.lit("A") + (mixed(order_id) % accounts).cast(pl.String).str.zfill(3)
 
 
 def entry_system(account: pl.Expr, customers: int) -> pl.Expr:
@@ -98,3 +101,20 @@ def entry_system(account: pl.Expr, customers: int) -> pl.Expr:
     if customers < 1:
         raise InvalidValue("customers", customers, "a number of customer-facing systems above 0")
     return account.str.slice(1).cast(pl.UInt32) % customers
+
+
+def mixed(number: pl.Expr) -> pl.Expr:
+    """Numbers of 64 bits whose remainders are spread evenly, whatever pattern ``number`` has.
+
+    It is the output function of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom
+    number generators", 2014): different numbers stay different. The result is ``UInt64``.
+    """
+    bits = number.cast(pl.UInt64) + _u64(0x9E3779B97F4A7C15)
+    bits = (bits ^ (bits // _u64(1 << 30))) * _u64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits // _u64(1 << 27))) * _u64(0x94D049BB133111EB)
+    return bits ^ (bits // _u64(1 << 31))
+
+
+def _u64(value: int) -> pl.Expr:
+    """A literal of the type in which arithmetic wraps at 64 bits."""
+    return pl.lit(value, pl.UInt64)

@@ -51,7 +51,7 @@ _EXEC_TYPES = _STATES | {
 }
 _STATUSES = _STATES | {"1": "partially_filled", "2": "filled"}
 
-_MESSAGE = re.compile(r"8=FIX.*")
+_MESSAGE = re.compile(r"(?<!\d)8=FIX.*?(?=(?<!\d)8=FIX|$)")
 _SEMICOLON = re.compile(r";(?=\d+=|$)")
 _SOH = "\x01"
 
@@ -67,7 +67,8 @@ class FixLog(NamedTuple):
     ``order_id: UInt64``, ``ord_status: String`` (``"replaced"`` is FIX 4.2's alone), ``order_qty``,
     ``cum_qty``, ``leaves_qty: Int64``, ``avg_px: Float64``, each null where the report leaves it
     out; and ``requests``, ``executions: Int64``, how many records there are up to it.
-    ``ignored`` counts the other messages by MsgType.
+    ``ignored`` counts the other messages by MsgType, and under ``"unreadable"`` what begins as a
+    message and is none.
     """
 
     requests: pl.DataFrame
@@ -85,11 +86,11 @@ def read(path: str | Path) -> FixLog:
     records, messages = _Records(), 0
     for line, message in _messages(Path(path)):
         messages += 1
-        kind = message["35"]
+        kind = message.get("35", "unreadable")
         try:
             if kind in _REQUEST_TYPES:
                 records.request(message)
-            elif kind in "89":
+            elif kind in ("8", "9"):
                 records.report(line, message)
             else:
                 records.ignored[kind] = records.ignored.get(kind, 0) + 1
@@ -103,19 +104,15 @@ def read(path: str | Path) -> FixLog:
 
 
 def _messages(path: Path) -> Iterator[tuple[int, Message]]:
-    """The messages of a log, with the number of their line."""
+    """The messages of a log, with the number of their line; of what is unreadable, an empty one."""
     with (gzip.open if path.suffix == ".gz" else open)(path, "rt", errors="replace") as file:
         for line, text in enumerate(file, 1):
-            found = _MESSAGE.search(text)
-            if not found:
-                continue
-            raw = found[0] if _SOH in found[0] else _SEMICOLON.sub(_SOH, found[0].strip())
-            parser = simplefix.FixParser()
-            parser.append_buffer(raw.encode())
-            message = parser.get_message()
-            if message:
-                pairs = [(tag.decode(), value.decode()) for tag, value in reversed(message.pairs)]
-                yield line, dict(pairs)
+            for raw in _MESSAGE.findall(text):
+                parser = simplefix.FixParser()
+                parser.append_buffer(raw if _SOH in raw else _SEMICOLON.sub(_SOH, raw.strip()))
+                message = parser.get_message()
+                pairs = reversed(message.pairs) if message else ()
+                yield line, {tag.decode(): value.decode() for tag, value in pairs}
 
 
 class _Records:

@@ -2,8 +2,9 @@
 
 One file per symbol; several are merged by time. A submission is a new order, a partial cancellation
 a replace to a smaller quantity, a deletion a cancel, an execution of a visible order a fill. What
-is none of these (hidden executions, crosses, halts) and events of orders that are older than the
-file are counted under ``ignored``. A file that breaks the format is refused whole, with the row.
+is none of these (hidden executions, crosses, halts), events of orders that are older than the file
+and events of orders that were closed before are counted under ``ignored``. A file that breaks the
+format is refused whole, with the row.
 
 Format: LOBSTER, "Sample Files Readme" of 1 September 2013; type 6 as in its later documentation.
 """
@@ -67,6 +68,11 @@ _ORPHANS = {
     MessageType.DELETION: "orphan cancel",
     MessageType.EXECUTION: "orphan execution",
 }
+_TOO_LATE = {
+    MessageType.PARTIAL_CANCELLATION: "replace of a closed order",
+    MessageType.DELETION: "cancel of a closed order",
+    MessageType.EXECUTION: "execution of a closed order",
+}
 
 _TYPE = pl.col("type")
 _PARTIAL = _TYPE == MessageType.PARTIAL_CANCELLATION
@@ -123,7 +129,7 @@ def read(source: Source, *, date: dt.date | str | None = None, accounts: int = A
     ``cl_ord_id`` of an order is ``SYMBOL:ORDER_ID``, of the k-th change of it that and ``.k``.
     ``orig_cl_ord_id`` of a change is the order's ``cl_ord_id`` or that of its last replace.
     A deletion cancels whatever is left: its size can be less, where something happened to the order
-    outside the levels of the file. Whether an order was still open is for the venue to judge.
+    outside the levels of the file.
 
     :raises InvalidValue: there is no such file, a name is not LOBSTER's, a symbol has two files,
         or a row breaks the format: the message names file, row, column and value.
@@ -299,13 +305,22 @@ def _split(
     orphans = _count(later.filter(~known), _ORPHANS)
     later = later.filter(known)
     _check_terms(later, file)
+    closed = later.select(_closed_before()).to_series()
+    too_late = _count(later.filter(closed), _TOO_LATE)
+    later = later.filter(~closed)
     changes = _changes(later.filter(_TYPE != MessageType.EXECUTION), file)
     fills = later.filter(_TYPE == MessageType.EXECUTION).select(
         "event", "ts", "cl_ord_id", last_qty="size", last_px="price"
     )
     constant = {"ord_type": pl.lit("limit"), "time_in_force": pl.lit("day")}
     requests = pl.concat([submitted, changes], how="diagonal").with_columns(**constant)
-    return requests.select(_TAPE_REQUEST), fills, _count(day, _IGNORED) | orphans
+    return requests.select(_TAPE_REQUEST), fills, _count(day, _IGNORED) | orphans | too_late
+
+
+def _closed_before() -> pl.Expr:
+    """Whether an order was deleted, or all of it was taken away, by the events before this one."""
+    takes = pl.when(_TYPE == MessageType.DELETION).then("order_qty").otherwise("size")
+    return takes.cum_sum().over("order_id") - takes >= pl.col("order_qty")
 
 
 def _submissions(day: pl.DataFrame, file: _File, accounts: int) -> pl.DataFrame:
@@ -341,19 +356,15 @@ def _check_terms(later: pl.DataFrame, file: _File) -> None:
 
 
 def _changes(changes: pl.DataFrame, file: _File) -> pl.DataFrame:
-    """Cancels and replaces. Only replaces move the chain of ``cl_ord_id`` on."""
+    """Replaces, each of the one before it, and cancels, each the last event of its order."""
     only = changes["order_id"].is_unique()  # of almost every order; no window is needed for it
     removed = pl.when(_PARTIAL).then("size").otherwise(0)
     number = pl.col("number")
     changes = pl.concat(
         [
-            changes.filter(only).with_columns(
-                number=pl.lit(1, pl.Int64), replaced=pl.lit(None, pl.Int64), removed=removed
-            ),
-            changes.filter(~only)
-            .with_columns(number=pl.int_range(1, pl.len() + 1).over("order_id"))
-            .with_columns(
-                replaced=pl.when(_PARTIAL).then(number).shift(1).forward_fill().over("order_id"),
+            changes.filter(only).with_columns(number=pl.lit(1, pl.Int64), removed=removed),
+            changes.filter(~only).with_columns(
+                number=pl.int_range(1, pl.len() + 1).over("order_id"),
                 removed=removed.cum_sum().over("order_id"),
             ),
         ]
@@ -362,12 +373,12 @@ def _changes(changes: pl.DataFrame, file: _File) -> pl.DataFrame:
     if empty.height:
         row, value, left = empty.select("row", "size", pl.col("order_qty") + pl.col("size")).row(0)
         raise file.fault(row, "size", value, f"less than the order's quantity, {left} shares")
-    chain = pl.lit(".") + pl.col("replaced").cast(pl.String)
+    replaced = pl.when(number > 1).then(pl.format(".{}", number - 1)).otherwise(pl.lit(""))
     return changes.select(
         *("event", "ts", "account", "symbol", "side", "order_qty", "price"),
         request_type=pl.when(_PARTIAL).then(pl.lit("replace")).otherwise(pl.lit("cancel")),
         cl_ord_id=pl.format("{}.{}", "cl_ord_id", number),
-        orig_cl_ord_id=pl.col("cl_ord_id") + chain.fill_null(""),
+        orig_cl_ord_id=pl.col("cl_ord_id") + replaced,
     )
 
 

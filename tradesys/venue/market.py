@@ -97,6 +97,8 @@ class Venue(ABC):
 
         An order may trade up to its :meth:`~tradesys.sessions.Calendar.last_ns`.
         """
+        if self._is_torn:
+            self._remember()
         now = self.clock()
         if self._next_end >= max(now, day_end + 1):
             return
@@ -140,8 +142,11 @@ class Venue(ABC):
             self.file.close(self._read)
 
     def untaken(self, requests: pa.RecordBatch) -> pa.RecordBatch:
-        """Those of the requests that were never sent before; they count as sent from now."""
-        self._remember()
+        """Those of the requests that were never sent before; they count as sent from now.
+
+        What is done about them is a change, up to its :meth:`report`.
+        """
+        self._change()
         fresh = [self._take(request_id) for request_id in requests["record_id"].to_pylist()]
         return picked(requests, np.array(fresh, np.bool_))
 

@@ -134,7 +134,6 @@ class TapeVenue(Venue):
 
     def send(self, requests: pa.RecordBatch) -> None:
         """Accept the requests, and report the fills that their orders have waited for."""
-        self._change()
         requests = self.untaken(requests)
         if requests.num_rows:
             self._learn(requests)

@@ -61,10 +61,9 @@ class BookVenue(Venue):
     def send(self, requests: pa.RecordBatch) -> None:
         """Match the requests, one by one."""
         self._tell_time()
-        self._change()
         rows: list[Row] = []
-        now = self._now()
-        for request in rows_of(self.untaken(requests)):
+        requests, now = self.untaken(requests), self._now()
+        for request in rows_of(requests):
             self._add(rows, now, self._match(request, now), request)
         self.report(rows)
 
@@ -73,7 +72,8 @@ class BookVenue(Venue):
     ) -> None:
         """Correct trades to another quantity and price, or bust them: to no quantity.
 
-        Each order gets back what it loses, and trades again (:meth:`OrderBook.amend`).
+        Each order gets back what it loses, and trades again (:meth:`OrderBook.amend`), but not with
+        the other side of the trade of itself.
 
         :param exec_ids: each a trade, or the last correction of one.
         :param last_px: in 1/10,000; None keeps the trade's.
@@ -94,14 +94,15 @@ class BookVenue(Venue):
         self._require_open(standing, last_qty)
         self._change()
         rows: list[Row] = []
-        now = self._now()
+        now, but = self._now(), self._sides(standing)
         for trade in standing:
             order_id, back = trade["order_id"], trade["last_qty"] - last_qty
             px = 0 if not last_qty else trade["last_px"] if last_px is None else last_px
             last_ns = self._orders[order_id]["last_ns"]
             _, over = self.expired_at(trade["time_in_force"], last_ns)
             book = self._books[trade["symbol"]]
-            reports = book.amend(order_id, back, last_qty, px, over if last_ns < now else None)
+            why = over if last_ns < now else None
+            reports = book.amend(order_id, back, last_qty, px, over=why, but=but)
             self._note_amended(trade["record_id"], self.next_id() + len(rows), last_qty)
             self._add(rows, now, reports, self._orders[order_id], trade["record_id"])
         self.report(rows)
@@ -118,6 +119,21 @@ class BookVenue(Venue):
                 if report["exec_type"] in TRADES:
                     return report
         raise InvalidValue("exec_ids", format_id(exec_id), expected)
+
+    def _sides(self, trades: list[dict[str, Any]]) -> set[int]:
+        """The orders of these trades, and of the other sides of their matches.
+
+        The two reports of a match stand next to each other.
+        """
+        found = set()
+        for trade in trades:
+            trade_id = self._trade_of.get(trade["record_id"], trade["record_id"])
+            first = max(split_id(trade_id)[1] - 1, 0)
+            rows = rows_of(self.reports.since(first, 3))
+            of_match = ("symbol", "exec_type", "last_px", "last_qty")
+            (own,) = (row for row in rows if row["record_id"] == trade_id)
+            found |= {row["order_id"] for row in rows if all(row[n] == own[n] for n in of_match)}
+        return found
 
     def _require_open(self, trades: list[dict[str, Any]], last_qty: int) -> None:
         """Refuse a quantity beyond what is open of an order."""

@@ -6,7 +6,7 @@ import polars as pl
 from tradesys.errors import TradesysError
 from tradesys.records import CURRENCY, format_id
 from tradesys.systems.inquiries import Inquiries
-from tradesys.widgets.part import Html, Panel, chip, field, money, said, table
+from tradesys.widgets.part import Html, Panel, chip, field, money, price_of, said, table
 from tradesys.widgets.pulse import Pulse
 
 _OPEN_SHOWN = 8
@@ -46,7 +46,11 @@ class AccountPanel(Panel):
         rows = [
             [
                 *(format_id(row["order_id"]), row["side"], row["symbol"], row["order_qty"]),
-                *(row["leaves_qty"], money(row["price"]), Html(chip(row["ord_status"]))),
+                *(
+                    row["leaves_qty"],
+                    price_of(row["price"], row["ord_type"]),
+                    Html(chip(row["ord_status"])),
+                ),
             ]
             for row in opened.tail(_OPEN_SHOWN).reverse().to_dicts()
         ]

@@ -10,8 +10,10 @@ import polars as pl
 from tradesys.errors import InvalidValue
 from tradesys.evidence import Evidence
 from tradesys.readable import readable
-from tradesys.records import OrdStatus, format_id, parse_id
+from tradesys.records import OrdStatus, OrdType, format_id, parse_id
 from tradesys.systems.customer import CustomerSystem
+from tradesys.systems.terms import Price
+from tradesys.widgets import as_typed
 from tradesys.widgets.part import (
     Html,
     Live,
@@ -20,8 +22,7 @@ from tradesys.widgets.part import (
     chip,
     clicked,
     field,
-    money,
-    quantity,
+    price_of,
     said,
     table,
 )
@@ -66,6 +67,7 @@ class Blotter(Part):
         self.on_select: Callable[[str], None] = lambda _: None
         self._since: Evidence | None = None
         self._seen: CustomerSystem | None = None
+        self._doubt = as_typed.Doubt()
         self._numbers: dict[int, int] = {}
         self._known: list[int] = []
         self._first = 0
@@ -93,7 +95,8 @@ class Blotter(Part):
         rows = [
             [
                 *(format_id(row["order_id"]), row["account"], row["symbol"], row["side"]),
-                *(row["order_qty"], money(row["price"]), row["cum_qty"], average(row["avg_px"])),
+                *(row["order_qty"], price_of(row["price"], row["ord_type"]), row["cum_qty"]),
+                average(row["avg_px"]),
                 Html(chip(row["ord_status"])),
             ]
             for row in orders.head(_SHOWN).to_dicts()
@@ -123,7 +126,7 @@ class Blotter(Part):
             self.pulse.carry()
 
     @clicked
-    def replace(self, order_qty: int | None = None, price: str | None = None) -> None:
+    def replace(self, order_qty: int | None = None, price: Price | None = None) -> None:
         """Ask for another quantity or price of the selected order."""
         if self.selected is not None:
             self.system.replace(self.selected, order_qty=order_qty, price=price or None)
@@ -166,7 +169,10 @@ class Blotter(Part):
                 self._numbers[order_id] = len(self._known)
                 self._known.append(order_id)
         numbers = pl.Series("n", [self._numbers[i] for i in changed["order_id"]], pl.Int64)
-        told = readable(changed).with_columns(pl.col("ord_status").cast(pl.String))
+        told = readable(changed).with_columns(
+            pl.when(pl.col("ord_type") != OrdType.MARKET).then("price").alias("price"),
+            pl.col("ord_status").cast(pl.String),
+        )
         shown = told.select(pl.col(name).alias(title) for name, title in _COLUMNS.items())
         rows = shown.with_columns(pl.col("status").str.replace_all("_", " "), numbers)
         return rows.filter(numbers >= len(self._known) - self.rows_max)
@@ -238,10 +244,14 @@ class Blotter(Part):
         qty, price = self._qty.value.strip(), self._price.value.strip()
         if not qty and not price:
             raise InvalidValue("order_qty", qty, "another quantity or another price")
-        wanted = quantity(qty) if qty else None
-        if isinstance(wanted, str):
-            raise InvalidValue("order_qty", wanted, "a whole number of shares")
-        self.replace(order_qty=wanted, price=price or None)
+        wanted = as_typed.quantity(qty) if qty else None
+        limit = as_typed.price(price) if price else None
+        if limit is not None and (state := self.system.view.order(self.selected or 0)):
+            last_px = self.system.view.last_px(state.symbol)
+            self.problem = self._doubt.question(state.symbol, limit, last_px)
+            if self.problem:
+                return
+        self.replace(order_qty=wanted, price=limit)
         if not self.problem:
             self._qty.value = self._price.value = ""
 
@@ -269,10 +279,10 @@ class Blotter(Part):
         state = system.view.order(self.selected)
         if state is None:
             return f'<p class="soft">{format_id(self.selected)} is not known at {self.at}.</p>'
-        price = money(state.price) or "the market"
+        at = price_of(state.price, state.ord_type)
         closed = "" if state.leaves_qty or state.ord_status == OrdStatus.PENDING_NEW else ", closed"
         return (
             f"<p><b>{format_id(self.selected)}</b> {state.side} {state.order_qty:,} {state.symbol} "
-            f"at {price} {chip(state.ord_status)} {state.cum_qty:,} filled{closed}</p>"
+            f"at {at} {chip(state.ord_status)} {state.cum_qty:,} filled{closed}</p>"
             f"{said(self.problem)}"
         )

@@ -11,7 +11,7 @@ from tradesys.errors import NotYetReplicated, TradesysError
 from tradesys.orders import Answer
 from tradesys.records import format_id
 from tradesys.systems.inquiries import Inquiries
-from tradesys.widgets.part import Html, Panel, average, chip, field, money, said, table
+from tradesys.widgets.part import Html, Panel, average, chip, field, money, price_of, said, table
 from tradesys.widgets.pulse import Pulse
 
 _ALL = "everybody"
@@ -126,7 +126,7 @@ class InquiryPanel(Panel):
 def _row(system: str, answer: Answer) -> list[object]:
     return [
         *(system, Html(chip(answer.ord_status)), answer.order_qty, answer.cum_qty),
-        *(answer.leaves_qty, money(answer.price), average(answer.avg_px)),
+        *(answer.leaves_qty, price_of(answer.price, answer.ord_type), average(answer.avg_px)),
     ]
 
 

@@ -20,7 +20,7 @@ from IPython import get_ipython
 from ipywidgets import HBox, VBox, Widget
 
 from tradesys.errors import TradesysError
-from tradesys.records import PRICE_SCALE
+from tradesys.records import PRICE_SCALE, OrdType
 from tradesys.widgets.pulse import Pulse, door
 
 HERE = Path(__file__).parent
@@ -243,15 +243,14 @@ def money(units: int | None) -> Money | None:
     return Money(f"{'−' if units < 0 else ''}{whole:,}.{cents}")
 
 
+def price_of(px: int | None, ord_type: str) -> Money | None:
+    """The price of an order, as people write it: of a market order they stated none."""
+    return Money("market") if ord_type == OrdType.MARKET else money(px)
+
+
 def average(px: float | None) -> Money | None:
     """An average price in the currency, as people write it; none without a fill."""
     return None if px is None else money(round(px * PRICE_SCALE))
-
-
-def quantity(typed: int | str) -> int | str:
-    """A quantity as it is typed, ``1,000``, as the number it is; anything else is left as it is."""
-    digits = str(typed).strip().replace(",", "")
-    return int(digits) if digits.removeprefix("-").isdecimal() else typed
 
 
 def said(problem: str) -> str:

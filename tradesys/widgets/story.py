@@ -13,7 +13,7 @@ from tradesys.network import Network
 from tradesys.orders import OrderLike, id_of
 from tradesys.readable import readable
 from tradesys.records import format_id, origin, split_id
-from tradesys.widgets.part import Live, Part, clicked, money, said, table
+from tradesys.widgets.part import Live, Part, clicked, money, price_of, said, table
 
 _LEFT, _LANE, _TOP, _ROW = 340, 92, 50, 34
 _COLOUR = {"requests": "--blue", "executions": "--teal", "postings": "--amber"}
@@ -142,6 +142,6 @@ def _says(record: dict[str, Any]) -> str:
     if record["dataset"] == "postings":
         return f"{kind} {record['asset']}"
     if record["dataset"] == "requests" and record["order_qty"]:
-        price = f" at {money(record['price'])}" if record["price"] else ""
-        return f"{kind} {record['order_qty']:,}{price}"
+        price = price_of(record["price"], record["ord_type"])
+        return f"{kind} {record['order_qty']:,}" + (f" at {price}" if price else "")
     return kind

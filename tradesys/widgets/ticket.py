@@ -8,11 +8,12 @@ from typing import Any
 import ipywidgets as widgets
 import polars as pl
 
-from tradesys.errors import InvalidValue, SystemDown, TradesysError
+from tradesys.errors import InvalidValue, NotYetReplicated, SystemDown, TradesysError
 from tradesys.orders import Order
 from tradesys.records import OrdType, Side, TimeInForce, format_id, origin, split_id
-from tradesys.systems.terms import shares, units
-from tradesys.widgets.part import Live, Part, chip, clicked, field, money, quantity, said
+from tradesys.systems import rules
+from tradesys.widgets import as_typed
+from tradesys.widgets.part import Live, Part, chip, clicked, field, money, said
 from tradesys.widgets.pulse import Pulse
 
 _LABELS = {
@@ -40,6 +41,9 @@ _HINTS = {"expire_time": "2026-12-31T21:00:00Z", "cl_ord_id": "optional"}
 class OrderTicket(Part):
     """Enters orders at a customer-facing system.
 
+    A price that is far off the last one (:data:`tradesys.widgets.as_typed.FAR`) has to be entered
+    twice.
+
     Its ``values`` are the terms as they stand in the fields; each can be set from code as well, by
     ``ticket.fill(side="sell", price="50.25")``. The order entered last is ``ticket.order``.
 
@@ -51,6 +55,7 @@ class OrderTicket(Part):
         books = pulse.network.charter.books
         self.order: Order | None = None
         self.wrong: dict[str, str] = {}
+        self._doubt = as_typed.Doubt()
         self.values: dict[str, Any] = {
             "system": at,
             "account": books.accounts[0],
@@ -80,29 +85,42 @@ class OrderTicket(Part):
     def enter(self) -> None:
         """Enter the order as it stands; what is wrong is said beside the field it concerns."""
         self.wrong, self.order = {}, None
-        stated = {name: value for name, value in self.values.items() if name != "system"}
-        if stated["ord_type"] == OrdType.MARKET:
-            stated["price"] = None
-        stated["order_qty"] = quantity(stated["order_qty"])
-        for name in ("expire_time", "cl_ord_id", "price"):
-            stated[name] = stated[name] or None
-        if stated["time_in_force"] != TimeInForce.GTD:
-            stated["expire_time"] = None
         try:
-            self.order = self.pulse.network[self.values["system"]].submit(**stated)
+            stated, system = self._stated(), self.pulse.network[self.values["system"]]
+            symbol, price = stated["symbol"], stated["price"]
+            last_px = 0 if price is None else system.view.last_px(symbol)
+            if price and (question := self._doubt.question(symbol, price, last_px)):
+                self.wrong["price"] = question
+            else:
+                self.order = system.submit(**stated)
         except InvalidValue as error:
             if error.field not in self.values:
                 raise
             self.wrong[error.field] = f"expected {error.expected}"
-        except SystemDown as error:
+        except (SystemDown, NotYetReplicated) as error:
             self.wrong["system"] = str(error)
         self.pulse.carry()
+
+    def _stated(self) -> dict[str, Any]:
+        """The terms of the order, read from the fields.
+
+        :raises InvalidValue: a field holds something else.
+        """
+        values = {name: value for name, value in self.values.items() if name != "system"}
+        is_limit = values["ord_type"] == OrdType.LIMIT
+        is_dated = values["time_in_force"] == TimeInForce.GTD
+        return values | {
+            "order_qty": as_typed.quantity(values["order_qty"]),
+            "price": as_typed.price(values["price"]) if is_limit else None,
+            "expire_time": as_typed.time(values["expire_time"]) if is_dated else None,
+            "cl_ord_id": values["cl_ord_id"] or None,
+        }
 
     def preview(self) -> tuple[str, bool]:
         """What the order takes beside what its account has free, and whether that is enough."""
         with suppress(TradesysError):
             values, network = self.values, self.pulse.network
-            system, qty = network[values["system"]], shares(quantity(values["order_qty"]))
+            system, qty = network[values["system"]], as_typed.quantity(values["order_qty"])
             system.require_up()
             held = system.positions(values["account"])
             asset = values["symbol"] if values["side"] == Side.SELL else "USD"
@@ -110,10 +128,13 @@ class OrderTicket(Part):
             free = int((row["amount"] - row["reserved"]).sum())
             if values["side"] == Side.SELL:
                 return f"{qty:,} of {free:,} free shares", qty <= free
-            if values["ord_type"] == OrdType.MARKET:
-                return f"at the market, of {money(free)} buying power", True
-            cost = qty * units(values["price"])
-            return f"{money(cost)} of {money(free)} buying power", cost <= free
+            is_limit = values["ord_type"] == OrdType.LIMIT
+            price = as_typed.price(values["price"]) if is_limit else None
+            cost = system.cost(values["symbol"], qty, price)
+            if cost is None:
+                return rules.REASONS[rules.NO_PRICE], False
+            most = "" if is_limit else "at most "
+            return f"{most}{money(cost)} of {money(free)} buying power", cost <= free
         return "", True
 
     # ---- how it looks
@@ -203,9 +224,10 @@ class OrderTicket(Part):
         for name, live in self._wrongs.items():
             live.html = said(self.wrong.get(name, ""))
             _show(live, name in self.wrong)
-        values, qty = self.values, quantity(self.values["order_qty"])
+        values, shown_qty = self.values, str(self.values["order_qty"])
         is_limit, is_buy = values["ord_type"] == OrdType.LIMIT, values["side"] == Side.BUY
-        shown_qty = f"{qty:,}" if isinstance(qty, int) else qty
+        with suppress(InvalidValue):
+            shown_qty = f"{as_typed.quantity(shown_qty):,}"
         price = values["price"] if is_limit else "at the market"
         verb = "Buy" if is_buy else "Sell"
         self._button.description = f"{verb} {shown_qty} {values['symbol']} {price}"
