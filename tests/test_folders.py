@@ -20,7 +20,7 @@ from tests.build import NOON, PRICE, contents, filled, network, sound, submit
 from tradesys import logfile
 from tradesys.charter import FILE
 from tradesys.clock import ManualClock
-from tradesys.errors import Outcome, StorageError, TradesysError
+from tradesys.errors import Outcome, StorageError, SystemDown, TradesysError
 from tradesys.network import Network
 from tradesys.verify import verify
 
@@ -34,7 +34,7 @@ def in_a_process_of_its_own(code: str, *arguments: str) -> str:
     done = subprocess.run(
         [*command, *arguments], capture_output=True, text=True, check=False, cwd=root
     )
-    assert not done.returncode, done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
 
@@ -79,6 +79,9 @@ def test_a_fork_is_refused_whatever_it_asks_of_a_network_on_disk_and_the_parent_
                         print(name, error, error.outcome)
             entry.close()
             desk.close()
+            if not os.fork():
+                os._exit(0)
+            assert os.wait()[1] == 0
             print("refused", contents(folder) == before, flush=True)
             os._exit(0)
         assert os.waitpid(child, 0)[1] == 0
@@ -313,6 +316,17 @@ def test_a_disk_that_is_gone_already_is_lost_all_the_same(tmp_path: Path) -> Non
         shutil.rmtree(tmp_path / "run" / "c2")
         assert desk.lose_disk("c2").incarnation == "c2.1"
         assert sound(desk.audit())
+
+
+def test_a_closed_network_touches_no_file(tmp_path: Path) -> None:
+    desk = network(2, 1, data=tmp_path / "run")
+    desk.crash("c1")
+    desk.close()
+    before = contents(tmp_path)
+    for act, name in ((desk.restart, "c1"), (desk.lose_disk, "c2")):
+        with pytest.raises(SystemDown, match="closed; open it again"):
+            act(name)
+    assert contents(tmp_path) == before
 
 
 # Descriptors.

@@ -43,8 +43,8 @@ def leave_if_forked(each: Forked) -> None:
 
 
 def _leave() -> None:
-    for each in list(_open):
-        each.leave()
+    while _open:
+        _open.pop().leave()
 
 
 os.register_at_fork(after_in_child=_leave)

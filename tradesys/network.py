@@ -378,6 +378,7 @@ class Network(Switches):
         if self.turn is REFUSED:
             return
         with uninterrupted(), self.turn, ExitStack() as stack:
+            self._folder = None
             stack.callback(self._lock.close)
             if hasattr(self, "venue"):
                 stack.callback(self.venue.close)
@@ -386,9 +387,8 @@ class Network(Switches):
 
     def leave(self) -> None:
         """Let go of everything in a forked process: what is asked there is refused."""
-        if self.turn is not REFUSED:
-            self.turn = self.systems = self.links = REFUSED
-            self._lock.close()
+        self.turn = self.systems = self.links = REFUSED
+        self._lock.close()
 
     # ---- making
 

@@ -17,7 +17,7 @@ from tradesys.bill import Outage, at_risk, bill, log_of
 from tradesys.charter import Charter
 from tradesys.clock import Clock
 from tradesys.disk import disk_errors, require_at
-from tradesys.errors import InvalidValue
+from tradesys.errors import InvalidValue, SystemDown
 from tradesys.interrupts import uninterrupted
 from tradesys.records import Kind, Origin
 from tradesys.recovery import Recovered, recover
@@ -172,8 +172,11 @@ class Switches(ABC):
         """Refuse to change files by their paths where another folder may be by now.
 
         :raises StorageError: the network's folder was moved, deleted or replaced.
+        :raises SystemDown: the network is closed, so the folder may be another process's.
         """
-        if self.data and self._folder is not None:
+        if self.data:
+            if self._folder is None:
+                raise SystemDown("the network is closed; open it again")
             require_at(self._folder, self.data)
 
     def _stop(self, name: str, kind: str) -> None:
