@@ -242,15 +242,19 @@ def test_prices_of_a_table_are_text_or_decimal_in_the_currency_or_ten_thousandth
     assert system.statuses()["price"].to_list() == [PRICE, PRICE, 210_000] * 2
 
 
-def test_a_price_that_is_left_out_of_a_column_of_text_is_none() -> None:
-    system = network()["c1"]
+def test_a_price_that_is_left_out_of_a_column_of_text_is_that_of_a_market_order() -> None:
+    desk = network()
+    filled(desk, order_qty=10)
+    system = desk["c1"]
     table = pl.DataFrame([TERMS] * 2).with_columns(
         price=pl.Series([None, "20.00"]),
         ord_type=pl.Series(["market", "limit"]),
         side=pl.lit("sell"),
     )
     assert system.submit_many(table)["accepted"].to_list() == [True, True]
-    assert system.statuses()["price"].to_list() == [None, PRICE]
+    requests = system.tables["requests"].frame[-2:]
+    assert requests["ord_type"].to_list() == ["market", "limit"]
+    assert requests["price"][1] == PRICE
 
 
 @pytest.mark.parametrize("price", ["twenty", "20.00001", "", "1e30", "nan"])
@@ -285,11 +289,14 @@ def test_below_one_the_tick_is_a_ten_thousandth_whatever_it_is_above() -> None:
     assert desk["c1"].status(order).price == 5_555
 
 
-def test_a_market_order_is_canceled_however_much_its_collar_comes_to() -> None:
+def test_a_market_order_is_taken_up_to_what_its_collar_comes_to_and_canceled() -> None:
     desk = network(books=RICH)
     filled(desk, price=10**11, order_qty=1)
-    terms = TERMS | {"price": None, "side": "sell", "order_qty": 10**10}
+    terms = TERMS | {"price": None, "order_qty": 10**4}
     order = desk["c1"].submit(**terms)
+    assert order.reject_reason is None
+    with pytest.raises(InvalidValue, match="order_qty=10001: expected a quantity that costs"):
+        desk["c1"].submit(**terms | {"order_qty": 10**4 + 1})
     table = pl.DataFrame({"request_type": ["cancel"], "order_id": [order.order_id]})
     assert desk["c1"].submit_many(table)["accepted"].to_list() == [True]
     assert desk["c1"].cancel(order).reject_reason is None

@@ -209,7 +209,7 @@ def test_the_scenario_is_swept_with_its_tables(
         (["loud=very"], "expected true, false, or both"),
         (["many=1"], "expected a parameter that is a number, text, true or false"),
         (["number=1", "number=2"], "each parameter once"),
-        (["number=1..1000", "rate=1..1000"], "from 1 to 10000"),
+        (["number=1..1000", "rate=1..1000"], "from 1 to 10,000"),
     ],
 )
 def test_a_wrong_parameter_is_told_before_anything_runs(
