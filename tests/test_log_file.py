@@ -5,8 +5,10 @@ Method: a file of a few batches of several origins is closed, abandoned as a cra
 cut at any byte and changed in any bit, and then opened again.
 """
 
-from collections.abc import Callable
-from contextlib import suppress
+import os
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,12 +19,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.build import NOON, batch, history, new, record_id, run_of
+from tradesys import segments
 from tradesys.arrow import batch_of
+from tradesys.compaction import compact
+from tradesys.disk import put_in_place
 from tradesys.errors import DamagedError, StorageError
 from tradesys.framing import NO_HEAD, framing_of
 from tradesys.log import Row
 from tradesys.logfile import LogFile
 from tradesys.records import POSTINGS, REQUESTS
+from tradesys.segments import arrivals_path, sealed_path
 
 Received = list[tuple[int, pa.RecordBatch]]
 
@@ -307,3 +313,107 @@ def test_a_file_is_closed_once_and_takes_nothing_afterwards(path: Path) -> None:
     with pytest.raises(StorageError):
         file.append(RECEIVED[0][1], 0)
     assert path.read_bytes() == data
+
+
+# The ids of an origin follow on.
+
+
+def forged(path: Path, received: Received, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file in which these batches stand, whatever their ids: every digest is right."""
+    with monkeypatch.context() as patch:
+        patch.setattr(LogFile, "_new", lambda _, parts: iter(parts))
+        write(path, received).close()
+
+
+AMISS = {
+    "a gap": ([run_of("requests", "c1", 2), run_of("requests", "c1", 3, 4)], "c1-4 to c1-6"),
+    "again": ([run_of("requests", "c1", 2), run_of("requests", "c1", 2, 1)], "c1-1 to c1-2"),
+    "no beginning": ([run_of("requests", "c1", 2), run_of("requests", "c2", 1, 1)], "c2-1 to c2-1"),
+    "within": ([run_of("requests", "c1", 9).take(pa.array([0, 1, 5]))], "c1-0 to c1-5"),
+}
+
+
+@pytest.mark.parametrize("kind", AMISS)
+@pytest.mark.parametrize("sealed", [True, False], ids=["sealed", "written to"])
+def test_ids_that_do_not_follow_on_are_damage_that_names_them(
+    path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, *, sealed: bool
+) -> None:
+    batches, named = AMISS[kind]
+    forged(path, [(n, batch) for n, batch in enumerate(batches)], monkeypatch)
+    if sealed:
+        rewritten = sealed_path(path, 1)
+        path.rename(rewritten)
+        head = segments.read(rewritten, REQUESTS, "", NO_HEAD).head
+        path.write_bytes(segments.segment_header(framing_of(REQUESTS), "", head, segments.PLAIN))
+    said = f"records {named} stand where"
+    with pytest.raises(DamagedError, match=said):
+        LogFile(path, REQUESTS, mends=False)
+    file = LogFile(path, REQUESTS)
+    assert file.damage is not None
+    assert said in file.damage.reason
+    assert not file.damage.torn
+    file.settle()
+    assert history(file) == [(n, batch) for n, batch in enumerate(batches[:-1])]
+    file.close()
+    assert LogFile(path, REQUESTS).damage is None
+
+
+def test_arrivals_that_tell_of_other_records_than_are_there_are_damage(path: Path) -> None:
+    whole = {0x4100: run_of("requests", "c1", 5), 0x4200: run_of("requests", "c2", 40)}
+
+    def one_more(code: int, start: int, rows: int) -> pa.RecordBatch:
+        return whole[code].slice(start, rows + 1)
+
+    file = write(path, RECEIVED[:3])
+    sealed = sealed_path(path, 1)
+    compact(sealed, REQUESTS, "", NO_HEAD, file.arrivals.table(), one_more)
+    put_in_place(arrivals_path(sealed), sealed)
+    file.close()
+    path.unlink()
+    with pytest.raises(DamagedError, match="tells of other records than are there"):
+        LogFile(path, REQUESTS, mends=False)
+
+
+# A long tail.
+
+
+def test_a_long_run_of_zeros_is_read_in_bounded_memory(path: Path) -> None:
+    data = closed_file(path)
+    for whole in (data, data.removesuffix(END_OF_STREAM), b""):
+        path.write_bytes(whole)
+        os.truncate(path, len(whole) + (512 << 20))
+        with most_memory() as taken:
+            assert read(path) == (RECEIVED if whole else [])
+        assert taken() < 8 << 20
+        assert path.stat().st_size < 1 << 20
+
+
+@contextmanager
+def most_memory() -> Iterator[Callable[[], int]]:
+    """How many bytes Python and Arrow have taken at most meanwhile."""
+    before = pa.total_allocated_bytes()
+    tracemalloc.start()
+    peak = 0
+
+    def taken() -> int:
+        return peak
+
+    try:
+        yield taken
+    finally:
+        peak = tracemalloc.get_traced_memory()[1] + pa.total_allocated_bytes() - before
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("after", [b"\1", END_OF_STREAM], ids=["a byte", "an end"])
+def test_zeros_that_are_followed_by_anything_are_no_end(path: Path, after: bytes) -> None:
+    data = closed_file(path)
+    for zeros in (1 << 20, (3 << 20) + 17):
+        path.write_bytes(data + bytes(zeros) + after)
+        assert segments.read(path, REQUESTS, "", NO_HEAD).problem
+        file = LogFile(path, REQUESTS)
+        assert file.damage is not None
+        file.settle()
+        assert file.damage.aside.read_bytes() == bytes(data[ENDS[-1] :]) + bytes(zeros) + after
+        file.close()
+        assert read(path) == RECEIVED

@@ -14,10 +14,11 @@ import pyarrow.compute as pc
 import pytest
 
 from tests.build import NOON, TERMS, filled, network, sound, submit
+from tradesys import recovery
 from tradesys.clock import ManualClock
-from tradesys.errors import NotYetReplicated
+from tradesys.errors import InvalidValue, NotYetReplicated, Outcome, SystemDown
 from tradesys.network import Network
-from tradesys.records import format_id
+from tradesys.records import INCARNATIONS, Kind, Origin, format_id
 from tradesys.replication import replicate
 from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.outbox import by_street
@@ -169,6 +170,62 @@ def test_a_disk_that_is_lost_again_makes_another_incarnation(tmp_path: Path) -> 
         assert sound(desk.audit())
     with Network.open(tmp_path / "run") as again:
         assert str(again["c1"].origin) == "c1.4"
+
+
+def lives(desk: Network, name: str) -> Iterator[str]:
+    """The incarnations of a system that loses all its records, again and again."""
+    while True:
+        if desk.data:  # where only its peers' records say who it has been
+            submit(desk[name], order_qty=10)
+            desk.run()
+        yield str(desk[name].origin)
+        if desk.data:
+            desk.lose_disk(name)
+        else:
+            desk.crash(name)
+            desk.restart(name)
+
+
+@pytest.mark.parametrize("on_disk", [True, False], ids=["on disk", "in memory"])
+def test_a_system_that_can_be_no_further_incarnation_stays_down_and_harms_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, on_disk: bool
+) -> None:
+    count = 4 if on_disk else INCARNATIONS
+    monkeypatch.setattr(recovery, "INCARNATIONS", count)
+    run_out = f"{count} incarnations have given all ids"
+    been: list[str] = []
+    with network(3, 1, data=tmp_path / "run" if on_disk else None) as desk:
+        with pytest.raises(SystemDown, match=run_out) as raised:
+            been.extend(lives(desk, "c2"))
+        assert raised.value.outcome is Outcome.DID_NOT_HAPPEN
+        assert (been[0], been[-1], len(been)) == ("c2", f"c2.{count - 1}", count)
+        with pytest.raises(SystemDown, match=run_out):
+            desk.restart("c2")
+        with pytest.raises(SystemDown):
+            submit(desk["c2"])
+        assert str(submit(desk["c3"], order_qty=10)) == "c3-0"
+        desk.run()
+        assert desk["c1"].tables["requests"].frame["record_id"].is_unique().all()
+        assert desk.audit().verdict is not False
+    if on_disk:
+        with Network.open(tmp_path / "run", clock=ManualClock(NOON)) as again:
+            (left,) = again.recovered
+            assert (left.system, left.incarnation) == ("c2", None)
+            assert run_out in str(left.missing)
+            with pytest.raises(SystemDown, match=run_out):
+                submit(again["c2"])
+            assert str(submit(again["c3"], order_qty=10)) == "c3-1"
+            again.run()
+            assert len(again["c1"].statuses()) == count + 2
+
+
+def test_no_incarnation_has_the_code_of_another_origin() -> None:
+    systems = [Origin(kind, number) for kind in Kind for number in range(64)]
+    codes = {o._replace(incarnation=n).code for o in systems for n in range(INCARNATIONS)}
+    assert len(codes) == len(systems) * INCARNATIONS
+    for beyond in (-1, INCARNATIONS):
+        with pytest.raises(InvalidValue, match="expected 0 to 255"):
+            _ = Origin(Kind.CUSTOMER, 2, beyond).code
 
 
 # What a system says that has lost its disk

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.build import filled, history, network, sound, submit
+from tests.build import filled, history, network, record_id, sound, submit
 from tradesys import incarnation, logfile, segments
 from tradesys.errors import StorageError
 from tradesys.framing import END_OF_STREAM, NO_HEAD, framing_of
@@ -245,6 +245,35 @@ def test_an_incarnation_noted_before_format_3_is_gone_on_with(run: Path) -> None
     with Network.open(run) as desk:
         assert not desk.recovered
         assert str(submit(desk["c1"])) == "c1.1-0"
+
+
+@pytest.mark.parametrize("sealed", [True, False], ids=["sealed", "written to"])
+def test_ids_that_do_not_follow_on_are_named_though_every_digest_is_right(
+    run: Path, monkeypatch: pytest.MonkeyPatch, *, sealed: bool
+) -> None:
+    path, owner = run / "c2/authoritative/requests.arrows", "c2/authoritative/requests"
+    file = LogFile(path, REQUESTS, owner=owner)
+    written = history(file)
+    monkeypatch.setattr(LogFile, "_new", lambda _, parts: iter(parts))
+    (twice,) = (
+        batch for _, batch in written if batch["record_id"][0].as_py() == record_id("c2", 1)
+    )
+    file.append(twice, written[-1][0])
+    if sealed:
+        monkeypatch.setattr(logfile, "SEGMENT_RUNS", 1)
+        monkeypatch.setattr(logfile, "_COARSE_ROWS", 0)
+        file._full_runs = 1
+        file.seal_if_full(lambda *_: twice)
+    file.close()
+    monkeypatch.undo()
+    (named,) = [f for f in verify(run).findings if "stand where" in f.what]
+    assert "records c2-1 to c2-1 stand where 1 from c2-2 on should" in named.what
+    assert named.file == f"{owner}{'.000001' if sealed else ''}.arrows"
+    with Network.open(run) as desk:
+        (damage,) = desk.recovered[0].damage
+        assert "records c2-1 to c2-1 stand where" in damage.reason
+        desk.run()
+        assert sound(desk.audit())
 
 
 def test_a_history_rewritten_everywhere_is_not_that_of_a_copy(run: Path, tmp_path: Path) -> None:

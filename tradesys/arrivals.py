@@ -123,6 +123,22 @@ class Arrivals:
         return {code: rows for code, (_, rows) in runs(table.slice(0, count)).items()}
 
 
+def follow_on(arrivals: pa.RecordBatch, counts: dict[int, int]) -> dict[int, int] | None:
+    """How many records of each origin's code there are after these runs; None if they leave a gap.
+
+    :param counts: how many there were before.
+    """
+    codes, starts, rows = (arrivals[name].to_numpy() for name in ("code", "start", "rows"))
+    reached = dict(counts)
+    for code in np.unique(codes).tolist():
+        of_code = codes == code
+        ends = reached.get(code, 0) + np.cumsum(rows[of_code])
+        if not np.array_equal(starts[of_code], ends - rows[of_code]):
+            return None
+        reached[code] = int(ends[-1])
+    return reached
+
+
 def runs(arrivals: pa.Table) -> dict[int, tuple[int, int]]:
     """What arrived: by the origin's code, from which position on and how many records."""
     codes, starts, rows = (arrivals[name].to_numpy() for name in ("code", "start", "rows"))

@@ -19,7 +19,7 @@ import pyarrow as pa
 from blake3 import blake3
 
 from tradesys import fields, given, segments
-from tradesys.disk import disk_errors, make_folder, write_whole
+from tradesys.disk import disk_errors, make_folder, require_at, write_whole
 from tradesys.errors import DamagedError, InvalidValue, StorageError
 from tradesys.formats import FEE_FIELDS
 from tradesys.framing import END_OF_STREAM, NO_HEAD, framing_of
@@ -221,8 +221,11 @@ def complete(data: Path | None, charter: Charter) -> Charter:
 
 
 @contextmanager
-def locked(data: Path, *, shared: bool = False) -> Iterator[None]:
+def locked(data: Path, *, shared: bool = False) -> Iterator[int]:
     """Hold a folder for this process alone, or ``shared`` with readers only, while it lasts.
+
+    Gives a descriptor of the folder, by which it is known wherever it is moved
+    (:func:`~tradesys.disk.require_at`).
 
     :raises StorageError: another process has it, it cannot be written, or the disk refused.
     """
@@ -231,12 +234,14 @@ def locked(data: Path, *, shared: bool = False) -> Iterator[None]:
     with disk_errors(data):
         fd = os.open(data, os.O_RDONLY)
     try:
-        fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(fd)
-        raise StorageError(f"{data}: in use by another process, or by this one") from error
-    try:
-        yield
+        with disk_errors(data):
+            try:
+                fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                used = f"{data}: in use by another process, or by this one"
+                raise StorageError(used) from error
+        require_at(fd, data)
+        yield fd
     finally:
         os.close(fd)
 

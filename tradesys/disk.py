@@ -2,11 +2,15 @@
 
 import fcntl
 import os
+import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from tradesys.errors import StorageError
 
+_CHUNK = 1 << 20  # bytes that are read at a time
+_BLANK = bytes(_CHUNK)
 _F_FULLFSYNC = 51  # which ``fcntl`` knows on macOS only
 
 
@@ -75,6 +79,51 @@ def _sync_drive(fd: int) -> None:
         fcntl.fcntl(fd, _F_FULLFSYNC)
     except OSError:
         os.fsync(fd)
+
+
+def require_at(fd: int, path: Path) -> None:
+    """Refuse to go on by a path that no longer leads to what was opened there.
+
+    Whatever is there now may be somebody else's: it is neither written nor removed.
+
+    :raises StorageError: what was opened has been moved, deleted or replaced.
+    """
+    with suppress(OSError):
+        if os.path.samestat(os.fstat(fd), path.stat()):
+            return
+    raise StorageError(
+        f"{path}: it was moved, deleted or replaced while it was open; close the network, and open "
+        "it again where its folder is now, or put a copy of that back"
+    )
+
+
+def require_kept(fd: int, path: Path) -> None:
+    """Refuse to vouch for a file that has no name any more: it goes with the process.
+
+    :raises StorageError: the file was deleted.
+    """
+    if not os.fstat(fd).st_nlink:
+        raise StorageError(
+            f"{path}: it was deleted while it was open, so nothing that is written to it stays; "
+            "close the network, and put its folder back from a copy"
+        )
+
+
+def is_blank(path: Path, at: int) -> bool:
+    """Whether a file has nothing but zeros from a place on; takes no memory, however many."""
+    with path.open("rb", buffering=0) as file:
+        file.seek(at)
+        while chunk := file.read(_CHUNK):
+            if chunk != _BLANK[: len(chunk)]:
+                return False
+    return True
+
+
+def copy_from(path: Path, at: int, target: Path) -> None:
+    """Write what stands in a file from a place on to another one."""
+    with path.open("rb") as file, target.open("wb") as aside:
+        file.seek(at)
+        shutil.copyfileobj(file, aside, _CHUNK)
 
 
 def name_aside(path: Path, word: str) -> Path:

@@ -309,18 +309,19 @@ class Framing:
         A message's digest rests on the digest that stands in the one before it. Where that one is
         damaged elsewhere than in its digest, what follows can still be told from damage.
         """
-        at, data = self._layout, bytes(raw[offset:])
-        place = 0 if data.startswith(at.start) else data.find(at.start, 1)
-        while place >= 0:
-            stated = data[place + at.head : place + at.head + len(_HEX)]
-            following = data.find(at.start, place + len(at.start))
-            if following < 0:
+        at = self._layout
+        start = re.compile(re.escape(at.start))
+        place = start.search(raw, offset)
+        while place:
+            stated = raw[place.start() + at.head : place.start() + at.head + len(_HEX)]
+            following = start.search(raw, place.end())
+            if not following:
                 return
-            reached = following
-            for message in self.run(raw, offset + following, _unhex(stated)):
+            reached = following.start()
+            for message in self.run(raw, reached, _unhex(stated)):
                 yield message
-                reached = message.end - offset
-            place = following if reached == following else data.find(at.start, reached)
+                reached = message.end
+            place = following if reached == following.start() else start.search(raw, reached)
 
     def batch(self, message: Message) -> pa.RecordBatch:
         """The records of a verified message, as today's; they share the file's memory."""

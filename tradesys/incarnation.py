@@ -7,7 +7,7 @@ from blake3 import blake3
 
 from tradesys.disk import disk_errors, name_aside, write_whole
 from tradesys.errors import DamagedError
-from tradesys.records import Origin
+from tradesys.records import INCARNATIONS, Origin
 
 _SCHEMA = pa.schema(
     [
@@ -15,14 +15,13 @@ _SCHEMA = pa.schema(
         pa.field("digest", pa.binary(32), nullable=False),
     ]
 )
-_INCARNATIONS = 256
 
 
 def read_incarnation(folder: Path | None, first: Origin) -> Origin | None:
     """The origin that a system last went on as; None if it has only ever been its ``first``.
 
-    :raises DamagedError: the file says anything else, and was set aside: the system cannot know,
-        and must go on as an incarnation that it has never been.
+    :raises DamagedError: the file says anything else: the system cannot know, and must go on as an
+        incarnation that it has never been.
     """
     path = _path(folder) if folder else None
     if path is None or not path.exists():
@@ -30,7 +29,6 @@ def read_incarnation(folder: Path | None, first: Origin) -> Origin | None:
     with disk_errors(path):
         found = stated(path, first)
         if found is None:
-            path.rename(name_aside(path, "damaged"))
             raise DamagedError(str(path), 0, "it does not say which incarnation this is")
     return found
 
@@ -38,7 +36,7 @@ def read_incarnation(folder: Path | None, first: Origin) -> Origin | None:
 def stated(path: Path, first: Origin) -> Origin | None:
     """The incarnation of a system that a file states; None if it states none."""
     found = path.read_bytes()
-    for number in range(_INCARNATIONS):
+    for number in range(INCARNATIONS):
         origin = first._replace(incarnation=number)
         if found in (_stream(origin), _stream(origin, _SCHEMA.remove(1))):
             return origin
@@ -48,9 +46,15 @@ def stated(path: Path, first: Origin) -> Origin | None:
 def write_incarnation(folder: Path, now: Origin) -> None:
     """Note the origin that a system goes on as; durable on return.
 
+    A file that does not say which it was until then is kept beside it.
+
     :raises StorageError: the disk refused.
     """
-    write_whole(_path(folder), _stream(now))
+    path = _path(folder)
+    with disk_errors(path):
+        if path.exists() and stated(path, now) is None:
+            name_aside(path, "damaged").hardlink_to(path)
+    write_whole(path, _stream(now))
 
 
 def _path(folder: Path) -> Path:

@@ -23,15 +23,19 @@ from tradesys import segments
 from tradesys.arrivals import Arrival, Arrivals, arrival_of, runs
 from tradesys.compaction import ReadRun, compact
 from tradesys.disk import (
+    copy_from,
     disk_errors,
     in_making,
     make_folder,
     name_aside,
     put_in_place,
+    require_at,
+    require_kept,
     sync_data,
     write_all,
 )
 from tradesys.errors import DamagedError, GapError, Outcome, StorageError
+from tradesys.forks import leave_if_forked
 from tradesys.formats import FORMAT
 from tradesys.framing import END_OF_STREAM, NO_HEAD, framing_of
 from tradesys.log import Part, first_id
@@ -88,6 +92,8 @@ class LogFile:
     (``arrivals``).
     """
 
+    _fd = -1
+
     def __init__(
         self,
         path: Path,
@@ -102,7 +108,8 @@ class LogFile:
         :param owner: whose file it is; the file of another is taken for damaged.
         :param mends: whether a damaged file is set aside and begun anew.
         :raises StorageError: the disk refused, or a later version wrote the file.
-        :raises DamagedError: it is damaged and not to be mended; it stays as it is.
+        :raises DamagedError: it is damaged, or the ids of an origin do not follow on, and it is
+            not to be mended; it stays as it is.
         """
         self.path = path
         self.schema = schema
@@ -122,13 +129,13 @@ class LogFile:
         self._head = self._reached = self.synced_head = NO_HEAD
         self._ahead: Ahead | None = None
         self._counts: dict[int, int] | None = None
-        self._fd = -1
         self._lock = RLock()  # one's own rows and those of others may come at the same time
         self._held: list[pa.RecordBatch] = []
         self._spoiled: list[Path] = []
         with disk_errors(path):
             make_folder(path.parent)
             self._open()
+        leave_if_forked(self)
 
     @property
     def head(self) -> bytes:
@@ -246,6 +253,7 @@ class LogFile:
         """Make everything appended so far durable (``fdatasync``)."""
         with self._lock, disk_errors(self.path):
             sync_data(self._fd)
+            require_kept(self._fd, self.path)
             self.synced_head = self._reached
 
     def seal_if_full(self, read: ReadRun) -> None:
@@ -269,6 +277,16 @@ class LogFile:
             if self._fd >= 0:
                 os.close(self._fd)
                 self._fd = -1
+
+    def leave(self) -> None:
+        """Let the file go in a forked process: it is the one's that opened it."""
+        self._lock = RLock()  # whoever held it is not in this process
+        self.abandon()
+
+    def __del__(self) -> None:
+        """Keep no descriptor of a file that was never closed."""
+        if self._fd >= 0:
+            os.close(self._fd)
 
     def close(self, read: ReadRun | None = None) -> None:
         """End the stream, give back the space held ahead, make it durable and close the file.
@@ -334,12 +352,13 @@ class LogFile:
         """Read all segments back; go on after the last, or after what is whole before damage."""
         for left in self.path.parent.glob(f"{self.path.stem}*.new"):
             left.unlink()
+        counts: dict[int, int] = {}
         while (sealed := sealed_path(self.path, self._sealed + 1)).exists():
             if segments.follows(self.path, self.schema, self._owner, self._previous):
                 # A crash came before the file that it was made from gave way to the next.
                 sealed.unlink()
                 break
-            reading = segments.read(sealed, self.schema, self._owner, self._previous)
+            reading = self._read(sealed, counts)
             if reading.problem:
                 self._start_over(reading)
                 return
@@ -354,7 +373,7 @@ class LogFile:
             self.is_new = not self._sealed
             self._begin(self._previous)
             return
-        reading = segments.read(self.path, self.schema, self._owner, self._previous)
+        reading = self._read(self.path, counts)
         if reading.problem:
             self._start_over(reading)
             return
@@ -367,6 +386,11 @@ class LogFile:
             self._resume(reading)
         else:
             self._modernize(reading)
+
+    def _read(self, path: Path, counts: dict[int, int]) -> Reading:
+        """The next segment, whose records follow on from so many of each origin's code."""
+        reading = segments.read(path, self.schema, self._owner, self._previous)
+        return segments.follow_on(reading, counts)
 
     def _take(self, reading: Reading) -> None:
         """Count what was read of a plain segment as held, tiny batches put together."""
@@ -408,7 +432,7 @@ class LogFile:
             self.sync()
             if not kept:
                 put_in_place(self.path)
-        except OSError:
+        except BaseException:
             os.close(self._fd)
             self._fd, self._position, self._zeroed, self._head = before
             raise
@@ -461,10 +485,11 @@ class LogFile:
         if not spoiled or damage is None:
             return
         with disk_errors(self.path):
+            require_at(self._fd, in_making(self.path))
             for file in filter(Path.exists, spoiled):
                 aside = damage.aside if file == damage.path else name_aside(file, "damaged")
                 if damage.torn:
-                    aside.write_bytes(file.read_bytes()[damage.offset :])
+                    copy_from(file, damage.offset, aside)
                 else:
                     aside.hardlink_to(file)
             put_in_place(self.path)
@@ -483,6 +508,8 @@ class LogFile:
         batches are large already stays as it is, and only gets another name.
         """
         self.settle()
+        if self._fd >= 0:
+            require_at(self._fd, self.path)
         sealed = sealed_path(self.path, self._sealed + 1)
         arrived = self.arrivals.table(self._arrived_before)
         rows = pc.sum(arrived["rows"]).as_py()

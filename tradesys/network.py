@@ -32,6 +32,7 @@ from tradesys.charter import (
 from tradesys.clock import Clock, ManualClock, Time, checked, wall_clock
 from tradesys.errors import DamagedError, InvalidValue, NotYetReplicated, StorageError, SystemDown
 from tradesys.explained import Explained, explained
+from tradesys.forks import REFUSED, leave_if_forked
 from tradesys.held import Held
 from tradesys.history import Past, difference
 from tradesys.interrupts import uninterrupted
@@ -110,7 +111,8 @@ class Network(Switches):
         super().__init__()
         self._lock = ExitStack()
         if self.data:
-            self._lock.enter_context(locked(self.data))
+            self._folder = self._lock.enter_context(locked(self.data))
+            leave_if_forked(self)
         try:
             self._make(venue)
         except BaseException:
@@ -372,13 +374,21 @@ class Network(Switches):
         return audit(held, progress)
 
     def close(self) -> None:
-        """Make everything durable and close the files."""
+        """Make everything durable and close the files; in a fork of this process, do nothing."""
+        if self.turn is REFUSED:
+            return
         with uninterrupted(), self.turn, ExitStack() as stack:
+            self._folder = None
             stack.callback(self._lock.close)
             if hasattr(self, "venue"):
                 stack.callback(self.venue.close)
             for system in self:
                 stack.callback(system.close)
+
+    def leave(self) -> None:
+        """Let go of everything in a forked process: what is asked there is refused."""
+        self.turn = self.systems = self.links = REFUSED
+        self._lock.close()
 
     # ---- making
 
@@ -409,6 +419,7 @@ class Network(Switches):
                     replicate(link)
             for system in self:
                 system.sync()
+            self._require_folder()
             self.charter = complete(self.data, self.charter)
 
     def _system(self, origin: Origin) -> System:

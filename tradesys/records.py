@@ -266,6 +266,9 @@ def average(amount: int, qty: int) -> float | None:
 
 SEQUENCE_BITS = 48
 SEQUENCE_MASK = (1 << SEQUENCE_BITS) - 1
+INCARNATIONS = 256
+"""How often a system can be another one: after that it gives no more ids."""
+
 _ORIGIN = re.compile(r"([vcs]|firm)([0-9]{0,2})(?:\.([0-9]{1,3}))?")
 _SEQUENCE = re.compile("[0-9]{1,20}")
 _PREFIX = {Kind.VENUE: "v", Kind.CUSTOMER: "c", Kind.STREET: "s", Kind.FIRM: "firm"}
@@ -289,7 +292,12 @@ class Origin(NamedTuple):
 
     @property
     def code(self) -> int:
-        """The 16-bit number in the high bits of every record id of this origin."""
+        """The 16-bit number in the high bits of every record id of this origin.
+
+        :raises InvalidValue: there is no such incarnation: its code would be another origin's.
+        """
+        if not 0 <= self.incarnation < INCARNATIONS:
+            raise InvalidValue("incarnation", self.incarnation, f"0 to {INCARNATIONS - 1}")
         return self.kind << 14 | self.number << 8 | self.incarnation
 
     def __str__(self) -> str:
@@ -312,7 +320,7 @@ def parse_origin(text: str) -> Origin:
         kind = next(kind for kind, prefix in _PREFIX.items() if prefix == letters)
         found = Origin(kind, int(number or 1), int(incarnation or 0))
         # Only what an origin writes of itself names it: there is one text for each.
-        if 1 <= found.number < 64 and found.incarnation < 256 and str(found) == text:
+        if 1 <= found.number < 64 and found.incarnation < INCARNATIONS and str(found) == text:
             return found
     raise InvalidValue("system", text, "a name like c1, s2 or firm")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from tradesys.errors import GapError
 from tradesys.logfile import Damage
-from tradesys.records import Origin, format_id, make_id, origin, split_id
+from tradesys.records import INCARNATIONS, Origin, format_id, make_id, origin, split_id
 from tradesys.systems.system import System
 from tradesys.table import Table
 from tradesys.topology import WRITES
@@ -77,6 +77,9 @@ def _bring_back(
     damaged = _damaged(system)
     own = any(table.dataset in WRITES[system.kind] for table in damaged)
     own = own or lost or _is_short(system, systems)
+    following = _next_incarnation(system, systems) if own else None
+    if own and following is None:
+        return _given_up(system)
     peers = [s for s in systems if s is not system and reach(s.name, system.name)]
     restored = sum(relay(peer, system) for peer in peers)
     missing: list[str] = []
@@ -85,15 +88,27 @@ def _bring_back(
         restored += fitted
         missing += left
     system.sync()
-    if own:
-        system.renew(_next_incarnation(system, systems))
+    if following:
+        system.renew(following)
     for table in damaged:
         if table.file:
             table.file.settle()
     damage = tuple(t.file.damage for t in damaged if t.file and t.file.damage)
     return Recovered(
-        system.name, damage, restored, tuple(missing), str(system.origin) if own else None
+        system.name, damage, restored, tuple(missing), str(following) if following else None
     )
+
+
+def _given_up(system: System) -> Recovered:
+    """Leave a system down that can be no further incarnation; its files stay as they were found."""
+    damage = tuple(t.file.damage for t in _damaged(system) if t.file and t.file.damage)
+    made = [table.file.path for table in system.tables.values() if table.file and table.file.is_new]
+    system.crash()
+    for path in made:  # lost they are, and found to be so again
+        path.unlink()
+    why = f"it lost records, and {INCARNATIONS} incarnations have given all ids there are for it"
+    system.down = f"{why}; go on with the others, or in a new network"
+    return Recovered(system.name, damage, 0, (why,), None)
 
 
 def relay(source: System, target: System) -> int:
@@ -126,8 +141,8 @@ def _fit_in(system: System, table: Table) -> tuple[int, list[str]]:
     ]
 
 
-def _next_incarnation(system: System, systems: Sequence[System]) -> Origin:
-    """The first incarnation of a system that no record anywhere is of."""
+def _next_incarnation(system: System, systems: Sequence[System]) -> Origin | None:
+    """The first incarnation of a system that no record anywhere is of; None without any left."""
     known = [
         origin(code).incarnation
         for other in systems
@@ -135,4 +150,5 @@ def _next_incarnation(system: System, systems: Sequence[System]) -> Origin:
         for code in table.logs
         if system.wrote(code)
     ]
-    return system.origin._replace(incarnation=max([system.origin.incarnation, *known]) + 1)
+    following = max([system.origin.incarnation, *known]) + 1
+    return system.origin._replace(incarnation=following) if following < INCARNATIONS else None

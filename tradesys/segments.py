@@ -13,6 +13,7 @@ import pyarrow as pa
 from blake3 import blake3
 
 from tradesys import arrivals
+from tradesys.disk import is_blank
 from tradesys.errors import StorageError
 from tradesys.formats import FORMAT, OLDEST
 from tradesys.framing import (
@@ -24,6 +25,7 @@ from tradesys.framing import (
     header,
     version_of,
 )
+from tradesys.records import format_id, make_id, split_id
 
 PLAIN, COMPACTED = "plain", "compacted"
 
@@ -52,7 +54,8 @@ class Reading(NamedTuple):
     @property
     def closed(self) -> bool:
         """Whether it ends as it does after an orderly close: all of it is durable."""
-        return bytes(self.raw[self.end :]) == END_OF_STREAM
+        tail = self.raw[self.end : self.end + len(END_OF_STREAM) + 1]
+        return bytes(tail) == END_OF_STREAM
 
     @property
     def may_be_torn(self) -> bool:
@@ -120,7 +123,8 @@ def read(path: Path, schema: pa.Schema, owner: str, previous: bytes) -> Reading:
     framing = _framing_in(raw, schema, path)
     for each in _framings(schema):
         start = segment_header(each, owner, previous, PLAIN)
-        if start.startswith(bytes(raw).rstrip(b"\0")):
+        begun = bytes(raw[: len(start)]).rstrip(b"\0")
+        if start.startswith(begun) and is_blank(path, len(begun)):
             # A crash while the file was made leaves part of the header, or zeros only.
             return Reading(path, raw, framing, [], 0, blake3(start).digest(), None)
     problem = "it does not begin as this file of this system does"
@@ -132,7 +136,8 @@ def _read(path: Path, raw: memoryview, framing: Framing, start: bytes) -> Readin
     messages = list(framing.run(raw, len(start), head))
     end = messages[-1].end if messages else len(start)
     head = messages[-1].head if messages else head
-    clean = not bytes(raw[end:]).removeprefix(END_OF_STREAM).strip(b"\0")
+    ended = bytes(raw[end : end + len(END_OF_STREAM)]) == END_OF_STREAM
+    clean = is_blank(path, end + len(END_OF_STREAM) if ended else end)
     return Reading(path, raw, framing, messages, end, head, None if clean else _UNVERIFIED)
 
 
@@ -149,6 +154,35 @@ def _with_arrivals(segment: Reading, owner: str, previous: bytes) -> Reading:
         return segment._replace(problem=f"the arrivals in {path.name} do not verify")
     (batch,) = reading.batches()
     return segment._replace(head=reading.head, arrivals=batch)
+
+
+def follow_on(reading: Reading, counts: dict[int, int]) -> Reading:
+    """What was read of a segment, up to where the ids of an origin do not follow on.
+
+    Only the first and the last id of each batch are looked at, so it takes no time.
+
+    :param counts: how many records of each origin's code the segments before it have; those that
+        follow on are added.
+    """
+    reached, found = dict(counts), reading
+    for n, (message, batch) in enumerate(zip(reading.messages, reading.batches(), strict=True)):
+        first, last = (batch.column(0)[row].as_py() for row in (0, -1))
+        code, start = split_id(first)
+        expected = make_id(code, reached.get(code, 0))
+        if len(found.messages) > n and (first, last) != (expected, expected + batch.num_rows - 1):
+            problem = (
+                f"records {format_id(first)} to {format_id(last)} stand where "
+                f"{batch.num_rows} from {format_id(expected)} on should"
+            )
+            before = reading.messages[:n]
+            found = reading._replace(messages=before, end=message.offset, problem=problem)
+        reached[code] = start + batch.num_rows
+    told = reading.arrivals
+    if told is not None and found is reading and arrivals.follow_on(told, counts) != reached:
+        problem = f"{arrivals_path(reading.path).name} tells of other records than are there"
+        found = reading._replace(problem=problem)
+    counts |= reached
+    return found
 
 
 def salvage(path: Path, schema: pa.Schema, offset: int) -> Iterator[pa.RecordBatch]:

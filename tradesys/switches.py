@@ -16,7 +16,8 @@ from tradesys.assignment import Assignment
 from tradesys.bill import Outage, at_risk, bill, log_of
 from tradesys.charter import Charter
 from tradesys.clock import Clock
-from tradesys.errors import InvalidValue
+from tradesys.disk import disk_errors, require_at
+from tradesys.errors import InvalidValue, SystemDown
 from tradesys.interrupts import uninterrupted
 from tradesys.records import Kind, Origin
 from tradesys.recovery import Recovered, recover
@@ -41,6 +42,7 @@ class Switches(ABC):
         self.recovered: list[Recovered] = []
         self.outages: list[Outage] = []
         self.turn = RLock()  # of whoever moves records or changes the network
+        self._folder: int | None = None  # a descriptor of the folder with the files
         self._started = self.now()
         self._cuts: set[frozenset[str]] = set()
 
@@ -113,11 +115,15 @@ class Switches(ABC):
 
         :returns: what it had lost and was given back; None where its files held all.
         :raises InvalidValue: there is no such system.
+        :raises StorageError: the disk refused, or the network's folder is not where it was; the
+            system stays down.
+        :raises SystemDown: it lost records, and has been as many incarnations as there are.
         """
         with uninterrupted(), self.turn:
             before = self._named(name)
             if not before.crashed:
                 return None
+            self._require_folder()
             system = self._system(before.origin._replace(incarnation=0))
             try:
                 self._replace(system)
@@ -125,6 +131,7 @@ class Switches(ABC):
                 if lost:
                     system.origin = before.origin
                 recovered = self._recover(lost, only={name})
+                system.require_running()
             except BaseException:
                 system.crash()
                 self._replace(before)
@@ -148,14 +155,29 @@ class Switches(ABC):
         the audit unknown from then on, where customers were told of it.
 
         :raises InvalidValue: there is no such system.
+        :raises StorageError: as :meth:`restart`, likewise ``SystemDown``.
         """
         with uninterrupted(), self.turn:
+            self._named(name)
+            self._require_folder()
             self._stop(name, "lost-disk")
-            if folder := self.systems[name].folder:
-                shutil.rmtree(folder)
+            if (folder := self.systems[name].folder) and folder.exists():
+                with disk_errors(folder):
+                    shutil.rmtree(folder)
             recovered = self.restart(name)
         assert recovered
         return recovered
+
+    def _require_folder(self) -> None:
+        """Refuse to change files by their paths where another folder may be by now.
+
+        :raises StorageError: the network's folder was moved, deleted or replaced.
+        :raises SystemDown: the network is closed, so the folder may be another process's.
+        """
+        if self.data:
+            if self._folder is None:
+                raise SystemDown("the network is closed; open it again")
+            require_at(self._folder, self.data)
 
     def _stop(self, name: str, kind: str) -> None:
         with uninterrupted(), self.turn:

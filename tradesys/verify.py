@@ -124,12 +124,15 @@ def _books(folder: Path) -> Iterator[Book]:
             continue
         owner = str(path.relative_to(folder).with_suffix(""))
         readings, previous, number = [], NO_HEAD, 1
+        counts: dict[int, int] = {}
         while (sealed := sealed_path(path, number)).exists():
             if segments.follows(path, schema, owner, previous):
                 break  # it was being made of the file that is written to when a crash came
-            readings.append(segments.read(sealed, schema, owner, previous))
+            reading = segments.read(sealed, schema, owner, previous)
+            readings.append(segments.follow_on(reading, counts))
             previous, number = readings[-1].head, number + 1
-        readings.append(segments.read(path, schema, owner, previous))
+        reading = segments.read(path, schema, owner, previous)
+        readings.append(segments.follow_on(reading, counts))
         yield Book(path, owner, readings, _arrived(readings))
 
 

@@ -31,6 +31,7 @@ from tradesys.errors import (
     SystemDown,
     shown,
 )
+from tradesys.forks import REFUSED, leave_if_forked
 from tradesys.framing import NO_HEAD
 from tradesys.incarnation import read_incarnation, write_incarnation
 from tradesys.interrupts import uninterrupted
@@ -166,6 +167,8 @@ class System:
         except BaseException:
             self._abandon()
             raise
+        if self.folder:
+            leave_if_forked(self)
 
     def _begin(self, origin: Origin) -> None:
         """Go on from what the files hold."""
@@ -440,6 +443,8 @@ class System:
 
     def close(self) -> None:
         """Close the files; what they hold is durable. From then on nothing more is written."""
+        if self.turn is REFUSED:
+            return
         with uninterrupted(), self.turn:
             with self._alone():
                 self.down = self.down or "it is closed; open the network again"
@@ -447,6 +452,14 @@ class System:
                 for table in self.tables.values():
                     if table.file:
                         stack.callback(table.file.close, table.read)
+
+    def leave(self) -> None:
+        """Let go of everything in a forked process: what is asked there is refused."""
+        self.down = "it is of the process that this one is a fork of; ask there"
+        self.crashed = True
+        for table in self.tables.values():
+            table.logs = REFUSED
+        self.turn = self.lock = self.tables = self.writers = REFUSED
 
 
 _AnySystem = TypeVar("_AnySystem", bound=System)
