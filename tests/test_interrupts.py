@@ -5,6 +5,7 @@ its folder again helps; then all of the request is there or nothing, once, and t
 Method: a trace function counts the lines that a call executes and raises at the nth of them.
 """
 
+import gc
 import os
 import signal
 import sys
@@ -42,11 +43,15 @@ class At:
         self.count = 0
 
     def __enter__(self) -> Self:
+        # Nobody hears of what is raised while something is let go of.
+        gc.collect()
+        gc.disable()
         sys.settrace(self._called)
         return self
 
     def __exit__(self, *_: object) -> None:
         sys.settrace(None)
+        gc.enable()
 
     def _called(self, frame: FrameType, _: str, __: Any) -> Any:
         name = frame.f_code.co_filename

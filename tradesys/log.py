@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from threading import Lock
+from threading import RLock
 from typing import Any, NamedTuple, TypeAlias
 
 import polars as pl
@@ -77,7 +77,7 @@ class Log:
         self.schema = schema
         self.state = State([], [], 0)
         self._framing = framing_of(schema)
-        self._lock = Lock()  # one thread may write while others read
+        self._lock = RLock()  # one thread may write while others read
 
     @property
     def count(self) -> int:
