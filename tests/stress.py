@@ -116,7 +116,7 @@ class Stress:
     def change(self, rng: random.Random, name: str) -> None:
         names = list(self.acknowledged)
         if names:
-            (order_id, *_) = self.acknowledged[rng.choice(names[-200:])]
+            order_id = min(self.acknowledged[rng.choice(names[-200:])])
             if rng.random() < 0.5:
                 self.system(rng).cancel(order_id, cl_ord_id=name)
             else:
@@ -126,7 +126,7 @@ class Stress:
     def ask(self, rng: random.Random, _: str) -> None:
         system, names = self.system(rng), list(self.acknowledged)
         if names and rng.random() < 0.7:
-            (order_id, *_) = self.acknowledged[rng.choice(names[-200:])]
+            order_id = min(self.acknowledged[rng.choice(names[-200:])])
             answer = system.status(order_id)
             assert answer.cum_qty + answer.leaves_qty <= answer.order_qty
         else:
