@@ -117,7 +117,7 @@ class Stress:
     def change(self, rng: random.Random, name: str) -> None:
         names = list(self.acknowledged)
         if names:
-            (order_id, *_) = self.acknowledged[rng.choice(names[-200:])]
+            order_id = min(self.acknowledged[rng.choice(names[-200:])])
             if rng.random() < 0.5:
                 self.system(rng).cancel(order_id, cl_ord_id=name)
             else:

@@ -11,7 +11,6 @@ from tradesys.clock import MS
 from tradesys.errors import InvalidValue, NotYetReplicated, TradesysError
 from tradesys.orders import Order
 from tradesys.records import format_id
-from tradesys.scenario import START_NS
 from tradesys.simulation.plan import Ask
 from tradesys.simulation.promises import ID_ONCE, NEVER_BACK
 from tradesys.simulation.wires import CUSTOMERS, Peers
@@ -82,11 +81,11 @@ class Callers:
         order: Order | None = None
         try:
             if ask.kind == "new":
-                order = system.submit(**ask.terms, cl_ord_id=ask.name)
+                order = system.submit(**asking.terms, cl_ord_id=ask.called)
             elif ask.kind == "cancel":
-                order = system.cancel(order_id, cl_ord_id=ask.name)
+                order = system.cancel(order_id, cl_ord_id=ask.called)
             elif ask.kind == "replace":
-                order = system.replace(order_id, **ask.terms, cl_ord_id=ask.name)
+                order = system.replace(order_id, **asking.terms, cl_ord_id=ask.called)
             else:
                 self._inquire(name, system, order_id)
         except NotYetReplicated as error:
@@ -109,12 +108,13 @@ class Callers:
 
         def acknowledge(peers: Peers, order: Order = order) -> None:
             holders = {name: node.disks} | peers
-            told = Acknowledged(ask.name, order.order_id, holders, self._desk.wires.now)
+            told = Acknowledged(
+                ask.called or ask.name, order.order_id, holders, self._desk.wires.now
+            )
             earlier = self.acknowledged.setdefault(order.record_id, told)
-            if earlier.name != ask.name:
-                self.wrong.append(
-                    (ID_ONCE, f"{format_id(order.record_id)} is {earlier.name} and {ask.name}")
-                )
+            if earlier.name != told.name:
+                both = f"{earlier.name} and {told.name}"
+                self.wrong.append((ID_ONCE, f"{format_id(order.record_id)} is {both}"))
             self._reply(name, asking, attempt, order, None)
 
         self._desk.forward(node, system)
@@ -156,7 +156,7 @@ class Callers:
             times = fresh["ts"].view(pa.int64()).to_pylist()
             ids = fresh["record_id"].to_pylist(), fresh["order_id"].to_pylist()
             for exec_id, of, ts in zip(*ids, times, strict=True):
-                self._events.setdefault(of, []).append((exec_id, ts - START_NS))
+                self._events.setdefault(of, []).append((exec_id, self._desk.wires.since(ts)))
         events = self._events.get(order_id, [])
         seen = system.view.seen(np.array([i for i, _ in events], np.uint64))
         missing = np.flatnonzero(~seen)
@@ -174,6 +174,9 @@ class Asking:
         self.desk, self.ask, self.order_id = desk, ask, order_id
         self.attempt, self.began = 0, desk.wires.now
         self.is_done = False
+        self.terms = dict(ask.terms)
+        if expires_in := self.terms.pop("expires_in", 0):
+            self.terms["expire_time"] = desk.wires.wall + expires_in
 
     def turn(self) -> None:
         """Turn to the next system."""
@@ -206,7 +209,8 @@ class Asking:
         self._end(Told(self.ask, order, str(error) if error else None, self.attempt, took))
 
     def _go_on(self, why: str) -> None:
-        if self.attempt < _ATTEMPTS:
+        # Who gave it no name cannot tell whether it was taken: asked again, it would be another.
+        if self.attempt < _ATTEMPTS and self.ask.called:
             self.turn()
         else:
             took = self.desk.wires.now - self.began

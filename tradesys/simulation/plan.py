@@ -6,12 +6,12 @@ failing seed is shrunk.
 
 import random
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tradesys import given
 from tradesys.charter import OpeningBooks
-from tradesys.clock import MS
+from tradesys.clock import MS, to_ns
 from tradesys.errors import InvalidValue
 from tradesys.records import PRICE_SCALE
 from tradesys.scenario import START_NS
@@ -34,7 +34,23 @@ FAULTS: dict[str, str] = {
 
 # Of two street-side systems, one is the home of the first and one that of the others.
 BOOKS = OpeningBooks(symbols=("ALFA", "DLTA", "GOLF"), cash=400_000 * PRICE_SCALE, shares=3_000)
+POOR_BOOKS = replace(
+    BOOKS, cash=60_000 * PRICE_SCALE, shares=1_200, fee_per_share=30, fee_per_notional=5
+)
+"""Accounts that can afford little, and fees."""
 _TICK, _MID = 100, 50 * PRICE_SCALE
+
+_MOMENTS = (
+    "2024-06-03T15:59:59.985-04:00",  # a Monday, at its close
+    "2024-06-04T09:30:00-04:00",
+    "2024-06-07T15:59:59.985-04:00",  # a Friday
+    "2024-06-09T12:00:00-04:00",  # a Sunday
+    "2024-07-03T12:59:59.985-04:00",  # an early close
+    "2024-11-04T09:30:00-05:00",  # after the clocks went back
+    "2024-12-25T12:00:00-05:00",
+)
+NIGHTS = tuple(to_ns(moment) - START_NS for moment in _MOMENTS)
+"""Where time goes on after a night, in ns after the first moment of a simulation."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +82,8 @@ class Ask:
 
     ``system`` is the number of the customer-facing system that is asked first; ``of`` names the
     order that a cancel, a replace or an inquiry is about; ``terms`` are of an order, or of a
-    replace.
+    replace, ``expires_in`` ns for a time from then. ``cl_ord_id`` is what the customer calls it: by
+    default ``name``. Without one, None, he asks once and not again.
     """
 
     phase: int
@@ -76,6 +93,12 @@ class Ask:
     system: int
     of: str | None
     terms: dict[str, Any]
+    cl_ord_id: str | None = ""
+
+    @property
+    def called(self) -> str | None:
+        """What the customer calls it."""
+        return self.name if self.cl_ord_id == "" else self.cl_ord_id
 
 
 @dataclass(frozen=True)
@@ -100,7 +123,8 @@ class Market:
     """What the market does by itself at a time (ns after its phase begins).
 
     A ``"bust"`` or a ``"correct"`` is of both sides of a match, the one with this ``number`` of
-    those that stand then; at a ``"day-end"`` orders expire.
+    those that stand then, named by its trade or, of an even number, by what amended that last. At a
+    ``"day-end"`` orders expire; at a ``"night"`` all clocks go on at one of :data:`NIGHTS`.
     """
 
     phase: int
@@ -121,6 +145,7 @@ class Plan:
     asks: tuple[Ask, ...]
     faults: tuple[Fault, ...]
     market: tuple[Market, ...] = ()
+    books: OpeningBooks = BOOKS
 
 
 def draw(
@@ -167,7 +192,8 @@ def draw(
         choices,
         tuple(asks),
         tuple(sorted(drawn, key=lambda f: (f.phase, f.at))),
-        tuple(_market(rng, ends)),
+        tuple(sorted(_market(rng, ends), key=lambda m: (m.phase, m.at))),
+        rng.choice((BOOKS, POOR_BOOKS)),
     )
 
 
@@ -180,44 +206,66 @@ def _asks(rng: random.Random, customers: int, orders: int, phases: int) -> list[
         if not asks or asks[-1].phase != phase:
             at = 0
         at += int(rng.expovariate(1 / (0.5 * MS))) + 1
-        name = f"n{number}"
-        asks.append(Ask(phase, at, "new", name, rng.randrange(customers), None, _terms(rng, mid)))
+        name, called = f"n{number}", _called(rng, number)
+        new = Ask(phase, at, "new", name, rng.randrange(customers), None, _terms(rng, mid), called)
+        asks.append(new)
         opened.append(name)
         for kind, often in (("cancel", 0.25), ("replace", 0.12), ("inquire", 0.35)):
             if rng.random() < often:
                 # A request about an order of a moment ago crosses its fills.
                 of = rng.choice(opened[-8:] if rng.random() < 0.7 else opened)
-                terms = {"order_qty": 100 * rng.randint(1, 9)} if kind == "replace" else {}
+                terms = _changes(rng) if kind == "replace" else {}
                 later = at + int(rng.expovariate(1 / (3 * MS)))
                 system = rng.randrange(customers)
                 asks.append(Ask(phase, later, kind, f"{kind[0]}{number}", system, of, terms))
     return asks
 
 
+def _called(rng: random.Random, number: int) -> str | None:
+    """The customer's own name for an order: as a rule its own, that of an earlier one, or none."""
+    drawn = rng.random()
+    if drawn < 0.08 and number:
+        return f"n{rng.randrange(number)}"
+    return None if drawn < 0.2 else ""
+
+
 def _terms(rng: random.Random, mid: dict[str, int]) -> dict[str, Any]:
     symbol, side = rng.choice(BOOKS.symbols), rng.choice(("buy", "sell"))
     mid[symbol] += _TICK * rng.randint(-3, 3)
     sign = 1 if side == "buy" else -1
-    price = mid[symbol] - sign * _TICK * rng.randint(-4, 8) if rng.random() > 0.06 else None
-    time_in_force = rng.choices(("day", "ioc", "fok", "gtc", "gtd"), (76, 6, 4, 8, 6))[0]
-    expires = START_NS + rng.randint(50, 400) * MS if time_in_force == "gtd" else None
+    price = mid[symbol] - sign * _TICK * rng.randint(-4, 8) if rng.random() > 0.1 else None
     return {
         "account": rng.choice(BOOKS.accounts),
         "symbol": symbol,
         "side": side,
         "order_qty": 100 * rng.randint(1, 9),
         "price": price,
-        "time_in_force": time_in_force,
-        "expire_time": expires,
+        **_in_force(rng, {"day": 70, "ioc": 7, "fok": 5, "gtc": 9, "gtd": 9}),
     }
 
 
+def _changes(rng: random.Random) -> dict[str, Any]:
+    """What a replace asks for: another quantity, another time in force, or both."""
+    changed = rng.random()
+    qty = {"order_qty": 100 * rng.randint(1, 9)} if changed < 0.8 else {}
+    return qty | (_in_force(rng, {"day": 1, "gtc": 1, "gtd": 1}) if changed > 0.7 else {})
+
+
+def _in_force(rng: random.Random, among: dict[str, int]) -> dict[str, Any]:
+    time_in_force = rng.choices(list(among), list(among.values()))[0]
+    if time_in_force != "gtd":
+        return {"time_in_force": time_in_force}
+    expires_in = rng.choice((rng.randint(20, 400) * MS, 86_400_000 * MS))
+    return {"time_in_force": time_in_force, "expires_in": expires_in}
+
+
 def _market(rng: random.Random, ends: list[int]) -> Iterator[Market]:
-    """In some phases a bust, a correction, and the end of a day."""
+    """In some phases busts, corrections, the end of a day, and nights."""
+    often = {"bust": 2, "correct": 4, "day-end": 1, "night": 2}
     for phase, end in enumerate(ends):
-        for kind, often in (("bust", 0.5), ("correct", 0.5), ("day-end", 0.3)):
-            if rng.random() < often:
-                yield Market(phase, rng.randint(end // 2, end), kind, rng.randrange(100))
+        for kind, most in often.items():
+            for _ in range(rng.randint(0, most)):
+                yield Market(phase, rng.randint(end // 4, end), kind, rng.randrange(100))
 
 
 def _fault(

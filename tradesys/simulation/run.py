@@ -6,8 +6,10 @@ carried, and what stops is made again from its disk. One seed gives one run, byt
 
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -19,14 +21,13 @@ from tradesys.clock import MS
 from tradesys.errors import InvalidValue
 from tradesys.held import listed
 from tradesys.network import Network, system_of
-from tradesys.records import CAPITAL, CLEARING, Kind, Origin, make_id, span, split_id
+from tradesys.records import CAPITAL, CLEARING, ExecType, Kind, Origin, make_id, span, split_id
 from tradesys.replication import links
-from tradesys.scenario import START_NS
 from tradesys.simulation import promises
 from tradesys.simulation.customers import Callers
 from tradesys.simulation.disk import Disk
 from tradesys.simulation.faults import Faults
-from tradesys.simulation.plan import BOOKS, Market, Plan
+from tradesys.simulation.plan import Market, Plan
 from tradesys.simulation.ways import HEARTBEAT, Positions, Way, Ways
 from tradesys.simulation.wires import Node, Wires
 from tradesys.status import TRADES
@@ -64,9 +65,9 @@ class Simulation(Network):
         super().__init__(
             plan.customers,
             plan.streets,
-            firm=BOOKS,
+            firm=plan.books,
             data=folder,
-            clock=lambda: START_NS + self.wires.now,
+            clock=lambda: self.wires.wall,
         )
         self.faults = Faults(self)
         told = self._held, self._came, self.work
@@ -151,21 +152,19 @@ class Simulation(Network):
 
     def _happen(self, event: Market) -> None:
         """Let the market end its day, or bust or correct a match; whoever is connected is told."""
+        if event.kind == "night":
+            self.wires.night(event.number)
+            self._tell_streets()
+            return
         if event.kind == "day-end":
             self.venue.end_day()
             self._tell_streets()
             return
-        names = ("record_id", "exec_type", "exec_ref_id", "last_qty", "last_px")
-        reports = self.venue.reports.table().select(names).to_pylist()
-        gone = {report["exec_ref_id"] for report in reports}
-        trades = [r for r in reports if r["exec_type"] in TRADES and r["record_id"] not in gone]
-        if trades:
-            first = event.number * 2 % len(trades)
-            match = trades[first : first + 2]
-            to = {"last_qty": match[0]["last_qty"] - 50, "last_px": match[0]["last_px"]}
-            assert isinstance(self.venue, BookVenue)
-            ids = [trade["record_id"] for trade in match]
-            self.venue.amend(ids, **to if event.kind == "correct" else {})
+        assert isinstance(self.venue, BookVenue)
+        if amended := _amendment(self.venue.reports.table(), event):
+            ids, terms = amended
+            with suppress(InvalidValue):  # what an order has no room for is no amendment
+                self.venue.amend(ids, **terms)
             self._tell_streets()
 
     def _tell_streets(self, but: str = "") -> None:
@@ -378,3 +377,26 @@ class Simulation(Network):
         own = ~pl.col("account").is_in([CAPITAL, CLEARING])
         held = self.firm.positions().filter(own, pl.col("amount") < 0)
         return held.select("account", "asset", "amount").sort("account", "asset")
+
+
+def _amendment(reports: pa.Table, event: Market) -> tuple[list[int], dict[str, int]] | None:
+    """Which trades of a match the market amends, by which of their reports, and to what."""
+    names = ("record_id", "exec_type", "exec_ref_id", "last_qty", "last_px")
+    stands: dict[int, dict[str, Any]] = {}  # by root trade, what amended it last
+    root: dict[int, int] = {}
+    for report in reports.select(names).to_pylist():
+        exec_id, about = report["record_id"], report["exec_ref_id"]
+        if report["exec_type"] in (*TRADES, ExecType.TRADE_CANCEL):
+            root[exec_id] = root.get(about, exec_id)
+            stands[root[exec_id]] = report
+    left = [i for i, last in stands.items() if last["exec_type"] != ExecType.TRADE_CANCEL]
+    # The two sides of a match are reported one after the other.
+    matches = [(i, i + 1) for i in left[::2] if i + 1 in left]
+    if not matches:
+        return None
+    match = matches[event.number // 2 % len(matches)]
+    last = stands[match[0]]
+    named = [stands[i]["record_id"] if event.number % 2 == 0 else i for i in match]
+    if event.kind == "bust":
+        return named, {}
+    return named, {"last_qty": max(last["last_qty"] - 50, 10), "last_px": last["last_px"]}

@@ -15,6 +15,7 @@ from tradesys.assignment import Assignment
 from tradesys.records import Origin
 from tradesys.scenario import START_NS
 from tradesys.simulation.disk import Disk, PowerFailure
+from tradesys.simulation.plan import NIGHTS
 
 CUSTOMERS = "customers"
 """The lane of those who ask; nothing cuts them off but the system asked being down."""
@@ -105,6 +106,8 @@ class Wires:
         self.lossy: defaultdict[str, int] = defaultdict(int)
         self.repeating: defaultdict[str, int] = defaultdict(int)
         self.slow: defaultdict[str, int] = defaultdict(int)
+        self.nights = [(0, START_NS)]
+        """When, in ns since the beginning, the clocks went on at which time."""
         self.trace = trace
         self._failed = failed
 
@@ -114,9 +117,26 @@ class Wires:
         now: Any = self.env.now  # whole, since all delays are
         return now
 
+    @property
+    def wall(self) -> int:
+        """What clocks that are right say, in ns since 1970."""
+        at, time = self.nights[-1]
+        return time + self.now - at
+
+    def since(self, time: int) -> int:
+        """When, in ns since the beginning, right clocks said so."""
+        at, began = next((night for night in reversed(self.nights) if night[1] <= time), (0, time))
+        return at + time - began
+
+    def night(self, number: int) -> None:
+        """Let the clocks go on at one of the next :data:`~tradesys.simulation.plan.NIGHTS`."""
+        to_come = [START_NS + night for night in NIGHTS if START_NS + night > self.wall]
+        if to_come:
+            self.nights.append((self.now, to_come[number % min(2, len(to_come))]))
+
     def clock_of(self, node: Node) -> Callable[[], int]:
         """A system's own clock: it may be wrong."""
-        return lambda: START_NS + self.now + node.skew
+        return lambda: self.wall + node.skew
 
     def after(self, delay: int, do: Callable[..., object], *args: Any) -> None:
         """Do something later."""
