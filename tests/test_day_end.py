@@ -184,6 +184,22 @@ def test_an_order_does_not_trade_after_its_time_and_expires_when_it_was_due(
     assert desk.audit().verdict is True
 
 
+def test_what_a_correction_opens_again_after_the_end_of_the_day_is_over_at_the_close() -> None:
+    clock = ManualClock(NOON)
+    desk = network(clock=clock)
+    order = resting(desk)
+    sold(desk)
+    desk.end_of_day()
+    trades = [r["record_id"] for r in desk.venue.reports.table().to_pylist() if r["last_qty"]]
+    desk.venue.amend(trades, last_qty=5)
+    desk.run()
+    assert state(desk["c1"], order) == ("partially_filled", 20, 5, 15)
+    clock.now = CLOSE + 1
+    desk.run()
+    assert state(desk["c1"], order) == ("expired", 20, 5, 0)
+    assert desk.audit().verdict is True
+
+
 @pytest.mark.parametrize("terms", [{}, LATER, {"time_in_force": "ioc"}], ids=["day", "gtd", "ioc"])
 def test_an_order_that_comes_to_the_market_after_its_time_is_refused(
     terms: dict[str, Any],

@@ -336,7 +336,7 @@ def test_an_order_that_was_canceled_stays_so_when_its_trade_is_busted() -> None:
     assert venue.books["ALFA"].depth() == ([], [])
 
 
-def test_an_amendment_names_the_trade_or_its_last_correction_and_refers_to_what_stands() -> None:
+def test_an_amendment_names_the_trade_or_its_last_correction_and_refers_to_that() -> None:
     venue = matched(time_in_force="ioc")
     venue.amend(TRADES[1:], last_qty=60)
     venue.amend(TRADES[1:], last_qty=30, last_px=PRICE + 1)
@@ -345,9 +345,9 @@ def test_an_amendment_names_the_trade_or_its_last_correction_and_refers_to_what_
     amended = [event for event in since(venue, 4) if event[0] != "canceled"]
     assert amended == [
         ("trade_correct", 1, 60, 3),
-        ("trade_correct", 1, 30, 4),
+        ("trade_correct", 1, 30, 3),
         ("trade_correct", 1, 20, 6),
-        ("trade_cancel", 1, 0, 7),
+        ("trade_cancel", 1, 0, 3),
     ]
     assert [row["last_px"] for row in reports(venue, 6)][:2] == [PRICE + 1, PRICE + 1]
 

@@ -147,7 +147,7 @@ def _as_dict(total: "Total") -> dict[str, object]:
         "lost_with_their_disks": total.lost,
         "unknown": total.unknown,
         "faults_in_flight": dict(total.faults.most_common()),
-        "seeds_that_reached": dict(total.statuses.most_common()),
+        "seeds_that_reached": dict(total.reached.most_common()),
         "evaluated": dict(total.evaluated),
         "failed": {str(failed.seed): failed.found for failed in total.failed},
     }
@@ -162,7 +162,7 @@ def _print_total(total: "Total") -> None:
     rows.append(("acknowledged and lost with every disk that had it", f"{total.lost:,}"))
     for title, counts in (
         ("faults while an order was in flight", total.faults),
-        ("seeds that reached a status", total.statuses),
+        ("seeds that met", total.reached),
         ("evaluated", total.evaluated),
     ):
         rows += [("", ""), (f"[bold]{title}[/bold]", f"{counts.total():,}")]

@@ -122,8 +122,8 @@ class Fault:
 class Market:
     """What the market does by itself at a time (ns after its phase begins).
 
-    A ``"bust"`` or a ``"correct"`` is of both sides of a match, the one with this ``number`` of
-    those that stand then, named by its trade or, of an even number, by what amended that last. At a
+    A ``"bust"`` or a ``"correct"`` is of both sides of a match that stands then, and ``number``
+    draws which, and whether it is named by its trades or by what amended them last. At a
     ``"day-end"`` orders expire; at a ``"night"`` all clocks go on at one of :data:`NIGHTS`.
     """
 
@@ -232,8 +232,10 @@ def _called(rng: random.Random, number: int) -> str | None:
 def _terms(rng: random.Random, mid: dict[str, int]) -> dict[str, Any]:
     symbol, side = rng.choice(BOOKS.symbols), rng.choice(("buy", "sell"))
     mid[symbol] += _TICK * rng.randint(-3, 3)
-    sign = 1 if side == "buy" else -1
-    price = mid[symbol] - sign * _TICK * rng.randint(-4, 8) if rng.random() > 0.1 else None
+    sign, drawn = 1 if side == "buy" else -1, rng.random()
+    price = mid[symbol] - sign * _TICK * rng.randint(-4, 8) if drawn > 0.1 else None
+    if drawn > 0.94:  # beyond what the collar of a market order reaches
+        price = mid[symbol] - sign * mid[symbol] // 12
     return {
         "account": rng.choice(BOOKS.accounts),
         "symbol": symbol,

@@ -392,6 +392,9 @@ def _amendment(reports: pa.Table, event: Market) -> tuple[list[int], dict[str, i
     left = [i for i, last in stands.items() if last["exec_type"] != ExecType.TRADE_CANCEL]
     # The two sides of a match are reported one after the other.
     matches = [(i, i + 1) for i in left[::2] if i + 1 in left]
+    amended = [(i, j) for i, j in matches if stands[i]["record_id"] != i]
+    if event.number % 3 == 0 and amended:
+        matches = amended
     if not matches:
         return None
     match = matches[event.number // 2 % len(matches)]

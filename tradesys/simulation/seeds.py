@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tradesys.simulation.plan import Plan, draw
 from tradesys.simulation.promises import lost
+from tradesys.simulation.reached import reached
 from tradesys.simulation.run import Simulation
 
 if TYPE_CHECKING:
@@ -21,7 +22,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one seed came to. ``found`` says what was not true, check by check."""
+    """What one seed came to.
+
+    ``reached`` has the statuses and situations that were met (:mod:`tradesys.simulation.reached`),
+    ``found`` what was not true, check by check.
+    """
 
     seed: int
     verdict: bool | None
@@ -30,7 +35,7 @@ class Outcome:
     records: int
     faults: Counter[str]
     evaluated: Counter[str]
-    statuses: Counter[str]
+    reached: Counter[str]
     unknown: int
     lost: int
     found: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -67,9 +72,7 @@ def run_plan(plan: Plan, data: Path | None = None) -> Outcome:
         evaluated.update({check.name: check.evaluated for check in audit.checks})
         found |= {c.name: c.found or ("",) for c in audit.checks if c.verdict is not True}
     verdicts = [verdict, *(audit.verdict for audit in desk.audits)]
-    statuses = Counter(set(desk.callers.statuses_seen))
-    for customer in desk.customers if verdict else ():
-        statuses |= Counter(set(customer.statuses()["ord_status"]))
+    met = Counter(reached(desk)) if verdict else Counter[str]()
     desk.close()
     return Outcome(
         seed=plan.seed,
@@ -79,7 +82,7 @@ def run_plan(plan: Plan, data: Path | None = None) -> Outcome:
         records=sum(sum(held.values()) for held in desk.summary().values()),
         faults=Counter(s.fault.kind for s in desk.faults.suffered if s.in_flight),
         evaluated=evaluated,
-        statuses=statuses,
+        reached=met,
         unknown=verdicts.count(None),
         lost=len(lost(desk)),
         found=found,
@@ -121,7 +124,7 @@ class Total:
     unknown: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     evaluated: Counter[str] = field(default_factory=Counter)
-    statuses: Counter[str] = field(default_factory=Counter)
+    reached: Counter[str] = field(default_factory=Counter)
     failed: list[Outcome] = field(default_factory=list)
 
     def add(self, outcome: Outcome) -> None:
@@ -134,7 +137,7 @@ class Total:
         self.unknown += outcome.unknown
         self.faults += outcome.faults
         self.evaluated += outcome.evaluated
-        self.statuses += outcome.statuses
+        self.reached += outcome.reached
         if outcome.verdict is not True:
             self.failed.append(outcome)
 

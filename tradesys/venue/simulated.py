@@ -75,7 +75,7 @@ class BookVenue(Venue):
         Each order gets back what it loses, and trades again (:meth:`OrderBook.amend`), but not with
         the other side of the trade of itself.
 
-        :param exec_ids: each a trade, or the last correction of one.
+        :param exec_ids: each a trade, or the last correction of one; the reports refer to these.
         :param last_px: in 1/10,000; None keeps the trade's.
         :raises InvalidValue: one is something else or busted already, or the quantity or the price
             is none that the order can have; nothing was amended.
@@ -86,7 +86,7 @@ class BookVenue(Venue):
         given.whole("last_qty", last_qty, 0, of="shares")
         if last_px is not None:
             given.whole("last_px", last_px, 1, of="1/10,000")
-        standing = [self._stands(exec_id) for exec_id in exec_ids]
+        standing = [self._stands(exec_id) | {"named": exec_id} for exec_id in exec_ids]
         if len({trade["record_id"] for trade in standing}) < len(standing):
             raise InvalidValue("exec_ids", exec_ids, "each trade once")
         # What takes quantity comes before what gives it back, which may trade again at once.
@@ -103,8 +103,10 @@ class BookVenue(Venue):
             book = self._books[trade["symbol"]]
             why = over if last_ns < now else None
             reports = book.amend(order_id, back, last_qty, px, over=why, but=but)
+            if book.is_open(order_id) and last_ns != FOREVER:
+                self._ends_at(last_ns, order_id)  # it may have been closed when its end came
             self._note_amended(trade["record_id"], self.next_id() + len(rows), last_qty)
-            self._add(rows, now, reports, self._orders[order_id], trade["record_id"])
+            self._add(rows, now, reports, self._orders[order_id], trade["named"])
         self.report(rows)
 
     def _stands(self, exec_id: int) -> dict[str, Any]:
