@@ -190,6 +190,7 @@ def test_what_a_correction_opens_again_after_the_end_of_the_day_is_over_at_the_c
     order = resting(desk)
     sold(desk)
     desk.end_of_day()
+    assert isinstance(desk.venue, BookVenue)
     trades = [r["record_id"] for r in desk.venue.reports.table().to_pylist() if r["last_qty"]]
     desk.venue.amend(trades, last_qty=5)
     desk.run()
