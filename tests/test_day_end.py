@@ -184,6 +184,21 @@ def test_an_order_does_not_trade_after_its_time_and_expires_when_it_was_due(
     assert desk.audit().verdict is True
 
 
+def test_a_replace_that_comes_to_the_market_after_its_time_is_refused() -> None:
+    clock = ManualClock(NOON)
+    desk = network(clock=clock)
+    order = resting(desk)
+    desk.partition("c1", "s1")
+    desk["c1"].replace(order.order_id, time_in_force="gtd", expire_time=NOON + 10)
+    clock.advance(10)
+    desk.heal()
+    sold(desk)
+    refused = desk.venue.reports.row(1)
+    assert (refused["exec_type"], refused["text"]) == ("cancel_rejected", "too late to enter")
+    assert state(desk["c1"], order) == ("filled", 20, 20, 0)
+    assert desk.audit().verdict is True
+
+
 def test_what_a_correction_opens_again_after_the_end_of_the_day_is_over_at_the_close() -> None:
     clock = ManualClock(NOON)
     desk = network(clock=clock)

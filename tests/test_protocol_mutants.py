@@ -6,7 +6,7 @@ is what :data:`CAUGHT_BY` says. ``TRADESYS_MUTANT_SEEDS`` is how many are tried.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -17,9 +17,11 @@ import pytest
 from tests.build import Row
 from tradesys.arrow import with_columns
 from tradesys.assignment import Assignment
-from tradesys.checks import FLAGGED, TWICE
+from tradesys.charter import NO_FEES, Fees
+from tradesys.checks import FLAGGED, IN_TIME, TWICE
 from tradesys.clock import MS
 from tradesys.log import Log, Part
+from tradesys.records import split_id
 from tradesys.simulation import Choices, Plan, draw
 from tradesys.simulation.disk import MemoryFile
 from tradesys.simulation.promises import IN_ORDER, NEVER_BACK, NOT_LOST, TIMELY
@@ -27,6 +29,7 @@ from tradesys.simulation.run import Simulation
 from tradesys.simulation.seeds import run_plan
 from tradesys.simulation.ways import Ways
 from tradesys.simulation.wires import Node
+from tradesys.systems import customer, single
 from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.firm import FirmSystem
 from tradesys.systems.street import StreetSystem
@@ -260,12 +263,74 @@ def acknowledge_before_a_peer_has_it(patch: Patch) -> None:
     patch.setattr(Simulation, "_held", held)
 
 
+def trade_after_the_expire_time(patch: Patch) -> None:
+    """The market lets no order expire that is good till a time."""
+    real = BookVenue._over
+
+    def over(venue: BookVenue, *now: int) -> Iterator[tuple[int, int]]:
+        found = real(venue, *now)
+        return (each for each in found if venue._orders[each[1]]["time_in_force"] != "gtd")
+
+    patch.setattr(BookVenue, "_over", over)
+
+
+def trade_on_the_next_day(patch: Patch) -> None:
+    """The market lets no order expire that is good for a day."""
+    real = BookVenue._over
+
+    def over(venue: BookVenue, *now: int) -> Iterator[tuple[int, int]]:
+        found = real(venue, *now)
+        return (each for each in found if venue._orders[each[1]]["time_in_force"] != "day")
+
+    patch.setattr(BookVenue, "_over", over)
+
+
+def reserve_no_fees(patch: Patch) -> None:
+    """An order may use all that an account has for its price, and its fees come on top."""
+    real = single.judge
+
+    def judge(rows: Any, left: int, reference: Any, _: Fees, *more: Any) -> str | None:
+        return real(rows, left, reference, NO_FEES, *more)
+
+    patch.setattr(customer, "judge", judge)
+
+
+def give_back_an_amended_trade_again(patch: Patch) -> None:
+    """Amended again by its own id, a trade gives its order back what it was before it was."""
+    real = BookVenue._stands
+
+    def stands(venue: BookVenue, exec_id: int) -> Row:
+        real(venue, exec_id)
+        return venue.reports.row(split_id(exec_id)[1])
+
+    patch.setattr(BookVenue, "_stands", stands)
+
+
+def count_an_amendment_beside_the_one_before(patch: Patch) -> None:
+    """A second amendment of a trade, by the trade's own id, counts beside the first."""
+    real = View.apply
+    amended: set[tuple[int, int]] = set()
+
+    def apply(view: View, dataset: str, batch: pa.RecordBatch) -> None:
+        if dataset == "executions":
+            kinds = batch["exec_type"].to_pylist()
+            for row, about in enumerate(batch["exec_ref_id"].to_pylist()):
+                if about and (id(view), about) in amended:
+                    kinds[row] = "trade"
+                amended.add((id(view), about))
+            batch = with_columns(batch, exec_type=pa.array(kinds, pa.utf8()))
+        real(view, dataset, batch)
+
+    patch.setattr(View, "apply", apply)
+
+
 AGREES = "executions agree with the venue's record"
 ANSWERED = "every accepted request is answered"
 CLEARED = "each fill is cleared exactly once"
 DEFINED = "answers agree with the definition"
 GAPLESS = "no record twice, no gap"
 HELD = "every request that was answered is held"
+OVERSPENT = "no system lets an account use more than it has"
 OVER_FILL = "no order is filled beyond its quantity"
 PLACED = "every record is where the topology says"
 SAME = "replicas hold what their origin wrote"
@@ -307,6 +372,11 @@ CAUGHT_BY = [
     Mutant(work_on_without_the_order, IN_ORDER, ("delay", "loss")),
     Mutant(begin_polling_at_the_end, AGREES, ("crash", "pause")),
     Mutant(replicate_once, PLACED, ("crash", "loss")),
+    Mutant(trade_after_the_expire_time, IN_TIME, ("pause",)),
+    Mutant(trade_on_the_next_day, IN_TIME, ("pause",)),
+    Mutant(reserve_no_fees, OVERSPENT, ("pause",)),
+    Mutant(give_back_an_amended_trade_again, OVER_FILL, ("pause",)),
+    Mutant(count_an_amendment_beside_the_one_before, DEFINED, ("pause",)),
 ]
 
 

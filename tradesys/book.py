@@ -189,7 +189,13 @@ class OrderBook:
         return self._orders[order_id].leaves_qty
 
     def replace(
-        self, request_id: int, order_id: int, order_qty: int, price: int | None
+        self,
+        request_id: int,
+        order_id: int,
+        order_qty: int,
+        price: int | None,
+        *,
+        refused: str | None = None,
     ) -> list[Report]:
         """Give an order a new total quantity and limit: REPLACED, then the trades this leads to.
 
@@ -199,11 +205,13 @@ class OrderBook:
 
         CANCEL_REJECTED as for :meth:`cancel`, and if quantity or price is less than 1: the order
         then stays as it was.
+
+        :param refused: why it is CANCEL_REJECTED all the same.
         """
         if self._is_repeat(request_id):
             return []
         order = self._find(order_id)
-        why = order.closed or _why_not_positive(order_qty, price)
+        why = order.closed or refused or _why_not_positive(order_qty, price)
         if why is not None:
             return [order.report(ExecType.CANCEL_REJECTED, request_id, why)]
         keeps_place = self._replaced(order, request_id, order_qty, price or order.price)

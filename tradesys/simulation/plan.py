@@ -35,9 +35,11 @@ FAULTS: dict[str, str] = {
 # Of two street-side systems, one is the home of the first and one that of the others.
 BOOKS = OpeningBooks(symbols=("ALFA", "DLTA", "GOLF"), cash=400_000 * PRICE_SCALE, shares=3_000)
 POOR_BOOKS = replace(
-    BOOKS, cash=60_000 * PRICE_SCALE, shares=1_200, fee_per_share=30, fee_per_notional=5
+    BOOKS, cash=20_500 * PRICE_SCALE, shares=1_200, fee_per_share=1_0000, fee_per_notional=50
 )
-"""Accounts that can afford little, and fees."""
+"""Accounts that can afford little, and fees that count: four hundred shares, but not their fees."""
+_BUYER = BOOKS.accounts[-1]
+"""An account that only buys, until it can no more."""
 _TICK, _MID = 100, 50 * PRICE_SCALE
 
 _MOMENTS = (
@@ -230,14 +232,15 @@ def _called(rng: random.Random, number: int) -> str | None:
 
 
 def _terms(rng: random.Random, mid: dict[str, int]) -> dict[str, Any]:
-    symbol, side = rng.choice(BOOKS.symbols), rng.choice(("buy", "sell"))
+    account, symbol = rng.choice(BOOKS.accounts), rng.choice(BOOKS.symbols)
+    side = "buy" if account == _BUYER else rng.choice(("buy", "sell"))
     mid[symbol] += _TICK * rng.randint(-3, 3)
     sign, drawn = 1 if side == "buy" else -1, rng.random()
     price = mid[symbol] - sign * _TICK * rng.randint(-4, 8) if drawn > 0.1 else None
     if drawn > 0.94:  # beyond what the collar of a market order reaches
         price = mid[symbol] - sign * mid[symbol] // 12
     return {
-        "account": rng.choice(BOOKS.accounts),
+        "account": account,
         "symbol": symbol,
         "side": side,
         "order_qty": 100 * rng.randint(1, 9),

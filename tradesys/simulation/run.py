@@ -143,12 +143,15 @@ class Simulation(Network):
         elif isinstance(system, StreetSystem) and not node.session_cuts:
             reported = self.venue.reported
             first = system.next_id("executions")
-            if written := system.work():
+            try:
+                written = system.work()
+            finally:  # what the market has done it has done, though the power fails here
+                if self.venue.reported > reported:
+                    self._tell_streets(but=node.name)
+            if written:
                 self._note_recorded(system, first)
                 self.wires.note(node.name, "record", f"{span(first, written)} of the market")
                 self.ways.news(node.name)
-            if self.venue.reported > reported:
-                self._tell_streets(but=node.name)
 
     def _happen(self, event: Market) -> None:
         """Let the market end its day, or bust or correct a match; whoever is connected is told."""

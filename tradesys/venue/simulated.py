@@ -219,7 +219,8 @@ class BookVenue(Venue):
             case RequestType.CANCEL:
                 return book.cancel(record_id, order_id)
             case _:
-                reports = book.replace(record_id, order_id, qty, price)
+                late = self._why_late(request, now)
+                reports = book.replace(record_id, order_id, qty, price, refused=late)
         if reports and reports[0].exec_type in (ExecType.NEW, ExecType.REPLACED):
             self._note_terms(order_id, request, now)
             if order_id == record_id:
@@ -228,14 +229,18 @@ class BookVenue(Venue):
 
     def _why_refused(self, request: dict[str, Any], now: int) -> str | None:
         """Why a new order is not taken; None if it is."""
-        last_ns = self.calendar.last_ns(*(request[n] for n in _OF_TIME))
-        if last_ns < now:
-            return "too late to enter"  # FIX tag 103: 4
+        if late := self._why_late(request, now):
+            return late
         order_id, last_named = self._named.get((request["account"], request["cl_ord_id"]), (0, 0))
         if order_id and (last_named >= now or self._is_open(order_id)):
             # A customer who got no answer has turned to another system (FIX tag 103: 6).
             return "duplicate order"
         return None
+
+    def _why_late(self, request: dict[str, Any], now: int) -> str | None:
+        """Why terms are not taken that are over when they come (FIX tag 103: 4); None if not."""
+        is_late = self.calendar.last_ns(*(request[n] for n in _OF_TIME)) < now
+        return "too late to enter" if is_late else None
 
     def _is_open(self, order_id: int) -> bool:
         return self._books[self._orders[order_id]["symbol"]].is_open(order_id)
