@@ -1,7 +1,10 @@
 """Eight threads work on one network as they please, while a ninth beats a desk and is interrupted.
 
+The market is a user's own, which is out of order now and then.
+
 Run as a program, so that the Ctrl-Cs are its own: ``python -m tests.stress --seconds 5 [--data
-DIR]``. It prints what it did and what was amiss, as one JSON object.
+DIR]``. It prints what it did and what was amiss, as one JSON object. ``--leave-out`` leaves out
+what keeps it right, to see that this is found.
 """
 
 import argparse
@@ -15,10 +18,14 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from tradesys.charter import OpeningBooks
 from tradesys.errors import InvalidValue, NotYetReplicated, StorageError, SystemDown
@@ -26,12 +33,51 @@ from tradesys.network import Network
 from tradesys.orders import Order
 from tradesys.records import PRICE_SCALE
 from tradesys.systems.customer import CustomerSystem
+from tradesys.systems.street import StreetSystem
+from tradesys.venue import BookVenue
 from tradesys.widgets import Desk
 
 THREADS = 8
 BOOKS = OpeningBooks(cash=10_000_000 * PRICE_SCALE, shares=1_000_000)
-EXPECTED = (InvalidValue, NotYetReplicated, SystemDown, StorageError)
-"""What the documentation names for what these hands do."""
+
+
+class MarketDown(Exception):
+    """The market is out of order for a moment."""
+
+
+class MoodyVenue(BookVenue):
+    """A market of a user's own: it takes nothing now and then, and says so."""
+
+    moods: random.Random | None = None
+
+    def send(self, requests: pa.RecordBatch) -> None:
+        """Take the requests, or not."""
+        if self.moods and self.moods.random() < 0.1:
+            raise MarketDown
+        super().send(requests)
+
+
+EXPECTED = (InvalidValue, NotYetReplicated, SystemDown, StorageError, MarketDown)
+"""What the documentation names for what these hands do, and the market's own."""
+
+
+def leave_out_queue() -> None:
+    """A street-side system empties its queue before the market has taken what was in it."""
+    real = StreetSystem._ready
+
+    def ready(self: StreetSystem, requests: pa.RecordBatch) -> NDArray[np.bool_]:
+        self._inbox = []
+        return real(self, requests)
+
+    StreetSystem._ready = ready  # type: ignore[method-assign]
+
+
+def leave_out_lock() -> None:
+    """Whoever moves records does so at once, whoever else does."""
+    Network.turn = property(lambda _: nullcontext(), lambda *_: None)  # type: ignore[assignment]
+
+
+LEAVE_OUT = {"queue": leave_out_queue, "lock": leave_out_lock}
 
 
 class Stress:
@@ -39,13 +85,15 @@ class Stress:
 
     def __init__(self, data: Path | None, seed: int) -> None:
         self.data, self.seed = data, seed
-        self.network = Network(3, 2, firm=BOOKS, data=data)
+        self.network = Network(3, 2, firm=BOOKS, data=data, venue=MoodyVenue)
         self.desk = Desk(self.network)
         self.acknowledged: dict[str, set[int]] = {}
         self.did: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self.amiss: list[str] = []
         self.done = threading.Event()
+        assert isinstance(self.network.venue, MoodyVenue)
+        self.network.venue.moods = random.Random(seed)
         # Without files a crash takes what the system held, so there no customer-facing one crashes.
         every = list(self.network.systems)
         self.may_crash = [n for n in every if data or not n.startswith("c")]
@@ -158,32 +206,47 @@ class Stress:
 
     def beat(self, seconds: float) -> None:
         """Beat the desk in this thread, which hears the Ctrl-Cs, and click on it."""
-        until, count = time.monotonic() + seconds, 0
-        while time.monotonic() < until and not self.done.is_set():
+        self.until = time.monotonic() + seconds
+        signal.signal(signal.SIGINT, self.hear)
+        while self.is_on():
             try:
-                while time.monotonic() < until and not self.done.is_set():
-                    count += 1
-                    self.desk.pulse.beat(0.05)
-                    self.did["beat"] += 1
-                    name = f"main-{count}"
-                    self.desk.ticket.fill(cl_ord_id=name)
-                    self.desk.ticket.enter()
-                    if self.desk.ticket.order:
-                        self.tell(name, self.desk.ticket.order)
-                    self.did["click"] += 1
+                self.hears = True
+                while self.is_on():
+                    self.click()
+                self.hears = False
             except KeyboardInterrupt:
                 self.did["interrupt"] += 1
+            except MarketDown:
+                self.refused["beat: MarketDown"] += 1
             except BaseException:  # noqa: BLE001 - whatever else it is, is amiss
                 self.amiss.append(traceback.format_exc(limit=-6))
                 self.done.set()
 
+    def is_on(self) -> bool:
+        return time.monotonic() < self.until and not self.done.is_set()
+
+    def click(self) -> None:
+        self.desk.pulse.beat(0.05)
+        self.did["beat"] += 1
+        name = f"main-{self.did['beat']}"
+        self.desk.ticket.fill(cl_ord_id=name)
+        self.desk.ticket.enter()
+        if self.desk.ticket.order:
+            self.tell(name, self.desk.ticket.order)
+        self.did["click"] += 1
+
+    hears = False
+    """Whether a Ctrl-C finds the desk at work; one that comes while another is heard is dropped."""
+
+    def hear(self, *_: object) -> None:
+        if self.hears:
+            self.hears = False
+            raise KeyboardInterrupt
+
     def interrupt(self) -> None:
         rng = random.Random(self.seed)
-        while not self.done.wait(rng.expovariate(1 / 0.05)):
-            if self.interrupting:
-                os.kill(os.getpid(), signal.SIGINT)
-
-    interrupting = False
+        while not self.done.wait(rng.expovariate(1 / 0.1)):
+            os.kill(os.getpid(), signal.SIGINT)
 
     def play(self, seconds: float) -> None:
         sys.setswitchinterval(1e-4)
@@ -192,10 +255,9 @@ class Stress:
         for thread in (*workers, sender):
             thread.start()
         try:
-            self.interrupting = True
             self.beat(seconds)
         finally:
-            self.interrupting = False
+            self.hears = False
             self.done.set()
             for thread in (*workers, sender):
                 thread.join()
@@ -203,6 +265,8 @@ class Stress:
     # ---- what must hold afterwards
 
     def check(self, network: Network, when: str) -> None:
+        assert isinstance(network.venue, MoodyVenue)
+        network.venue.moods = None
         network.heal()
         for name in network.systems:
             network.restart(name)
@@ -229,13 +293,16 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--leave-out", choices=LEAVE_OUT)
     asked = parser.parse_args()
+    if asked.leave_out:
+        LEAVE_OUT[asked.leave_out]()
     stress = Stress(asked.data, asked.seed)
     stress.play(asked.seconds)
     stress.check(stress.network, "at the end")
     stress.network.close()
     if asked.data:
-        with Network.open(asked.data) as again:
+        with Network.open(asked.data, venue=MoodyVenue) as again:
             stress.check(again, "opened again")
     found: dict[str, Any] = {"did": stress.did, "refused": stress.refused, "amiss": stress.amiss}
     found["acknowledged"] = len(stress.acknowledged)

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pytest
 
 from tests.build import filled, network, state, submit
+from tests.stress import LEAVE_OUT
 from tradesys import checks
 from tradesys.audit import Audit
 from tradesys.compiled import COMPILED
@@ -34,28 +35,29 @@ WAIT_S = 60.0
 """More than anything here takes: what waits so long waits for ever."""
 
 
+def stress(*asked: str) -> dict[str, Any]:
+    """What eight threads did, and what was amiss."""
+    command, root = [sys.executable, "-m", "tests.stress", *asked], Path(__file__).parent.parent
+    ran = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    found: dict[str, Any] = json.loads(ran.stdout)
+    return found
+
+
 @pytest.mark.parametrize("where", ["in_memory", "on_disk"])
 def test_eight_threads_and_a_desk_that_is_interrupted_leave_all_true(
     where: str, tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-m", "tests.stress", "--seconds", str(STRESS_S)]
-    if where == "on_disk":
-        command += ["--data", str(tmp_path / "run")]
-    root = Path(__file__).parent.parent
-    ran = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stderr[-3000:]
-    found = json.loads(ran.stdout)
+    data = ["--data", str(tmp_path / "run")] if where == "on_disk" else []
+    found = stress("--seconds", str(STRESS_S), *data)
     assert found["amiss"] == []
-    assert found["did"].keys() >= {
-        "enter",
-        "change",
-        "ask",
-        "step",
-        "cut",
-        "crash",
-        "audit",
-        "beat",
-    }
+    everything = {"enter", "change", "ask", "step", "cut", "crash", "audit", "beat"}
+    assert found["did"].keys() >= everything
+
+
+@pytest.mark.parametrize("rule", LEAVE_OUT)
+def test_what_keeps_threads_apart_is_missed_when_it_is_left_out(rule: str) -> None:
+    assert stress("--leave-out", rule, "--seconds", "60")["amiss"]  # at once, as a rule
 
 
 def test_a_click_in_another_thread_than_the_pulse_is_carried_once() -> None:
