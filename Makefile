@@ -37,7 +37,7 @@ endef
 export ONE_ORDER
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lab app notebooks pictures html format bench lock clean
+.PHONY: help setup demo test soak lab app notebooks pictures html format bench lock clean
 
 help: ## list what can be done
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "make %-9s  %s\n", $$1, $$2 }' Makefile
@@ -52,6 +52,11 @@ test: setup ## check format, lint and types, then run every test and every noteb
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/pytest -n $(WORKERS) --nbval
+
+soak: setup ## what takes an hour: 1,000 seeds, two minutes of threads, every line interrupted
+	@$(BIN)/tradesys simulate --seeds 1000
+	@TRADESYS_STRESS_S=120 TRADESYS_INTERRUPT_EVERY=1 TRADESYS_CLICKS=100 $(BIN)/pytest \
+		-n $(WORKERS) tests/test_threads.py tests/test_interrupts.py tests/browser/test_clicks.py
 
 lab: setup ## open the notebooks in JupyterLab; LAB=--allow-root and the like go to it
 	@JUPYTER_CONFIG_PATH="$(CURDIR)/.jupyter:$$JUPYTER_CONFIG_PATH" $(BIN)/jupyter lab $(LAB)
