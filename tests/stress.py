@@ -27,13 +27,13 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tradesys.charter import OpeningBooks
-from tradesys.errors import InvalidValue, NotYetReplicated, StorageError, SystemDown
-from tradesys.network import Network
-from tradesys.orders import Order
-from tradesys.records import PRICE_SCALE
-from tradesys.systems.customer import CustomerSystem
-from tradesys.systems.street import StreetSystem
+from tradesys.inquiry.answers import Order
+from tradesys.network.charter import OpeningBooks
+from tradesys.network.network import Network
+from tradesys.records.errors import InvalidValue, NotYetReplicated, StorageError, SystemDown
+from tradesys.records.schemas import PRICE_SCALE
+from tradesys.systems.customer.customer import CustomerSystem
+from tradesys.systems.street.street import StreetSystem
 from tradesys.venue import BookVenue
 from tradesys.widgets import Desk
 

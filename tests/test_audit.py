@@ -14,15 +14,15 @@ import pyarrow as pa
 import pytest
 
 from tests.build import PRICE, filled, network, report, submit
-from tradesys.arrow import with_columns
-from tradesys.audit import Audit, Check
-from tradesys.checks import CHECKS, KNOWN
-from tradesys.clock import ManualClock
-from tradesys.log import Chunk, Log, State
-from tradesys.loops import CUM_QTY, PAGE
-from tradesys.network import Network
-from tradesys.records import format_id
-from tradesys.sessions import FOREVER
+from tradesys.audit.audit import Audit, Check
+from tradesys.audit.checks import CHECKS, KNOWN
+from tradesys.log.log import Chunk, Log, State
+from tradesys.network.network import Network
+from tradesys.records.arrow import with_columns
+from tradesys.records.clock import ManualClock
+from tradesys.records.schemas import format_id
+from tradesys.records.sessions import FOREVER
+from tradesys.status.kept.loops import CUM_QTY, PAGE
 from tradesys.systems.system import System
 
 PLACED = "every record is where the topology says"

@@ -17,12 +17,12 @@ import pytest
 
 from tests.build import BOOKS, NOON, PRICE, contents, filled, network, sound, state, stopped, submit
 from tests.test_venue import tape
-from tradesys.charter import FILE, Charter, OpeningBooks, read_charter
-from tradesys.clock import ManualClock
-from tradesys.errors import DamagedError, InvalidValue
-from tradesys.network import Network
+from tradesys.audit.verify import verify
+from tradesys.network.charter import FILE, Charter, OpeningBooks, read_charter
+from tradesys.network.network import Network
+from tradesys.records.clock import ManualClock
+from tradesys.records.errors import DamagedError, InvalidValue
 from tradesys.venue import TapeVenue
-from tradesys.verify import verify
 
 CLOCK = ManualClock(NOON)
 

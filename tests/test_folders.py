@@ -17,12 +17,12 @@ from pathlib import Path
 import pytest
 
 from tests.build import NOON, PRICE, contents, filled, network, sound, submit
-from tradesys import logfile
-from tradesys.charter import FILE
-from tradesys.clock import ManualClock
-from tradesys.errors import Outcome, StorageError, SystemDown, TradesysError
-from tradesys.network import Network
-from tradesys.verify import verify
+from tradesys.audit.verify import verify
+from tradesys.log import file as logfile
+from tradesys.network.charter import FILE
+from tradesys.network.network import Network
+from tradesys.records.clock import ManualClock
+from tradesys.records.errors import Outcome, StorageError, SystemDown, TradesysError
 
 # Processes.
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.build import NOON, Row, batch, change, new, record_id
-from tradesys.names import Names, key_of, keys_of
-from tradesys.sessions import Calendar
+from tradesys.inquiry.names import Names, key_of, keys_of
+from tradesys.records.sessions import Calendar
 
 ACCOUNTS, NAMES = ("alice", "bob"), ("A", "B", "C")
 DAY_NS = 86_400 * 10**9

@@ -15,13 +15,12 @@ import pyarrow as pa
 import pytest
 
 from tests.build import Row
-from tradesys.arrow import with_columns
-from tradesys.assignment import Assignment
-from tradesys.charter import NO_FEES, Fees
-from tradesys.checks import FLAGGED, IN_TIME, TWICE
-from tradesys.clock import MS
-from tradesys.log import Log, Part
-from tradesys.records import split_id
+from tradesys.audit.checks import FLAGGED, IN_TIME, TWICE
+from tradesys.log.log import Log, Part
+from tradesys.network.charter import NO_FEES, Fees
+from tradesys.records.arrow import with_columns
+from tradesys.records.clock import MS
+from tradesys.records.schemas import split_id
 from tradesys.simulation import Choices, Plan, draw
 from tradesys.simulation.disk import MemoryFile
 from tradesys.simulation.promises import IN_ORDER, NEVER_BACK, NOT_LOST, TIMELY
@@ -29,12 +28,13 @@ from tradesys.simulation.run import Simulation
 from tradesys.simulation.seeds import run_plan
 from tradesys.simulation.ways import Ways
 from tradesys.simulation.wires import Node
-from tradesys.systems import customer, single
-from tradesys.systems.customer import CustomerSystem
-from tradesys.systems.firm import FirmSystem
-from tradesys.systems.street import StreetSystem
+from tradesys.status.kept.view import View
+from tradesys.systems.customer import customer, single
+from tradesys.systems.customer.customer import CustomerSystem
+from tradesys.systems.firm.firm import FirmSystem
+from tradesys.systems.street.assignment import Assignment
+from tradesys.systems.street.street import StreetSystem
 from tradesys.venue import BookVenue, Venue
-from tradesys.views import View
 
 SEEDS = int(os.environ.get("TRADESYS_MUTANT_SEEDS", "96"))
 Patch = pytest.MonkeyPatch

@@ -14,18 +14,18 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.build import sound, state
-from tradesys.clock import MS
-from tradesys.errors import InvalidValue
-from tradesys.network import Network
-from tradesys.orders import Order
-from tradesys.pictures import bill_chart
-from tradesys.records import format_id, parse_id
-from tradesys.scenario import START_NS
+from tradesys.inquiry.answers import Order
+from tradesys.network.network import Network
+from tradesys.network.scenario import START_NS
+from tradesys.records.clock import MS
+from tradesys.records.errors import InvalidValue
+from tradesys.records.schemas import format_id, parse_id
 from tradesys.simulation import FAULTS, Ask, Choices, Fault, Market, Plan, Simulation, draw
 from tradesys.simulation.promises import NOT_LOST, lost
 from tradesys.simulation.replayed import write_notebook
 from tradesys.simulation.seeds import run_plan, shrink
-from tradesys.spacetime import space_time
+from tradesys.widgets.pictures import bill_chart
+from tradesys.widgets.spacetime import space_time
 
 
 def files_of(folder: Path) -> dict[str, bytes]:

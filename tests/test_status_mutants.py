@@ -31,9 +31,10 @@ from tests.order_lives import (
     records_of,
     trade,
 )
-from tradesys import balances, compiled, views
-from tradesys.charter import Fees
-from tradesys.views import View
+from tradesys.network.charter import Fees
+from tradesys.status.kept import balances, compiled
+from tradesys.status.kept import view as views
+from tradesys.status.kept.view import View
 
 FEES = Fees(per_share=30, per_notional=7)
 NAMES = ("ord_status", "order_qty", "cum_qty", "leaves_qty", "avg_px")

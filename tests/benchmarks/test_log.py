@@ -48,11 +48,11 @@ from eventsourcing.persistence import StoredEvent
 from eventsourcing.sqlite import SQLiteAggregateRecorder, SQLiteDatastore
 
 from tests.build import NOON, PRICE
-from tradesys.charter import OpeningBooks
-from tradesys.log import Part
-from tradesys.network import Network
-from tradesys.records import REQUESTS
-from tradesys.systems.customer import CustomerSystem
+from tradesys.log.log import Part
+from tradesys.network.charter import OpeningBooks
+from tradesys.network.network import Network
+from tradesys.records.schemas import REQUESTS
+from tradesys.systems.customer.customer import CustomerSystem
 
 ROUNDS, TURNS = 5, 8
 ACCOUNTS = [f"A{n:03}" for n in range(100)]

@@ -7,10 +7,10 @@ import polars as pl
 import typer
 from rich.markup import escape
 
-from tradesys import given
 from tradesys.cli.days import Customers, Streets
 from tradesys.cli.printing import JsonOut, console, out, print_frame, print_table, progress, tell
-from tradesys.errors import InvalidValue
+from tradesys.records import arguments as given
+from tradesys.records.errors import InvalidValue
 
 if TYPE_CHECKING:
     from tradesys.simulation.seeds import Total
@@ -123,7 +123,7 @@ def sweep(
     Example: tradesys sweep notebooks/5_scenario.ipynb --set tape=,data/sample --set streets=1..3
     --chart records_held --out outputs/tapes
     """
-    from tradesys import sweep as sweeping
+    from tradesys.widgets import sweep as sweeping
 
     with progress(f"{notebook.name} with {', '.join(sets)}") as advance:
         swept = sweeping.sweep(notebook, sets, folder, jobs=jobs, metric=chart, progress=advance)

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from tradesys.clock import MS
-from tradesys.errors import InvalidValue, NotYetReplicated, TradesysError
-from tradesys.orders import Order
-from tradesys.records import format_id
+from tradesys.inquiry.answers import Order
+from tradesys.records.clock import MS
+from tradesys.records.errors import InvalidValue, NotYetReplicated, TradesysError
+from tradesys.records.schemas import format_id
 from tradesys.simulation.plan import Ask
 from tradesys.simulation.promises import ID_ONCE, NEVER_BACK
 from tradesys.simulation.wires import CUSTOMERS, Peers
-from tradesys.systems.customer import CustomerSystem
+from tradesys.systems.customer.customer import CustomerSystem
 
 if TYPE_CHECKING:
     from tradesys.simulation.run import Simulation

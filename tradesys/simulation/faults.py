@@ -4,8 +4,8 @@ from collections.abc import Callable, Collection
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from tradesys.bill import Outage, at_risk
-from tradesys.clock import MS
+from tradesys.network.bill import Outage, at_risk
+from tradesys.records.clock import MS
 from tradesys.simulation.plan import Fault
 from tradesys.simulation.wires import CUSTOMERS, Node
 

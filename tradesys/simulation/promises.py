@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
 
-from tradesys.audit import Check
-from tradesys.checks import KNOWN, REFERRED, lost_requests
-from tradesys.clock import MS
-from tradesys.held import Held
-from tradesys.records import ExecType, format_id, origin, split_id
+from tradesys.audit.audit import Check
+from tradesys.audit.checks import KNOWN, REFERRED, lost_requests
+from tradesys.audit.held import Held
+from tradesys.records.clock import MS
+from tradesys.records.schemas import ExecType, format_id, origin, split_id
 
 if TYPE_CHECKING:
     from tradesys.simulation.run import Simulation

@@ -11,7 +11,7 @@ The plan below was drawn from seed {seed}; whatever could be left out with the f
 has been. {asks} requests and {faults} faults remain. Not true: {found}."""
 
 _CELLS = (
-    """from tradesys.charter import OpeningBooks
+    """from tradesys.network.charter import OpeningBooks
 from tradesys.pictures import table_style
 from tradesys.simulation import Ask, Choices, Fault, Market, Plan, Simulation
 from tradesys.spacetime import space_time

@@ -14,15 +14,23 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from tradesys.assignment import Assignment
-from tradesys.audit import Audit
-from tradesys.bill import LOG, bill
-from tradesys.clock import MS
-from tradesys.errors import InvalidValue
-from tradesys.held import listed
-from tradesys.network import Network, system_of
-from tradesys.records import CAPITAL, CLEARING, ExecType, Kind, Origin, make_id, span, split_id
-from tradesys.replication import links
+from tradesys.audit.audit import Audit
+from tradesys.audit.held import listed
+from tradesys.network.bill import LOG, bill
+from tradesys.network.network import Network, system_of
+from tradesys.records.clock import MS
+from tradesys.records.errors import InvalidValue
+from tradesys.records.schemas import (
+    CAPITAL,
+    CLEARING,
+    ExecType,
+    Kind,
+    Origin,
+    make_id,
+    span,
+    split_id,
+)
+from tradesys.replication.replication import links
 from tradesys.simulation import promises
 from tradesys.simulation.customers import Callers
 from tradesys.simulation.disk import Disk
@@ -30,11 +38,12 @@ from tradesys.simulation.faults import Faults
 from tradesys.simulation.plan import Market, Plan
 from tradesys.simulation.ways import HEARTBEAT, Positions, Way, Ways
 from tradesys.simulation.wires import Node, Wires
-from tradesys.status import TRADES
-from tradesys.systems.customer import CustomerSystem
-from tradesys.systems.firm import FirmSystem
-from tradesys.systems.outbox import by_street
-from tradesys.systems.street import StreetSystem
+from tradesys.status.definition import TRADES
+from tradesys.systems.customer.customer import CustomerSystem
+from tradesys.systems.customer.outbox import by_street
+from tradesys.systems.firm.firm import FirmSystem
+from tradesys.systems.street.assignment import Assignment
+from tradesys.systems.street.street import StreetSystem
 from tradesys.systems.system import Place, System
 from tradesys.venue import BookVenue
 
@@ -368,7 +377,7 @@ class Simulation(Network):
         return Audit((*checks, *promises.checks(self)))
 
     def bill(self) -> pl.DataFrame:
-        """What each system did for customers while each fault lasted (:mod:`tradesys.bill`)."""
+        """What each system did for customers while each fault lasted."""
         outages = [suffered.outage for suffered in self.faults.suffered]
         return bill(pl.DataFrame(self.log, LOG, orient="row"), outages, list(self.systems))
 

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from tradesys.clock import MS
-from tradesys.errors import GapError
-from tradesys.framing import NO_HEAD
-from tradesys.records import Kind, Origin, format_id
-from tradesys.replication import Link
+from tradesys.log.framing import NO_HEAD
+from tradesys.records.clock import MS
+from tradesys.records.errors import GapError
+from tradesys.records.schemas import Kind, Origin, format_id
+from tradesys.replication.replication import Link
+from tradesys.routes import WRITES
 from tradesys.simulation.wires import Node, Wires
 from tradesys.systems.system import System
-from tradesys.topology import WRITES
 
 HEARTBEAT = 10 * MS
 _SELDOM = 40 * MS  # where nobody takes over from who is not heard of

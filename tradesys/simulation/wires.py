@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 import simpy
 
-from tradesys.assignment import Assignment
-from tradesys.records import Origin
-from tradesys.scenario import START_NS
+from tradesys.network.scenario import START_NS
+from tradesys.records.schemas import Origin
 from tradesys.simulation.disk import Disk, PowerFailure
 from tradesys.simulation.plan import NIGHTS
+from tradesys.systems.street.assignment import Assignment
 
 CUSTOMERS = "customers"
 """The lane of those who ask; nothing cuts them off but the system asked being down."""

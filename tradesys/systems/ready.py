@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tradesys import loops
-from tradesys.interrupts import uninterrupted
-from tradesys.records import SCHEMAS, ExecType, OrdType, RequestType, Side, TimeInForce
-from tradesys.systems import rules
-from tradesys.views import View
+from tradesys.log.interrupts import uninterrupted
+from tradesys.records.schemas import SCHEMAS, ExecType, OrdType, RequestType, Side, TimeInForce
+from tradesys.status.kept import loops
+from tradesys.status.kept.view import View
+from tradesys.systems.customer import rules
 
 _ROW: dict[str, Any] = {
     **dict.fromkeys(("account", "symbol", "asset", "venue"), ""),

@@ -19,11 +19,20 @@ from typing import Any, NamedTuple, Self, TypeVar
 
 import pyarrow as pa
 
-from tradesys import fields, given
-from tradesys.arrow import batch_of
-from tradesys.clock import Clock
-from tradesys.dataset import Dataset
-from tradesys.errors import (
+from tradesys.log.dataset import Dataset
+from tradesys.log.file import LogFile, OpenFile
+from tradesys.log.forks import REFUSED, leave_if_forked
+from tradesys.log.framing import NO_HEAD
+from tradesys.log.group_commit import GroupCommit
+from tradesys.log.incarnation import read_incarnation, write_incarnation
+from tradesys.log.interrupts import uninterrupted
+from tradesys.log.log import Part
+from tradesys.log.table import Rows, Table
+from tradesys.records import arguments as given
+from tradesys.records import fields
+from tradesys.records.arrow import batch_of
+from tradesys.records.clock import Clock
+from tradesys.records.errors import (
     DamagedError,
     InvalidValue,
     ReadOnlyError,
@@ -31,21 +40,13 @@ from tradesys.errors import (
     SystemDown,
     shown,
 )
-from tradesys.forks import REFUSED, leave_if_forked
-from tradesys.framing import NO_HEAD
-from tradesys.incarnation import read_incarnation, write_incarnation
-from tradesys.interrupts import uninterrupted
-from tradesys.log import Part
-from tradesys.logfile import LogFile, OpenFile
-from tradesys.records import SCHEMAS, Kind, Origin, make_id
-from tradesys.records import origin as origin_of
-from tradesys.reference import Reference
-from tradesys.sessions import Calendar
-from tradesys.systems.group import GroupCommit
+from tradesys.records.schemas import SCHEMAS, Kind, Origin, make_id
+from tradesys.records.schemas import origin as origin_of
+from tradesys.records.sessions import Calendar
+from tradesys.routes import CALLED, WRITER, WRITES, Holding, holdings
+from tradesys.status.kept.view import View
+from tradesys.status.reference import Reference
 from tradesys.systems.ready import make_ready
-from tradesys.table import Rows, Table
-from tradesys.topology import CALLED, WRITER, WRITES, Holding, holdings
-from tradesys.views import View
 
 _WRITTEN_OTHERWISE = {
     "requests": "one that the firm writes; requests come from submit, cancel and replace",
@@ -279,7 +280,7 @@ class System:
 
         :raises ReadOnlyError: another kind of system writes this dataset.
         :raises InvalidValue: requests come from order entry, executions from the market only; or a
-            value breaks a rule of its column (:data:`tradesys.fields.RULES`).
+            value breaks a rule of its column (:data:`tradesys.records.fields.RULES`).
         :raises SchemaError: a key is missing, unknown, or holds the wrong type.
         """
         self.check_writer(dataset)
@@ -335,7 +336,7 @@ class System:
         for writer in self.writers.values():
             writer.flush()
 
-    # ---- what a writer asks for (:class:`~tradesys.systems.group.Owner`)
+    # ---- what a writer asks for (:class:`~tradesys.log.group_commit.Owner`)
 
     def write(self, dataset: str, parts: list[Part]) -> None:
         """Make records of one's own durable."""

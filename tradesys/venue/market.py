@@ -15,12 +15,11 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from tradesys import status
-from tradesys.arrow import picked
-from tradesys.clock import Clock
-from tradesys.log import Log, Part, first_id
-from tradesys.logfile import LogFile
-from tradesys.records import (
+from tradesys.log.file import LogFile
+from tradesys.log.log import Log, Part, first_id
+from tradesys.records.arrow import picked
+from tradesys.records.clock import Clock
+from tradesys.records.schemas import (
     REPORTS,
     REQUESTS,
     ExecType,
@@ -31,7 +30,8 @@ from tradesys.records import (
     make_id,
     split_id,
 )
-from tradesys.sessions import EXCHANGE, FOREVER, Calendar
+from tradesys.records.sessions import EXCHANGE, FOREVER, Calendar
+from tradesys.status import definition as status
 
 ANSWER = {
     RequestType.NEW.value: ExecType.NEW.value,
@@ -49,7 +49,8 @@ class Venue(ABC):
 
     ``kind`` is what a data folder calls it, and makes it again by.
 
-    :param calendar: whose trading days are the market's: :class:`~tradesys.sessions.Calendar`.
+    :param calendar: whose trading days are the market's:
+    :class:`~tradesys.records.sessions.Calendar`.
     """
 
     kind: ClassVar[str]
@@ -80,7 +81,7 @@ class Venue(ABC):
 
     @abstractmethod
     def send(self, requests: pa.RecordBatch) -> None:
-        """Take requests of the schema :data:`~tradesys.records.REQUESTS`, in their order."""
+        """Take requests of the schema ``REQUESTS``, in their order."""
 
     def end_day(self) -> None:
         """End the trading day at once: its DAY orders, and those of days before, expire now."""
@@ -95,7 +96,7 @@ class Venue(ABC):
     def _tell_time(self, day_end: int = 0) -> None:
         """Have the orders expire whose time is over, and DAY orders up to the day that ends then.
 
-        An order may trade up to its :meth:`~tradesys.sessions.Calendar.last_ns`.
+        An order may trade up to its :meth:`~tradesys.records.sessions.Calendar.last_ns`.
         """
         if self._is_torn:
             self._remember()

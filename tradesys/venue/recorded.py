@@ -8,14 +8,14 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tradesys.arrow import rows_of, with_columns
-from tradesys.clock import Clock
-from tradesys.framing import framing_of
-from tradesys.memory import Ints
-from tradesys.records import REPORTS, ExecType, RequestType, TimeInForce
-from tradesys.sessions import EXCHANGE, FOREVER, ns_of
-from tradesys.tapes import Tape
+from tradesys.log.framing import framing_of
+from tradesys.records.arrow import rows_of, with_columns
+from tradesys.records.clock import Clock
+from tradesys.records.schemas import REPORTS, ExecType, RequestType, TimeInForce
+from tradesys.records.sessions import EXCHANGE, FOREVER, ns_of
+from tradesys.status.kept.memory import Ints
 from tradesys.venue.market import ACCEPTED, ANSWER, Venue
+from tradesys.venue.tapes import Tape
 
 
 class TapeVenue(Venue):

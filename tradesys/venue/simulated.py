@@ -8,15 +8,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from tradesys import given
-from tradesys.arrow import rows_of
-from tradesys.book import OrderBook, Report
-from tradesys.clock import Clock
-from tradesys.errors import InvalidValue
-from tradesys.log import Row
-from tradesys.records import ExecType, RequestType, TimeInForce, format_id, split_id
-from tradesys.sessions import EXCHANGE, FOREVER, ns_of
-from tradesys.status import AMENDS, TRADES
+from tradesys.log.log import Row
+from tradesys.records import arguments as given
+from tradesys.records.arrow import rows_of
+from tradesys.records.clock import Clock
+from tradesys.records.errors import InvalidValue
+from tradesys.records.schemas import ExecType, RequestType, TimeInForce, format_id, split_id
+from tradesys.records.sessions import EXCHANGE, FOREVER, ns_of
+from tradesys.status.definition import AMENDS, TRADES
+from tradesys.venue.book import OrderBook, Report
 from tradesys.venue.market import Venue
 
 _NAMES = ("cl_ord_id", "orig_cl_ord_id", "account", "symbol", "side", "ord_type")

@@ -6,11 +6,11 @@ from functools import cached_property
 from itertools import combinations
 from typing import NamedTuple
 
-from tradesys.network import Network
-from tradesys.records import Kind, parse_origin
-from tradesys.systems.customer import CustomerSystem
+from tradesys.network.network import Network
+from tradesys.records.schemas import Kind, parse_origin
+from tradesys.routes import ROUTES
+from tradesys.systems.customer.customer import CustomerSystem
 from tradesys.systems.system import System
-from tradesys.topology import ROUTES
 from tradesys.widgets.part import Live, Part, clicked, said
 from tradesys.widgets.pulse import Pulse
 

@@ -1,0 +1,4 @@
+"""The firm-side system: it describes accounts and instruments, and keeps the books.
+
+Each trade is cleared exactly once, by postings that sum to zero. It takes no orders.
+"""
