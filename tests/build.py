@@ -16,10 +16,10 @@ from tradesys.audit.audit import Audit
 from tradesys.audit.checks import KNOWN
 from tradesys.inquiry.answers import Order
 from tradesys.log.file import LogFile
-from tradesys.network.charter import OpeningBooks
 from tradesys.network.network import Network
 from tradesys.records.arrow import batch_of
 from tradesys.records.clock import Clock, ManualClock
+from tradesys.records.opening_books import OpeningBooks
 from tradesys.records.schemas import PRICE_SCALE, REPORTS, SCHEMAS, Kind, Origin, make_id, split_id
 from tradesys.systems.customer.customer import CustomerSystem
 from tradesys.venue import BookVenue, VenueFactory

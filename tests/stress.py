@@ -28,9 +28,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tradesys.inquiry.answers import Order
-from tradesys.network.charter import OpeningBooks
 from tradesys.network.network import Network
 from tradesys.records.errors import InvalidValue, NotYetReplicated, StorageError, SystemDown
+from tradesys.records.opening_books import OpeningBooks
 from tradesys.records.schemas import PRICE_SCALE
 from tradesys.systems.customer.customer import CustomerSystem
 from tradesys.systems.street.street import StreetSystem

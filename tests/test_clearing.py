@@ -30,8 +30,8 @@ from tests.build import (
     state,
 )
 from tests.lives import trades
-from tradesys.network.charter import Fees
 from tradesys.network.network import Network
+from tradesys.records.opening_books import Fees
 from tradesys.records.schemas import FIRMS_OWN
 from tradesys.status import positions
 from tradesys.systems.firm.firm import FirmSystem

@@ -12,8 +12,8 @@ import polars as pl
 import pytest
 
 from tests.build import NOON, filled, network, sound, state, submit
-from tradesys.audit.verify import verify
 from tradesys.network.network import Network
+from tradesys.network.verify import verify
 from tradesys.records.clock import MS, ManualClock
 from tradesys.records.errors import InvalidValue, SystemDown
 from tradesys.records.schemas import format_id

@@ -13,7 +13,6 @@ import pyarrow as pa
 import pytest
 
 from tests.build import contents, filled, network, run_of, submit
-from tradesys.audit.verify import verify
 from tradesys.log import compaction, formats, segments
 from tradesys.log import file as logfile
 from tradesys.log.file import LogFile
@@ -21,6 +20,7 @@ from tradesys.log.framing import Framing
 from tradesys.log.log import Row
 from tradesys.network import charter
 from tradesys.network.network import Network
+from tradesys.network.verify import verify
 from tradesys.records.arrow import batch_of
 from tradesys.records.errors import StorageError
 from tradesys.records.schemas import EXECUTIONS, REPORTS, REQUESTS, SCHEMAS

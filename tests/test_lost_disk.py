@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 import pytest
 
 from tests.build import NOON, TERMS, filled, network, sound, submit
-from tradesys.audit.verify import verify
 from tradesys.network.network import Network
+from tradesys.network.verify import verify
 from tradesys.records.clock import ManualClock
 from tradesys.records.errors import InvalidValue, NotYetReplicated, Outcome, SystemDown
 from tradesys.records.schemas import INCARNATIONS, Kind, Origin, format_id

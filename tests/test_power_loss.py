@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from tests.build import NOON, filled, network, sound, submit
-from tradesys.audit.verify import verify
 from tradesys.log import file as logfile
 from tradesys.network.network import Network
+from tradesys.network.verify import verify
 from tradesys.records.clock import ManualClock
 
 BLOCK = 512

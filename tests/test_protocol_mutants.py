@@ -17,9 +17,9 @@ import pytest
 from tests.build import Row
 from tradesys.audit.checks import FLAGGED, IN_TIME, TWICE
 from tradesys.log.log import Log, Part
-from tradesys.network.charter import NO_FEES, Fees
 from tradesys.records.arrow import with_columns
 from tradesys.records.clock import MS
+from tradesys.records.opening_books import NO_FEES, Fees
 from tradesys.records.schemas import split_id
 from tradesys.simulation import Choices, Plan, draw
 from tradesys.simulation.disk import MemoryFile

@@ -14,12 +14,12 @@ import pyarrow as pa
 import pytest
 
 from tests.build import contents, filled, history, network, run_of, sound, submit
-from tradesys.audit.verify import verify
 from tradesys.inquiry import inquiries
 from tradesys.log import compaction, disk
 from tradesys.log import file as logfile
 from tradesys.log.file import LogFile
 from tradesys.network.network import Network
+from tradesys.network.verify import verify
 from tradesys.records.errors import StorageError
 from tradesys.records.schemas import REQUESTS
 

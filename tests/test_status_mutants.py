@@ -31,7 +31,7 @@ from tests.order_lives import (
     records_of,
     trade,
 )
-from tradesys.network.charter import Fees
+from tradesys.records.opening_books import Fees
 from tradesys.status.kept import balances, compiled
 from tradesys.status.kept import view as views
 from tradesys.status.kept.view import View

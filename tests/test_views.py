@@ -29,8 +29,8 @@ from tests.lives import (
     worlds,
 )
 from tests.order_lives import LIVES, Life, records_of
-from tradesys.network.charter import Fees
 from tradesys.records.clock import ManualClock
+from tradesys.records.opening_books import Fees
 from tradesys.records.schemas import (
     ExecType,
     Kind,

@@ -2,7 +2,6 @@
 
 from tradesys.audit.audit import Audit, Check
 from tradesys.inquiry.answers import Answer, Order
-from tradesys.network.charter import OpeningBooks
 from tradesys.network.network import Network
 from tradesys.records.clock import ManualClock
 from tradesys.records.errors import (
@@ -17,6 +16,7 @@ from tradesys.records.errors import (
     SystemDown,
     TradesysError,
 )
+from tradesys.records.opening_books import OpeningBooks
 from tradesys.records.readable import readable
 from tradesys.records.schemas import ExecType, OrdStatus, OrdType, RequestType, Side, TimeInForce
 from tradesys.venue import BookVenue, TapeVenue

@@ -49,8 +49,8 @@ from eventsourcing.sqlite import SQLiteAggregateRecorder, SQLiteDatastore
 
 from tests.build import NOON, PRICE
 from tradesys.log.log import Part
-from tradesys.network.charter import OpeningBooks
 from tradesys.network.network import Network
+from tradesys.records.opening_books import OpeningBooks
 from tradesys.records.schemas import REQUESTS
 from tradesys.systems.customer.customer import CustomerSystem
 

@@ -10,6 +10,7 @@ import polars as pl
 from tradesys.audit.debts import debts
 from tradesys.audit.held import Held, differences, first_difference, listed, more_than_one, run_of
 from tradesys.log.log import Log
+from tradesys.records.arrow import Ints
 from tradesys.records.schemas import (
     CURRENCY,
     FEES,
@@ -24,7 +25,6 @@ from tradesys.replication.replication import Link
 from tradesys.routes import WRITER, WRITES
 from tradesys.status import definition as status
 from tradesys.status import positions
-from tradesys.status.kept.memory import Ints
 from tradesys.systems.street.street import StreetSystem
 from tradesys.systems.system import System
 

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from tradesys.audit.held import Held, listed
-from tradesys.network.charter import Fees
+from tradesys.records.opening_books import Fees
 from tradesys.records.schemas import CURRENCY, PRICE_SCALE, ExecType, origin, split_id
 from tradesys.status import definition as status
 from tradesys.status import positions

@@ -12,7 +12,6 @@ from rich.markup import escape
 
 from tradesys.audit.audit import Audit
 from tradesys.audit.checks import CHECKS
-from tradesys.audit.verify import verify as verify_run
 from tradesys.cli.printing import (
     JsonOut,
     out,
@@ -25,6 +24,7 @@ from tradesys.cli.printing import (
 from tradesys.network.export import export as export_systems
 from tradesys.network.export import longest
 from tradesys.network.network import Network
+from tradesys.network.verify import verify as verify_run
 from tradesys.records import arguments as given
 from tradesys.records.errors import NotYetReplicated
 from tradesys.records.readable import readable, with_ids_written

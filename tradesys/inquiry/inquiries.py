@@ -15,9 +15,9 @@ from tradesys.inquiry.answers import Answer, OrderLike, id_of
 from tradesys.inquiry.evidence import Evidence
 from tradesys.inquiry.explained import Explained, explained
 from tradesys.inquiry.names import NamesGiven
-from tradesys.network.charter import NO_FEES, Fees
 from tradesys.records import arguments as given
 from tradesys.records.errors import InvalidValue, NotYetReplicated
+from tradesys.records.opening_books import NO_FEES, Fees
 from tradesys.records.schemas import (
     CURRENCY,
     FIRMS_OWN,

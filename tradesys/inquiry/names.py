@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tradesys.log.table import Tables
+from tradesys.records.arrow import Ids
 from tradesys.records.schemas import split_id
 from tradesys.records.sessions import Calendar, ns_of
-from tradesys.status.kept.memory import Ids
 
 _FEW = 16  # so many are put together one by one faster than by Arrow
 

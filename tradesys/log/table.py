@@ -14,10 +14,10 @@ from tradesys.log.arrivals import Arrivals, arrival_of
 from tradesys.log.file import LogFile, OpenFile
 from tradesys.log.framing import NO_HEAD
 from tradesys.log.log import Log, Part, first_id
+from tradesys.records.arrow import Ids
 from tradesys.records.errors import GapError, Outcome, ReadOnlyError
 from tradesys.records.schemas import SCHEMAS, Origin, format_id, make_id, origin, split_id
 from tradesys.routes import CALLED, WRITER, Holding
-from tradesys.status.kept.memory import Ids
 
 Rows = Sequence[Mapping[str, object]]
 

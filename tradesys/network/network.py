@@ -22,17 +22,7 @@ from tradesys.inquiry.explained import Explained, explained
 from tradesys.inquiry.inquiries import Inquiries
 from tradesys.log.forks import REFUSED, leave_if_forked
 from tradesys.log.interrupts import uninterrupted
-from tradesys.network.charter import (
-    FILE,
-    NO_FEES,
-    Charter,
-    Fees,
-    OpeningBooks,
-    complete,
-    locked,
-    read_charter,
-    settle,
-)
+from tradesys.network.charter import FILE, Charter, complete, locked, read_charter, settle
 from tradesys.network.history import Past, difference
 from tradesys.network.switches import Switches
 from tradesys.records import arguments as given
@@ -44,6 +34,7 @@ from tradesys.records.errors import (
     StorageError,
     SystemDown,
 )
+from tradesys.records.opening_books import NO_FEES, Fees, OpeningBooks
 from tradesys.records.schemas import ExecType, Kind, Origin
 from tradesys.replication.replication import behind, links, replicate, to_give_back
 from tradesys.systems.customer.customer import CustomerSystem

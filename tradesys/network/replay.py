@@ -16,11 +16,11 @@ import polars as pl
 import pyarrow as pa
 
 from tradesys.audit.audit import Audit
-from tradesys.network.charter import OpeningBooks
 from tradesys.network.network import Network
 from tradesys.records import arguments as given
 from tradesys.records.clock import ManualClock
 from tradesys.records.errors import InvalidValue
+from tradesys.records.opening_books import OpeningBooks
 from tradesys.records.schemas import PRICE_SCALE, ExecType
 from tradesys.records.sessions import settle_dates
 from tradesys.venue import TapeVenue, tapes

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from tradesys.network.charter import OpeningBooks
 from tradesys.network.network import Network
 from tradesys.records import arguments as given
 from tradesys.records.clock import ManualClock
+from tradesys.records.opening_books import OpeningBooks
 from tradesys.records.schemas import PRICE_SCALE
 from tradesys.systems.customer.customer import CustomerSystem
 

@@ -1,10 +1,13 @@
-"""The few Arrow operations that several rooms need."""
+"""The few Arrow operations that several rooms need, and columns as arrays of numpy."""
 
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+Ids = NDArray[np.uint64]
 
 
 def batch_of(schema: pa.Schema, rows: list[tuple[object, ...]]) -> pa.RecordBatch:

@@ -18,8 +18,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tradesys.records import arguments as given
+from tradesys.records.arrow import Ints
 from tradesys.records.schemas import TimeInForce
-from tradesys.status.kept.memory import Ints
 
 Days = NDArray[np.datetime64]
 

@@ -9,11 +9,11 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tradesys.network.charter import OpeningBooks
 from tradesys.network.scenario import START_NS
 from tradesys.records import arguments as given
 from tradesys.records.clock import MS, to_ns
 from tradesys.records.errors import InvalidValue
+from tradesys.records.opening_books import OpeningBooks
 from tradesys.records.schemas import PRICE_SCALE
 
 FAULTS: dict[str, str] = {

@@ -8,7 +8,7 @@ is booked.
 
 import polars as pl
 
-from tradesys.network.charter import NO_FEES, Fees
+from tradesys.records.opening_books import NO_FEES, Fees
 from tradesys.records.schemas import CLEARING, CURRENCY, FEES, FIRMS_OWN, RequestType, Side
 from tradesys.status import definition as status
 

@@ -9,11 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tradesys.log.framing import framing_of
-from tradesys.records.arrow import rows_of, with_columns
+from tradesys.records.arrow import Ints, rows_of, with_columns
 from tradesys.records.clock import Clock
 from tradesys.records.schemas import REPORTS, ExecType, RequestType, TimeInForce
 from tradesys.records.sessions import EXCHANGE, FOREVER, ns_of
-from tradesys.status.kept.memory import Ints
 from tradesys.venue.market import ACCEPTED, ANSWER, Venue
 from tradesys.venue.tapes import Tape
 

@@ -8,10 +8,10 @@ from threading import Thread
 
 import ipywidgets as widgets
 
-from tradesys.network.charter import OpeningBooks
 from tradesys.network.network import Network
 from tradesys.network.scenario import START_NS, Flow
 from tradesys.records.clock import Clock, ManualClock, wall_clock
+from tradesys.records.opening_books import OpeningBooks
 from tradesys.records.schemas import PRICE_SCALE
 from tradesys.widgets.account import AccountPanel
 from tradesys.widgets.blotter import Blotter

@@ -10,9 +10,10 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tradesys.records.arrow import Ints
 from tradesys.records.schemas import CLEARING, CURRENCY, FEES
 from tradesys.status.kept import loops
-from tradesys.status.kept.memory import BALANCE, PLACE, PRICE, Ints
+from tradesys.status.kept.memory import BALANCE, PLACE, PRICE
 from tradesys.status.kept.slots import with_room
 from tradesys.status.kept.words import Words
 

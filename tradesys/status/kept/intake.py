@@ -8,9 +8,9 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tradesys.records.arrow import Ints
 from tradesys.records.schemas import SCHEMAS
 from tradesys.status.kept import loops
-from tradesys.status.kept.memory import Ints
 from tradesys.status.kept.words import Words
 
 REQUEST_TYPES, EXEC_TYPES = Words(loops.REQUEST_TYPES), Words(loops.EXEC_TYPES)

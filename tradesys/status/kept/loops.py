@@ -8,11 +8,10 @@ Everything that is compiled stands in this file, the codes that it knows include
 
 import numpy as np
 
+from tradesys.records.arrow import Ids, Ints
 from tradesys.status.kept.compiled import compiled
 from tradesys.status.kept.memory import (
     Executions,
-    Ids,
-    Ints,
     Memory,
     Postings,
     Records,

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-Ints = NDArray[np.int64]
-Ids = NDArray[np.uint64]
+from tradesys.records.arrow import Ids, Ints
+
 Records = NDArray[np.void]
 
 ORDER = np.dtype(

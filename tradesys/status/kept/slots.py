@@ -9,8 +9,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from tradesys.records.arrow import Ids, Ints
 from tradesys.status.kept.loops import PAGE, PAGE_BITS, SEQUENCE_BITS, find_slots
-from tradesys.status.kept.memory import Ids, Ints, Slotted
+from tradesys.status.kept.memory import Slotted
 
 Item = TypeVar("Item", bound=np.generic)
 

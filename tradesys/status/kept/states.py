@@ -15,9 +15,10 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tradesys.records.arrow import Ints
 from tradesys.status.kept import loops
 from tradesys.status.kept.loops import BLOCK, LEFT, MOST_LEFT
-from tradesys.status.kept.memory import Blocks, Ints, Records
+from tradesys.status.kept.memory import Blocks, Records
 
 STATUS_TYPE = pl.Enum(list(loops.STATUSES))
 

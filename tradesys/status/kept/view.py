@@ -13,7 +13,8 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tradesys.network.charter import NO_FEES, Fees
+from tradesys.records.arrow import Ids, Ints
+from tradesys.records.opening_books import NO_FEES, Fees
 from tradesys.records.schemas import FIRMS_OWN, OrdStatus, average
 from tradesys.status.definition import COLUMNS
 from tradesys.status.kept import loops
@@ -34,8 +35,6 @@ from tradesys.status.kept.intake import (
 from tradesys.status.kept.loops import KNOWN
 from tradesys.status.kept.memory import (
     Executions,
-    Ids,
-    Ints,
     Memory,
     Postings,
     Records,

@@ -7,7 +7,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tradesys.status.kept.memory import Ints
+from tradesys.records.arrow import Ints
 
 _FEW = 64
 """So many words are looked up one by one faster than Arrow finds them."""

@@ -20,11 +20,11 @@ from tradesys.inquiry.names import Key, Named, Names, key_of, keys_of
 from tradesys.log.group_commit import Group
 from tradesys.log.interrupts import uninterrupted
 from tradesys.log.log import Part, Row
-from tradesys.network.charter import NO_FEES, Fees
 from tradesys.records.arguments import text
-from tradesys.records.arrow import picked, rows_of
+from tradesys.records.arrow import Ints, picked, rows_of
 from tradesys.records.clock import Time
 from tradesys.records.errors import InvalidValue
+from tradesys.records.opening_books import NO_FEES, Fees
 from tradesys.records.schemas import (
     CURRENCY,
     Kind,
@@ -37,7 +37,6 @@ from tradesys.records.schemas import (
     split_id,
 )
 from tradesys.records.sessions import ns_of
-from tradesys.status.kept.memory import Ints
 from tradesys.status.reference import LAST_PX
 from tradesys.systems.customer import rules
 from tradesys.systems.customer.columns import columns_of

@@ -12,10 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tradesys.inquiry.names import Named, keys_of
-from tradesys.records.arrow import picked
+from tradesys.records.arrow import Ids, Ints, picked
 from tradesys.records.schemas import REQUESTS, RequestType
 from tradesys.records.sessions import ns_of
-from tradesys.status.kept.memory import Ids, Ints
 from tradesys.status.kept.words import codes_of
 from tradesys.systems.customer import rules
 from tradesys.systems.customer.columns import DEFAULTS, NUMBER, TEXT, TIME, Columns

@@ -6,6 +6,7 @@ takes its name, uses up its account's means, and can be what a later row is abou
 """
 
 from tradesys.records import fields
+from tradesys.records.arrow import Ints
 from tradesys.records.schemas import (
     PRICE_FORMS,
     PRICE_SCALE,
@@ -15,7 +16,6 @@ from tradesys.records.schemas import (
     TimeInForce,
 )
 from tradesys.status.kept.compiled import compiled
-from tradesys.status.kept.memory import Ints
 from tradesys.status.reference import CLOSED, HALTED, LAST_PX, LOT_SIZE, SECURITY_STATUS, TICK_SIZE
 
 KINDS: dict[str, int] = {t.value: number for number, t in enumerate(RequestType)}
@@ -158,7 +158,7 @@ def decide(
     :param accounts: the status of each account, by code.
     :param instruments: ``[:, 4]``, by code.
     :param now: in ns since 1970: what an order or a replace says of its end is to come.
-    :param fees: what the firm charges, as :class:`tradesys.network.charter.Fees`.
+    :param fees: what the firm charges, as :class:`tradesys.records.opening_books.Fees`.
     """
     for i in range(count):
         verdict, order = _order(rows, i, names, until)

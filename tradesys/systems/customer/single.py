@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from tradesys.network.charter import Fees
+from tradesys.records.arrow import Ints
 from tradesys.records.errors import InvalidValue
-from tradesys.status.kept.memory import Ints
+from tradesys.records.opening_books import Fees
 from tradesys.status.reference import Reference
 from tradesys.systems.customer import rules
 from tradesys.systems.customer.terms import Terms

@@ -13,12 +13,12 @@ import polars as pl
 import pyarrow as pa
 
 from tradesys.inquiry.inquiries import Inquiries
-from tradesys.network.charter import OpeningBooks
 from tradesys.records import arguments as given
 from tradesys.records import fields
 from tradesys.records.arrow import picked
 from tradesys.records.clock import to_date
 from tradesys.records.errors import InvalidValue
+from tradesys.records.opening_books import OpeningBooks
 from tradesys.records.schemas import CAPITAL, CURRENCY, Kind
 from tradesys.status.definition import OF_TRADES
 from tradesys.status.kept.words import codes_of

@@ -8,10 +8,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tradesys.records.arrow import picked
+from tradesys.records.arrow import Ids, picked
 from tradesys.records.errors import Outcome, StorageError
 from tradesys.records.schemas import EXECUTIONS, REPORTS, SEQUENCE_MASK, Kind, RequestType
-from tradesys.status.kept.memory import Ids
 from tradesys.status.kept.words import codes_of
 from tradesys.systems.street.assignment import Assignment
 from tradesys.systems.system import Place, System
