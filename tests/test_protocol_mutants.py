@@ -22,8 +22,9 @@ from tradesys.records.clock import MS
 from tradesys.records.opening_books import NO_FEES, Fees
 from tradesys.records.schemas import split_id
 from tradesys.simulation import Choices, Plan, draw
+from tradesys.simulation.customers import NEVER_BACK
 from tradesys.simulation.disk import MemoryFile
-from tradesys.simulation.promises import IN_ORDER, NEVER_BACK, NOT_LOST, TIMELY
+from tradesys.simulation.promises import IN_ORDER, NOT_LOST, TIMELY
 from tradesys.simulation.run import Simulation
 from tradesys.simulation.seeds import run_plan
 from tradesys.simulation.ways import Ways

@@ -3,47 +3,57 @@
 What is wrong is shown by the fewest records that show it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
 
+from tradesys.log.log import Log
+from tradesys.records.opening_books import Fees
 from tradesys.records.schemas import Kind, format_id, make_id, span
+from tradesys.records.sessions import Calendar
 from tradesys.replication.replication import links
 from tradesys.systems.customer.customer import CustomerSystem
 from tradesys.systems.system import System, running
-
-if TYPE_CHECKING:
-    from tradesys.network.network import Network
 
 _IDS_MAX = 8
 
 
 class Held:
-    """What the systems of a network hold and answer at a moment, for all checks.
+    """What systems hold and answer at a moment, for all checks.
 
-    Taken while nothing is carried; from then on the network goes on, and this does not change.
+    Taken while nothing is carried; from then on the systems go on, and this does not change.
+
+    :param at_rest: whether nothing is under way or left to do.
+    :param fees: what the firm charges.
+    :param calendar: the market's.
+    :param reports: what the market says that it reported.
     """
 
-    def __init__(self, network: "Network") -> None:
+    def __init__(
+        self,
+        systems: Iterable[System],
+        *,
+        at_rest: bool,
+        fees: Fees,
+        calendar: Calendar,
+        reports: Log,
+    ) -> None:
         self.systems: list[System] = []
         self.unanswered: dict[str, list[pa.RecordBatch]] = {}
         self.answers: dict[str, tuple[pl.DataFrame, pl.DataFrame]] = {}
         """The status of every order, and every balance, as each customer-facing system answers."""
-        for system in network:
+        for system in systems:
             with system.lock:
                 self.systems.append(system.snapshot())
                 if isinstance(system, CustomerSystem) and not system.crashed:
                     self.unanswered[system.name] = system.unanswered()
                     self.answers[system.name] = system.statuses(), system.positions()
-        self.at_rest = network.is_at_rest()
         self.links = links(self.systems)
-        self.fees = network.charter.books.fees
-        self.calendar = network.venue.calendar
-        self.reports = network.venue.reports.snapshot()
-        """What the market says that it reported."""
+        self.at_rest, self.fees, self.calendar = at_rest, fees, calendar
+        self.reports = reports.snapshot()
         self.otherwise: set[tuple[str, str, int]] = set()  # copies that differ from the origin's
         self._frames: dict[object, pl.DataFrame] = {}
 

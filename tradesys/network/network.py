@@ -367,9 +367,18 @@ class Network(Switches):
 
         :param progress: called with how many checks are done.
         """
+        return audit(self.held(), progress)
+
+    def held(self) -> Held:
+        """What all systems hold at this moment, to be looked at while they go on."""
         with uninterrupted(), self.turn:
-            held = Held(self)
-        return audit(held, progress)
+            return Held(
+                self,
+                at_rest=self.is_at_rest(),
+                fees=self.charter.books.fees,
+                calendar=self.venue.calendar,
+                reports=self.venue.reports,
+            )
 
     def close(self) -> None:
         """Make everything durable and close the files; in a fork of this process, do nothing."""

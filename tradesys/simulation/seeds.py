@@ -84,7 +84,7 @@ def run_plan(plan: Plan, data: Path | None = None) -> Outcome:
         evaluated=evaluated,
         reached=met,
         unknown=verdicts.count(None),
-        lost=len(lost(desk)),
+        lost=len(lost(desk, desk.callers)),
         found=found,
     )
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import polars as pl
 
 from tradesys.records.errors import InvalidValue, SchemaError
-from tradesys.venue.tapes import ACCOUNTS, Source, Tape, account
+from tradesys.venue.tapes.tape import ACCOUNTS, Source, Tape, account
 
 COLUMNS = ("time", "type", "order_id", "size", "price", "direction")
 """The columns of a native file: seconds after midnight in New York, 1 to 7, an id, shares,
