@@ -14,10 +14,11 @@ import pyarrow as pa
 from tradesys.inquiry.answers import Answer, OrderLike, id_of
 from tradesys.inquiry.evidence import Evidence
 from tradesys.inquiry.explained import Explained, explained
+from tradesys.inquiry.holder import Holder
 from tradesys.inquiry.names import NamesGiven
 from tradesys.records import arguments as given
 from tradesys.records.errors import InvalidValue, NotYetReplicated
-from tradesys.records.opening_books import NO_FEES, Fees
+from tradesys.records.opening_books import Fees
 from tradesys.records.schemas import (
     CURRENCY,
     FIRMS_OWN,
@@ -35,7 +36,6 @@ from tradesys.routes import WRITES
 from tradesys.status import definition as status
 from tradesys.status.kept.states import STATUS_TYPE
 from tradesys.status.kept.view import View
-from tradesys.systems.system import Place, System
 
 _WORTH_A_VIEW = 200_000
 _FEW = 32
@@ -84,18 +84,16 @@ _CHANGED: dict[str, Any] = {
 _POSITIONS = "the token of an order or an answer, like {'c1': 18}"
 
 
-class Inquiries(System):
-    """A system that holds requests and executions, and so can answer for every order.
+class Inquiries(Holder):
+    """Who holds requests and executions, and so can answer for every order.
 
-    :param fees: what the firm charges, which counts among what accounts owe and orders may use.
+    ``fees`` is what the firm charges, which counts among what accounts owe and orders may use.
     """
+
+    fees: Fees
 
     _few = 0  # how many orders were answered for from their own records
     _evidence: Evidence | None = None
-
-    def __init__(self, place: Place, *, fees: Fees = NO_FEES) -> None:
-        self.fees = fees
-        super().__init__(place)
 
     def _empty_view(self) -> View:
         self._names_given = NamesGiven(self.tables)

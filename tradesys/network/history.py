@@ -4,23 +4,24 @@ from collections.abc import Iterator, Mapping
 
 import polars as pl
 
-from tradesys.inquiry.inquiries import Inquiries
 from tradesys.records import arguments as given
 from tradesys.records.clock import Time, to_ns
 from tradesys.systems.customer.customer import CustomerSystem
 from tradesys.systems.firm.firm import FirmSystem
 from tradesys.systems.system import Place, System
 
+_Answers = CustomerSystem | FirmSystem
 
-class Past(Mapping[str, Inquiries]):
+
+class Past(Mapping[str, _Answers]):
     """The systems that answer inquiries, each with what it had received by a time."""
 
     def __init__(self, systems: Mapping[str, System], time: Time) -> None:
         self.time_ns = to_ns(time, "as_of")
-        self._systems = {n: s for n, s in systems.items() if isinstance(s, Inquiries)}
-        self._known: dict[str, Inquiries] = {}
+        self._systems = {n: s for n, s in systems.items() if isinstance(s, _Answers)}
+        self._known: dict[str, _Answers] = {}
 
-    def __getitem__(self, name: object) -> Inquiries:
+    def __getitem__(self, name: object) -> _Answers:
         found = given.one_of("system", name, self._systems)
         if found not in self._known:
             self._known[found] = _at(self._systems[found], self.time_ns)
@@ -33,7 +34,7 @@ class Past(Mapping[str, Inquiries]):
         return len(self._systems)
 
 
-def _at(system: Inquiries, time_ns: int) -> Inquiries:
+def _at(system: _Answers, time_ns: int) -> _Answers:
     """A system with the prefix of its data that it had received by a time; it shares the memory."""
     kind = CustomerSystem if isinstance(system, CustomerSystem) else FirmSystem
     past = kind(Place(system.origin, lambda: time_ns, calendar=system.calendar))

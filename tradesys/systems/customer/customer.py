@@ -54,7 +54,7 @@ from tradesys.systems.customer.terms import (
     terms_of,
 )
 from tradesys.systems.customer.uses import Use, Uses
-from tradesys.systems.system import Place
+from tradesys.systems.system import Place, System
 
 _ABOUT = ("order_id", "orig_cl_ord_id")  # how a row says which other order it is about
 _DONE = Group(done=True)
@@ -70,14 +70,15 @@ class Staged(NamedTuple):
     group: Group
 
 
-class CustomerSystem(Inquiries):
+class CustomerSystem(Inquiries, System):
     """One of several; all of them take orders and answer inquiries, whichever others are down."""
 
     kind = Kind.CUSTOMER
 
     def __init__(self, place: Place, *, fees: Fees = NO_FEES) -> None:
         self._outbox = Outbox()
-        super().__init__(place, fees=fees)
+        self.fees = fees
+        super().__init__(place)
         self._group = self.writers["requests"]
         self._staged: dict[Key, Staged] = {}
         self._uses = Uses()

@@ -4,24 +4,27 @@ What goes in is a table of requests; what comes out is a verdict for each row, a
 of the rows that are recorded. Nothing is written here.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import Protocol
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tradesys.inquiry.names import Named, keys_of
+from tradesys.inquiry.names import Key, Named, keys_of
+from tradesys.log.table import Table
 from tradesys.records.arrow import Ids, Ints, picked
+from tradesys.records.clock import Clock
+from tradesys.records.opening_books import Fees
 from tradesys.records.schemas import REQUESTS, RequestType
-from tradesys.records.sessions import ns_of
+from tradesys.records.sessions import Calendar, ns_of
+from tradesys.status.kept.view import View
 from tradesys.status.kept.words import codes_of
+from tradesys.status.reference import Reference
 from tradesys.systems.customer import rules
 from tradesys.systems.customer.columns import DEFAULTS, NUMBER, TEXT, TIME, Columns
 from tradesys.systems.customer.uses import Use
-
-if TYPE_CHECKING:
-    from tradesys.systems.customer.customer import CustomerSystem
 
 _CODED = {
     "request_type": (rules.KIND, rules.KINDS),
@@ -39,6 +42,40 @@ _KEPT = ("account", *rules.FIXED)
 _TIMES_IN_FORCE = pa.array(rules.NAMES_OF_TIME, TEXT)
 
 
+class Asked(Protocol):
+    """What order entry asks of whoever takes the orders."""
+
+    tables: dict[str, Table]
+    clock: Clock
+    calendar: Calendar
+    fees: Fees
+
+    @property
+    def view(self) -> View:
+        """Orders and balances."""
+
+    @property
+    def reference(self) -> Reference:
+        """Accounts and instruments."""
+
+    def orders_named(
+        self, keys: Iterable[Key | None], ts: int, last: int
+    ) -> dict[Key, Named | None]:
+        """The orders of these names, between two times."""
+
+    def free(self, pairs: Ints) -> Ints:
+        """What is left of balances."""
+
+    def expire_time_of(self, order_id: int) -> int | None:
+        """Until when an order is good."""
+
+    def note_last_price(self, symbol: str) -> None:
+        """Put down the last price of a symbol."""
+
+    def next_id(self, dataset: str) -> int:
+        """The id of the next record."""
+
+
 class Sheet:
     """A table of requests on its way through the rules of order entry.
 
@@ -47,7 +84,7 @@ class Sheet:
     order it is about (-1 where it is an error).
     """
 
-    def __init__(self, system: "CustomerSystem", columns: Columns) -> None:
+    def __init__(self, system: Asked, columns: Columns) -> None:
         self.system = system
         self.columns = columns
         self.count = count = len(columns["account"])

@@ -18,21 +18,25 @@ from tradesys.records import fields
 from tradesys.records.arrow import picked
 from tradesys.records.clock import to_date
 from tradesys.records.errors import InvalidValue
-from tradesys.records.opening_books import OpeningBooks
+from tradesys.records.opening_books import NO_FEES, Fees, OpeningBooks
 from tradesys.records.schemas import CAPITAL, CURRENCY, Kind
 from tradesys.status.definition import OF_TRADES
 from tradesys.status.kept.words import codes_of
 from tradesys.systems.firm import statements
 from tradesys.systems.firm.clearing import Moves, legs_of, moves_of
-from tradesys.systems.system import Values
+from tradesys.systems.system import Place, System, Values
 
 _OF_TRADES = {exec_type.value for exec_type in OF_TRADES}
 
 
-class FirmSystem(Inquiries):
+class FirmSystem(Inquiries, System):
     """The one firm-side system."""
 
     kind = Kind.FIRM
+
+    def __init__(self, place: Place, *, fees: Fees = NO_FEES) -> None:
+        self.fees = fees
+        super().__init__(place)
 
     def _begin_following(self) -> None:
         super()._begin_following()
