@@ -17,11 +17,12 @@ import pytest
 from tests.build import Row
 from tradesys.audit.checks import FLAGGED, IN_TIME, TWICE
 from tradesys.log.log import Log, Part
+from tradesys.log.offsets import Offsets
 from tradesys.records.arrow import with_columns
 from tradesys.records.clock import MS
 from tradesys.records.opening_books import NO_FEES, Fees
 from tradesys.records.schemas import split_id
-from tradesys.simulation import Choices, Plan, draw
+from tradesys.simulation import Choices, Plan, draw, ways
 from tradesys.simulation.customers import NEVER_BACK
 from tradesys.simulation.disk import MemoryFile
 from tradesys.simulation.promises import IN_ORDER, NOT_LOST, TIMELY
@@ -138,11 +139,7 @@ def never_say_possible_duplicate(patch: Patch) -> None:
 
 def answer_from_what_is_not_durable(patch: Patch) -> None:
     """What is replicated is not made durable before it is asked for."""
-    patch.setattr(
-        Ways,
-        "_receive",
-        lambda _, system, carried: sum(system.receive(d, b) for d, b, _ in carried),
-    )
+    patch.setattr(ways, "takes", lambda target, carried, **_: takes(target, carried))
 
 
 def never_take_over(patch: Patch) -> None:
@@ -258,8 +255,8 @@ def acknowledge_before_a_peer_has_it(patch: Patch) -> None:
     """An order counts as held by a peer that has asked for records, whatever it holds."""
     real = Simulation._held
 
-    def held(desk: Simulation, way: Any, positions: dict[tuple[str, int], int], disks: int) -> None:
-        real(desk, way, dict.fromkeys(positions, 1 << 48), disks)
+    def held(desk: Simulation, way: Any, wanted: Offsets, disks: int) -> None:
+        real(desk, way, Offsets(dict.fromkeys(wanted, 1 << 48)), disks)
 
     patch.setattr(Simulation, "_held", held)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
+from tradesys.log.offsets import Offsets
 from tradesys.records.clock import MS
 from tradesys.routes import WRITES
 from tradesys.systems.customer.customer import CustomerSystem
@@ -40,7 +41,7 @@ class Outage:
     at_risk: int
     ended: int | None = None
     caught_up: int | None = None
-    owed: dict[tuple[str, int], int] = field(default_factory=dict, repr=False)
+    owed: Offsets = field(default_factory=Offsets, repr=False)
 
     def end(self, now: int, system: System, systems: Iterable[System]) -> None:
         """It is over."""
@@ -48,8 +49,7 @@ class Outage:
 
     def see(self, now: int, system: System) -> bool:
         """Note whether the system has all that the others had when the outage was over."""
-        tables = system.tables
-        if all(tables[d].count(code) >= count for (d, code), count in self.owed.items()):
+        if Offsets.of(system.tables).covers(self.owed):
             self.caught_up = now
         return self.caught_up is not None
 
@@ -64,15 +64,15 @@ def at_risk(system: System, systems: Iterable[System]) -> int:
     )
 
 
-def owed(system: System, systems: Iterable[System]) -> dict[tuple[str, int], int]:
-    """How many records of each dataset and origin others have written that a system holds."""
-    return {
-        (dataset, other.origin.code): other.tables[dataset].count(other.origin.code)
+def owed(system: System, systems: Iterable[System]) -> Offsets:
+    """What others have written of the datasets that a system holds."""
+    return Offsets(
+        ((dataset, other.origin.code), other.tables[dataset].count(other.origin.code))
         for other in systems
         if other is not system
         for dataset in WRITES[other.kind]
         if dataset in system.tables
-    }
+    )
 
 
 def log_of(systems: Iterable[System]) -> pl.DataFrame:

@@ -11,6 +11,7 @@ from tradesys.log.file import Damage
 from tradesys.log.table import Table
 from tradesys.records.errors import GapError
 from tradesys.records.schemas import INCARNATIONS, Origin, format_id, make_id, origin, split_id
+from tradesys.replication.replication import relay
 from tradesys.routes import WRITES
 from tradesys.systems.system import System
 
@@ -109,17 +110,6 @@ def _given_up(system: System) -> Recovered:
     why = f"it lost records, and {INCARNATIONS} incarnations have given all ids there are for it"
     system.down = f"{why}; go on with the others, or in a new network"
     return Recovered(system.name, damage, 0, (why,), None)
-
-
-def relay(source: System, target: System) -> int:
-    """Give a system all that another one holds of what it should hold, whoever wrote it."""
-    moved = 0
-    for dataset, table in target.tables.items():
-        held = source.tables[dataset].logs if dataset in source.tables else {}
-        for code, log in sorted(held.items()):
-            batch = log.since(table.count(code))
-            moved += target.receive(dataset, batch) if batch is not None else 0
-    return moved
 
 
 def _fit_in(system: System, table: Table) -> tuple[int, list[str]]:

@@ -14,6 +14,7 @@ import polars as pl
 import pyarrow as pa
 
 from tradesys.audit.held import listed
+from tradesys.log.offsets import Offsets
 from tradesys.network.network import Network, system_of
 from tradesys.records.clock import MS
 from tradesys.records.errors import InvalidValue
@@ -30,7 +31,7 @@ from tradesys.records.schemas import (
 from tradesys.replication.replication import links
 from tradesys.simulation.disk import Disk
 from tradesys.simulation.plan import Market, Plan
-from tradesys.simulation.ways import HEARTBEAT, Positions, Way, Ways
+from tradesys.simulation.ways import HEARTBEAT, Way, Ways
 from tradesys.simulation.wires import Node, Wires
 from tradesys.status.definition import TRADES
 from tradesys.systems.customer.customer import CustomerSystem
@@ -270,7 +271,7 @@ class World(Network):
         node.due = False
         self.wires.let(node, self.work, node)
 
-    def _held(self, way: Way, positions: Positions, disks: int) -> None:
+    def _held(self, way: Way, held: Offsets, disks: int) -> None:
         """A target has said what it holds: what was not to be acknowledged before now may be."""
         node = self.wires.nodes[way.source]
         if not node.withheld or way.datasets != ("requests",) or way.target == "firm":
@@ -278,7 +279,7 @@ class World(Network):
         still = []
         for record_id, peers, reply in node.withheld:
             code, sequence = split_id(record_id)
-            if positions.get(("requests", code), 0) > sequence:
+            if held["requests", code] > sequence:
                 peers[way.target] = disks
             if len(peers) >= self.peers_needed():
                 reply(peers)
