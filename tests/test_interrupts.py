@@ -9,7 +9,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -152,7 +152,15 @@ def goes_on(desk: Network, name: str) -> None:
     c1.positions(), c1.statuses()  # each is a question
 
 
-def test_ctrl_c_waits_until_what_is_in_hand_is_whole() -> None:
+@pytest.fixture
+def hears_ctrl_c() -> Iterator[None]:
+    """A process that a shell has put in the background ignores Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_waits_until_what_is_in_hand_is_whole(hears_ctrl_c: None) -> None:
     done = []
 
     def work() -> None:

@@ -36,6 +36,7 @@ class Disk:
         self.held: dict[Path, list[Written]] = {}
         self.fails_in: int | None = None
         self.touched = 0
+        self.has_power = True
         self._open: list[MemoryFile | RealFile] = []
 
     def open(self, path: Path, schema: pa.Schema, *, owner: str) -> LogFile:
@@ -54,11 +55,12 @@ class Disk:
         if self.fails_in is not None:
             self.fails_in -= 1
             if self.fails_in < 0:
+                self.has_power = False
                 raise PowerFailure
 
     def fail(self, rng: random.Random) -> None:
         """Take the power away: of each file some of what was not durable stays, or nothing."""
-        self.fails_in = None
+        self.fails_in, self.has_power = None, True
         for file in self._open:
             file.cut(rng.randint(0, file.pending))
         self._open = []
@@ -162,6 +164,11 @@ class RealFile(LogFile):
             self._disk.touch()
         self._ends.append(at + len(data))
         super()._write(data, at)
+
+    def _take_back(self, size: int) -> bool:
+        """Without power nothing is taken back: some of what was written may be found again."""
+        has_power = self._disk is None or self._disk.has_power
+        return has_power and super()._take_back(size)
 
     def sync(self) -> None:
         """Make everything appended so far durable."""

@@ -238,7 +238,7 @@ def _terms(rng: random.Random, mid: dict[str, int]) -> dict[str, Any]:
     sign, drawn = 1 if side == "buy" else -1, rng.random()
     price = mid[symbol] - sign * _TICK * rng.randint(-4, 8) if drawn > 0.1 else None
     if drawn > 0.94:  # beyond what the collar of a market order reaches
-        price = mid[symbol] - sign * mid[symbol] // 12
+        price = mid[symbol] - sign * 400 * _TICK
     return {
         "account": account,
         "symbol": symbol,
