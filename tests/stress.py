@@ -27,6 +27,7 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tradesys.audit.audit import Audit
 from tradesys.inquiry.answers import Order
 from tradesys.network.network import Network
 from tradesys.records.errors import InvalidValue, NotYetReplicated, StorageError, SystemDown
@@ -200,7 +201,7 @@ class Stress:
         del rng
         found = self.network.audit()
         if found.verdict is False:
-            raise AssertionError(str(found))
+            raise AssertionError(not_true(found))
 
     # ---- the thread that is interrupted
 
@@ -273,7 +274,7 @@ class Stress:
         network.run()
         found = network.audit()
         if not found:
-            self.amiss.append(f"{when}: {found}")
+            self.amiss.append(f"{when}: {not_true(found)}")
         for customer in network.customers:
             orders = customer.tables["requests"].frame
             if orders["record_id"].n_unique() != len(orders):
@@ -286,6 +287,10 @@ class Stress:
         twice = [n for n, of in self.acknowledged.items() if len(of) > 1]
         if twice:
             self.amiss.append(f"{when}: acknowledged as two orders: {twice[:5]}")
+
+
+def not_true(found: Audit) -> str:
+    return "\n".join(f"{c.name}: {c.found[:5]}" for c in found.checks if c.verdict is not True)
 
 
 def main() -> None:

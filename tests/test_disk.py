@@ -204,7 +204,7 @@ def test_a_limit_on_the_size_of_files_refuses_what_does_not_fit_and_nothing_else
         from pathlib import Path
         from tests.build import network
         from tests.test_disk import RICH, assert_whole, orders
-        from tradesys.errors import StorageError
+        from tradesys.records.errors import StorageError
 
         folder = Path(sys.argv[1])
         with network(2, 1, data=folder, books=RICH) as desk:

@@ -3,7 +3,7 @@
 What is wrong is shown by the fewest records that show it.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -26,7 +26,8 @@ class Held:
 
     Taken while nothing is carried; from then on the systems go on, and this does not change.
 
-    :param at_rest: whether nothing is under way or left to do.
+    :param at_rest: whether nothing is under way or left to do; asked last, since customers ask for
+        more meanwhile.
     :param fees: what the firm charges.
     :param calendar: the market's.
     :param reports: what the market says that it reported.
@@ -36,7 +37,7 @@ class Held:
         self,
         systems: Iterable[System],
         *,
-        at_rest: bool,
+        at_rest: Callable[[], bool],
         fees: Fees,
         calendar: Calendar,
         reports: Log,
@@ -52,7 +53,7 @@ class Held:
                     self.unanswered[system.name] = system.unanswered()
                     self.answers[system.name] = system.statuses(), system.positions()
         self.links = links(self.systems)
-        self.at_rest, self.fees, self.calendar = at_rest, fees, calendar
+        self.at_rest, self.fees, self.calendar = at_rest(), fees, calendar
         self.reports = reports.snapshot()
         self.otherwise: set[tuple[str, str, int]] = set()  # copies that differ from the origin's
         self._frames: dict[object, pl.DataFrame] = {}

@@ -374,7 +374,7 @@ class Network(Switches):
         with uninterrupted(), self.turn:
             return Held(
                 self,
-                at_rest=self.is_at_rest(),
+                at_rest=self.is_at_rest,
                 fees=self.charter.books.fees,
                 calendar=self.venue.calendar,
                 reports=self.venue.reports,

@@ -86,8 +86,13 @@ def takes(target: System, carried: Sequence[Carried], *, durable: bool = False) 
 
 
 def lacks(source: System, wanted: Offsets) -> Offsets:
-    """What a source holds of its own records of which a target holds more: it has lost some."""
-    held = ((key, source.tables[key[0]].count(key[1])) for key in wanted)
+    """What a source holds of its own records of which a target holds more: it has lost some.
+
+    What it writes as now it has: who holds more of that holds what it never wrote.
+    """
+    held = (
+        (key, source.tables[key[0]].count(key[1])) for key in wanted if key[1] != source.origin.code
+    )
     return Offsets((key, count) for key, count in held if count < wanted[key])
 
 
@@ -115,9 +120,10 @@ def behind(link: Link) -> int:
 
 
 def to_give_back(link: Link) -> int:
-    """How many records of the source's own only the target holds."""
-    held = wants(link.target, link.source.origin)
-    return held.minus(Offsets.of(link.source.tables, WRITES[link.route.writer])).total()
+    """How many records that the source has lost the target holds."""
+    wanted = wants(link.target, link.source.origin)
+    lacking = lacks(link.source, wanted)
+    return sum(wanted[key] - count for key, count in lacking.items())
 
 
 def relay(source: System, target: System) -> int:
