@@ -20,7 +20,7 @@ from tradesys.records.clock import ManualClock
 from tradesys.records.errors import InvalidValue, NotYetReplicated, Outcome, SystemDown
 from tradesys.records.schemas import INCARNATIONS, Kind, Origin, format_id
 from tradesys.replication import recovery
-from tradesys.replication.replication import replicate
+from tradesys.replication.carrying import replicate
 from tradesys.routes import WRITES
 from tradesys.systems.customer.customer import CustomerSystem
 from tradesys.systems.customer.outbox import by_street

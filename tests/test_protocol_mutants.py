@@ -22,7 +22,7 @@ from tradesys.records.arrow import with_columns
 from tradesys.records.clock import MS
 from tradesys.records.opening_books import NO_FEES, Fees
 from tradesys.records.schemas import split_id
-from tradesys.replication.replication import takes
+from tradesys.replication.carrying import takes
 from tradesys.simulation import Choices, Plan, draw, ways
 from tradesys.simulation.customers import NEVER_BACK
 from tradesys.simulation.disk import MemoryFile

@@ -21,7 +21,7 @@ from tradesys.records.schemas import (
     make_id,
     origin,
 )
-from tradesys.replication.replication import Link
+from tradesys.replication.carrying import Link
 from tradesys.routes import WRITER, WRITES
 from tradesys.status import definition as status
 from tradesys.status import positions

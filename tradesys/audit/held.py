@@ -14,7 +14,7 @@ from tradesys.log.log import Log
 from tradesys.records.opening_books import Fees
 from tradesys.records.schemas import Kind, format_id, make_id, span
 from tradesys.records.sessions import Calendar
-from tradesys.replication.replication import links
+from tradesys.replication.carrying import links
 from tradesys.systems.customer.customer import CustomerSystem
 from tradesys.systems.system import System, running
 

@@ -36,7 +36,7 @@ from tradesys.records.errors import (
 )
 from tradesys.records.opening_books import NO_FEES, Fees, OpeningBooks
 from tradesys.records.schemas import ExecType, Kind, Origin
-from tradesys.replication.replication import behind, links, replicate, to_give_back
+from tradesys.replication.carrying import behind, links, replicate, to_give_back
 from tradesys.systems.customer.customer import CustomerSystem
 from tradesys.systems.firm.firm import FirmSystem
 from tradesys.systems.street.assignment import Assignment

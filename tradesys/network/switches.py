@@ -19,8 +19,8 @@ from tradesys.records import arguments as given
 from tradesys.records.clock import Clock
 from tradesys.records.errors import InvalidValue, SystemDown
 from tradesys.records.schemas import Kind, Origin
+from tradesys.replication.carrying import Link, links
 from tradesys.replication.recovery import Recovered, recover
-from tradesys.replication.replication import Link, links
 from tradesys.routes import WRITES
 from tradesys.systems.customer.customer import CustomerSystem
 from tradesys.systems.street.assignment import Assignment

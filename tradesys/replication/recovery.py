@@ -11,7 +11,7 @@ from tradesys.log.file import Damage
 from tradesys.log.table import Table
 from tradesys.records.errors import GapError
 from tradesys.records.schemas import INCARNATIONS, Origin, format_id, make_id, origin, split_id
-from tradesys.replication.replication import relay
+from tradesys.replication.carrying import relay
 from tradesys.routes import WRITES
 from tradesys.systems.system import System
 

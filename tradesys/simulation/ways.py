@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from tradesys.log.offsets import Offsets
 from tradesys.records.clock import MS
 from tradesys.records.schemas import Kind, Origin, format_id
-from tradesys.replication.replication import (
+from tradesys.replication.carrying import (
     Carried,
     Link,
     gives,

@@ -28,7 +28,7 @@ from tradesys.records.schemas import (
     span,
     split_id,
 )
-from tradesys.replication.replication import links
+from tradesys.replication.carrying import links
 from tradesys.simulation.disk import Disk
 from tradesys.simulation.plan import Market, Plan
 from tradesys.simulation.ways import HEARTBEAT, Way, Ways
