@@ -16,12 +16,12 @@ from tradesys.audit.audit import Audit
 from tradesys.audit.checks import KNOWN
 from tradesys.inquiry.answers import Order
 from tradesys.log.file import LogFile
-from tradesys.network.network import Network
+from tradesys.network import Network
 from tradesys.records.arrow import batch_of
 from tradesys.records.clock import Clock, ManualClock
 from tradesys.records.opening_books import OpeningBooks
 from tradesys.records.schemas import PRICE_SCALE, REPORTS, SCHEMAS, Kind, Origin, make_id, split_id
-from tradesys.systems.customer.customer import CustomerSystem
+from tradesys.systems.customer import CustomerSystem
 from tradesys.venue import BookVenue, VenueFactory
 
 Row = dict[str, Any]

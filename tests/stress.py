@@ -29,12 +29,12 @@ from numpy.typing import NDArray
 
 from tradesys.audit.audit import Audit
 from tradesys.inquiry.answers import Order
-from tradesys.network.network import Network
+from tradesys.network import Network
 from tradesys.records.errors import InvalidValue, NotYetReplicated, StorageError, SystemDown
 from tradesys.records.opening_books import OpeningBooks
 from tradesys.records.schemas import PRICE_SCALE
-from tradesys.systems.customer.customer import CustomerSystem
-from tradesys.systems.street.street import StreetSystem
+from tradesys.systems.customer import CustomerSystem
+from tradesys.systems.street import StreetSystem
 from tradesys.venue import BookVenue
 from tradesys.widgets import Desk
 

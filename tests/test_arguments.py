@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.build import contents, filled, network
-from tradesys.network.network import Network
+from tradesys.network import Network
 from tradesys.network.replay import Partition, open_network, parse_partition, replay
 from tradesys.network.scenario import session
 from tradesys.records.errors import InvalidValue, SchemaError

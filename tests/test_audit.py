@@ -17,7 +17,7 @@ from tests.build import PRICE, filled, network, report, submit
 from tradesys.audit.audit import Audit, Check
 from tradesys.audit.checks import CHECKS, KNOWN
 from tradesys.log.log import Chunk, Log, State
-from tradesys.network.network import Network
+from tradesys.network import Network
 from tradesys.records.arrow import with_columns
 from tradesys.records.clock import ManualClock
 from tradesys.records.schemas import format_id

@@ -17,8 +17,8 @@ import pytest
 
 from tests.build import BOOKS, NOON, PRICE, contents, filled, network, sound, state, stopped, submit
 from tests.test_venue import tape
+from tradesys.network import Network
 from tradesys.network.charter import FILE, Charter, read_charter
-from tradesys.network.network import Network
 from tradesys.network.verify import verify
 from tradesys.records.clock import ManualClock
 from tradesys.records.errors import DamagedError, InvalidValue

@@ -19,8 +19,8 @@ from tradesys import ManualClock, Network, OpeningBooks, Order, OrdStatus, ReadO
 from tradesys.network.scenario import START_NS
 from tradesys.records.schemas import SCHEMAS, Kind
 from tradesys.status.kept.view import OrderState, View
-from tradesys.systems.customer.customer import CustomerSystem
-from tradesys.systems.firm.firm import FirmSystem
+from tradesys.systems.customer import CustomerSystem
+from tradesys.systems.firm import FirmSystem
 from tradesys.systems.system import System
 
 C, S, F = Kind.CUSTOMER, Kind.STREET, Kind.FIRM

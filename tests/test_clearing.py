@@ -30,11 +30,11 @@ from tests.build import (
     state,
 )
 from tests.lives import trades
-from tradesys.network.network import Network
+from tradesys.network import Network
 from tradesys.records.opening_books import Fees
 from tradesys.records.schemas import FIRMS_OWN
 from tradesys.status import positions
-from tradesys.systems.firm.firm import FirmSystem
+from tradesys.systems.firm import FirmSystem
 from tradesys.systems.system import Place
 from tradesys.venue import BookVenue
 

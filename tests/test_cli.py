@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from tests.build import filled, network, submit
 from tradesys.cli import app
 from tradesys.cli.printing import tell
-from tradesys.network.network import Network
+from tradesys.network import Network
 from tradesys.simulation import seeds
 
 ROOT = Path(__file__).parent.parent

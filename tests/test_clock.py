@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 
 from tests.build import NOON, TERMS, contents, filled, network, submit
-from tradesys.network.network import Network
+from tradesys.network import Network
 from tradesys.records.clock import to_ns
 from tradesys.records.errors import InvalidValue, Outcome
 from tradesys.records.fields import TIME

@@ -12,12 +12,12 @@ import polars as pl
 import pytest
 
 from tests.build import NOON, filled, network, sound, state, submit
-from tradesys.network.network import Network
+from tradesys.network import Network
 from tradesys.network.verify import verify
 from tradesys.records.clock import MS, ManualClock
 from tradesys.records.errors import InvalidValue, SystemDown
 from tradesys.records.schemas import format_id
-from tradesys.systems.customer.customer import CustomerSystem
+from tradesys.systems.customer import CustomerSystem
 from tradesys.widgets.pictures import bill_chart
 
 EVERYBODY = ("c1", "c2", "s1", "s2", "firm")

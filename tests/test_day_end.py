@@ -17,7 +17,8 @@ import pytest
 from tests.build import BOOKS, CASH, NOON, PRICE, TERMS, filled, network, state, stopped, submit
 from tests.test_venue import tape
 from tradesys.inquiry.answers import Order
-from tradesys.network.network import DayEnd, Network
+from tradesys.network import Network
+from tradesys.network.network import DayEnd
 from tradesys.records.clock import ManualClock, to_ns
 from tradesys.records.errors import InvalidValue
 from tradesys.records.sessions import Calendar

@@ -19,12 +19,12 @@ import polars as pl
 import pytest
 
 from tests.build import NOON, TERMS, contents, filled, network, submit
-from tradesys.network.network import Network
+from tradesys.network import Network
 from tradesys.network.verify import verify
 from tradesys.records.clock import ManualClock
 from tradesys.records.errors import Outcome, StorageError
 from tradesys.records.opening_books import OpeningBooks
-from tradesys.systems.customer.customer import CustomerSystem
+from tradesys.systems.customer import CustomerSystem
 
 RICH = OpeningBooks(("alice", "bob"), ("ALFA", "DLTA"), 10**15, 10**9, tick_size=100, lot_size=10)
 SIZE = 16 << 20

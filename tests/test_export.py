@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 from tests.build import NOON, filled, network, submit
 from tradesys.cli import app
+from tradesys.network import Network
 from tradesys.network.export import export
-from tradesys.network.network import Network
 from tradesys.records.clock import ManualClock
 from tradesys.records.errors import InvalidValue, StorageError
 from tradesys.records.schemas import SCHEMAS

@@ -24,7 +24,7 @@ from tests.build import (
     state,
     submit,
 )
-from tradesys.network.network import Network
+from tradesys.network import Network
 from tradesys.records import fields
 from tradesys.records.errors import InvalidValue, SchemaError
 from tradesys.records.opening_books import OpeningBooks

@@ -18,8 +18,8 @@ import pytest
 
 from tests.build import NOON, PRICE, contents, filled, network, sound, submit
 from tradesys.log import file as logfile
+from tradesys.network import Network
 from tradesys.network.charter import FILE
-from tradesys.network.network import Network
 from tradesys.network.verify import verify
 from tradesys.records.clock import ManualClock
 from tradesys.records.errors import Outcome, StorageError, SystemDown, TradesysError

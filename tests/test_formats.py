@@ -18,8 +18,7 @@ from tradesys.log import file as logfile
 from tradesys.log.file import LogFile
 from tradesys.log.framing import Framing
 from tradesys.log.log import Row
-from tradesys.network import charter
-from tradesys.network.network import Network
+from tradesys.network import Network, charter
 from tradesys.network.verify import verify
 from tradesys.records.arrow import batch_of
 from tradesys.records.errors import StorageError

@@ -24,9 +24,9 @@ from hypothesis import strategies as st
 from tests.build import CASH, NOON, PRICE, TERMS, filled, network, record_id, submit
 from tests.test_submit_many import ROWS, assert_the_same, change, order, table, tables
 from tradesys.inquiry.answers import Order
-from tradesys.network.network import Network
+from tradesys.network import Network
 from tradesys.records.errors import InvalidValue, Outcome, StorageError, SystemDown
-from tradesys.systems.customer.customer import CustomerSystem
+from tradesys.systems.customer import CustomerSystem
 
 
 @pytest.fixture

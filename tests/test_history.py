@@ -7,7 +7,7 @@ import pytest
 
 from tests.build import network, submit
 from tradesys import InvalidValue, ManualClock, NotYetReplicated
-from tradesys.network.network import Network
+from tradesys.network import Network
 from tradesys.records.clock import to_ns
 from tradesys.records.schemas import format_id
 

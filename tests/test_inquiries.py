@@ -10,7 +10,7 @@ import pytest
 
 from tests.build import CASH, NOON, PRICE, filled, network, submit
 from tradesys.inquiry.inquiries import BY
-from tradesys.network.network import Network
+from tradesys.network import Network
 from tradesys.records.clock import ManualClock
 from tradesys.records.errors import InvalidValue, NotYetReplicated
 from tradesys.records.schemas import format_id

@@ -22,7 +22,7 @@ import tradesys
 from tests.build import NOON, TERMS, network, submit
 from tradesys.log import interrupts
 from tradesys.log.interrupts import uninterrupted
-from tradesys.network.network import Network
+from tradesys.network import Network
 from tradesys.records.clock import ManualClock
 from tradesys.records.errors import StorageError, SystemDown
 

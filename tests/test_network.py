@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from tests.build import BOOKS, CASH, NOON, PRICE, contents, filled, network, sound, state, submit
 from tradesys.inquiry.answers import Order
-from tradesys.network.network import Network
+from tradesys.network import Network
 from tradesys.records.clock import ManualClock
 from tradesys.records.errors import InvalidValue, NotYetReplicated
 from tradesys.records.opening_books import OpeningBooks
-from tradesys.systems.street.street import StreetSystem
+from tradesys.systems.street import StreetSystem
 
 S1, S2 = "ALFA", "DLTA"
 

@@ -31,7 +31,7 @@ from tests.build import (
     submit,
 )
 from tradesys.inquiry.answers import Order
-from tradesys.network.network import Network
+from tradesys.network import Network
 from tradesys.records.clock import to_ns
 from tradesys.records.errors import InvalidValue, NotYetReplicated
 from tradesys.systems.customer import rules

@@ -16,7 +16,7 @@ import pytest
 
 from tests.build import NOON, filled, network, sound, submit
 from tradesys.log import file as logfile
-from tradesys.network.network import Network
+from tradesys.network import Network
 from tradesys.network.verify import verify
 from tradesys.records.clock import ManualClock
 

@@ -32,11 +32,10 @@ from tradesys.simulation.seeds import run_plan
 from tradesys.simulation.ways import Ways
 from tradesys.simulation.wires import Node
 from tradesys.status.kept.view import View
-from tradesys.systems.customer import customer, single
-from tradesys.systems.customer.customer import CustomerSystem
-from tradesys.systems.firm.firm import FirmSystem
+from tradesys.systems.customer import CustomerSystem, customer, single
+from tradesys.systems.firm import FirmSystem
+from tradesys.systems.street import StreetSystem
 from tradesys.systems.street.assignment import Assignment
-from tradesys.systems.street.street import StreetSystem
 from tradesys.venue import BookVenue, Venue
 
 SEEDS = int(os.environ.get("TRADESYS_MUTANT_SEEDS", "96"))

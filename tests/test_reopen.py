@@ -30,7 +30,7 @@ from tests.build import (
     stopped,
     submit,
 )
-from tradesys.network.network import Network
+from tradesys.network import Network
 from tradesys.records.clock import ManualClock
 from tradesys.records.errors import DamagedError, InvalidValue, StorageError, SystemDown
 from tradesys.records.schemas import SCHEMAS

@@ -13,7 +13,7 @@ import pytest
 
 from tradesys.network.replay import Partition, open_network, replay
 from tradesys.status import definition as status
-from tradesys.systems.customer.customer import CustomerSystem
+from tradesys.systems.customer import CustomerSystem
 from tradesys.venue import tapes
 
 INQUIRIES = 100_000

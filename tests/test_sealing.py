@@ -18,7 +18,7 @@ from tradesys.inquiry import inquiries
 from tradesys.log import compaction, disk
 from tradesys.log import file as logfile
 from tradesys.log.file import LogFile
-from tradesys.network.network import Network
+from tradesys.network import Network
 from tradesys.network.verify import verify
 from tradesys.records.errors import StorageError
 from tradesys.records.schemas import REQUESTS

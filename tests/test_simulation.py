@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from tests.build import sound, state
 from tradesys.inquiry.answers import Order
-from tradesys.network.network import Network
+from tradesys.network import Network
 from tradesys.network.scenario import START_NS
 from tradesys.records.clock import MS
 from tradesys.records.errors import InvalidValue

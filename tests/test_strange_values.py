@@ -19,7 +19,7 @@ import pyarrow as pa
 import pytest
 
 from tests.build import NOON, PRICE, TERMS, filled, network, submit
-from tradesys.network.network import Network
+from tradesys.network import Network
 from tradesys.records.clock import to_ns
 from tradesys.records.errors import InvalidValue, Outcome, TradesysError
 from tradesys.records.opening_books import OpeningBooks

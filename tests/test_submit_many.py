@@ -24,11 +24,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.build import BOOKS, CASH, NOON, PRICE, TERMS, Row, filled, network, state, submit
-from tradesys.network.network import Network
+from tradesys.network import Network
 from tradesys.records.clock import ManualClock
 from tradesys.records.errors import InvalidValue
 from tradesys.records.opening_books import OpeningBooks
-from tradesys.systems.customer.customer import CustomerSystem
+from tradesys.systems.customer import CustomerSystem
 
 TEXT = ("request_type", "account", "symbol", "side", "ord_type", "time_in_force")
 COLUMNS: dict[str, Any] = dict.fromkeys((*TEXT, "cl_ord_id", "orig_cl_ord_id"), pl.String) | {

@@ -26,7 +26,7 @@ from tests.build import (
     state,
     submit,
 )
-from tradesys.network.network import Network
+from tradesys.network import Network
 from tradesys.records.errors import (
     InvalidValue,
     NotYetReplicated,

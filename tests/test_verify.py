@@ -17,7 +17,7 @@ from tradesys.log import file as logfile
 from tradesys.log import incarnation, segments
 from tradesys.log.file import LogFile
 from tradesys.log.framing import END_OF_STREAM, NO_HEAD, framing_of
-from tradesys.network.network import Network
+from tradesys.network import Network
 from tradesys.network.verify import Verified, verify
 from tradesys.records.errors import StorageError
 from tradesys.records.schemas import REPORTS, REQUESTS, parse_origin

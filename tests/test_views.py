@@ -48,7 +48,7 @@ from tradesys.status.kept.balances import Accounts
 from tradesys.status.kept.slots import Slots, with_room
 from tradesys.status.kept.view import View
 from tradesys.status.kept.words import Words
-from tradesys.systems.customer.customer import CustomerSystem
+from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.system import Place
 
 ID = record_id("c1", 0)

@@ -2,7 +2,7 @@
 
 from tradesys.audit.audit import Audit, Check
 from tradesys.inquiry.answers import Answer, Order
-from tradesys.network.network import Network
+from tradesys.network import Network
 from tradesys.records.clock import ManualClock
 from tradesys.records.errors import (
     DamagedError,

@@ -49,10 +49,10 @@ from eventsourcing.sqlite import SQLiteAggregateRecorder, SQLiteDatastore
 
 from tests.build import NOON, PRICE
 from tradesys.log.log import Part
-from tradesys.network.network import Network
+from tradesys.network import Network
 from tradesys.records.opening_books import OpeningBooks
 from tradesys.records.schemas import REQUESTS
-from tradesys.systems.customer.customer import CustomerSystem
+from tradesys.systems.customer import CustomerSystem
 
 ROUNDS, TURNS = 5, 8
 ACCOUNTS = [f"A{n:03}" for n in range(100)]

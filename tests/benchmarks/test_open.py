@@ -20,7 +20,7 @@ import pyarrow as pa
 import pytest
 
 from tests.build import BOOKS, NOON
-from tradesys.network.network import Network
+from tradesys.network import Network
 from tradesys.records.clock import ManualClock
 from tradesys.records.schemas import EXECUTIONS, POSTINGS, REPORTS, REQUESTS, Kind, Origin, make_id
 

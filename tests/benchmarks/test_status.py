@@ -28,7 +28,7 @@ from tests.build import record_id
 from tradesys.records.arrow import with_columns
 from tradesys.records.clock import ManualClock
 from tradesys.records.schemas import Kind, Origin, make_id, split_id
-from tradesys.systems.customer.customer import CustomerSystem
+from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.system import Place
 
 SIZES = {"1 M": 1_000_000, "10 M": 10_000_000}

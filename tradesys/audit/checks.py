@@ -25,13 +25,13 @@ from tradesys.replication.carrying import Link
 from tradesys.routes import WRITER, WRITES
 from tradesys.status import definition as status
 from tradesys.status import positions
-from tradesys.systems.street.street import StreetSystem
+from tradesys.systems.street import StreetSystem
 from tradesys.systems.system import System
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from tradesys.systems.customer.customer import CustomerSystem
+    from tradesys.systems.customer import CustomerSystem
 
 
 _INT64_MAX = (1 << 63) - 1

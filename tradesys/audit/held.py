@@ -15,7 +15,7 @@ from tradesys.records.opening_books import Fees
 from tradesys.records.schemas import Kind, format_id, make_id, span
 from tradesys.records.sessions import Calendar
 from tradesys.replication.carrying import links
-from tradesys.systems.customer.customer import CustomerSystem
+from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.system import System, running
 
 _IDS_MAX = 8

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from tradesys.cli.printing import JsonOut, out, print_audit, print_table, progress, tell
+from tradesys.network import Network
 from tradesys.network.charter import Charter
-from tradesys.network.network import Network
 from tradesys.network.replay import Partition, Replayed, open_network, parse_partition
 from tradesys.network.replay import replay as replay_tape
 from tradesys.records.errors import InvalidValue

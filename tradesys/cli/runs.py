@@ -21,9 +21,9 @@ from tradesys.cli.printing import (
     tell,
     tell_recovered,
 )
+from tradesys.network import Network
 from tradesys.network.export import export as export_systems
 from tradesys.network.export import longest
-from tradesys.network.network import Network
 from tradesys.network.verify import verify as verify_run
 from tradesys.records import arguments as given
 from tradesys.records.errors import NotYetReplicated

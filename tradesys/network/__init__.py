@@ -2,3 +2,7 @@
 
 It decides when systems work and records move; it knows no rule of the systems themselves.
 """
+
+from tradesys.network.network import Network
+
+__all__ = ["Network"]

@@ -8,8 +8,8 @@ import polars as pl
 from tradesys.log.offsets import Offsets
 from tradesys.records.clock import MS
 from tradesys.routes import WRITES
-from tradesys.systems.customer.customer import CustomerSystem
-from tradesys.systems.street.street import StreetSystem
+from tradesys.systems.customer import CustomerSystem
+from tradesys.systems.street import StreetSystem
 from tradesys.systems.system import System
 
 LOG = {"at": pl.Int64, "system": pl.String, "what": pl.String, "value": pl.Int64}

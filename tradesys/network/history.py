@@ -6,8 +6,8 @@ import polars as pl
 
 from tradesys.records import arguments as given
 from tradesys.records.clock import Time, to_ns
-from tradesys.systems.customer.customer import CustomerSystem
-from tradesys.systems.firm.firm import FirmSystem
+from tradesys.systems.customer import CustomerSystem
+from tradesys.systems.firm import FirmSystem
 from tradesys.systems.system import Place, System
 
 _Answers = CustomerSystem | FirmSystem

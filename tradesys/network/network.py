@@ -37,10 +37,10 @@ from tradesys.records.errors import (
 from tradesys.records.opening_books import NO_FEES, Fees, OpeningBooks
 from tradesys.records.schemas import ExecType, Kind, Origin
 from tradesys.replication.carrying import behind, links, replicate, to_give_back
-from tradesys.systems.customer.customer import CustomerSystem
-from tradesys.systems.firm.firm import FirmSystem
+from tradesys.systems.customer import CustomerSystem
+from tradesys.systems.firm import FirmSystem
+from tradesys.systems.street import StreetSystem
 from tradesys.systems.street.assignment import Assignment
-from tradesys.systems.street.street import StreetSystem
 from tradesys.systems.system import Place, System, running
 from tradesys.venue import BookVenue, TapeVenue, Venue, VenueFactory, kind_of, venue_of
 

@@ -16,7 +16,7 @@ import polars as pl
 import pyarrow as pa
 
 from tradesys.audit.audit import Audit
-from tradesys.network.network import Network
+from tradesys.network import Network
 from tradesys.records import arguments as given
 from tradesys.records.clock import ManualClock
 from tradesys.records.errors import InvalidValue

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from tradesys.network.network import Network
+from tradesys.network import Network
 from tradesys.records import arguments as given
 from tradesys.records.clock import ManualClock
 from tradesys.records.opening_books import OpeningBooks
 from tradesys.records.schemas import PRICE_SCALE
-from tradesys.systems.customer.customer import CustomerSystem
+from tradesys.systems.customer import CustomerSystem
 
 START_NS = 1_717_421_400_000_000_000
 """The first moment of a session: 3 June 2024, 09:30 in New York."""

@@ -22,9 +22,9 @@ from tradesys.records.schemas import Kind, Origin
 from tradesys.replication.carrying import Link, links
 from tradesys.replication.recovery import Recovered, recover
 from tradesys.routes import WRITES
-from tradesys.systems.customer.customer import CustomerSystem
+from tradesys.systems.customer import CustomerSystem
+from tradesys.systems.street import StreetSystem
 from tradesys.systems.street.assignment import Assignment
-from tradesys.systems.street.street import StreetSystem
 from tradesys.systems.system import System, running
 
 

@@ -14,7 +14,7 @@ from tradesys.records.schemas import format_id
 from tradesys.simulation.plan import Ask
 from tradesys.simulation.wires import CUSTOMERS, Peers
 from tradesys.simulation.world import World
-from tradesys.systems.customer.customer import CustomerSystem
+from tradesys.systems.customer import CustomerSystem
 
 NEVER_BACK = "an answer at one system never goes back"
 ID_ONCE = "no id is given twice"

@@ -15,7 +15,8 @@ import pyarrow as pa
 
 from tradesys.audit.held import listed
 from tradesys.log.offsets import Offsets
-from tradesys.network.network import Network, system_of
+from tradesys.network import Network
+from tradesys.network.network import system_of
 from tradesys.records.clock import MS
 from tradesys.records.errors import InvalidValue
 from tradesys.records.schemas import (
@@ -34,11 +35,11 @@ from tradesys.simulation.plan import Market, Plan
 from tradesys.simulation.ways import HEARTBEAT, Way, Ways
 from tradesys.simulation.wires import Node, Wires
 from tradesys.status.definition import TRADES
-from tradesys.systems.customer.customer import CustomerSystem
+from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.customer.outbox import by_street
-from tradesys.systems.firm.firm import FirmSystem
+from tradesys.systems.firm import FirmSystem
+from tradesys.systems.street import StreetSystem
 from tradesys.systems.street.assignment import Assignment
-from tradesys.systems.street.street import StreetSystem
 from tradesys.systems.system import Place, System
 from tradesys.venue import BookVenue
 

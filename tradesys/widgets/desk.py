@@ -8,7 +8,7 @@ from threading import Thread
 
 import ipywidgets as widgets
 
-from tradesys.network.network import Network
+from tradesys.network import Network
 from tradesys.network.scenario import START_NS, Flow
 from tradesys.records.clock import Clock, ManualClock, wall_clock
 from tradesys.records.opening_books import OpeningBooks

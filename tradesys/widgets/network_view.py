@@ -6,10 +6,10 @@ from functools import cached_property
 from itertools import combinations
 from typing import NamedTuple
 
-from tradesys.network.network import Network
+from tradesys.network import Network
 from tradesys.records.schemas import Kind, parse_origin
 from tradesys.routes import ROUTES
-from tradesys.systems.customer.customer import CustomerSystem
+from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.system import System
 from tradesys.widgets.part import Live, Part, clicked, said
 from tradesys.widgets.pulse import Pulse

@@ -14,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from tradesys.network.network import Network
+from tradesys.network import Network
 from tradesys.records.readable import show_text_plainly
 from tradesys.records.schemas import Kind, parse_origin
 from tradesys.routes import ROUTES, WRITES, Holding, holdings

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from threading import RLock
 
-from tradesys.network.network import STAGES, Network
+from tradesys.network import Network
+from tradesys.network.network import STAGES
 from tradesys.network.scenario import Flow
 from tradesys.records import arguments as given
 

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from tradesys.inquiry.answers import OrderLike, id_of
-from tradesys.network.network import Network
+from tradesys.network import Network
 from tradesys.records.readable import readable
 from tradesys.records.schemas import format_id, origin, split_id
 from tradesys.widgets.part import Live, Part, clicked, money, price_of, said, table

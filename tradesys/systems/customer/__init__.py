@@ -3,3 +3,7 @@
 A request is on disk here before it is acknowledged. It knows no street-side system: what it has
 accepted waits in its outbox.
 """
+
+from tradesys.systems.customer.customer import CustomerSystem
+
+__all__ = ["CustomerSystem"]

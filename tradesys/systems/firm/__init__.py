@@ -2,3 +2,7 @@
 
 Each trade is cleared exactly once, by postings that sum to zero. It takes no orders.
 """
+
+from tradesys.systems.firm.firm import FirmSystem
+
+__all__ = ["FirmSystem"]

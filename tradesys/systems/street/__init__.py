@@ -3,3 +3,7 @@
 Each symbol is assigned to one of several, and a peer takes over while that one is down. It knows no
 customer.
 """
+
+from tradesys.systems.street.street import StreetSystem
+
+__all__ = ["StreetSystem"]
