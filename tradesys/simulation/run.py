@@ -71,6 +71,10 @@ class Simulation(World):
         checks = [promises.allowed(self, check) for check in super().audit(progress).checks]
         return Audit((*checks, *promises.checks(self, self.callers, self.faults)))
 
+    def lost(self) -> list[int]:
+        """Acknowledged requests that no customer-facing system holds any more."""
+        return promises.lost(self, self.callers)
+
     def bill(self) -> pl.DataFrame:
         """What each system did for customers while each fault lasted."""
         outages = [suffered.outage for suffered in self.faults.suffered]

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tradesys.simulation.plan import Plan, draw
-from tradesys.simulation.promises import lost
 from tradesys.simulation.reached import reached
 from tradesys.simulation.run import Simulation
 
@@ -84,7 +83,7 @@ def run_plan(plan: Plan, data: Path | None = None) -> Outcome:
         evaluated=evaluated,
         reached=met,
         unknown=verdicts.count(None),
-        lost=len(lost(desk, desk.callers)),
+        lost=len(desk.lost()),
         found=found,
     )
 
