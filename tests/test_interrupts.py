@@ -27,7 +27,7 @@ from tradesys.interrupts import uninterrupted
 from tradesys.network import Network
 
 PACKAGE = str(Path(tradesys.__file__).parent)
-EVERY = int(os.environ.get("TRADESYS_INTERRUPT_EVERY", "23"))
+EVERY = int(os.environ.get("TRADESYS_INTERRUPT_EVERY", "61"))
 """At which lines: at each of them with 1, which takes long."""
 
 
