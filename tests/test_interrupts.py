@@ -27,7 +27,7 @@ from tradesys.records.clock import ManualClock
 from tradesys.records.errors import StorageError, SystemDown
 
 PACKAGE = str(Path(tradesys.__file__).parent)
-EVERY = int(os.environ.get("TRADESYS_INTERRUPT_EVERY", "23"))
+EVERY = int(os.environ.get("TRADESYS_INTERRUPT_EVERY", "61"))
 """At which lines: at each of them with 1, which takes long."""
 
 

@@ -11,7 +11,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.test_desk import run_desk, take, type_into
 
-CLICKS = int(os.environ.get("TRADESYS_CLICKS", "40"))
+CLICKS = int(os.environ.get("TRADESYS_CLICKS", "16"))
 CROWDS = ("500", "5,000")
 
 

@@ -124,9 +124,16 @@ class Wires:
         return time + self.now - at
 
     def since(self, time: int) -> int:
-        """When, in ns since the beginning, right clocks said so."""
-        at, began = next((night for night in reversed(self.nights) if night[1] <= time), (0, time))
-        return at + time - began
+        """When, in ns since the beginning, right clocks said so.
+
+        Of a time that a night has left out it is when that night began.
+        """
+        until = self.now
+        for at, began in reversed(self.nights):
+            if began <= time:
+                return min(at + time - began, until)
+            until = at
+        return time - self.nights[0][1]
 
     def night(self, number: int) -> None:
         """Let the clocks go on at one of the next :data:`~tradesys.simulation.plan.NIGHTS`."""
