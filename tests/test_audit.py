@@ -272,14 +272,13 @@ def let_use_too_much(desk: Network) -> None:
 def send_to_every_street(desk: Network) -> None:
     """An order is sent to each street-side system, and not to that of its symbol alone."""
     submit(desk["c1"], order_qty=10)
-    outbox = desk["c1"].outbox
 
-    def accept_everywhere(requests: pa.RecordBatch, again: bool) -> None:  # noqa: FBT001
+    def deliver(_: str, requests: pa.RecordBatch, again: bool) -> bool:  # noqa: FBT001
         for street in desk.streets:
             street.accept(requests, again)
+        return True
 
-    for street in outbox.sort(desk.street_for):
-        outbox.hand_over(street, accept_everywhere)
+    desk["c1"].forward(desk.street_for, deliver)
     desk.run()
 
 

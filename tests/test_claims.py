@@ -361,15 +361,12 @@ def send_to_every_street(patch: pytest.MonkeyPatch) -> None:
     """Each accepted request is sent to every street-side system."""
 
     def send(desk: Network) -> int:
-        def accept_everywhere(*sent: Any) -> None:
+        def deliver(_: str, *sent: Any) -> bool:
             for street in desk.streets:
                 street.accept(*sent)
+            return True
 
-        return sum(
-            customer.outbox.hand_over(street, accept_everywhere)
-            for customer in desk.customers
-            for street in customer.outbox.sort(desk.street_for)
-        )
+        return sum(customer.forward(desk.street_for, deliver) for customer in desk.customers)
 
     patch.setattr(Network, "_send", send)
 

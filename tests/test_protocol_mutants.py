@@ -22,6 +22,7 @@ from tradesys.records.arrow import with_columns
 from tradesys.records.clock import MS
 from tradesys.records.opening_books import NO_FEES, Fees
 from tradesys.records.schemas import split_id
+from tradesys.replication import recovery
 from tradesys.replication.carrying import takes
 from tradesys.simulation import Choices, Plan, draw, ways
 from tradesys.simulation.customers import NEVER_BACK
@@ -81,14 +82,7 @@ def acknowledge_before_it_is_durable(patch: Patch) -> None:
 
 def reuse_ids_after_a_lost_disk(patch: Patch) -> None:
     """A system that has lost its disk goes on under the name that it had."""
-    real = Simulation.stop
-
-    def stop(desk: Simulation, node: Node, *, lose: bool = False) -> None:
-        origin = node.origin
-        real(desk, node, lose=lose)
-        node.origin = origin
-
-    patch.setattr(Simulation, "stop", stop)
+    patch.setattr(recovery, "_next_incarnation", lambda system, _: system.origin)
 
 
 def execute_at_two_streets(patch: Patch) -> None:
@@ -97,13 +91,13 @@ def execute_at_two_streets(patch: Patch) -> None:
 
     def dispatch(
         desk: Simulation, source: str, street: str, requests: pa.RecordBatch, *how: bool
-    ) -> None:
+    ) -> bool:
         real(desk, source, street, requests, *how)
         other = next(s for s in ("s1", "s2") if s != street)
         ids = pa.array(requests["record_id"].to_numpy() + np.uint64(5000))
         names = pa.array([f"{n}*" for n in requests["cl_ord_id"].to_pylist()])
         requests = with_columns(requests, record_id=ids, order_id=ids, cl_ord_id=names)
-        real(desk, source, other, requests, *how)
+        return real(desk, source, other, requests, *how)
 
     patch.setattr(Simulation, "_dispatch", dispatch)
 

@@ -9,11 +9,13 @@ others get theirs.
 import datetime as dt
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
+from functools import partial
 from inspect import signature
 from pathlib import Path
 from typing import NamedTuple, Self, overload
 
 import polars as pl
+import pyarrow as pa
 
 from tradesys.audit.audit import Audit, audit
 from tradesys.audit.held import Held
@@ -247,12 +249,16 @@ class Network(Switches):
         self._assign()
         moved = 0
         for customer in running(self.customers):
-            for street in customer.outbox.sort(self.street_for):
-                target = self.systems[street]
-                assert isinstance(target, StreetSystem)
-                if not self.cut(customer.name, street):
-                    moved += customer.outbox.hand_over(street, target.accept)
+            moved += customer.forward(self.street_for, partial(self._deliver, customer.name))
         return moved
+
+    def _deliver(self, source: str, street: str, requests: pa.RecordBatch, again: bool) -> bool:  # noqa: FBT001
+        target = self.systems[street]
+        assert isinstance(target, StreetSystem)
+        if self.cut(source, street):
+            return False
+        target.accept(requests, again)
+        return True
 
     def street_for(self, symbol: str) -> str:
         """The street-side system of a symbol (:mod:`tradesys.systems.street.assignment`)."""

@@ -40,6 +40,7 @@ class Node:
     up: bool = True
     epoch: int = 0
     disks: int = 0
+    is_lost: bool = False
     free_at: int = 0
     paused_until: int = 0
     write_ns: int = 0

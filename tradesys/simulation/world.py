@@ -30,13 +30,13 @@ from tradesys.records.schemas import (
     split_id,
 )
 from tradesys.replication.carrying import links
+from tradesys.replication.recovery import recover
 from tradesys.simulation.disk import Disk
 from tradesys.simulation.plan import Market, Plan
 from tradesys.simulation.ways import HEARTBEAT, Way, Ways
 from tradesys.simulation.wires import Node, Wires
 from tradesys.status.definition import TRADES
 from tradesys.systems.customer import CustomerSystem
-from tradesys.systems.customer.outbox import by_street
 from tradesys.systems.firm import FirmSystem
 from tradesys.systems.street import StreetSystem
 from tradesys.systems.street.assignment import Assignment
@@ -100,7 +100,9 @@ class World(Network):
         if isinstance(system, StreetSystem):
             # A write that the power failed in may have become durable all the same.
             self._note_recorded(system, make_id(system.origin.code, 0))
-        if node.disks:
+        if node.is_lost:
+            self._bring_back(node, system)
+        elif node.disks:
             system.renew(node.origin)
         self.systems[node.name] = system
         self.links = links(list(self.systems.values()))
@@ -110,6 +112,22 @@ class World(Network):
         self.ways.begin(node.name)
         self.wires.let(node, self.work, node)
 
+    def _bring_back(self, node: Node, system: System) -> None:
+        """Recover a system whose disk is lost: whom it reaches gives back, the others later."""
+        cut = self.wires.cut
+        up = (s for s in self.systems.values() if self.wires.nodes[s.name].up)
+        peers = [other for other in up if other.name != node.name]
+            s for s in self.systems.values() if self.wires.nodes[s.name].up and s.name != node.name
+        ]
+        system.origin = node.origin
+        recover(
+            [system, *peers],
+            {node.name},
+            lambda one, other: not cut[one, other] and not cut[other, one],
+            only={node.name},
+        )
+        node.origin, node.is_lost = system.origin, False
+
     def stop(self, node: Node, *, lose: bool = False) -> None:
         """Stop a system: its memory is gone, and what its disk had not made durable."""
         node.up, node.epoch = False, node.epoch + 1
@@ -118,7 +136,7 @@ class World(Network):
         if lose:
             node.disk.lose()
             node.disks += 1
-            node.origin = node.origin._replace(incarnation=node.disks)
+            node.is_lost = True
             node.unheard_peers = {w.target for w in self.ways.ways if w.source == node.name}
 
     def _begin(self, kind: str, name: str) -> None:
@@ -192,16 +210,15 @@ class World(Network):
 
     def forward(self, node: Node, system: CustomerSystem) -> None:
         """Send accepted requests, each to the one street-side system of its symbol."""
-        outbox = system.outbox
-        for street in outbox.sort(node.assignment.street_for):
-            outbox.hand_over(street, partial(self._dispatch, node.name, street))
+        system.forward(node.assignment.street_for, partial(self._dispatch, node.name))
 
-    def _dispatch(self, source: str, street: str, requests: pa.RecordBatch, again: bool) -> None:  # noqa: FBT001
+    def _dispatch(self, source: str, street: str, requests: pa.RecordBatch, again: bool) -> bool:  # noqa: FBT001
         def words() -> str:
             said = "possible resend: " if again else ""
             return said + listed(requests["record_id"].to_pylist())
 
         self.wires.send(source, street, words, self._accept, street, requests, again)
+        return True  # whatever becomes of it on its way
 
     def _accept(self, street: str, requests: pa.RecordBatch, again: bool) -> None:  # noqa: FBT001
         system = self.systems[street]
@@ -218,9 +235,8 @@ class World(Network):
     def _send_unanswered(self, node: Node) -> None:
         system = self.systems[node.name]
         assert isinstance(system, CustomerSystem)
-        for batch in system.unanswered(node.held_before):
-            for street, part in by_street(batch, node.assignment.street_for):
-                self._dispatch(node.name, street, part, True)  # noqa: FBT003
+        system.resend(node.held_before)
+        self.forward(node, system)
         logs = system.tables["requests"].logs
         node.held_before = {code: log.count for code, log in logs.items()}
 

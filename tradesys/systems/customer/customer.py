@@ -5,7 +5,7 @@ it never saw, and it asks nobody: an answer is aggregated from its own records.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
@@ -41,7 +41,7 @@ from tradesys.status.reference import LAST_PX
 from tradesys.systems.customer import rules
 from tradesys.systems.customer.columns import columns_of
 from tradesys.systems.customer.entry import Sheet
-from tradesys.systems.customer.outbox import Outbox
+from tradesys.systems.customer.outbox import Deliver, Outbox
 from tradesys.systems.customer.single import coded, judge
 from tradesys.systems.customer.terms import (
     ASKED,
@@ -292,6 +292,23 @@ class CustomerSystem(Inquiries, System):
             # Only now: an interrupt before sends twice, which is safe.
             self._send_again, self._sent = False, sent
         return self._outbox
+
+    def forward(self, street_for: Callable[[str], str], deliver: Deliver) -> int:
+        """Send each accepted request to the one street-side system of its symbol (claim 22).
+
+        :param street_for: the street-side system of a symbol.
+        :returns: how many requests were taken.
+        """
+        outbox = self.outbox
+        return sum(outbox.hand_over(street, deliver) for street in outbox.sort(street_for))
+
+    def resend(self, among: Mapping[int, int]) -> None:
+        """Put out to be sent again what nobody has answered, whoever took it.
+
+        :param among: of each origin, by its code, so many of its first.
+        """
+        for batch in self.unanswered(among):
+            self._outbox.put(batch, again=True)
 
     def send_again(self) -> None:
         """Put everything that was accepted and is not answered out to be sent, and no more."""

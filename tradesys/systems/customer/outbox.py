@@ -13,6 +13,9 @@ import pyarrow.compute as pc
 Sent = tuple[pa.RecordBatch, bool]
 """Requests, and whether they may have been sent before."""
 
+Deliver = Callable[[str, pa.RecordBatch, bool], bool]
+"""Hands requests to a street-side system, and says whether they were taken; if not, they wait."""
+
 
 class Outbox:
     """What one customer-facing system has to send, by street-side system, oldest first."""
@@ -51,15 +54,13 @@ class Outbox:
             del self._unsorted[0]
         return [street for street, waiting in self._sorted.items() if waiting]
 
-    def hand_over(self, street: str, take: Callable[[pa.RecordBatch, bool], None]) -> int:
-        """Let a street-side system take what waits for it; gives how many requests it took.
-
-        :param take: called with requests, and whether they may have been sent before.
-        """
+    def hand_over(self, street: str, deliver: Deliver) -> int:
+        """Let a street-side system take what waits for it; gives how many requests it took."""
         moved, waiting = 0, self._sorted[street]
         while waiting:
             batch, again = waiting[0]
-            take(batch, again)
+            if not deliver(street, batch, again):
+                break
             del waiting[0]
             moved += batch.num_rows
         return moved
