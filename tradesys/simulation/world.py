@@ -117,8 +117,6 @@ class World(Network):
         cut = self.wires.cut
         up = (s for s in self.systems.values() if self.wires.nodes[s.name].up)
         peers = [other for other in up if other.name != node.name]
-            s for s in self.systems.values() if self.wires.nodes[s.name].up and s.name != node.name
-        ]
         system.origin = node.origin
         recover(
             [system, *peers],
