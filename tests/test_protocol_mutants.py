@@ -353,7 +353,12 @@ CAUGHT_BY = [
     Mutant(answer_from_what_is_not_durable, NEVER_BACK, ("crash",)),
     Mutant(never_take_over, TIMELY, ("power",), "s1"),
     Mutant(stand_in_for_nobody, TIMELY, ("crash",), "s1"),
-    Mutant(acknowledge_before_a_peer_has_it, NOT_LOST, ("lost-disk",), acknowledge="one"),
+    Mutant(
+        acknowledge_before_a_peer_has_it,
+        NOT_LOST,
+        ("lost-disk", "one-way"),
+        acknowledge="one",
+    ),
     Mutant(repeat_a_request_at_the_venue, OVER_FILL, ("repeat", "loss")),
     Mutant(accept_a_name_twice, TWICE, ("loss", "pause")),
     Mutant(never_send_again, ANSWERED, ("loss", "crash")),
