@@ -78,8 +78,7 @@ def _bring_back(
     damaged = _damaged(system)
     own = any(table.dataset in WRITES[system.kind] for table in damaged)
     own = own or lost or _is_short(system, systems)
-    following = _next_incarnation(system, systems) if own else None
-    if own and following is None:
+    if own and _next_incarnation(system, systems) is None:
         return _given_up(system)
     peers = [s for s in systems if s is not system and reach(s.name, system.name)]
     restored = sum(relay(peer, system) for peer in peers)
@@ -89,15 +88,24 @@ def _bring_back(
         restored += fitted
         missing += left
     system.sync()
-    if following:
-        system.renew(following)
+    following = begin_again(system, systems) if own else None
     for table in damaged:
         if table.file:
             table.file.settle()
     damage = tuple(t.file.damage for t in damaged if t.file and t.file.damage)
-    return Recovered(
-        system.name, damage, restored, tuple(missing), str(following) if following else None
-    )
+    name = str(following) if following else None
+    return Recovered(system.name, damage, restored, tuple(missing), name)
+
+
+def begin_again(system: System, systems: Sequence[System]) -> Origin | None:
+    """Have a system go on as its next incarnation, if there is one left.
+
+    :param systems: those that may know of earlier ones, it among them.
+    """
+    following = _next_incarnation(system, systems)
+    if following:
+        system.renew(following)
+    return following
 
 
 def _given_up(system: System) -> Recovered:

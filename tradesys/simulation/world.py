@@ -30,7 +30,7 @@ from tradesys.records.schemas import (
     split_id,
 )
 from tradesys.replication.carrying import links
-from tradesys.replication.recovery import recover
+from tradesys.replication.recovery import begin_again
 from tradesys.simulation.disk import Disk
 from tradesys.simulation.plan import Market, Plan
 from tradesys.simulation.ways import HEARTBEAT, Way, Ways
@@ -101,7 +101,9 @@ class World(Network):
             # A write that the power failed in may have become durable all the same.
             self._note_recorded(system, make_id(system.origin.code, 0))
         if node.is_lost:
-            self._bring_back(node, system)
+            system.origin = node.origin
+            begin_again(system, [system])
+            node.origin, node.is_lost = system.origin, False
         elif node.disks:
             system.renew(node.origin)
         self.systems[node.name] = system
@@ -111,20 +113,6 @@ class World(Network):
         self.wires.note(node.name, "up", f"{node.origin} is up")
         self.ways.begin(node.name)
         self.wires.let(node, self.work, node)
-
-    def _bring_back(self, node: Node, system: System) -> None:
-        """Recover a system whose disk is lost: whom it reaches gives back, the others later."""
-        cut = self.wires.cut
-        up = (s for s in self.systems.values() if self.wires.nodes[s.name].up)
-        peers = [other for other in up if other.name != node.name]
-        system.origin = node.origin
-        recover(
-            [system, *peers],
-            {node.name},
-            lambda one, other: not cut[one, other] and not cut[other, one],
-            only={node.name},
-        )
-        node.origin, node.is_lost = system.origin, False
 
     def stop(self, node: Node, *, lose: bool = False) -> None:
         """Stop a system: its memory is gone, and what its disk had not made durable."""
