@@ -26,7 +26,7 @@ ifneq ($(shell $(PYTHON) --version 2>&1),$(shell $(BIN)/python --version 2>&1))
 endif
 endif
 
-# What is compiled (tradesys/compiled.py) is kept from the first use on; this uses all of it.
+# What is compiled (tradesys/status/kept/compiled.py) is kept from the first use on; this uses all of it.
 define ONE_ORDER
 import tradesys
 desk = tradesys.Network()
@@ -115,7 +115,7 @@ $(LOCKED): requirements.lock
 $(INSTALLED): $(LOCKED) pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@echo "Compiling the loops that keep the views, once"
-	@rm -f tradesys/__pycache__/*.nb[ci]
+	@find tradesys -name "*.nb[ci]" -delete
 	@$(BIN)/python -c "$$ONE_ORDER"
 	@touch $@
 	@echo "$(VENV) is ready"
