@@ -123,7 +123,11 @@ def sweep(
     Example: tradesys sweep notebooks/5_scenario.ipynb --set tape=,data/sample --set streets=1..3
     --chart records_held --out outputs/tapes
     """
-    from tradesys.widgets import sweep as sweeping
+    try:
+        from tradesys.widgets import sweep as sweeping
+    except ModuleNotFoundError as lacking:
+        expected = "the notebooks' packages: pip install 'tradesys[lab]'"
+        raise InvalidValue("sweep", f"without {lacking.name}", expected) from lacking
 
     with progress(f"{notebook.name} with {', '.join(sets)}") as advance:
         swept = sweeping.sweep(notebook, sets, folder, jobs=jobs, metric=chart, progress=advance)
