@@ -22,7 +22,7 @@ from tradesys.network import Network
 from tradesys.network.charter import FILE
 from tradesys.network.verify import verify
 from tradesys.records.clock import ManualClock
-from tradesys.records.errors import Outcome, StorageError, SystemDown, TradesysError
+from tradesys.records.errors import DamagedError, Outcome, StorageError, SystemDown, TradesysError
 
 # Processes.
 
@@ -427,3 +427,56 @@ def test_networks_that_are_dropped_leave_no_descriptor_and_all_that_they_acknowl
 def drop(desk: Network, number: int) -> None:
     """Trade, and forget the network."""
     submit(desk["c1"], order_qty=10, cl_ord_id=f"n{number}", price=PRICE - 10_000)
+
+
+def test_a_fork_of_memory_that_a_thread_was_changing_is_refused_and_does_not_hang() -> None:
+    told = in_a_process_of_its_own(
+        """
+        import os
+        from threading import Event, Thread
+        from tests.build import network, submit
+        from tradesys.records.errors import SystemDown
+
+        desk, held, done = network(customers=2), Event(), Event()
+
+        def hold() -> None:
+            with desk.turn:
+                held.set()
+                done.wait()
+
+        thread = Thread(target=hold)
+        thread.start()
+        held.wait()
+        child = os.fork()
+        if not child:
+            try:
+                desk.run()
+            except SystemDown as error:
+                os._exit(0 if "fork" in str(error) else 2)
+            os._exit(3)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        done.set()
+        thread.join()
+        submit(desk["c1"])
+        print(desk.run() > 0)
+        """
+    )
+    assert told.split() == ["0", "True"]
+
+
+def test_a_market_that_knows_less_than_was_recorded_of_it_is_refused(tmp_path: Path) -> None:
+    run, older = tmp_path / "run", tmp_path / "reports.arrows"
+    with network(data=run) as desk:
+        filled(desk)
+        desk.run()
+    shutil.copy(run / "venue" / "reports.arrows", older)
+    with Network.open(run, clock=ManualClock(NOON)) as desk:
+        submit(desk["c1"], order_qty=10)
+        desk.run()
+    before = contents(run)
+    shutil.copy(older, run / "venue" / "reports.arrows")
+    with pytest.raises(DamagedError, match="older than what the systems hold"):
+        Network.open(run, clock=ManualClock(NOON))
+    assert {n: b for n, b in contents(run).items() if "venue" not in n} == {
+        n: b for n, b in before.items() if "venue" not in n
+    }

@@ -16,7 +16,8 @@ class Explained(NamedTuple):
 
     ``learned`` has a row for each record and each system that holds it, to be drawn or joined:
     ``record_id, dataset, record`` (its type), ``exec_id, ts, order_qty, price, last_qty, last_px,
-    asset, amount, system, received_at``, by when the record was written, then received.
+    text`` (why it was refused, or ended), ``asset, amount, system, received_at``, by when the
+    record was written, then received.
     """
 
     order_id: int
@@ -74,6 +75,8 @@ def explained(
 
 def _seen(system: str, dataset: str, tables: Tables, frame: pl.DataFrame) -> pl.DataFrame:
     received = tables[dataset].arrivals.received_at(frame["record_id"].to_numpy())
+    if "reject_reason" in frame:
+        frame = frame.with_columns(text="reject_reason")
     whole = frame.with_columns(
         pl.Series("received_at", received).cast(_TIME),
         dataset=pl.lit(dataset),
@@ -88,7 +91,7 @@ _LEARNED: dict[str, Any] = {
     "exec_id": pl.UInt64,
     "ts": _TIME,
     **dict.fromkeys(("order_qty", "price", "last_qty", "last_px"), pl.Int64),
-    "asset": pl.String,
+    **dict.fromkeys(("text", "asset"), pl.String),
     "amount": pl.Int64,
     "system": pl.String,
     "received_at": _TIME,

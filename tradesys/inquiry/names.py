@@ -33,8 +33,8 @@ class Names:
 
     A name means the account's order of that name that is still open, or else that of the same
     trading day; on another day it is free again. A request belongs to the day of its own ``ts``.
-    Where two systems took one name on the same day, the order with the lower id has it, wherever
-    and in whatever order the two records arrived.
+    Where two systems took one name on the same day, the order that is open has it, or else the one
+    with the lower id, wherever and in whatever order the two records arrived.
 
     :param may_trade_until: the last moment at which an order may trade; 0 if it is closed.
     """
@@ -68,13 +68,18 @@ class Names:
         }
 
     def _meant(self, key: Key, ts: int, last: int) -> Named | None:
+        uses = (self._uses[key], *self._others.get(key, ()))
         found = None
-        for close, order_id in (self._uses[key], *self._others.get(key, ())):
-            until = close if close >= last else max(close, self._may_trade_until(order_id))
+        for close, order_id in uses:
+            # Whether an order is open matters on another day, or beside another of its name.
+            asked = close < last or len(uses) > 1
+            open_until = self._may_trade_until(order_id) if asked else 0
+            until = max(close, open_until)
             # Of several orders the one that may trade longest, and of those the first.
-            if until >= ts and (not found or (-until, order_id) < (-found.until, found.order_id)):
-                found = Named(order_id, until)
-        return found
+            rank = (-open_until, -until, order_id)
+            if until >= ts and (found is None or rank < found[0]):
+                found = rank, Named(order_id, until)
+        return found[1] if found else None
 
     def _catch_up(self) -> None:
         if not self._waiting:
@@ -95,12 +100,12 @@ class Names:
                         self._use(key, *use)
 
     def _use(self, key: Key, close: int, order_id: int) -> None:
-        """Note a use of a name; of those of one day the lowest order."""
-        known = dict([self._uses.get(key, (close, order_id)), *self._others.get(key, ())])
-        known[close] = min(order_id, known.get(close, order_id))
-        self._uses[key], *others = known.items()
-        if others:
-            self._others[key] = others
+        """Note a use of a name."""
+        use = close, order_id
+        first = self._uses.setdefault(key, use)
+        others = self._others.get(key, [])
+        if use != first and use not in others:
+            self._others[key] = [*others, use]
 
 
 def key_of(account: str, cl_ord_id: str) -> Key:

@@ -1,10 +1,13 @@
 """What has files is one process's: a fork of that process is refused, whatever it asks.
 
 Two processes that write one file would give ids twice, and what one acknowledged the other would
-overwrite. What is all in memory is copied by a fork, and goes on in both.
+overwrite. What is all in memory is copied by a fork, and goes on in both, unless another thread was
+in the middle of changing it: its locks would stay held for ever.
 """
 
 import os
+from collections.abc import Iterable
+from threading import RLock
 from typing import Any, NoReturn, Protocol
 from weakref import WeakSet
 
@@ -16,6 +19,13 @@ class Forked(Protocol):
 
     def leave(self) -> None:
         """Let go of everything in a forked process, and change nothing of the files."""
+
+
+class Copied(Forked, Protocol):
+    """What is all in memory, and its locks."""
+
+    def locks(self) -> Iterable[RLock]:
+        """Those that whoever changes it holds."""
 
 
 class _Refused:
@@ -35,6 +45,7 @@ REFUSED: Any = _Refused()
 """In the place of what a forked process may not use."""
 
 _open: WeakSet[Forked] = WeakSet()
+_copied: WeakSet[Copied] = WeakSet()
 
 
 def leave_if_forked(each: Forked) -> None:
@@ -42,9 +53,25 @@ def leave_if_forked(each: Forked) -> None:
     _open.add(each)
 
 
+def leave_if_stuck(each: Copied) -> None:
+    """Have something in memory be refused in a fork that another thread was changing it in."""
+    _copied.add(each)
+
+
 def _leave() -> None:
     while _open:
         _open.pop().leave()
+    for each in _copied:
+        if not all(map(_is_free, each.locks())):
+            each.leave()
+
+
+def _is_free(lock: RLock) -> bool:
+    """Whether a lock is held by no thread that there is not in this process."""
+    is_free = lock.acquire(blocking=False)
+    if is_free:
+        lock.release()
+    return is_free
 
 
 os.register_at_fork(after_in_child=_leave)

@@ -43,7 +43,10 @@ class uninterrupted:  # noqa: N801 - used like a function
                 self._before(_signal.SIGINT, sys._getframe())  # noqa: SLF001 - what a handler is given
             except BaseException as interrupt:
                 done = "did not happen" if kind else "happened"
-                interrupt.add_note(f"it waited until what was in hand was over, which {done}")
+                interrupt.add_note(
+                    f"it waited until the step in hand was over, which {done}; "
+                    "what takes many steps (run, end_of_day) goes on when it is called again"
+                )
                 raise
 
 

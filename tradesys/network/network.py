@@ -12,6 +12,7 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from inspect import signature
 from pathlib import Path
+from threading import RLock
 from typing import NamedTuple, Self, overload
 
 import polars as pl
@@ -22,7 +23,7 @@ from tradesys.audit.held import Held
 from tradesys.inquiry.answers import Answer, OrderLike, id_of
 from tradesys.inquiry.explained import Explained, explained
 from tradesys.inquiry.inquiries import Inquiries
-from tradesys.log.forks import REFUSED, leave_if_forked
+from tradesys.log.forks import REFUSED, leave_if_forked, leave_if_stuck
 from tradesys.log.interrupts import uninterrupted
 from tradesys.network.charter import FILE, Charter, complete, locked, read_charter, settle
 from tradesys.network.history import Past, difference
@@ -37,7 +38,7 @@ from tradesys.records.errors import (
     SystemDown,
 )
 from tradesys.records.opening_books import NO_FEES, Fees, OpeningBooks
-from tradesys.records.schemas import ExecType, Kind, Origin
+from tradesys.records.schemas import ExecType, Kind, Origin, format_id, make_id, split_id
 from tradesys.replication.carrying import behind, links, replicate, to_give_back
 from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.firm import FirmSystem
@@ -113,6 +114,8 @@ class Network(Switches):
         if self.data:
             self._folder = self._lock.enter_context(locked(self.data))
             leave_if_forked(self)
+        else:
+            leave_if_stuck(self)
         try:
             self._make(venue)
         except BaseException:
@@ -398,8 +401,15 @@ class Network(Switches):
             for system in self:
                 stack.callback(system.close)
 
+    def locks(self) -> list[RLock]:
+        """Those that whoever changes the network or a system holds."""
+        return [self.turn, *(lock for system in self for lock in (system.turn, system.lock))]
+
     def leave(self) -> None:
         """Let go of everything in a forked process: what is asked there is refused."""
+        if not self.data:
+            for system in self:
+                system.leave()
         self.turn = self.systems = self.links = REFUSED
         self._lock.close()
 
@@ -414,10 +424,11 @@ class Network(Switches):
         if file and file.is_new and self.charter.is_made:
             file.close()
             file.path.unlink()
-            expected = "it is missing; put it back from a copy of the run"
+            expected = "it is missing; put it back from the latest copy of the run"
             raise DamagedError(str(file.path), 0, expected)
         for origin in self.charter.origins:
             self.systems[origin.system] = self._system(origin)
+        self._require_reported()
         if self._own_time:
             known = [t.arrivals.last for system in self for t in system.tables.values()]
             self._own_time.now = max(self._own_time.now, self.venue.reports.last_ts, *known)
@@ -434,6 +445,20 @@ class Network(Switches):
                 system.sync()
             self._require_folder()
             self.charter = complete(self.data, self.charter)
+
+    def _require_reported(self) -> None:
+        """Refuse a market that knows less than its street-side systems last recorded of it."""
+        for street in self.streets:
+            for log in street.tables["executions"].logs.values():
+                exec_id = log.value(log.count - 1, "exec_id") if log.count else 0
+                file, position = self.venue.file, split_id(exec_id)[1]
+                if file and log.count and position >= self.venue.reports.count:
+                    last = format_id(make_id(log.code, log.count - 1))
+                    expected = (
+                        f"it is older than what the systems hold: {last} recorded "
+                        f"{format_id(exec_id)}, which is not in it; put the latest copy back"
+                    )
+                    raise DamagedError(str(file.path), 0, expected)
 
     def _system(self, origin: Origin) -> System:
         """A system of the kind that its origin says, with what its files hold."""
