@@ -112,6 +112,7 @@ class Stress:
             self.cut: 1,
             self.crash: 1,
             self.audit: 1,
+            self.amend: 1,
         }
         acts = list(weights)
         count = 0
@@ -196,6 +197,18 @@ class Stress:
         self.network.crash(name)
         self.network.step()
         self.network.restart(name)
+
+    def amend(self, rng: random.Random, _: str) -> None:
+        """Look at the market, and let it bust or correct both sides of a match."""
+        venue = self.network.venue
+        assert isinstance(venue, MoodyVenue)
+        for symbol in BOOKS.symbols:
+            venue.books[symbol].depth(2)
+        reports = venue.reports.table().select(["record_id", "exec_type"]).to_pylist()
+        trades = [r["record_id"] for r in reports if r["exec_type"] == "trade"]
+        if trades:
+            first = rng.randrange(len(trades)) // 2 * 2
+            venue.amend(trades[first : first + 2], last_qty=rng.choice((0, 10)))
 
     def audit(self, rng: random.Random, _: str) -> None:
         del rng

@@ -261,8 +261,15 @@ def lose_a_clearing_leg(desk: Network) -> None:
     change_everywhere(desk, "postings", desk.firm, "amount", 13, 7)
 
 
+def tick(desk: Network) -> None:
+    """Let time pass: what came at the same moment as a decision may have come after it."""
+    assert isinstance(desk.clock, ManualClock)
+    desk.clock.advance(1)
+
+
 def let_use_too_much(desk: Network) -> None:
     """A customer-facing system takes an order that its account cannot pay for."""
+    tick(desk)
     entry = desk["c1"]
     free, entry.view.available = entry.view.available, lambda *_: 2**60  # type: ignore[method-assign]
     filled(desk, order_qty=510)
@@ -423,6 +430,7 @@ def test_a_system_that_knew_of_another_s_order_is_found_to_have_let_too_much_be_
     desk = network(customers=2)
     sells(desk, "c1")
     desk.run()
+    tick(desk)
     monkeypatch.setattr(desk["c2"].view, "available", lambda *_: 2**60)
     sells(desk, "c2")
     desk.run()

@@ -115,4 +115,4 @@ def _came_before(system: System, requests: list[int], own: int) -> list[int]:
     runs, times = table.arrivals.runs_of(ids), table.arrivals.received_at(ids)
     # It was decided at its time, and written a moment later.
     decided = table.column("ts", ids[-1:]).dt.timestamp("ns").item()
-    return ids[(runs < runs[-1]) & (times <= decided)].tolist()
+    return ids[(runs < runs[-1]) & (times < decided)].tolist()

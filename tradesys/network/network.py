@@ -12,7 +12,6 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from inspect import signature
 from pathlib import Path
-from threading import RLock
 from typing import NamedTuple, Self, overload
 
 import polars as pl
@@ -23,7 +22,7 @@ from tradesys.audit.held import Held
 from tradesys.inquiry.answers import Answer, OrderLike, id_of
 from tradesys.inquiry.explained import Explained, explained
 from tradesys.inquiry.inquiries import Inquiries
-from tradesys.log.forks import REFUSED, leave_if_forked, leave_if_stuck
+from tradesys.log.forks import REFUSED, leave_if_forked
 from tradesys.log.interrupts import uninterrupted
 from tradesys.network.charter import FILE, Charter, complete, locked, read_charter, settle
 from tradesys.network.history import Past, difference
@@ -113,9 +112,7 @@ class Network(Switches):
         self._lock = ExitStack()
         if self.data:
             self._folder = self._lock.enter_context(locked(self.data))
-            leave_if_forked(self)
-        else:
-            leave_if_stuck(self)
+        leave_if_forked(self)
         try:
             self._make(venue)
         except BaseException:
@@ -401,15 +398,8 @@ class Network(Switches):
             for system in self:
                 stack.callback(system.close)
 
-    def locks(self) -> list[RLock]:
-        """Those that whoever changes the network or a system holds."""
-        return [self.turn, *(lock for system in self for lock in (system.turn, system.lock))]
-
     def leave(self) -> None:
         """Let go of everything in a forked process: what is asked there is refused."""
-        if not self.data:
-            for system in self:
-                system.leave()
         self.turn = self.systems = self.links = REFUSED
         self._lock.close()
 

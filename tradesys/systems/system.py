@@ -163,8 +163,7 @@ class System(Holder):
         except BaseException:
             self._abandon()
             raise
-        if self.folder:
-            leave_if_forked(self)
+        leave_if_forked(self)
 
     def _begin(self, origin: Origin) -> None:
         """Go on from what the files hold."""

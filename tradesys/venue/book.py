@@ -6,9 +6,11 @@ random source: the same requests in the same sequence give the same reports.
 """
 
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
+from threading import RLock
 from typing import NamedTuple
 
 from sortedcontainers import SortedDict
@@ -101,9 +103,12 @@ class OrderBook:
     resting order's price. Each request id is answered once: the same id again, whatever it then
     asks for, changes nothing and returns no reports, so a request may safely be sent again. For
     that the book remembers every order and every request id that it has seen.
+
+    :param lock: held while :meth:`depth` looks, as by whoever changes the book from other threads.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, lock: AbstractContextManager[object] | None = None) -> None:
+        self._lock = lock or RLock()
         # The levels of each side, by its sign. A level's key is its price times minus the sign: the
         # first key is the best price, on either side. A level is there only while it has orders,
         # first come first, in an OrderedDict: to find the first of a plain dict is to walk over
@@ -115,14 +120,13 @@ class OrderBook:
 
     def depth(self, levels: int = 10) -> tuple[list[Level], list[Level]]:
         """The bids and the asks, each from the best price on, at most ``levels`` of each."""
-        bids, asks = (
-            [
-                Level(-sign * key, sum(order.leaves_qty for order in queue.values()), len(queue))
-                for key, queue in islice(self._levels[sign].items(), levels)
-            ]
-            for sign in (1, -1)
-        )
+        with self._lock:
+            bids, asks = ([*self._side(sign, levels)] for sign in (1, -1))
         return bids, asks
+
+    def _side(self, sign: int, levels: int) -> Iterator[Level]:
+        for key, queue in islice(self._levels[sign].items(), levels):
+            yield Level(-sign * key, sum(order.leaves_qty for order in queue.values()), len(queue))
 
     def new(
         self,

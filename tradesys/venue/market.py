@@ -8,8 +8,11 @@ whenever the market is sent something or asked, whoever does it.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import ClassVar
+from threading import RLock
+from typing import ClassVar, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 import polars as pl
@@ -43,6 +46,23 @@ ACCEPTED = {exec_type: request_type for request_type, exec_type in ANSWER.items(
 
 _UNKNOWN = -1
 
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+_AnyVenue = TypeVar("_AnyVenue", bound="Venue")
+
+
+def alone(
+    method: Callable[Concatenate[_AnyVenue, _P], _R],
+) -> Callable[Concatenate[_AnyVenue, _P], _R]:
+    """Let one thread at a time do what changes a market, or looks at it."""
+
+    @wraps(method)
+    def held(venue: _AnyVenue, /, *args: _P.args, **more: _P.kwargs) -> _R:
+        with venue.lock:
+            return method(venue, *args, **more)
+
+    return held
+
 
 class Venue(ABC):
     """A market. It knows a request by its ``record_id``: sent twice, it is executed once.
@@ -60,6 +80,7 @@ class Venue(ABC):
     ) -> None:
         self.name = name
         self.clock = clock
+        self.lock = RLock()
         self.calendar = Calendar(calendar)
         self.origin = Origin(Kind.VENUE)
         self.reports = Log(self.origin.code, REPORTS)
@@ -83,10 +104,12 @@ class Venue(ABC):
     def send(self, requests: pa.RecordBatch) -> None:
         """Take requests of the schema ``REQUESTS``, in their order."""
 
+    @alone
     def end_day(self) -> None:
         """End the trading day at once: its DAY orders, and those of days before, expire now."""
         self._tell_time(self.calendar.close(self.clock()))
 
+    @alone
     def poll(self, position: int) -> pa.RecordBatch | None:
         """The reports from ``position`` on; None when there are none."""
         self._tell_time()
@@ -137,6 +160,7 @@ class Venue(ABC):
         last_ns = self.calendar.last_moments(stated.rename({"ts": "stated_at"}))
         return stated.with_columns(last_ns=pl.Series(last_ns))
 
+    @alone
     def close(self) -> None:
         """Close the venue's own record."""
         if self.file:
@@ -151,6 +175,7 @@ class Venue(ABC):
         fresh = [self._take(request_id) for request_id in requests["record_id"].to_pylist()]
         return picked(requests, np.array(fresh, np.bool_))
 
+    @alone
     def has_taken(self, request_id: int) -> bool:
         """Whether it was sent this request before."""
         self._remember()

@@ -187,7 +187,7 @@ class Uncleared(NamedTuple):
     @property
     def differs(self) -> NDArray[np.bool_]:
         """Of which events the trade is not cleared."""
-        return (self.shares != 0) | (self.cash != 0)
+        return (self.shares != 0) | (self.cash != 0) | (self.fee != 0)
 
 
 class Postings(NamedTuple):

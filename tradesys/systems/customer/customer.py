@@ -20,7 +20,8 @@ from tradesys.inquiry.names import Key, Named, Names, key_of, keys_of
 from tradesys.log.group_commit import Group
 from tradesys.log.interrupts import uninterrupted
 from tradesys.log.log import Part, Row
-from tradesys.records.arguments import text
+from tradesys.records import fields
+from tradesys.records.arguments import one_of, text
 from tradesys.records.arrow import Ints, picked, rows_of
 from tradesys.records.clock import Time
 from tradesys.records.errors import InvalidValue
@@ -257,8 +258,14 @@ class CustomerSystem(Inquiries, System):
         :param symbol: one that the firm has described.
         :param price: the limit in 1/10,000; None for a market order, which costs its collar.
         :returns: None for a market order where there is no last price.
+        :raises InvalidValue: the firm has not described the symbol, or a number is out of range.
         """
+        order_qty = fields.ORDER_QTY.of_field("order_qty", order_qty)
+        if price is not None:
+            price = fields.PRICE.of_field("price", price)
         with self.lock:
+            expected = "a symbol the firm has described"
+            symbol = one_of("symbol", symbol, self.reference.symbols, expected)
             if price is None:
                 self.catch_up()
                 self.note_last_price(symbol)
