@@ -26,7 +26,11 @@ ifneq ($(shell $(PYTHON) --version 2>&1),$(shell $(BIN)/python --version 2>&1))
 endif
 endif
 
-# What is compiled (tradesys/compiled.py) is kept from the first use on; this uses all of it.
+# Every module, by its dotted name.
+DOCUMENTED = $(subst /,.,$(basename $(patsubst %/__init__.py,%.py,$(filter-out %/__main__.py,\
+	$(sort $(shell find tradesys -name '*.py'))))))
+
+# What is compiled (tradesys/status/kept/compiled.py) is kept from the first use on; this uses all of it.
 define ONE_ORDER
 import tradesys
 desk = tradesys.Network()
@@ -37,7 +41,7 @@ endef
 export ONE_ORDER
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test soak lab app notebooks pictures html format bench lock clean
+.PHONY: help setup demo test soak lab app notebooks pictures html docs format bench lock clean
 
 help: ## list what can be done
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "make %-9s  %s\n", $$1, $$2 }' Makefile
@@ -81,6 +85,10 @@ html: setup ## write the notebooks as pages into build/html; they load nothing f
 		--HTMLExporter.mathjax_url= --HTMLExporter.require_js_url= notebooks/[0-9c]*.ipynb
 	@echo "build/html"
 
+docs: setup ## write the documentation as pages that can be searched into build/docs; works offline
+	@$(BIN)/pdoc $(DOCUMENTED) --output-directory build/docs --docformat restructuredtext
+	@echo "build/docs/index.html"
+
 format: setup ## format the code and the notebooks, and mend what lint can mend by itself
 	@$(BIN)/ruff check --quiet --fix-only .
 	@$(BIN)/ruff format .
@@ -91,7 +99,7 @@ bench: setup ## run the benchmarks, which `make test` leaves out
 lock: ## remake requirements.lock from pyproject.toml; UPGRADE=1 takes the newest versions
 	@$(PYTHON) -m venv --clear build/uv
 	@build/uv/bin/python -m pip --disable-pip-version-check -qq install uv
-	@build/uv/bin/uv pip compile pyproject.toml --group dev $(if $(UPGRADE),--upgrade) \
+	@build/uv/bin/uv pip compile pyproject.toml --extra lab --group dev $(if $(UPGRADE),--upgrade) \
 		--universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-annotate \
 		--custom-compile-command "make lock" --quiet --output-file requirements.lock
 	@echo "requirements.lock is remade. Next: make test"
@@ -115,7 +123,7 @@ $(LOCKED): requirements.lock
 $(INSTALLED): $(LOCKED) pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@echo "Compiling the loops that keep the views, once"
-	@rm -f tradesys/__pycache__/*.nb[ci]
+	@find tradesys -name "*.nb[ci]" -delete
 	@$(BIN)/python -c "$$ONE_ORDER"
 	@touch $@
 	@echo "$(VENV) is ready"

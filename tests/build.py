@@ -12,15 +12,15 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from tradesys.arrow import batch_of
-from tradesys.audit import Audit
-from tradesys.charter import OpeningBooks
-from tradesys.checks import KNOWN
-from tradesys.clock import Clock, ManualClock
-from tradesys.logfile import LogFile
+from tradesys.audit.audit import Audit
+from tradesys.audit.checks import KNOWN
+from tradesys.inquiry.answers import Order
+from tradesys.log.file import LogFile
 from tradesys.network import Network
-from tradesys.orders import Order
-from tradesys.records import PRICE_SCALE, REPORTS, SCHEMAS, Kind, Origin, make_id, split_id
+from tradesys.records.arrow import batch_of
+from tradesys.records.clock import Clock, ManualClock
+from tradesys.records.opening_books import OpeningBooks
+from tradesys.records.schemas import PRICE_SCALE, REPORTS, SCHEMAS, Kind, Origin, make_id, split_id
 from tradesys.systems.customer import CustomerSystem
 from tradesys.venue import BookVenue, VenueFactory
 

@@ -321,7 +321,7 @@ def events(reports: Iterable[Row]) -> list[Row]:
 
 
 def expected_statuses(requests: Iterable[Row], reports: Iterable[Row]) -> list[Row]:
-    """The rows that :func:`tradesys.status.statuses` gives."""
+    """The rows that :func:`tradesys.status.definition.statuses` gives."""
     asked, told = list(requests), events(reports)
     entered = {r["order_id"]: r for r in asked if r["request_type"] == "new"}
     first: dict[int, Row] = {}

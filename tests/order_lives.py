@@ -6,7 +6,7 @@ Each states one rule. Reports are numbered by the venue in the order in which th
 from typing import Any, NamedTuple
 
 from tests.build import PRICE, Row, change, executions, new, record_id
-from tradesys.records import OrdStatus
+from tradesys.records.schemas import OrdStatus
 
 ID = record_id("c1", 0)
 CANCEL, REPLACE, REPLACE_2 = (record_id("c2", i) for i in range(3))

@@ -27,12 +27,12 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tradesys.audit import Audit
-from tradesys.charter import OpeningBooks
-from tradesys.errors import InvalidValue, NotYetReplicated, StorageError, SystemDown
+from tradesys.audit.audit import Audit
+from tradesys.inquiry.answers import Order
 from tradesys.network import Network
-from tradesys.orders import Order
-from tradesys.records import PRICE_SCALE
+from tradesys.records.errors import InvalidValue, NotYetReplicated, StorageError, SystemDown
+from tradesys.records.opening_books import OpeningBooks
+from tradesys.records.schemas import PRICE_SCALE
 from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.street import StreetSystem
 from tradesys.venue import BookVenue
@@ -112,6 +112,7 @@ class Stress:
             self.cut: 1,
             self.crash: 1,
             self.audit: 1,
+            self.amend: 1,
         }
         acts = list(weights)
         count = 0
@@ -196,6 +197,18 @@ class Stress:
         self.network.crash(name)
         self.network.step()
         self.network.restart(name)
+
+    def amend(self, rng: random.Random, _: str) -> None:
+        """Look at the market, and let it bust or correct both sides of a match."""
+        venue = self.network.venue
+        assert isinstance(venue, MoodyVenue)
+        for symbol in BOOKS.symbols:
+            venue.books[symbol].depth(2)
+        reports = venue.reports.table().select(["record_id", "exec_type"]).to_pylist()
+        trades = [r["record_id"] for r in reports if r["exec_type"] == "trade"]
+        if trades:
+            first = rng.randrange(len(trades)) // 2 * 2
+            venue.amend(trades[first : first + 2], last_qty=rng.choice((0, 10)))
 
     def audit(self, rng: random.Random, _: str) -> None:
         del rng

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from tests.build import contents, filled, network
-from tradesys import tapes
-from tradesys.charter import OpeningBooks
-from tradesys.errors import InvalidValue, SchemaError
 from tradesys.network import Network
-from tradesys.replay import Partition, open_network, parse_partition, replay
-from tradesys.scenario import session
+from tradesys.network.replay import Partition, open_network, parse_partition, replay
+from tradesys.network.scenario import session
+from tradesys.records.errors import InvalidValue, SchemaError
+from tradesys.records.opening_books import OpeningBooks
+from tradesys.venue import tapes
 
 SAMPLE = Path(__file__).parent.parent / "data" / "sample"
 NONSENSE: tuple[Any, ...] = (

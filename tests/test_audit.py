@@ -14,15 +14,15 @@ import pyarrow as pa
 import pytest
 
 from tests.build import PRICE, filled, network, report, submit
-from tradesys.arrow import with_columns
-from tradesys.audit import Audit, Check
-from tradesys.checks import CHECKS, KNOWN
-from tradesys.clock import ManualClock
-from tradesys.log import Chunk, Log, State
-from tradesys.loops import CUM_QTY, PAGE
+from tradesys.audit.audit import Audit, Check
+from tradesys.audit.checks import CHECKS, KNOWN
+from tradesys.log.log import Chunk, Log, State
 from tradesys.network import Network
-from tradesys.records import format_id
-from tradesys.sessions import FOREVER
+from tradesys.records.arrow import with_columns
+from tradesys.records.clock import ManualClock
+from tradesys.records.schemas import format_id
+from tradesys.records.sessions import FOREVER
+from tradesys.status.kept.loops import CUM_QTY, PAGE
 from tradesys.systems.system import System
 
 PLACED = "every record is where the topology says"
@@ -261,8 +261,15 @@ def lose_a_clearing_leg(desk: Network) -> None:
     change_everywhere(desk, "postings", desk.firm, "amount", 13, 7)
 
 
+def tick(desk: Network) -> None:
+    """Let time pass: what came at the same moment as a decision may have come after it."""
+    assert isinstance(desk.clock, ManualClock)
+    desk.clock.advance(1)
+
+
 def let_use_too_much(desk: Network) -> None:
     """A customer-facing system takes an order that its account cannot pay for."""
+    tick(desk)
     entry = desk["c1"]
     free, entry.view.available = entry.view.available, lambda *_: 2**60  # type: ignore[method-assign]
     filled(desk, order_qty=510)
@@ -272,14 +279,13 @@ def let_use_too_much(desk: Network) -> None:
 def send_to_every_street(desk: Network) -> None:
     """An order is sent to each street-side system, and not to that of its symbol alone."""
     submit(desk["c1"], order_qty=10)
-    outbox = desk["c1"].outbox
 
-    def accept_everywhere(requests: pa.RecordBatch, again: bool) -> None:  # noqa: FBT001
+    def deliver(_: str, requests: pa.RecordBatch, again: bool) -> bool:  # noqa: FBT001
         for street in desk.streets:
             street.accept(requests, again)
+        return True
 
-    for street in outbox.sort(desk.street_for):
-        outbox.hand_over(street, accept_everywhere)
+    desk["c1"].forward(desk.street_for, deliver)
     desk.run()
 
 
@@ -424,6 +430,7 @@ def test_a_system_that_knew_of_another_s_order_is_found_to_have_let_too_much_be_
     desk = network(customers=2)
     sells(desk, "c1")
     desk.run()
+    tick(desk)
     monkeypatch.setattr(desk["c2"].view, "available", lambda *_: 2**60)
     sells(desk, "c2")
     desk.run()

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tradesys.book import Level, OrderBook, Report
-from tradesys.records import ExecType, OrdType, Side, TimeInForce
+from tradesys.records.schemas import ExecType, OrdType, Side, TimeInForce
+from tradesys.venue.book import Level, OrderBook, Report
 
 BUY, SELL = Side.BUY, Side.SELL
 MARKET, LIMIT = OrdType.MARKET, OrdType.LIMIT

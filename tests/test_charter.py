@@ -17,12 +17,13 @@ import pytest
 
 from tests.build import BOOKS, NOON, PRICE, contents, filled, network, sound, state, stopped, submit
 from tests.test_venue import tape
-from tradesys.charter import FILE, Charter, OpeningBooks, read_charter
-from tradesys.clock import ManualClock
-from tradesys.errors import DamagedError, InvalidValue
 from tradesys.network import Network
+from tradesys.network.charter import FILE, Charter, read_charter
+from tradesys.network.verify import verify
+from tradesys.records.clock import ManualClock
+from tradesys.records.errors import DamagedError, InvalidValue
+from tradesys.records.opening_books import OpeningBooks
 from tradesys.venue import TapeVenue
-from tradesys.verify import verify
 
 CLOCK = ManualClock(NOON)
 

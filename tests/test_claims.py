@@ -1,7 +1,7 @@
 """The 27 claims, each asserted on the smallest network that shows it, without the notebook.
 
 The routes stand here a second time on purpose, written down from the claims and not read from
-``tradesys.topology``: what the program says of itself proves nothing.
+``tradesys.routes``: what the program says of itself proves nothing.
 """
 
 import ast
@@ -16,12 +16,12 @@ import pyarrow as pa
 import pytest
 
 from tradesys import ManualClock, Network, OpeningBooks, Order, OrdStatus, ReadOnlyError
-from tradesys.records import SCHEMAS, Kind
-from tradesys.scenario import START_NS
+from tradesys.network.scenario import START_NS
+from tradesys.records.schemas import SCHEMAS, Kind
+from tradesys.status.kept.view import OrderState, View
 from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.firm import FirmSystem
 from tradesys.systems.system import System
-from tradesys.views import OrderState, View
 
 C, S, F = Kind.CUSTOMER, Kind.STREET, Kind.FIRM
 AUTHORITATIVE, READ_ONLY = "authoritative", "read_only"
@@ -361,15 +361,12 @@ def send_to_every_street(patch: pytest.MonkeyPatch) -> None:
     """Each accepted request is sent to every street-side system."""
 
     def send(desk: Network) -> int:
-        def accept_everywhere(*sent: Any) -> None:
+        def deliver(_: str, *sent: Any) -> bool:
             for street in desk.streets:
                 street.accept(*sent)
+            return True
 
-        return sum(
-            customer.outbox.hand_over(street, accept_everywhere)
-            for customer in desk.customers
-            for street in customer.outbox.sort(desk.street_for)
-        )
+        return sum(customer.forward(desk.street_for, deliver) for customer in desk.customers)
 
     patch.setattr(Network, "_send", send)
 

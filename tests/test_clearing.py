@@ -28,12 +28,13 @@ from tests.build import (
     record_id,
     report,
     state,
+    submit,
 )
 from tests.lives import trades
-from tradesys import positions
-from tradesys.charter import Fees
 from tradesys.network import Network
-from tradesys.records import FIRMS_OWN
+from tradesys.records.opening_books import Fees
+from tradesys.records.schemas import FIRMS_OWN
+from tradesys.status import positions
 from tradesys.systems.firm import FirmSystem
 from tradesys.systems.system import Place
 from tradesys.venue import BookVenue
@@ -395,3 +396,18 @@ def test_the_simulated_market_busts_and_corrects_both_sides_of_a_match() -> None
     assert state(desk["c1"], order)[2] == 0
     assert owns(desk, "alice") == owns(desk, "bob") == {"ALFA": SHARES, "DLTA": SHARES, "USD": CASH}
     assert desk.audit().verdict is True
+
+
+def test_a_correction_that_moves_nothing_but_the_fee_is_posted() -> None:
+    with network(streets=1, books=replace(BOOKS, fee_per_notional=10_000)) as desk:
+        submit(desk["c1"], order_qty=10, price="10.00", side="sell", account="bob")
+        submit(desk["c1"], order_qty=10, price="10.00")
+        desk.run()
+        assert isinstance(desk.venue, BookVenue)
+        reports = desk.venue.reports.table().to_pylist()
+        trades = [report["record_id"] for report in reports if report["last_qty"]]
+        desk.venue.amend(trades, last_qty=10, last_px=11_0000)
+        desk.run()
+        assert desk.audit().verdict is True, str(desk.audit())
+        fees = desk.firm.tables["postings"].frame.filter(account="fees")["amount"].sum()
+        assert fees == 2 * 10 * 11_0000

@@ -16,12 +16,13 @@ import pytest
 
 from tests.build import BOOKS, CASH, NOON, PRICE, TERMS, filled, network, state, stopped, submit
 from tests.test_venue import tape
-from tradesys.clock import ManualClock, to_ns
-from tradesys.errors import InvalidValue
-from tradesys.network import DayEnd, Network
-from tradesys.orders import Order
-from tradesys.sessions import Calendar
-from tradesys.statements import cash_lines
+from tradesys.inquiry.answers import Order
+from tradesys.network import Network
+from tradesys.network.network import DayEnd
+from tradesys.records.clock import ManualClock, to_ns
+from tradesys.records.errors import InvalidValue
+from tradesys.records.sessions import Calendar
+from tradesys.systems.firm.statements import cash_lines
 from tradesys.venue import BookVenue, TapeVenue
 
 MONDAY = dt.date(2024, 6, 3)

@@ -19,12 +19,12 @@ import polars as pl
 import pytest
 
 from tests.build import NOON, TERMS, contents, filled, network, submit
-from tradesys.charter import OpeningBooks
-from tradesys.clock import ManualClock
-from tradesys.errors import Outcome, StorageError
 from tradesys.network import Network
+from tradesys.network.verify import verify
+from tradesys.records.clock import ManualClock
+from tradesys.records.errors import Outcome, StorageError
+from tradesys.records.opening_books import OpeningBooks
 from tradesys.systems.customer import CustomerSystem
-from tradesys.verify import verify
 
 RICH = OpeningBooks(("alice", "bob"), ("ALFA", "DLTA"), 10**15, 10**9, tick_size=100, lot_size=10)
 SIZE = 16 << 20
@@ -204,7 +204,7 @@ def test_a_limit_on_the_size_of_files_refuses_what_does_not_fit_and_nothing_else
         from pathlib import Path
         from tests.build import network
         from tests.test_disk import RICH, assert_whole, orders
-        from tradesys.errors import StorageError
+        from tradesys.records.errors import StorageError
 
         folder = Path(sys.argv[1])
         with network(2, 1, data=folder, books=RICH) as desk:
@@ -280,8 +280,8 @@ def test_macos_is_asked_for_what_reaches_the_drive(
         os.fsync(fd)
         return 0
 
-    monkeypatch.setattr("tradesys.disk.sys", SimpleNamespace(platform="darwin"))
-    monkeypatch.setattr("tradesys.states.sys", SimpleNamespace(platform="darwin"))
+    monkeypatch.setattr("tradesys.log.disk.sys", SimpleNamespace(platform="darwin"))
+    monkeypatch.setattr("tradesys.status.kept.states.sys", SimpleNamespace(platform="darwin"))
     monkeypatch.setattr(fcntl, "fcntl", command)
     monkeypatch.delattr(os, "fdatasync")
     with network(data=tmp_path / "run") as desk:

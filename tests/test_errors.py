@@ -11,8 +11,14 @@ from typing import Any
 import pytest
 
 import tradesys
-from tradesys import errors
-from tradesys.errors import DamagedError, InvalidValue, NotYetReplicated, Outcome, TradesysError
+from tradesys.records import errors
+from tradesys.records.errors import (
+    DamagedError,
+    InvalidValue,
+    NotYetReplicated,
+    Outcome,
+    TradesysError,
+)
 
 ORDER = {"account": "bob", "symbol": "ALFA", "side": "buy", "order_qty": 1, "price": "9"}
 LINE = re.compile(r"^ {4}(?P<rails>[│├└─ ]*)(?P<name>[A-Z]\w+)(?: \((?P<base>\w+)\))?(?P<rest>.*)$")

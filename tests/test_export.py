@@ -14,11 +14,11 @@ from typer.testing import CliRunner
 
 from tests.build import NOON, filled, network, submit
 from tradesys.cli import app
-from tradesys.clock import ManualClock
-from tradesys.errors import InvalidValue, StorageError
-from tradesys.export import export
 from tradesys.network import Network
-from tradesys.records import SCHEMAS
+from tradesys.network.export import export
+from tradesys.records.clock import ManualClock
+from tradesys.records.errors import InvalidValue, StorageError
+from tradesys.records.schemas import SCHEMAS
 
 DAY_NS = 86_400_000_000_000
 

@@ -24,10 +24,10 @@ from tests.build import (
     state,
     submit,
 )
-from tradesys import fields
-from tradesys.charter import OpeningBooks
-from tradesys.errors import InvalidValue, SchemaError
 from tradesys.network import Network
+from tradesys.records import fields
+from tradesys.records.errors import InvalidValue, SchemaError
+from tradesys.records.opening_books import OpeningBooks
 
 ACCOUNT = {"account": "carol", "name": "Carol", "account_status": "active"}
 INSTRUMENT = {

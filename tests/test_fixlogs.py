@@ -14,10 +14,10 @@ from typing import NamedTuple
 import pytest
 
 from tests.build import Row, batch
-from tradesys import status
-from tradesys.errors import InvalidValue, SchemaError
-from tradesys.tapes import fix
-from tradesys.views import View
+from tradesys.records.errors import InvalidValue, SchemaError
+from tradesys.status import definition as status
+from tradesys.status.kept.view import View
+from tradesys.venue.tapes import fix
 
 STATES = ("ord_status", "order_qty", "cum_qty", "leaves_qty", "avg_px")
 

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pytest
 
 from tests.build import contents, history, run_of
-from tradesys.logfile import LogFile
-from tradesys.records import REQUESTS
+from tradesys.log.file import LogFile
+from tradesys.records.schemas import REQUESTS
 
 FLIPS = int(os.environ.get("TRADESYS_FLIPS", "300"))
 

@@ -17,12 +17,12 @@ from pathlib import Path
 import pytest
 
 from tests.build import NOON, PRICE, contents, filled, network, sound, submit
-from tradesys import logfile
-from tradesys.charter import FILE
-from tradesys.clock import ManualClock
-from tradesys.errors import Outcome, StorageError, SystemDown, TradesysError
+from tradesys.log import file as logfile
 from tradesys.network import Network
-from tradesys.verify import verify
+from tradesys.network.charter import FILE
+from tradesys.network.verify import verify
+from tradesys.records.clock import ManualClock
+from tradesys.records.errors import DamagedError, Outcome, StorageError, SystemDown, TradesysError
 
 # Processes.
 
@@ -168,27 +168,6 @@ def test_a_fork_that_outlives_the_network_does_not_keep_its_folder() -> None:
         """
     )
     assert told == "opened\n"
-
-
-def test_a_network_in_memory_goes_on_in_both_processes() -> None:
-    told = in_a_process_of_its_own(
-        """
-        import os
-        from tests.build import filled, network, submit
-
-        desk = network()
-        filled(desk)
-        child = os.fork()
-        order = submit(desk["c1"], order_qty=40)
-        desk.run()
-        assert desk["c1"].status(order).ord_status == "new"
-        if not child:
-            os._exit(0)
-        assert os.waitpid(child, 0)[1] == 0
-        print("both")
-        """
-    )
-    assert told == "both\n"
 
 
 # Folders.
@@ -427,3 +406,58 @@ def test_networks_that_are_dropped_leave_no_descriptor_and_all_that_they_acknowl
 def drop(desk: Network, number: int) -> None:
     """Trade, and forget the network."""
     submit(desk["c1"], order_qty=10, cl_ord_id=f"n{number}", price=PRICE - 10_000)
+
+
+def test_a_fork_of_memory_is_refused_whatever_a_thread_was_doing_and_does_not_hang() -> None:
+    told = in_a_process_of_its_own(
+        """
+        import os
+        from threading import Event, Thread
+        from tests.build import network, submit
+        from tradesys.records.errors import SystemDown
+
+        desk, held, done = network(customers=2), Event(), Event()
+
+        def hold() -> None:
+            with desk.turn:
+                held.set()
+                done.wait()
+
+        thread = Thread(target=hold)
+        thread.start()
+        held.wait()
+        child = os.fork()
+        if not child:
+            for act in (desk.run, desk.audit, lambda: submit(desk["c1"])):
+                try:
+                    act()
+                except SystemDown:
+                    continue
+                os._exit(3)
+            os._exit(0)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        done.set()
+        thread.join()
+        submit(desk["c1"])
+        print(desk.run() > 0, desk.audit().verdict)
+        """
+    )
+    assert told.split() == ["0", "True", "True"]
+
+
+def test_a_market_that_knows_less_than_was_recorded_of_it_is_refused(tmp_path: Path) -> None:
+    run, older = tmp_path / "run", tmp_path / "reports.arrows"
+    with network(data=run) as desk:
+        filled(desk)
+        desk.run()
+    shutil.copy(run / "venue" / "reports.arrows", older)
+    with Network.open(run, clock=ManualClock(NOON)) as desk:
+        submit(desk["c1"], order_qty=10)
+        desk.run()
+    before = contents(run)
+    shutil.copy(older, run / "venue" / "reports.arrows")
+    with pytest.raises(DamagedError, match="older than what the systems hold"):
+        Network.open(run, clock=ManualClock(NOON))
+    assert {n: b for n, b in contents(run).items() if "venue" not in n} == {
+        n: b for n, b in before.items() if "venue" not in n
+    }

@@ -13,15 +13,16 @@ import pyarrow as pa
 import pytest
 
 from tests.build import contents, filled, network, run_of, submit
-from tradesys import charter, compaction, formats, logfile, segments
-from tradesys.arrow import batch_of
-from tradesys.errors import StorageError
-from tradesys.framing import Framing
-from tradesys.log import Row
-from tradesys.logfile import LogFile
-from tradesys.network import Network
-from tradesys.records import EXECUTIONS, REPORTS, REQUESTS, SCHEMAS
-from tradesys.verify import verify
+from tradesys.log import compaction, formats, segments
+from tradesys.log import file as logfile
+from tradesys.log.file import LogFile
+from tradesys.log.framing import Framing
+from tradesys.log.log import Row
+from tradesys.network import Network, charter
+from tradesys.network.verify import verify
+from tradesys.records.arrow import batch_of
+from tradesys.records.errors import StorageError
+from tradesys.records.schemas import EXECUTIONS, REPORTS, REQUESTS, SCHEMAS
 
 
 class Format2(Framing):

@@ -23,9 +23,9 @@ from hypothesis import strategies as st
 
 from tests.build import CASH, NOON, PRICE, TERMS, filled, network, record_id, submit
 from tests.test_submit_many import ROWS, assert_the_same, change, order, table, tables
-from tradesys.errors import InvalidValue, Outcome, StorageError, SystemDown
+from tradesys.inquiry.answers import Order
 from tradesys.network import Network
-from tradesys.orders import Order
+from tradesys.records.errors import InvalidValue, Outcome, StorageError, SystemDown
 from tradesys.systems.customer import CustomerSystem
 
 

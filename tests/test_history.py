@@ -7,9 +7,9 @@ import pytest
 
 from tests.build import network, submit
 from tradesys import InvalidValue, ManualClock, NotYetReplicated
-from tradesys.clock import to_ns
 from tradesys.network import Network
-from tradesys.records import format_id
+from tradesys.records.clock import to_ns
+from tradesys.records.schemas import format_id
 
 
 def test_the_past_is_answered_as_it_was_answered_then(tmp_path: Path) -> None:

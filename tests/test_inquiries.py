@@ -9,11 +9,11 @@ import polars as pl
 import pytest
 
 from tests.build import CASH, NOON, PRICE, filled, network, submit
-from tradesys.clock import ManualClock
-from tradesys.errors import InvalidValue, NotYetReplicated
+from tradesys.inquiry.inquiries import BY
 from tradesys.network import Network
-from tradesys.records import format_id
-from tradesys.systems.inquiries import BY
+from tradesys.records.clock import ManualClock
+from tradesys.records.errors import InvalidValue, NotYetReplicated
+from tradesys.records.schemas import format_id
 
 
 @pytest.fixture

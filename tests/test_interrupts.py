@@ -20,11 +20,11 @@ import pytest
 
 import tradesys
 from tests.build import NOON, TERMS, network, submit
-from tradesys import interrupts
-from tradesys.clock import ManualClock
-from tradesys.errors import StorageError, SystemDown
-from tradesys.interrupts import uninterrupted
+from tradesys.log import interrupts
+from tradesys.log.interrupts import uninterrupted
 from tradesys.network import Network
+from tradesys.records.clock import ManualClock
+from tradesys.records.errors import StorageError, SystemDown
 
 PACKAGE = str(Path(tradesys.__file__).parent)
 EVERY = int(os.environ.get("TRADESYS_INTERRUPT_EVERY", "61"))

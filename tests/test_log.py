@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.build import batch, new, record_id, run_of
-from tradesys.arrow import rows_of
-from tradesys.errors import GapError, SchemaError
-from tradesys.log import Log
-from tradesys.records import REQUESTS, split_id
+from tradesys.log.log import Log
+from tradesys.records.arrow import rows_of
+from tradesys.records.errors import GapError, SchemaError
+from tradesys.records.schemas import REQUESTS, split_id
 
 CODE, _ = split_id(record_id("c1", 0))
 SIZES = st.lists(st.one_of(st.integers(1, 3), st.integers(1, 300)), min_size=1, max_size=60)

@@ -19,16 +19,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.build import NOON, batch, history, new, record_id, run_of
-from tradesys import segments
-from tradesys.arrow import batch_of
-from tradesys.compaction import compact
-from tradesys.disk import put_in_place
-from tradesys.errors import DamagedError, StorageError
-from tradesys.framing import NO_HEAD, framing_of
-from tradesys.log import Row
-from tradesys.logfile import LogFile
-from tradesys.records import POSTINGS, REQUESTS
-from tradesys.segments import arrivals_path, sealed_path
+from tradesys.log import segments
+from tradesys.log.compaction import compact
+from tradesys.log.disk import put_in_place
+from tradesys.log.file import LogFile
+from tradesys.log.framing import NO_HEAD, framing_of
+from tradesys.log.log import Row
+from tradesys.log.segments import arrivals_path, sealed_path
+from tradesys.records.arrow import batch_of
+from tradesys.records.errors import DamagedError, StorageError
+from tradesys.records.schemas import POSTINGS, REQUESTS
 
 Received = list[tuple[int, pa.RecordBatch]]
 

@@ -14,16 +14,16 @@ import pyarrow.compute as pc
 import pytest
 
 from tests.build import NOON, TERMS, filled, network, sound, submit
-from tradesys import recovery
-from tradesys.clock import ManualClock
-from tradesys.errors import InvalidValue, NotYetReplicated, Outcome, SystemDown
 from tradesys.network import Network
-from tradesys.records import INCARNATIONS, Kind, Origin, format_id
-from tradesys.replication import replicate
+from tradesys.network.verify import verify
+from tradesys.records.clock import ManualClock
+from tradesys.records.errors import InvalidValue, NotYetReplicated, Outcome, SystemDown
+from tradesys.records.schemas import INCARNATIONS, Kind, Origin, format_id
+from tradesys.replication import recovery
+from tradesys.replication.carrying import replicate
+from tradesys.routes import WRITES
 from tradesys.systems.customer import CustomerSystem
-from tradesys.systems.outbox import by_street
-from tradesys.topology import WRITES
-from tradesys.verify import verify
+from tradesys.systems.customer.outbox import by_street
 
 PEERS = {"c1": ("c2", "c3", "firm"), "s1": ("s2", "c1", "firm"), "firm": ("c1", "s1", "s2")}
 WRITTEN = 6

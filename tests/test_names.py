@@ -6,13 +6,14 @@ Method: a few names used again and again on a few days, cut into batches that ar
 
 import random
 
+import polars as pl
 import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.build import NOON, Row, batch, change, new, record_id
-from tradesys.names import Names, key_of, keys_of
-from tradesys.sessions import Calendar
+from tests.build import NOON, Row, batch, change, network, new, record_id, state, submit
+from tradesys.inquiry.names import Names, key_of, keys_of
+from tradesys.records.sessions import Calendar
 
 ACCOUNTS, NAMES = ("alice", "bob"), ("A", "B", "C")
 DAY_NS = 86_400 * 10**9
@@ -99,3 +100,26 @@ def test_the_end_of_an_account_and_the_start_of_a_name_are_not_mixed_up() -> Non
     names.apply(batch("requests", [new(record_id("c1", 0), account="al", cl_ord_id="ice")]))
     assert names.find("alice", "", NOON) is None
     assert names.find("al", "ice", NOON) == record_id("c1", 0)
+
+
+def test_a_name_that_two_systems_took_means_the_order_that_is_open() -> None:
+    """A customer who got no answer has turned to another system, and the market took that one."""
+    with network(customers=2) as desk:
+        c1, c2 = desk.customers
+        desk.partition("c1")
+        first = submit(c1, time_in_force="gtc", cl_ord_id="A")
+        taken = submit(c2, time_in_force="gtc", cl_ord_id="A")
+        desk.run()
+        desk.heal()
+        desk.run()
+        assert state(c1, first)[0] == "rejected"
+        (refused,) = desk.explain(first).records["text"].drop_nulls().unique()
+        assert refused == "duplicate order"
+        for system in (c1, c2):
+            again = submit(system, time_in_force="gtc", cl_ord_id="A")
+            assert (again.repeated, again.order_id) == (True, taken.order_id)
+        row = {"account": "alice", "orig_cl_ord_id": "A", "request_type": "cancel"}
+        assert c1.submit_many(pl.DataFrame([row]))["order_id"].to_list() == [taken.order_id]
+        desk.run()
+        assert state(c2, taken)[0] == "canceled"
+        assert desk.audit().verdict is True

@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.build import BOOKS, CASH, NOON, PRICE, contents, filled, network, sound, state, submit
-from tradesys.charter import OpeningBooks
-from tradesys.clock import ManualClock
-from tradesys.errors import InvalidValue, NotYetReplicated
+from tradesys.inquiry.answers import Order
 from tradesys.network import Network
-from tradesys.orders import Order
+from tradesys.records.clock import ManualClock
+from tradesys.records.errors import InvalidValue, NotYetReplicated
+from tradesys.records.opening_books import OpeningBooks
 from tradesys.systems.street import StreetSystem
 
 S1, S2 = "ALFA", "DLTA"

@@ -30,11 +30,11 @@ from tests.build import (
     state,
     submit,
 )
-from tradesys.clock import to_ns
-from tradesys.errors import InvalidValue, NotYetReplicated
+from tradesys.inquiry.answers import Order
 from tradesys.network import Network
-from tradesys.orders import Order
-from tradesys.systems import rules
+from tradesys.records.clock import to_ns
+from tradesys.records.errors import InvalidValue, NotYetReplicated
+from tradesys.systems.customer import rules
 
 
 @pytest.fixture

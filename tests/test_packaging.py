@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,10 @@ def bounds(requirements: list[str]) -> dict[str, SpecifierSet]:
 
 
 def asked_for() -> dict[str, SpecifierSet]:
-    """Give what pyproject.toml asks for: to run, to develop, and to build."""
-    project = bounds(PYPROJECT["project"]["dependencies"] + PYPROJECT["dependency-groups"]["dev"])
+    """Give what pyproject.toml asks for: to run, in notebooks, to develop, and to build."""
+    lab = PYPROJECT["project"]["optional-dependencies"]["lab"]
+    dev = PYPROJECT["dependency-groups"]["dev"]
+    project = bounds(PYPROJECT["project"]["dependencies"] + lab + dev)
     for name, bound in bounds(PYPROJECT["build-system"]["requires"]).items():
         assert project[name] == bound, f"{name}: the dev group and build-system must agree"
     return project
@@ -43,6 +46,34 @@ def asked_for() -> dict[str, SpecifierSet]:
 
 def locked() -> list[Requirement]:
     return [Requirement(line.rstrip(" \\")) for line in LOCK_LINES if re.match(r"\w", line)]
+
+
+def test_a_system_needs_nothing_of_what_notebooks_need(tmp_path: Path) -> None:
+    lab = bounds(PYPROJECT["project"]["optional-dependencies"]["lab"])
+    barred = sorted({name.replace("-python", "").replace("-", "_") for name in lab} | {"IPython"})
+    code = f"""
+import sys
+
+class Bar:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {barred}:
+            raise ModuleNotFoundError(name, name=name)
+
+sys.meta_path.insert(0, Bar())
+import tradesys
+desk = tradesys.Network(data="run")
+order = desk["c1"].submit(account="alice", symbol="ALFA", side="buy", order_qty=100, price="50.25")
+desk.run()
+assert desk["c3"].status(order).ord_status == "new" and desk.audit()
+desk.close()
+from tradesys.cli import main
+sys.argv = ["tradesys", "sweep", "x.ipynb", "--set", "a=1", "--out", "out"]
+main()
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert "pip install 'tradesys[lab]'" in ran.stderr, ran.stderr
 
 
 def test_conda_environment_asks_for_the_same_as_pyproject() -> None:

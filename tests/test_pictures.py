@@ -11,8 +11,8 @@ import polars as pl
 import vl_convert
 
 from tradesys import ManualClock, Network
-from tradesys.pictures import chart_style, network_svg
-from tradesys.topology import ROUTES
+from tradesys.routes import ROUTES
+from tradesys.widgets.pictures import chart_style, network_svg
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from tests.build import NOON, filled, network, sound, submit
-from tradesys import logfile
-from tradesys.clock import ManualClock
+from tradesys.log import file as logfile
 from tradesys.network import Network
-from tradesys.verify import verify
+from tradesys.network.verify import verify
+from tradesys.records.clock import ManualClock
 
 BLOCK = 512
 Names = dict[str, int]

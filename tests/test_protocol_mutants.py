@@ -15,26 +15,29 @@ import pyarrow as pa
 import pytest
 
 from tests.build import Row
-from tradesys.arrow import with_columns
-from tradesys.assignment import Assignment
-from tradesys.charter import NO_FEES, Fees
-from tradesys.checks import FLAGGED, IN_TIME, TWICE
-from tradesys.clock import MS
-from tradesys.log import Log, Part
-from tradesys.records import split_id
-from tradesys.simulation import Choices, Plan, draw
+from tradesys.audit.checks import FLAGGED, IN_TIME, TWICE
+from tradesys.log.log import Log, Part
+from tradesys.log.offsets import Offsets
+from tradesys.records.arrow import with_columns
+from tradesys.records.clock import MS
+from tradesys.records.opening_books import NO_FEES, Fees
+from tradesys.records.schemas import split_id
+from tradesys.replication import recovery
+from tradesys.replication.carrying import takes
+from tradesys.simulation import Choices, Plan, draw, ways
+from tradesys.simulation.customers import NEVER_BACK
 from tradesys.simulation.disk import MemoryFile
-from tradesys.simulation.promises import IN_ORDER, NEVER_BACK, NOT_LOST, TIMELY
+from tradesys.simulation.promises import IN_ORDER, NOT_LOST, TIMELY
 from tradesys.simulation.run import Simulation
 from tradesys.simulation.seeds import run_plan
 from tradesys.simulation.ways import Ways
 from tradesys.simulation.wires import Node
-from tradesys.systems import customer, single
-from tradesys.systems.customer import CustomerSystem
+from tradesys.status.kept.view import View
+from tradesys.systems.customer import CustomerSystem, customer, single
 from tradesys.systems.firm import FirmSystem
 from tradesys.systems.street import StreetSystem
+from tradesys.systems.street.assignment import Assignment
 from tradesys.venue import BookVenue, Venue
-from tradesys.views import View
 
 SEEDS = int(os.environ.get("TRADESYS_MUTANT_SEEDS", "96"))
 Patch = pytest.MonkeyPatch
@@ -79,14 +82,7 @@ def acknowledge_before_it_is_durable(patch: Patch) -> None:
 
 def reuse_ids_after_a_lost_disk(patch: Patch) -> None:
     """A system that has lost its disk goes on under the name that it had."""
-    real = Simulation.stop
-
-    def stop(desk: Simulation, node: Node, *, lose: bool = False) -> None:
-        origin = node.origin
-        real(desk, node, lose=lose)
-        node.origin = origin
-
-    patch.setattr(Simulation, "stop", stop)
+    patch.setattr(recovery, "_next_incarnation", lambda system, _: system.origin)
 
 
 def execute_at_two_streets(patch: Patch) -> None:
@@ -95,13 +91,13 @@ def execute_at_two_streets(patch: Patch) -> None:
 
     def dispatch(
         desk: Simulation, source: str, street: str, requests: pa.RecordBatch, *how: bool
-    ) -> None:
+    ) -> bool:
         real(desk, source, street, requests, *how)
         other = next(s for s in ("s1", "s2") if s != street)
         ids = pa.array(requests["record_id"].to_numpy() + np.uint64(5000))
         names = pa.array([f"{n}*" for n in requests["cl_ord_id"].to_pylist()])
         requests = with_columns(requests, record_id=ids, order_id=ids, cl_ord_id=names)
-        real(desk, source, other, requests, *how)
+        return real(desk, source, other, requests, *how)
 
     patch.setattr(Simulation, "_dispatch", dispatch)
 
@@ -137,11 +133,7 @@ def never_say_possible_duplicate(patch: Patch) -> None:
 
 def answer_from_what_is_not_durable(patch: Patch) -> None:
     """What is replicated is not made durable before it is asked for."""
-    patch.setattr(
-        Ways,
-        "_receive",
-        lambda _, system, carried: sum(system.receive(d, b) for d, b, _ in carried),
-    )
+    patch.setattr(ways, "takes", lambda target, carried, **_: takes(target, carried))
 
 
 def never_take_over(patch: Patch) -> None:
@@ -257,8 +249,8 @@ def acknowledge_before_a_peer_has_it(patch: Patch) -> None:
     """An order counts as held by a peer that has asked for records, whatever it holds."""
     real = Simulation._held
 
-    def held(desk: Simulation, way: Any, positions: dict[tuple[str, int], int], disks: int) -> None:
-        real(desk, way, dict.fromkeys(positions, 1 << 48), disks)
+    def held(desk: Simulation, way: Any, wanted: Offsets, disks: int) -> None:
+        real(desk, way, Offsets(dict.fromkeys(wanted, 1 << 48)), disks)
 
     patch.setattr(Simulation, "_held", held)
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from tests.build import filled, network, submit
-from tradesys import logfile
+from tradesys.log import file as logfile
 
 KINDS = {
     "what is written to": "c1/authoritative/requests.arrows",

@@ -1,5 +1,6 @@
 """Goal: what the README says can be typed in, works as it says."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -49,10 +50,11 @@ def test_imports_point_upward_in_the_picture() -> None:
 
 def _sources(name: str) -> list[Path]:
     module = ROOT / "tradesys" / f"{name}.py"
-    return [module] if module.is_file() else sorted((ROOT / "tradesys" / name).glob("*.py"))
+    return [module] if module.is_file() else sorted((ROOT / "tradesys" / name).rglob("*.py"))
 
 
 def _imports(file: Path) -> set[str]:
-    text = re.sub(r"if TYPE_CHECKING:\n(    .*\n)+", "", file.read_text(encoding="utf-8"))
-    found = re.findall(r"^\s*(?:from|import) tradesys\.(\w+)", text, re.MULTILINE)
-    return {*found, *re.findall(r"^from tradesys import (\w+)", text, re.MULTILINE)}
+    nodes = [*ast.walk(ast.parse(file.read_text(encoding="utf-8")))]
+    modules = [n.module or "" for n in nodes if isinstance(n, ast.ImportFrom)]
+    modules += [name.name for n in nodes if isinstance(n, ast.Import) for name in n.names]
+    return {name.split(".")[1] for name in modules if name.startswith("tradesys.")}

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tradesys.errors import InvalidValue
-from tradesys.records import (
+from tradesys.records.errors import InvalidValue
+from tradesys.records.schemas import (
     EXECUTIONS,
     REPORTS,
     REQUESTS,

@@ -30,10 +30,10 @@ from tests.build import (
     stopped,
     submit,
 )
-from tradesys.clock import ManualClock
-from tradesys.errors import DamagedError, InvalidValue, StorageError, SystemDown
 from tradesys.network import Network
-from tradesys.records import SCHEMAS
+from tradesys.records.clock import ManualClock
+from tradesys.records.errors import DamagedError, InvalidValue, StorageError, SystemDown
+from tradesys.records.schemas import SCHEMAS
 
 CLOCK = ManualClock(NOON)
 

@@ -12,9 +12,10 @@ import pyarrow as pa
 import pytest
 
 from tests.lobster_oracle import final_orders
-from tradesys import InvalidValue, tapes
+from tradesys import InvalidValue
 from tradesys.network import Network
-from tradesys.replay import Partition, Replayed, open_network, parse_partition, replay
+from tradesys.network.replay import Partition, Replayed, open_network, parse_partition, replay
+from tradesys.venue import tapes
 
 SAMPLE = Path(__file__).parent.parent / "data" / "sample"
 DAYS = ("GOOG_message_10.parquet", "AMZN_message_5.parquet")

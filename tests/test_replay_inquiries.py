@@ -11,9 +11,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tradesys import status, tapes
-from tradesys.replay import Partition, open_network, replay
+from tradesys.network.replay import Partition, open_network, replay
+from tradesys.status import definition as status
 from tradesys.systems.customer import CustomerSystem
+from tradesys.venue import tapes
 
 INQUIRIES = 100_000
 BATCH = 2000

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tradesys.scenario import session
+from tradesys.network.scenario import session
 
 
 @pytest.mark.parametrize("orders", [100, 2_000])

@@ -14,13 +14,14 @@ import pyarrow as pa
 import pytest
 
 from tests.build import contents, filled, history, network, run_of, sound, submit
-from tradesys import compaction, disk, logfile
-from tradesys.errors import StorageError
-from tradesys.logfile import LogFile
+from tradesys.inquiry import inquiries
+from tradesys.log import compaction, disk
+from tradesys.log import file as logfile
+from tradesys.log.file import LogFile
 from tradesys.network import Network
-from tradesys.records import REQUESTS
-from tradesys.systems import inquiries
-from tradesys.verify import verify
+from tradesys.network.verify import verify
+from tradesys.records.errors import StorageError
+from tradesys.records.schemas import REQUESTS
 
 RUNS = 4
 

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tradesys.clock import to_ns
-from tradesys.errors import InvalidValue
-from tradesys.sessions import ALWAYS, FOREVER, Calendar, ns_of, settle_dates
+from tradesys.records.clock import to_ns
+from tradesys.records.errors import InvalidValue
+from tradesys.records.sessions import ALWAYS, FOREVER, Calendar, ns_of, settle_dates
 
 XNYS = Calendar()
 

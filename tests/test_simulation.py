@@ -14,18 +14,18 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.build import sound, state
-from tradesys.clock import MS
-from tradesys.errors import InvalidValue
+from tradesys.inquiry.answers import Order
 from tradesys.network import Network
-from tradesys.orders import Order
-from tradesys.pictures import bill_chart
-from tradesys.records import format_id, parse_id
-from tradesys.scenario import START_NS
+from tradesys.network.scenario import START_NS
+from tradesys.records.clock import MS
+from tradesys.records.errors import InvalidValue
+from tradesys.records.schemas import format_id, parse_id
 from tradesys.simulation import FAULTS, Ask, Choices, Fault, Market, Plan, Simulation, draw
-from tradesys.simulation.promises import NOT_LOST, lost
+from tradesys.simulation.promises import NOT_LOST
 from tradesys.simulation.replayed import write_notebook
 from tradesys.simulation.seeds import run_plan, shrink
-from tradesys.spacetime import space_time
+from tradesys.widgets.pictures import bill_chart
+from tradesys.widgets.spacetime import space_time
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -150,7 +150,7 @@ def test_an_order_that_only_a_lost_disk_had_is_named() -> None:
     desk = run(cut, new("A", 1), taken)
     (check,) = (c for c in desk.audits[-1].checks if c.name == NOT_LOST)
     assert check.found == ("c1-0 was lost with every disk that had it",)
-    assert len(lost(desk)) == 1
+    assert len(desk.lost()) == 1
 
 
 def test_a_cancel_of_an_order_that_was_lost_with_two_disks_is_not_sent_for_ever() -> None:
@@ -172,7 +172,7 @@ def test_who_is_asked_to_give_back_what_it_has_lost_meanwhile_gives_nothing() ->
 def test_an_order_that_a_peer_must_have_is_not_lost_with_one_disk() -> None:
     cut, taken = fault("partition", "c1", 0, 60), fault("lost-disk", "c1", 20, 10)
     desk = run(cut, new("A", 1), taken, choices=Choices(acknowledge="one"))
-    assert len(lost(desk)) == 0
+    assert len(desk.lost()) == 0
     assert format_id(order(desk, "A").order_id) == "c2-0"  # c1 could not tell the customer
 
 

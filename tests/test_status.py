@@ -29,8 +29,8 @@ from tests.order_lives import (
     replaced,
     trade,
 )
-from tradesys import status
-from tradesys.records import ExecType, OrdStatus
+from tradesys.records.schemas import ExecType, OrdStatus
+from tradesys.status import definition as status
 
 
 @pytest.mark.parametrize("life", LIVES, ids=lambda life: life.rule.replace(" ", "_"))

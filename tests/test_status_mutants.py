@@ -31,9 +31,10 @@ from tests.order_lives import (
     records_of,
     trade,
 )
-from tradesys import balances, compiled, views
-from tradesys.charter import Fees
-from tradesys.views import View
+from tradesys.records.opening_books import Fees
+from tradesys.status.kept import balances, compiled
+from tradesys.status.kept import view as views
+from tradesys.status.kept.view import View
 
 FEES = Fees(per_share=30, per_notional=7)
 NAMES = ("ord_status", "order_qty", "cum_qty", "leaves_qty", "avg_px")
@@ -336,7 +337,7 @@ FEW_RECORDS: list[tuple[list[Row], list[Row]]] = [
 
 def mutated(name: str, old: str, new: str) -> ModuleType:
     """The module with the one place where ``old`` stands changed."""
-    path = Path(tradesys.__file__).with_name(f"{name}.py")
+    path = Path(tradesys.__file__).parent / f"{name.replace('.', '/')}.py"
     source = path.read_text()
     assert source.count(old) == 1, f"{name}.py has {source.count(old)} places like {old!r}"
     module = ModuleType(f"tradesys.{name}")
@@ -453,7 +454,7 @@ def plain_python(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 def loops_are_wrong(plain_python: pytest.MonkeyPatch, old: str, new: str) -> bool:
     """Whether views answer wrongly with these loops."""
-    module = mutated("loops", old, new)
+    module = mutated("status.kept.loops", old, new)
     for user in (views, balances):
         plain_python.setattr(user, "loops", module)
     with np.errstate(over="ignore"):  # a key's place is found by arithmetic that wraps around
@@ -461,13 +462,13 @@ def loops_are_wrong(plain_python: pytest.MonkeyPatch, old: str, new: str) -> boo
 
 
 def test_the_rules_as_they_are_answer_rightly(plain_python: pytest.MonkeyPatch) -> None:
-    assert not status_is_wrong(mutated("status", "CHANGES =", "CHANGES ="))
+    assert not status_is_wrong(mutated("status.definition", "CHANGES =", "CHANGES ="))
     assert not loops_are_wrong(plain_python, "KNOWN, ENTERED, REFUSED", "KNOWN, ENTERED, REFUSED")
 
 
 @pytest.mark.parametrize("mutant", STATUS)
 def test_a_mutant_of_the_definition_is_noticed(mutant: str) -> None:
-    assert status_is_wrong(mutated("status", *STATUS[mutant]))
+    assert status_is_wrong(mutated("status.definition", *STATUS[mutant]))
 
 
 @pytest.mark.parametrize("mutant", LOOPS)

@@ -19,10 +19,10 @@ import pyarrow as pa
 import pytest
 
 from tests.build import NOON, PRICE, TERMS, filled, network, submit
-from tradesys.charter import OpeningBooks
-from tradesys.clock import to_ns
-from tradesys.errors import InvalidValue, Outcome, TradesysError
 from tradesys.network import Network
+from tradesys.records.clock import to_ns
+from tradesys.records.errors import InvalidValue, Outcome, TradesysError
+from tradesys.records.opening_books import OpeningBooks
 
 pd: Any = pytest.importorskip("pandas")
 

@@ -24,10 +24,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.build import BOOKS, CASH, NOON, PRICE, TERMS, Row, filled, network, state, submit
-from tradesys.charter import OpeningBooks
-from tradesys.clock import ManualClock
-from tradesys.errors import InvalidValue
 from tradesys.network import Network
+from tradesys.records.clock import ManualClock
+from tradesys.records.errors import InvalidValue
+from tradesys.records.opening_books import OpeningBooks
 from tradesys.systems.customer import CustomerSystem
 
 TEXT = ("request_type", "account", "symbol", "side", "ord_type", "time_in_force")

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from tests.build import TERMS, Row, network, submit
-from tradesys.errors import InvalidValue, SchemaError
+from tradesys.records.errors import InvalidValue, SchemaError
 
 GIVEN = pl.DataFrame({name: [value] * 3 for name, value in TERMS.items()})
 FORMS: dict[str, Any] = {

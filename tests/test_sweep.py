@@ -17,9 +17,9 @@ import pytest
 
 from tests.build import contents
 from tradesys.cli import main
-from tradesys.errors import InvalidValue, StorageError
-from tradesys.grid import grid
-from tradesys.sweep import _execute, sweep
+from tradesys.records.errors import InvalidValue, StorageError
+from tradesys.widgets.parameters import grid
+from tradesys.widgets.sweep import _execute, sweep
 
 ROOT = Path(__file__).parent.parent
 SCENARIO = ROOT / "notebooks" / "5_scenario.ipynb"

@@ -26,10 +26,16 @@ from tests.build import (
     state,
     submit,
 )
-from tradesys.errors import InvalidValue, NotYetReplicated, ReadOnlyError, SchemaError, StorageError
 from tradesys.network import Network
-from tradesys.records import SCHEMAS, parse_origin
-from tradesys.topology import WRITER, Holding, holdings
+from tradesys.records.errors import (
+    InvalidValue,
+    NotYetReplicated,
+    ReadOnlyError,
+    SchemaError,
+    StorageError,
+)
+from tradesys.records.schemas import SCHEMAS, parse_origin
+from tradesys.routes import WRITER, Holding, holdings
 
 NAMES = ("c1", "s1", "firm")
 FOREIGN = [

@@ -21,11 +21,11 @@ import pytest
 
 from tests.build import filled, network, state, submit
 from tests.stress import LEAVE_OUT
-from tradesys import checks
-from tradesys.audit import Audit
-from tradesys.compiled import COMPILED
-from tradesys.scenario import Flow, session
+from tradesys.audit import checks
+from tradesys.audit.audit import Audit
+from tradesys.network.scenario import Flow, session
 from tradesys.simulation import Simulation, draw
+from tradesys.status.kept.compiled import COMPILED
 from tradesys.systems.ready import make_ready
 from tradesys.venue import BookVenue
 from tradesys.widgets import Desk
@@ -194,7 +194,7 @@ def test_a_view_that_failed_in_the_middle_is_made_anew(monkeypatch: pytest.Monke
     with network() as desk:
         order = filled(desk)
         with monkeypatch.context() as patch:
-            patch.setattr("tradesys.views.loops.take_requests", lambda *_: 1 // 0)
+            patch.setattr("tradesys.status.kept.view.loops.take_requests", lambda *_: 1 // 0)
             submit(desk["c1"], order_qty=10)
             with pytest.raises(ZeroDivisionError):
                 desk["c1"].statuses()

@@ -7,9 +7,9 @@ Method: the table is repeated here in words and held against the code's.
 import pytest
 
 from tests.build import network
-from tradesys.records import SCHEMAS, Kind
-from tradesys.replication import links
-from tradesys.topology import ROUTES, WRITER, WRITES, Holding, holdings
+from tradesys.records.schemas import SCHEMAS, Kind
+from tradesys.replication.carrying import links
+from tradesys.routes import ROUTES, WRITER, WRITES, Holding, holdings
 
 C, S, F = Kind.CUSTOMER, Kind.STREET, Kind.FIRM
 OWN, READ_ONLY = Holding.AUTHORITATIVE, Holding.READ_ONLY

@@ -31,11 +31,11 @@ from tests.build import (
     state,
     submit,
 )
-from tradesys.clock import ManualClock
-from tradesys.errors import InvalidValue
-from tradesys.records import REPORTS, split_id
-from tradesys.tapes import Tape
+from tradesys.records.clock import ManualClock
+from tradesys.records.errors import InvalidValue
+from tradesys.records.schemas import REPORTS, split_id
 from tradesys.venue import BookVenue, TapeVenue, Venue
+from tradesys.venue.tapes import Tape
 
 CLOCK = ManualClock(NOON)
 

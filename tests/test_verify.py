@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 
 from tests.build import filled, history, network, record_id, sound, submit
-from tradesys import incarnation, logfile, segments
-from tradesys.errors import StorageError
-from tradesys.framing import END_OF_STREAM, NO_HEAD, framing_of
-from tradesys.logfile import LogFile
+from tradesys.log import file as logfile
+from tradesys.log import incarnation, segments
+from tradesys.log.file import LogFile
+from tradesys.log.framing import END_OF_STREAM, NO_HEAD, framing_of
 from tradesys.network import Network
-from tradesys.records import REPORTS, REQUESTS, parse_origin
-from tradesys.verify import Verified, verify
+from tradesys.network.verify import Verified, verify
+from tradesys.records.errors import StorageError
+from tradesys.records.schemas import REPORTS, REQUESTS, parse_origin
 
 
 @pytest.fixture

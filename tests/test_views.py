@@ -29,11 +29,9 @@ from tests.lives import (
     worlds,
 )
 from tests.order_lives import LIVES, Life, records_of
-from tradesys import loops, memory, positions, status
-from tradesys.balances import Accounts
-from tradesys.charter import Fees
-from tradesys.clock import ManualClock
-from tradesys.records import (
+from tradesys.records.clock import ManualClock
+from tradesys.records.opening_books import Fees
+from tradesys.records.schemas import (
     ExecType,
     Kind,
     OrdStatus,
@@ -43,11 +41,15 @@ from tradesys.records import (
     Side,
     TimeInForce,
 )
-from tradesys.slots import Slots, with_room
+from tradesys.status import definition as status
+from tradesys.status import positions
+from tradesys.status.kept import loops, memory
+from tradesys.status.kept.balances import Accounts
+from tradesys.status.kept.slots import Slots, with_room
+from tradesys.status.kept.view import View
+from tradesys.status.kept.words import Words
 from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.system import Place
-from tradesys.views import View
-from tradesys.words import Words
 
 ID = record_id("c1", 0)
 TERMS = ("account", "symbol", "side", "ord_type", "time_in_force")

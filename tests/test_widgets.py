@@ -13,7 +13,7 @@ from jupyter_client.manager import start_new_kernel
 
 from tests.build import filled
 from tradesys import ManualClock, Network, OpeningBooks
-from tradesys.scenario import START_NS, Flow
+from tradesys.network.scenario import START_NS, Flow
 from tradesys.widgets import (
     AccountPanel,
     Blotter,

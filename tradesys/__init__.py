@@ -1,9 +1,10 @@
 """A broker's order handling, split into systems that keep working while others are down."""
 
-from tradesys.audit import Audit, Check
-from tradesys.charter import OpeningBooks
-from tradesys.clock import ManualClock
-from tradesys.errors import (
+from tradesys.audit.audit import Audit, Check
+from tradesys.inquiry.answers import Answer, Order
+from tradesys.network import Network
+from tradesys.records.clock import ManualClock
+from tradesys.records.errors import (
     DamagedError,
     GapError,
     InvalidValue,
@@ -15,10 +16,9 @@ from tradesys.errors import (
     SystemDown,
     TradesysError,
 )
-from tradesys.network import Network
-from tradesys.orders import Answer, Order
-from tradesys.readable import readable
-from tradesys.records import ExecType, OrdStatus, OrdType, RequestType, Side, TimeInForce
+from tradesys.records.opening_books import OpeningBooks
+from tradesys.records.readable import readable
+from tradesys.records.schemas import ExecType, OrdStatus, OrdType, RequestType, Side, TimeInForce
 from tradesys.venue import BookVenue, TapeVenue
 
 __all__ = [

@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tests.build import NOON, PRICE, record_id
-from tradesys.records import EXECUTIONS, POSTINGS, REQUESTS
+from tradesys.records.schemas import EXECUTIONS, POSTINGS, REQUESTS
 
 ORDERS, RECORDS = 100, 260
 """So many orders of a hundred make so many records of requests and executions."""

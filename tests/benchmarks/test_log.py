@@ -48,10 +48,10 @@ from eventsourcing.persistence import StoredEvent
 from eventsourcing.sqlite import SQLiteAggregateRecorder, SQLiteDatastore
 
 from tests.build import NOON, PRICE
-from tradesys.charter import OpeningBooks
-from tradesys.log import Part
+from tradesys.log.log import Part
 from tradesys.network import Network
-from tradesys.records import REQUESTS
+from tradesys.records.opening_books import OpeningBooks
+from tradesys.records.schemas import REQUESTS
 from tradesys.systems.customer import CustomerSystem
 
 ROUNDS, TURNS = 5, 8

@@ -20,9 +20,9 @@ import pyarrow as pa
 import pytest
 
 from tests.build import BOOKS, NOON
-from tradesys.clock import ManualClock
 from tradesys.network import Network
-from tradesys.records import EXECUTIONS, POSTINGS, REPORTS, REQUESTS, Kind, Origin, make_id
+from tradesys.records.clock import ManualClock
+from tradesys.records.schemas import EXECUTIONS, POSTINGS, REPORTS, REQUESTS, Kind, Origin, make_id
 
 RECORDS = int(os.environ.get("TRADESYS_BENCH_RECORDS", "10_000_000"))
 ONE_BY_ONE = 1_000_000

@@ -25,9 +25,9 @@ import pytest
 
 from tests.benchmarks.flow import cut, flow
 from tests.build import record_id
-from tradesys.arrow import with_columns
-from tradesys.clock import ManualClock
-from tradesys.records import Kind, Origin, make_id, split_id
+from tradesys.records.arrow import with_columns
+from tradesys.records.clock import ManualClock
+from tradesys.records.schemas import Kind, Origin, make_id, split_id
 from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.system import Place
 

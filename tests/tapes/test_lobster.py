@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from tests.lobster_oracle import final_orders
-from tradesys.errors import InvalidValue, SchemaError
-from tradesys.tapes import FORMATS, Tape, account, entry_system, lobster, read
+from tradesys.records.errors import InvalidValue, SchemaError
+from tradesys.venue.tapes import FORMATS, Tape, account, entry_system, lobster, read
 
 Message = tuple[str, int, int, int, int, int]
 NAME = "ALFA_2024-06-03_34200000_57600000_message_10.csv"

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.lobster_oracle import final_orders
-from tradesys.errors import InvalidValue
-from tradesys.tapes import read
-from tradesys.tapes.sample import SYMBOLS, generate
+from tradesys.records.errors import InvalidValue
+from tradesys.venue.tapes import read
+from tradesys.venue.tapes.sample import SYMBOLS, generate
 
 SAMPLE = Path(__file__).parents[2] / "data" / "sample"
 

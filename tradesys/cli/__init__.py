@@ -7,7 +7,7 @@ import typer
 
 from tradesys.cli import days, many, runs
 from tradesys.cli.printing import tell_error
-from tradesys.errors import TradesysError
+from tradesys.records.errors import TradesysError
 
 app = typer.Typer(
     help="A broker's order handling, split into systems that keep working while others are down.",

@@ -7,16 +7,15 @@ from typing import Annotated
 
 import typer
 
-from tradesys import tapes
-from tradesys.charter import Charter
 from tradesys.cli.printing import JsonOut, out, print_audit, print_table, progress, tell
-from tradesys.errors import InvalidValue
 from tradesys.network import Network
-from tradesys.replay import Partition, Replayed, open_network, parse_partition
-from tradesys.replay import replay as replay_tape
-from tradesys.tapes import Tape
-from tradesys.tapes import sample as sample_day
-from tradesys.venue import TapeVenue
+from tradesys.network.charter import Charter
+from tradesys.network.replay import Partition, Replayed, open_network, parse_partition
+from tradesys.network.replay import replay as replay_tape
+from tradesys.records.errors import InvalidValue
+from tradesys.venue import TapeVenue, tapes
+from tradesys.venue.tapes import Tape
+from tradesys.venue.tapes import sample as sample_day
 
 SAMPLE = Path("data/sample")
 

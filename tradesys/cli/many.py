@@ -7,10 +7,10 @@ import polars as pl
 import typer
 from rich.markup import escape
 
-from tradesys import given
 from tradesys.cli.days import Customers, Streets
 from tradesys.cli.printing import JsonOut, console, out, print_frame, print_table, progress, tell
-from tradesys.errors import InvalidValue
+from tradesys.records import arguments as given
+from tradesys.records.errors import InvalidValue
 
 if TYPE_CHECKING:
     from tradesys.simulation.seeds import Total
@@ -47,7 +47,7 @@ def simulate(
 ) -> None:
     """Run the systems under virtual time with faults drawn from seeds, and audit each run.
 
-    Exit status 0 only if every audit is true.
+    Exit status 0 only if every audit is true, 130 after an interruption (Ctrl-C).
 
     Example: tradesys simulate --seeds 200 --faults crash,partition
     """
@@ -75,11 +75,15 @@ def simulate(
     for folder in [folder_of(seed, data) for seed in numbers] if data else ():
         if folder.exists():
             raise InvalidValue("data", str(folder), "a folder that is not there yet")
-    total = Total()
-    with progress("simulating", seeds) as advance:
-        for outcome in run_seeds(numbers, data=data, **options):
-            total.add(outcome)
-            advance(total.seeds)
+    total, is_interrupted = Total(), False
+    try:
+        with progress("simulating", seeds) as advance:
+            for outcome in run_seeds(numbers, data=data, **options):
+                total.add(outcome)
+                advance(total.seeds)
+    except KeyboardInterrupt:
+        is_interrupted = True
+        console.print(f"interrupted after {total.seeds:,} of {seeds:,} seeds")
     total.failed.sort(key=lambda failed: failed.seed)
     if total.failed:
         seed, found = total.failed[0].seed, total.failed[0].found
@@ -90,7 +94,7 @@ def simulate(
             write_notebook(path, smallest, run_plan(smallest).found)
         console.print(f"[red]seed {seed}[/red] is replayed, as small as it gets, in {path}")
     tell(json_out, _as_dict(total), lambda: _print_total(total))
-    raise typer.Exit(1 if total.failed else 0)
+    raise typer.Exit(130 if is_interrupted else 1 if total.failed else 0)
 
 
 def sweep(
@@ -123,7 +127,11 @@ def sweep(
     Example: tradesys sweep notebooks/5_scenario.ipynb --set tape=,data/sample --set streets=1..3
     --chart records_held --out outputs/tapes
     """
-    from tradesys import sweep as sweeping
+    try:
+        from tradesys.widgets import sweep as sweeping
+    except ModuleNotFoundError as lacking:
+        expected = "the notebooks' packages: pip install 'tradesys[lab]'"
+        raise InvalidValue("sweep", f"without {lacking.name}", expected) from lacking
 
     with progress(f"{notebook.name} with {', '.join(sets)}") as advance:
         swept = sweeping.sweep(notebook, sets, folder, jobs=jobs, metric=chart, progress=advance)

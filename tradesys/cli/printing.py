@@ -15,9 +15,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from tradesys.audit import Audit
-from tradesys.errors import InvalidValue, TradesysError
-from tradesys.recovery import Recovered
+from tradesys.audit.audit import Audit
+from tradesys.records.errors import InvalidValue, TradesysError
+from tradesys.replication.recovery import Recovered
 
 out = Console()
 console = Console(stderr=True)

@@ -10,9 +10,8 @@ import polars as pl
 import typer
 from rich.markup import escape
 
-from tradesys import given
-from tradesys.audit import Audit
-from tradesys.checks import CHECKS
+from tradesys.audit.audit import Audit
+from tradesys.audit.checks import CHECKS
 from tradesys.cli.printing import (
     JsonOut,
     out,
@@ -22,14 +21,15 @@ from tradesys.cli.printing import (
     tell,
     tell_recovered,
 )
-from tradesys.errors import NotYetReplicated
-from tradesys.export import export as export_systems
-from tradesys.export import longest
 from tradesys.network import Network
-from tradesys.readable import readable, with_ids_written
-from tradesys.records import parse_id
-from tradesys.statements import cash_lines
-from tradesys.verify import verify as verify_run
+from tradesys.network.export import export as export_systems
+from tradesys.network.export import longest
+from tradesys.network.verify import verify as verify_run
+from tradesys.records import arguments as given
+from tradesys.records.errors import NotYetReplicated
+from tradesys.records.readable import readable, with_ids_written
+from tradesys.records.schemas import parse_id
+from tradesys.systems.firm.statements import cash_lines
 
 Run = Annotated[Path, typer.Argument(help="A folder that a run has written.")]
 

@@ -2,23 +2,22 @@
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from tradesys.clock import MS
-from tradesys.errors import InvalidValue, NotYetReplicated, TradesysError
-from tradesys.orders import Order
-from tradesys.records import format_id
+from tradesys.inquiry.answers import Order
+from tradesys.records.clock import MS
+from tradesys.records.errors import InvalidValue, NotYetReplicated, TradesysError
+from tradesys.records.schemas import format_id
 from tradesys.simulation.plan import Ask
-from tradesys.simulation.promises import ID_ONCE, NEVER_BACK
 from tradesys.simulation.wires import CUSTOMERS, Peers
+from tradesys.simulation.world import World
 from tradesys.systems.customer import CustomerSystem
 
-if TYPE_CHECKING:
-    from tradesys.simulation.run import Simulation
-
+NEVER_BACK = "an answer at one system never goes back"
+ID_ONCE = "no id is given twice"
 _PATIENCE = 20 * MS
 _ATTEMPTS = 6
 
@@ -54,8 +53,8 @@ class Callers:
     it breaks.
     """
 
-    def __init__(self, desk: "Simulation") -> None:
-        self._desk = desk
+    def __init__(self, world: World) -> None:
+        self.world = world
         self.waiting = 0
         self.told: dict[str, Told] = {}
         self.acknowledged: dict[int, Acknowledged] = {}
@@ -71,11 +70,11 @@ class Callers:
         if ask.of and (about is None or about.order is None or about.order.reject_reason):
             return
         self.waiting += 1
-        Asking(self._desk, ask, about.order.order_id if about and about.order else 0).turn()
+        Asking(self, ask, about.order.order_id if about and about.order else 0).turn()
 
     def serve(self, asking: "Asking", name: str, attempt: int) -> None:
         """A system is asked by a customer: it answers, or says why not."""
-        node, system = self._desk.wires.nodes[name], self._desk.systems[name]
+        node, system = self.world.wires.nodes[name], self.world.systems[name]
         assert isinstance(system, CustomerSystem)
         ask, order_id = asking.ask, asking.order_id
         order: Order | None = None
@@ -92,24 +91,24 @@ class Callers:
             self._reply(name, asking, attempt, None, error)
             return
         except InvalidValue as error:
-            self._desk.log.append((self._desk.wires.now, name, "refused", 0))
+            self.world.log.append((self.world.wires.now, name, "refused", 0))
             self._reply(name, asking, attempt, None, error)
             return
         if order is None:
             self._reply(name, asking, attempt, None, None)
             return
-        self._desk.log.append(
-            (self._desk.wires.now, name, "refused" if order.reject_reason else "taken", 0)
+        self.world.log.append(
+            (self.world.wires.now, name, "refused" if order.reject_reason else "taken", 0)
         )
-        self._desk.wires.note(
+        self.world.wires.note(
             name, "record", f"{format_id(order.record_id)}: {ask.kind} {ask.name}"
         )
-        self._desk.ways.news(name)
+        self.world.ways.news(name)
 
         def acknowledge(peers: Peers, order: Order = order) -> None:
             holders = {name: node.disks} | peers
             told = Acknowledged(
-                ask.called or ask.name, order.order_id, holders, self._desk.wires.now
+                ask.called or ask.name, order.order_id, holders, self.world.wires.now
             )
             earlier = self.acknowledged.setdefault(order.record_id, told)
             if earlier.name != told.name:
@@ -117,8 +116,8 @@ class Callers:
                 self.wrong.append((ID_ONCE, f"{format_id(order.record_id)} is {both}"))
             self._reply(name, asking, attempt, order, None)
 
-        self._desk.forward(node, system)
-        if self._desk.peers_needed():
+        self.world.forward(node, system)
+        if self.world.peers_needed():
             node.withheld.append((order.record_id, {}, acknowledge))
         else:
             acknowledge({})
@@ -132,14 +131,14 @@ class Callers:
         error: TradesysError | None,
     ) -> None:
         words = str(error) if error else "acknowledged" if order else "answer"
-        self._desk.wires.send(name, CUSTOMERS, words, asking.hear, name, attempt, order, error)
+        self.world.wires.send(name, CUSTOMERS, words, asking.hear, name, attempt, order, error)
 
     def _inquire(self, name: str, system: CustomerSystem, order_id: int) -> None:
         """Answer an inquiry, note how old the answer is, and that it does not go back."""
         answer = system.status(order_id)
         self.statuses_seen[answer.ord_status] += 1
-        now = self._desk.wires.now
-        self._desk.log.append((now, name, "answered", now - self._missing_since(system, order_id)))
+        now = self.world.wires.now
+        self.world.log.append((now, name, "answered", now - self._missing_since(system, order_id)))
         held = {(d, o): n for d, of in answer.positions.items() for o, n in of.items()}
         best = self.best.setdefault(name, {})
         for (what, whose), count in held.items():
@@ -150,17 +149,17 @@ class Callers:
 
     def _missing_since(self, system: CustomerSystem, order_id: int) -> int:
         """When the first event of an order came that a system does not know of; now, if none."""
-        until, self._known_until = self._known_until, self._desk.venue.reports.count
-        fresh = self._desk.venue.reports.since(until)
+        until, self._known_until = self._known_until, self.world.venue.reports.count
+        fresh = self.world.venue.reports.since(until)
         if fresh is not None:
             times = fresh["ts"].view(pa.int64()).to_pylist()
             ids = fresh["record_id"].to_pylist(), fresh["order_id"].to_pylist()
             for exec_id, of, ts in zip(*ids, times, strict=True):
-                self._events.setdefault(of, []).append((exec_id, self._desk.wires.since(ts)))
+                self._events.setdefault(of, []).append((exec_id, self.world.wires.since(ts)))
         events = self._events.get(order_id, [])
         seen = system.view.seen(np.array([i for i, _ in events], np.uint64))
         missing = np.flatnonzero(~seen)
-        return events[missing[0]][1] if len(missing) else self._desk.wires.now
+        return events[missing[0]][1] if len(missing) else self.world.wires.now
 
     def forget_answers(self, name: str) -> None:
         """A system that has lost its disk may answer from less than it had."""
@@ -170,27 +169,27 @@ class Callers:
 class Asking:
     """One customer who asks, and turns to another system when no answer comes."""
 
-    def __init__(self, desk: "Simulation", ask: Ask, order_id: int) -> None:
-        self.desk, self.ask, self.order_id = desk, ask, order_id
-        self.attempt, self.began = 0, desk.wires.now
+    def __init__(self, callers: Callers, ask: Ask, order_id: int) -> None:
+        self.callers, self.world, self.ask, self.order_id = callers, callers.world, ask, order_id
+        self.attempt, self.began = 0, self.world.wires.now
         self.is_done = False
         self.terms = dict(ask.terms)
         if expires_in := self.terms.pop("expires_in", 0):
-            self.terms["expire_time"] = desk.wires.wall + expires_in
+            self.terms["expire_time"] = self.world.wires.wall + expires_in
 
     def turn(self) -> None:
         """Turn to the next system."""
-        desk, ask = self.desk, self.ask
-        name = f"c{(ask.system + self.attempt) % desk.plan.customers + 1}"
+        world, ask = self.world, self.ask
+        name = f"c{(ask.system + self.attempt) % world.plan.customers + 1}"
         words = f"{ask.kind} {ask.name}"
         self.attempt += 1
-        desk.wires.send(CUSTOMERS, name, words, desk.callers.serve, self, name, self.attempt)
-        desk.wires.after(_PATIENCE, self.lose_patience, name, self.attempt)
+        world.wires.send(CUSTOMERS, name, words, self.callers.serve, self, name, self.attempt)
+        world.wires.after(_PATIENCE, self.lose_patience, name, self.attempt)
 
     def lose_patience(self, name: str, attempt: int) -> None:
         """No answer has come."""
         if not self.is_done and attempt == self.attempt:
-            self.desk.log.append((self.desk.wires.now, name, "delayed", 0))
+            self.world.log.append((self.world.wires.now, name, "delayed", 0))
             self._go_on("no answer")
 
     def hear(
@@ -203,9 +202,9 @@ class Asking:
             if attempt == self.attempt:
                 self._go_on(str(error))
             return
-        took = self.desk.wires.now - self.began
+        took = self.world.wires.now - self.began
         if order:
-            self.desk.log.append((self.desk.wires.now, name, "acknowledged", took))
+            self.world.log.append((self.world.wires.now, name, "acknowledged", took))
         self._end(Told(self.ask, order, str(error) if error else None, self.attempt, took))
 
     def _go_on(self, why: str) -> None:
@@ -213,10 +212,10 @@ class Asking:
         if self.attempt < _ATTEMPTS and self.ask.called:
             self.turn()
         else:
-            took = self.desk.wires.now - self.began
+            took = self.world.wires.now - self.began
             self._end(Told(self.ask, None, why, self.attempt, took))
 
     def _end(self, told: Told) -> None:
         self.is_done = True
-        self.desk.callers.waiting -= 1
-        self.desk.callers.told[self.ask.name] = told
+        self.callers.waiting -= 1
+        self.callers.told[self.ask.name] = told

@@ -1,7 +1,7 @@
 """The disk of a simulated system: the power may fail at any write, and takes what is not durable.
 
-In memory it is a double of :class:`~tradesys.logfile.LogFile`; in a folder it is the real one, from
-which a power failure takes the same records, so a seed comes out the same on both.
+In memory it is a double of :class:`~tradesys.log.file.LogFile`; in a folder it is the real one,
+from which a power failure takes the same records, so a seed comes out the same on both.
 """
 
 import os
@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from tradesys.arrivals import Arrivals, arrival_of
-from tradesys.compaction import ReadRun
-from tradesys.framing import NO_HEAD, framing_of
-from tradesys.log import Part
-from tradesys.logfile import LogFile
+from tradesys.log.arrivals import Arrivals, arrival_of
+from tradesys.log.compaction import ReadRun
+from tradesys.log.file import LogFile
+from tradesys.log.framing import NO_HEAD, framing_of
+from tradesys.log.log import Part
 
 Written = tuple[Part, int]
 """A batch or rows, and when they were received."""
@@ -40,7 +40,7 @@ class Disk:
         self._open: list[MemoryFile | RealFile] = []
 
     def open(self, path: Path, schema: pa.Schema, *, owner: str) -> LogFile:
-        """Open a file of this disk (:class:`~tradesys.logfile.OpenFile`)."""
+        """Open a file of this disk (:class:`~tradesys.log.file.OpenFile`)."""
         kind = RealFile if self.folder else MemoryFile
         file = kind(path, schema, owner=owner, disk=self)
         self._open.append(file)

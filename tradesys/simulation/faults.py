@@ -2,15 +2,14 @@
 
 from collections.abc import Callable, Collection
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from tradesys.bill import Outage, at_risk
-from tradesys.clock import MS
+from tradesys.network.bill import Outage, at_risk
+from tradesys.records.clock import MS
+from tradesys.simulation.customers import Callers
 from tradesys.simulation.plan import Fault
 from tradesys.simulation.wires import CUSTOMERS, Node
-
-if TYPE_CHECKING:
-    from tradesys.simulation.run import Simulation
+from tradesys.simulation.world import World
 
 
 class Suffered(NamedTuple):
@@ -25,23 +24,23 @@ class Suffered(NamedTuple):
 class Faults:
     """What goes wrong now, and what went wrong."""
 
-    def __init__(self, desk: "Simulation") -> None:
-        self._desk = desk
+    def __init__(self, world: World, callers: Callers) -> None:
+        self._world, self._callers = world, callers
         self.active = 0
         self.suffered: list[Suffered] = []
 
     def begin(self, fault: Fault) -> None:
         """Let a fault happen; where it cannot (the system is down already), nothing happens."""
-        node = self._desk.wires.nodes[fault.system]
+        node = self._world.wires.nodes[fault.system]
         if not node.up:
             return
-        wires = self._desk.wires
+        wires = self._world.wires
         kind = {"crash": self._crash, "lost-disk": self._crash, "power": self._power}.get(
             fault.kind, self._last
         )
-        risk = at_risk(self._desk.systems[node.name], self._desk)
+        risk = at_risk(self._world.systems[node.name], self._world)
         outage = Outage(node.name, fault.kind, wires.now, risk)
-        in_flight = self._desk.has_order_in_flight()
+        in_flight = self._has_order_in_flight()
         self.suffered.append(Suffered(fault, outage, wires.now + fault.lasts, in_flight))
         words = fault.kind + (f" from {fault.other}" if fault.other else "")
         wires.note(fault.system, "fault", words)
@@ -53,14 +52,14 @@ class Faults:
         self.active -= 1
         if node.up:
             node.disk.fails_in = None  # a power failure that no write has met
-        self._desk.wires.note(node.name, "over", outage.kind + " is over")
-        outage.end(self._desk.wires.now, self._desk.systems[node.name], self._desk)
+        self._world.wires.note(node.name, "over", outage.kind + " is over")
+        outage.end(self._world.wires.now, self._world.systems[node.name], self._world)
         self._watch(outage, node)
 
     def _watch(self, outage: Outage, node: Node) -> None:
         """Note when the system has all that the others had when its fault was over."""
-        wires = self._desk.wires
-        if not node.up or not outage.see(wires.now, self._desk.systems[node.name]):
+        wires = self._world.wires
+        if not node.up or not outage.see(wires.now, self._world.systems[node.name]):
             wires.after(MS, self._watch, outage, node)
 
     def excuses(self, customers: Collection[str], streets: list[str]) -> list[tuple[int, int]]:
@@ -87,34 +86,39 @@ class Faults:
                 apart.append((began, ended))
         return apart
 
+    def _has_order_in_flight(self) -> bool:
+        """Whether a customer waits for an answer, or a request for what the market says."""
+        up = (c for c in self._world.customers if self._world.wires.nodes[c.name].up)
+        return bool(self._callers.waiting) or any(c.unanswered() for c in up)
+
     # ---- each kind
 
     def _crash(self, node: Node, fault: Fault) -> None:
-        desk = self._desk
-        desk.stop(node, lose=fault.kind == "lost-disk")
+        world = self._world
+        world.stop(node, lose=fault.kind == "lost-disk")
         if fault.kind == "lost-disk":
-            desk.callers.forget_answers(node.name)
-        desk.wires.after(fault.lasts, desk.start, node)
+            self._callers.forget_answers(node.name)
+        world.wires.after(fault.lasts, world.start, node)
 
     def _power(self, node: Node, fault: Fault) -> None:
         node.disk.fails_in, node.outage = fault.amount, fault.lasts
 
     def _last(self, node: Node, fault: Fault) -> None:
         """What only lasts for a time: switched on now, and off again."""
-        switch = partial(_SWITCH[fault.kind], self._desk, node, fault)
+        switch = partial(_SWITCH[fault.kind], self._world, node, fault)
         switch(1)
-        self._desk.wires.after(fault.lasts, switch, -1)
+        self._world.wires.after(fault.lasts, switch, -1)
 
 
 _STOPS = ("crash", "power", "lost-disk", "pause")
 _BACK = 100 * MS  # until what waited is sent again
 
-Switch = Callable[["Simulation", Node, Fault, int], None]
+Switch = Callable[[World, Node, Fault, int], None]
 """Switches a fault on (1) or off (-1); several of a kind may be on at a time."""
 
 
-def _cut(desk: "Simulation", node: Node, fault: Fault, on: int) -> None:
-    wires = desk.wires
+def _cut(world: World, node: Node, fault: Fault, on: int) -> None:
+    wires = world.wires
     for other in [fault.other] if fault.other else [n for n in wires.nodes if n != node.name]:
         wires.cut[node.name, other] += on
         if fault.kind == "partition":
@@ -123,35 +127,35 @@ def _cut(desk: "Simulation", node: Node, fault: Fault, on: int) -> None:
         wires.cut[node.name, CUSTOMERS] += on
 
 
-def _pause(desk: "Simulation", node: Node, fault: Fault, on: int) -> None:
+def _pause(world: World, node: Node, fault: Fault, on: int) -> None:
     if on > 0:
-        node.paused_until = max(node.paused_until, desk.wires.now + fault.lasts)
+        node.paused_until = max(node.paused_until, world.wires.now + fault.lasts)
 
 
-def _write(_: "Simulation", node: Node, fault: Fault, on: int) -> None:
+def _write(_: World, node: Node, fault: Fault, on: int) -> None:
     node.write_ns += on * fault.amount
 
 
-def _skew(_: "Simulation", node: Node, fault: Fault, on: int) -> None:
+def _skew(_: World, node: Node, fault: Fault, on: int) -> None:
     node.skew += on * fault.amount
 
 
-def _session(desk: "Simulation", node: Node, _: Fault, on: int) -> None:
+def _session(world: World, node: Node, _: Fault, on: int) -> None:
     node.session_cuts += on
     if not node.session_cuts:
-        desk.wires.let(node, desk.work, node)
+        world.wires.let(node, world.work, node)
 
 
-def _lose(desk: "Simulation", node: Node, _: Fault, on: int) -> None:
-    desk.wires.lossy[node.name] += on
+def _lose(world: World, node: Node, _: Fault, on: int) -> None:
+    world.wires.lossy[node.name] += on
 
 
-def _repeat(desk: "Simulation", node: Node, _: Fault, on: int) -> None:
-    desk.wires.repeating[node.name] += on
+def _repeat(world: World, node: Node, _: Fault, on: int) -> None:
+    world.wires.repeating[node.name] += on
 
 
-def _delay(desk: "Simulation", node: Node, _: Fault, on: int) -> None:
-    desk.wires.slow[node.name] += on
+def _delay(world: World, node: Node, _: Fault, on: int) -> None:
+    world.wires.slow[node.name] += on
 
 
 _SWITCH: dict[str, Switch] = {

@@ -9,12 +9,12 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tradesys import given
-from tradesys.charter import OpeningBooks
-from tradesys.clock import MS, to_ns
-from tradesys.errors import InvalidValue
-from tradesys.records import PRICE_SCALE
-from tradesys.scenario import START_NS
+from tradesys.network.scenario import START_NS
+from tradesys.records import arguments as given
+from tradesys.records.clock import MS, to_ns
+from tradesys.records.errors import InvalidValue
+from tradesys.records.opening_books import OpeningBooks
+from tradesys.records.schemas import PRICE_SCALE
 
 FAULTS: dict[str, str] = {
     "crash": "the system stops, and comes back from its disk",

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from tradesys.records import ExecType, OrdType
-from tradesys.status import AMENDS, ENDS, says
+from tradesys.records.schemas import ExecType, OrdType
+from tradesys.status.definition import AMENDS, ENDS, says
 
 if TYPE_CHECKING:
     from tradesys.simulation.run import Simulation

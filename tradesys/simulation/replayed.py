@@ -11,10 +11,10 @@ The plan below was drawn from seed {seed}; whatever could be left out with the f
 has been. {asks} requests and {faults} faults remain. Not true: {found}."""
 
 _CELLS = (
-    """from tradesys.charter import OpeningBooks
-from tradesys.pictures import table_style
+    """from tradesys.records.opening_books import OpeningBooks
+from tradesys.widgets.pictures import table_style
 from tradesys.simulation import Ask, Choices, Fault, Market, Plan, Simulation
-from tradesys.spacetime import space_time
+from tradesys.widgets.spacetime import space_time
 
 table_style()
 plan = {plan}""",

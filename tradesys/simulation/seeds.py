@@ -3,16 +3,18 @@
 import gc
 import multiprocessing
 import os
+import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any
 
 from tradesys.simulation.plan import Plan, draw
-from tradesys.simulation.promises import lost
 from tradesys.simulation.reached import reached
 from tradesys.simulation.run import Simulation
 
@@ -84,7 +86,7 @@ def run_plan(plan: Plan, data: Path | None = None) -> Outcome:
         evaluated=evaluated,
         reached=met,
         unknown=verdicts.count(None),
-        lost=len(lost(desk)),
+        lost=len(desk.lost()),
         found=found,
     )
 
@@ -96,9 +98,26 @@ def run_seeds(
     os.environ.setdefault("POLARS_MAX_THREADS", "1")
     context = multiprocessing.get_context("spawn")
     count, number = processes or os.cpu_count() or 1, context.Value("i", 0)
-    with ProcessPoolExecutor(count, context, _begin, (number,)) as pool:
-        for done in as_completed([pool.submit(run_seed, seed, **options) for seed in seeds]):
+    pool = ProcessPoolExecutor(count, context, _begin, (number,))
+    try:
+        with _deaf_to_ctrl_c():  # so are the processes that begin here: who hears it ends them
+            running = [pool.submit(run_seed, seed, **options) for seed in seeds]
+        for done in as_completed(running):
             yield done.result()
+    finally:  # also after a Ctrl-C: seeds that have not begun never do
+        pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    if current_thread() is not main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _begin(number: "Synchronized[int]") -> None:

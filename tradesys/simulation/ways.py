@@ -8,24 +8,25 @@ knows that it is there.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import pyarrow as pa
-
-from tradesys.clock import MS
-from tradesys.errors import GapError
-from tradesys.framing import NO_HEAD
-from tradesys.records import Kind, Origin, format_id
-from tradesys.replication import Link
+from tradesys.log.offsets import Offsets
+from tradesys.records.clock import MS
+from tradesys.records.schemas import Kind, Origin, format_id
+from tradesys.replication.carrying import (
+    Carried,
+    Link,
+    gives,
+    gives_back,
+    lacks,
+    takes,
+    wants,
+)
+from tradesys.routes import WRITES
 from tradesys.simulation.wires import Node, Wires
 from tradesys.systems.system import System
-from tradesys.topology import WRITES
 
 HEARTBEAT = 10 * MS
 _SELDOM = 40 * MS  # where nobody takes over from who is not heard of
 _LATE = 8 * MS
-
-Positions = dict[tuple[str, int], int]
-"""How many records of a dataset and an origin's code are held."""
-Carried = list[tuple[str, pa.RecordBatch, bytes]]
 
 
 @dataclass
@@ -38,7 +39,7 @@ class Way:
     beat: int
     number: int = 0
     asked_at: int = 0
-    asked: tuple[int, Positions] | None = None
+    asked: tuple[int, Offsets] | None = None
 
 
 class Ways:
@@ -57,7 +58,7 @@ class Ways:
         systems: dict[str, System],
         links: list[Link],
         every: int,
-        held: Callable[[Way, Positions, int], None],
+        held: Callable[[Way, Offsets, int], None],
         came: Callable[[Node, Way, int], None],
         regained: Callable[[Node], None],
     ) -> None:
@@ -88,16 +89,11 @@ class Ways:
         if not self._wires.nodes[way.target].up:
             return
         source, target = self._systems[way.source], self._systems[way.target]
-        positions = {
-            (dataset, code): log.count
-            for dataset in way.datasets
-            for code, log in target.tables[dataset].logs.items()
-            if source.wrote(code)
-        }
+        wanted = wants(target, source.origin)
         way.number += 1
         way.asked_at = self._wires.now
         disks = self._wires.nodes[way.target].disks
-        asks = way, way.number, positions, disks
+        asks = way, way.number, wanted, disks
         self._wires.send(way.target, way.source, "pull", self._pulled, *asks)
 
     def _watch(self, way: Way) -> None:
@@ -111,10 +107,10 @@ class Ways:
 
     # ---- at the source
 
-    def _pulled(self, way: Way, number: int, positions: Positions, disks: int) -> None:
-        way.asked = number, positions
-        self._held(way, positions, disks)
-        self._take_back(way, positions)
+    def _pulled(self, way: Way, number: int, wanted: Offsets, disks: int) -> None:
+        way.asked = number, wanted
+        self._held(way, wanted, disks)
+        self._take_back(way, wanted)
         if not self._answer(way):
             node = self._wires.nodes[way.source]
             self._wires.after(way.beat, self._beat, node, node.epoch, way, number)
@@ -128,16 +124,9 @@ class Ways:
         """Answer the question kept, if there is anything to say."""
         if way.asked is None or (heartbeat and way.asked[0] != heartbeat):
             return False
-        number, positions = way.asked
+        number, wanted = way.asked
         source = self._systems[way.source]
-        carried: Carried = []
-        for dataset in way.datasets:
-            table = source.tables[dataset]
-            for code in source.own_codes(dataset):
-                batch = table.logs[code].since(positions.get((dataset, code), 0))
-                if batch is not None:
-                    head = table.file.synced_head if table.file else NO_HEAD
-                    carried.append((dataset, batch, head))
+        carried = gives(source, wanted)
         if not carried and not heartbeat:
             return False
         way.asked = None
@@ -146,60 +135,35 @@ class Ways:
         self._wires.send(*to, lambda: _words(carried), self._answered, *told)
         return True
 
-    def _take_back(self, way: Way, positions: Positions) -> None:
+    def _take_back(self, way: Way, wanted: Offsets) -> None:
         """Ask for what a lost disk has taken and the target still holds."""
-        source = self._systems[way.source]
-        lacking = {
-            key: source.tables[key[0]].count(key[1])
-            for key, count in positions.items()
-            if source.tables[key[0]].count(key[1]) < count
-        }
+        lacking = lacks(self._systems[way.source], wanted)
         if lacking:
             send, to = self._wires.send, (way.source, way.target)
             send(*to, "give back", self._give_back, way, lacking)
         else:
             self._wires.nodes[way.source].unheard_peers.discard(way.target)
 
-    def _given_back(self, way: Way, carried: Carried) -> None:
-        if self._receive(self._systems[way.source], carried):
+    def _given_back(self, way: Way, carried: list[Carried]) -> None:
+        if takes(self._systems[way.source], carried, durable=True):
             self.news(way.source)
             self._regained(self._wires.nodes[way.source])
 
     # ---- at the target
 
-    def _give_back(self, way: Way, lacking: Positions) -> None:
-        target = self._systems[way.target]
-        carried: Carried = []
-        for (dataset, code), count in lacking.items():
-            log = target.tables[dataset].logs.get(code)  # it may be lost here too by now
-            batch = log.since(count) if log else None
-            if batch is not None:
-                carried.append((dataset, batch, NO_HEAD))
+    def _give_back(self, way: Way, lacking: Offsets) -> None:
+        carried = gives_back(self._systems[way.target], lacking)
         to = way.target, way.source
         self._wires.send(*to, lambda: _words(carried), self._given_back, way, carried)
 
-    def _answered(self, way: Way, number: int, carried: Carried, source: Origin) -> None:
+    def _answered(self, way: Way, number: int, carried: list[Carried], source: Origin) -> None:
         target = self._systems[way.target]
         target.heard[way.source] = source
-        new = self._receive(target, carried)
+        new = takes(target, carried, durable=True)
         node = self._wires.nodes[way.target]
         self._came(node, way, new)
         if number == way.number:
             self._wires.after(self._every, self.pull, way) if self._every else self.pull(way)
-
-    def _receive(self, system: System, carried: Carried) -> int:
-        """Take in what has come, durable before anybody can ask; gives how many were new."""
-        new = 0
-        for dataset, batch, head in carried:
-            try:
-                moved = system.receive(dataset, batch, origin_head=head)
-            except GapError:
-                continue  # what is between was lost on its way, or with this system's memory
-            file = system.tables[dataset].file
-            if moved and file:
-                file.sync()
-            new += moved
-        return new
 
 
 def _way(link: Link) -> Way:
@@ -207,7 +171,7 @@ def _way(link: Link) -> Way:
     return Way(link.source.name, link.target.name, WRITES[link.route.writer], beat)
 
 
-def _words(carried: Carried) -> str:
+def _words(carried: list[Carried]) -> str:
     """What a message carries, for a picture."""
     parts = []
     for _, batch, _ in carried:
@@ -216,4 +180,4 @@ def _words(carried: Carried) -> str:
     return ", ".join(parts) or "nothing new"
 
 
-__all__ = ["HEARTBEAT", "Kind", "Positions", "Way", "Ways"]
+__all__ = ["HEARTBEAT", "Way", "Ways"]

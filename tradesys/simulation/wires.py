@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 import simpy
 
-from tradesys.assignment import Assignment
-from tradesys.records import Origin
-from tradesys.scenario import START_NS
+from tradesys.network.scenario import START_NS
+from tradesys.records.schemas import Origin
 from tradesys.simulation.disk import Disk, PowerFailure
 from tradesys.simulation.plan import NIGHTS
+from tradesys.systems.street.assignment import Assignment
 
 CUSTOMERS = "customers"
 """The lane of those who ask; nothing cuts them off but the system asked being down."""
@@ -40,6 +40,7 @@ class Node:
     up: bool = True
     epoch: int = 0
     disks: int = 0
+    is_lost: bool = False
     free_at: int = 0
     paused_until: int = 0
     write_ns: int = 0

@@ -1,1 +1,5 @@
-"""The systems: what all share, and what each of the three kinds does."""
+"""The three kinds of system. Each writes its own datasets and reads what others wrote.
+
+What they share is :mod:`~tradesys.systems.system`. A system knows no other: what comes from others
+is handed to it.
+"""

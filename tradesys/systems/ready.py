@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tradesys import loops
-from tradesys.interrupts import uninterrupted
-from tradesys.records import SCHEMAS, ExecType, OrdType, RequestType, Side, TimeInForce
-from tradesys.systems import rules
-from tradesys.views import View
+from tradesys.log.interrupts import uninterrupted
+from tradesys.records.schemas import SCHEMAS, ExecType, OrdType, RequestType, Side, TimeInForce
+from tradesys.status.kept import loops
+from tradesys.status.kept.view import View
 
 _ROW: dict[str, Any] = {
     **dict.fromkeys(("account", "symbol", "asset", "venue"), ""),
@@ -29,6 +28,8 @@ _ROW: dict[str, Any] = {
 @cache
 def make_ready() -> None:
     """Load, or compile where it was never done, all that views and order entry are made of."""
+    from tradesys.systems.customer import rules  # noqa: PLC0415 - its room is one of systems
+
     with uninterrupted():
         view = View()
         # An order after one that follows it, so that its page is sorted; and one of each record.

@@ -9,7 +9,6 @@ is of its memory and held for moments, so nobody waits for the disk to be answer
 """
 
 import datetime as dt
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from copy import copy
@@ -19,11 +18,21 @@ from typing import Any, NamedTuple, Self, TypeVar
 
 import pyarrow as pa
 
-from tradesys import fields, given
-from tradesys.arrow import batch_of
-from tradesys.clock import Clock
-from tradesys.dataset import Dataset
-from tradesys.errors import (
+from tradesys.inquiry.holder import Holder
+from tradesys.log.dataset import Dataset
+from tradesys.log.file import LogFile, OpenFile
+from tradesys.log.forks import REFUSED, leave_if_forked
+from tradesys.log.framing import NO_HEAD
+from tradesys.log.group_commit import GroupCommit
+from tradesys.log.incarnation import read_incarnation, write_incarnation
+from tradesys.log.interrupts import uninterrupted
+from tradesys.log.log import Part
+from tradesys.log.table import Rows, Table
+from tradesys.records import arguments as given
+from tradesys.records import fields
+from tradesys.records.arrow import batch_of
+from tradesys.records.clock import Clock
+from tradesys.records.errors import (
     DamagedError,
     InvalidValue,
     ReadOnlyError,
@@ -31,21 +40,11 @@ from tradesys.errors import (
     SystemDown,
     shown,
 )
-from tradesys.forks import REFUSED, leave_if_forked
-from tradesys.framing import NO_HEAD
-from tradesys.incarnation import read_incarnation, write_incarnation
-from tradesys.interrupts import uninterrupted
-from tradesys.log import Part
-from tradesys.logfile import LogFile, OpenFile
-from tradesys.records import SCHEMAS, Kind, Origin, make_id
-from tradesys.records import origin as origin_of
-from tradesys.reference import Reference
-from tradesys.sessions import Calendar
-from tradesys.systems.group import GroupCommit
+from tradesys.records.schemas import SCHEMAS, Kind, Origin, make_id
+from tradesys.records.schemas import origin as origin_of
+from tradesys.records.sessions import Calendar
+from tradesys.routes import CALLED, WRITER, WRITES, Holding, holdings
 from tradesys.systems.ready import make_ready
-from tradesys.table import Rows, Table
-from tradesys.topology import CALLED, WRITER, WRITES, Holding, holdings
-from tradesys.views import View
 
 _WRITTEN_OTHERWISE = {
     "requests": "one that the firm writes; requests come from submit, cancel and replace",
@@ -138,10 +137,8 @@ class Place(NamedTuple):
     calendar: Calendar = Calendar()
 
 
-class System:
+class System(Holder):
     """One system of the architecture. Subclasses say what it does for customers or the market."""
-
-    kind: Kind
 
     def __init__(self, place: Place) -> None:
         make_ready()
@@ -151,14 +148,13 @@ class System:
         self.name = origin.system
         self.folder = folder / self.name if folder else None
         self.clock = clock
-        self.down: str | None = None  # why it takes nothing more
+        self.down = None
         self.crashed = False
-        self.heard: dict[str, Origin] = {}  # as whom other systems went on last
+        self.heard = {}
         open_file = open_file or (LogFile if folder else None)
         self.turn, self.lock = RLock(), RLock()
-        # Whether records have come since the last question, and whether only one's own rows have.
         self.news, self.own_news = True, False
-        self.tables: dict[str, Table] = {}
+        self.tables = {}
         try:
             for dataset, holding in holdings(self.kind).items():
                 table = Table(origin, dataset, holding, folder=folder, open_file=open_file)
@@ -167,8 +163,7 @@ class System:
         except BaseException:
             self._abandon()
             raise
-        if self.folder:
-            leave_if_forked(self)
+        leave_if_forked(self)
 
     def _begin(self, origin: Origin) -> None:
         """Go on from what the files hold."""
@@ -190,16 +185,6 @@ class System:
         held = ", ".join(f"{len(table):,} {name}" for name, table in self.tables.items())
         return f"<{self.name}: {held}>"
 
-    def _begin_following(self) -> None:
-        """Begin anew to follow the records held: none has been taken in."""
-        self._reference = Reference()
-        self._known: Counter[tuple[str, int]] = Counter()
-        self._view = self._empty_view()
-        self._is_torn = False
-
-    def _empty_view(self) -> View:
-        return View()
-
     def _shown(self, holding: Holding) -> Datasets:
         tables = {n: t for n, t in self.tables.items() if t.holding is holding}
         shown = {n: Dataset(table, self.record) for n, table in tables.items()}
@@ -214,53 +199,6 @@ class System:
     def origin(self, origin: Origin) -> None:
         self._origin = origin
         self._code, self._first_id = origin.code, make_id(origin.code, 0)
-
-    # ---- what follows from the records
-
-    @property
-    def view(self) -> View:
-        """Orders and balances, from all that is held now; to be asked under the lock."""
-        if self.news or self.own_news or self._view.is_torn:
-            self.catch_up()
-        return self._view
-
-    @property
-    def reference(self) -> Reference:
-        """Accounts and instruments, from all that is held now."""
-        if self.news:
-            self.catch_up()
-        return self._reference
-
-    @property
-    def unviewed(self) -> int:
-        """How many records have come since the last question that the view was asked."""
-        return sum(map(len, self.tables.values())) - self._known.total()
-
-    def catch_up(self) -> None:
-        """Take in what has become part of the tables since the last question, by position.
-
-        What an interrupt has torn is made anew from the records.
-        """
-        with uninterrupted(), self.lock:
-            self.require_running()
-            if self._is_torn or self._view.is_torn:
-                self._begin_following()
-            self._is_torn = True
-            for dataset, table in self.tables.items():
-                for code, log in table.logs.items():
-                    known = self._known[dataset, code]
-                    if known < log.count:
-                        for batch in log.batches(known):
-                            self.applied(dataset, batch)
-                        self._known[dataset, code] = log.count
-            self._is_torn = self.news = False
-
-    def applied(self, dataset: str, batch: pa.RecordBatch) -> None:
-        """Called once with each run of records, in no particular order, before a question."""
-        if dataset in ("accounts", "instruments"):
-            self._reference.apply(dataset, batch)
-        else:
-            self._view.apply(dataset, batch)
 
     def snapshot(self) -> Self:
         """The system as it is now, to be looked at: it shares the records, and takes no more."""
@@ -279,7 +217,7 @@ class System:
 
         :raises ReadOnlyError: another kind of system writes this dataset.
         :raises InvalidValue: requests come from order entry, executions from the market only; or a
-            value breaks a rule of its column (:data:`tradesys.fields.RULES`).
+            value breaks a rule of its column (:data:`tradesys.records.fields.RULES`).
         :raises SchemaError: a key is missing, unknown, or holds the wrong type.
         """
         self.check_writer(dataset)
@@ -335,7 +273,7 @@ class System:
         for writer in self.writers.values():
             writer.flush()
 
-    # ---- what a writer asks for (:class:`~tradesys.systems.group.Owner`)
+    # ---- what a writer asks for (:class:`~tradesys.log.group_commit.Owner`)
 
     def write(self, dataset: str, parts: list[Part]) -> None:
         """Make records of one's own durable."""
@@ -358,10 +296,6 @@ class System:
         """Nothing here rests on records that were not written."""
 
     # ---- replication
-
-    def wrote(self, code: int) -> bool:
-        """Whether the origin with this 16-bit code is this system, in any incarnation."""
-        return code >> 8 == self._code >> 8
 
     def renew(self, origin: Origin) -> None:
         """Go on as this incarnation; whatever is written from now on is of this origin."""
@@ -407,14 +341,6 @@ class System:
         """
         if self.down:
             raise SystemDown(f"{self.name} takes nothing more: {self.down}")
-
-    def require_running(self) -> None:
-        """Refuse to answer from a memory that is gone.
-
-        :raises SystemDown: it has crashed.
-        """
-        if self.crashed:
-            raise SystemDown(f"{self.name} is down: {self.down}")
 
     def crash(self) -> None:
         """Stop as a process that is killed: the memory is gone, the files stay as they are.

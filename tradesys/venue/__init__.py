@@ -4,9 +4,9 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from tradesys.clock import Clock
-from tradesys.errors import InvalidValue
-from tradesys.sessions import EXCHANGE
+from tradesys.records.clock import Clock
+from tradesys.records.errors import InvalidValue
+from tradesys.records.sessions import EXCHANGE
 from tradesys.venue.market import Venue
 from tradesys.venue.recorded import TapeVenue
 from tradesys.venue.simulated import BookVenue

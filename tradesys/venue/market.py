@@ -8,19 +8,21 @@ whenever the market is sent something or asked, whoever does it.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import ClassVar
+from threading import RLock
+from typing import ClassVar, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from tradesys import status
-from tradesys.arrow import picked
-from tradesys.clock import Clock
-from tradesys.log import Log, Part, first_id
-from tradesys.logfile import LogFile
-from tradesys.records import (
+from tradesys.log.file import LogFile
+from tradesys.log.log import Log, Part, first_id
+from tradesys.records.arrow import picked
+from tradesys.records.clock import Clock
+from tradesys.records.schemas import (
     REPORTS,
     REQUESTS,
     ExecType,
@@ -31,7 +33,8 @@ from tradesys.records import (
     make_id,
     split_id,
 )
-from tradesys.sessions import EXCHANGE, FOREVER, Calendar
+from tradesys.records.sessions import EXCHANGE, FOREVER, Calendar
+from tradesys.status import definition as status
 
 ANSWER = {
     RequestType.NEW.value: ExecType.NEW.value,
@@ -43,13 +46,31 @@ ACCEPTED = {exec_type: request_type for request_type, exec_type in ANSWER.items(
 
 _UNKNOWN = -1
 
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+_AnyVenue = TypeVar("_AnyVenue", bound="Venue")
+
+
+def alone(
+    method: Callable[Concatenate[_AnyVenue, _P], _R],
+) -> Callable[Concatenate[_AnyVenue, _P], _R]:
+    """Let one thread at a time do what changes a market, or looks at it."""
+
+    @wraps(method)
+    def held(venue: _AnyVenue, /, *args: _P.args, **more: _P.kwargs) -> _R:
+        with venue.lock:
+            return method(venue, *args, **more)
+
+    return held
+
 
 class Venue(ABC):
     """A market. It knows a request by its ``record_id``: sent twice, it is executed once.
 
     ``kind`` is what a data folder calls it, and makes it again by.
 
-    :param calendar: whose trading days are the market's: :class:`~tradesys.sessions.Calendar`.
+    :param calendar: whose trading days are the market's:
+    :class:`~tradesys.records.sessions.Calendar`.
     """
 
     kind: ClassVar[str]
@@ -59,6 +80,7 @@ class Venue(ABC):
     ) -> None:
         self.name = name
         self.clock = clock
+        self.lock = RLock()
         self.calendar = Calendar(calendar)
         self.origin = Origin(Kind.VENUE)
         self.reports = Log(self.origin.code, REPORTS)
@@ -80,12 +102,14 @@ class Venue(ABC):
 
     @abstractmethod
     def send(self, requests: pa.RecordBatch) -> None:
-        """Take requests of the schema :data:`~tradesys.records.REQUESTS`, in their order."""
+        """Take requests of the schema ``REQUESTS``, in their order."""
 
+    @alone
     def end_day(self) -> None:
         """End the trading day at once: its DAY orders, and those of days before, expire now."""
         self._tell_time(self.calendar.close(self.clock()))
 
+    @alone
     def poll(self, position: int) -> pa.RecordBatch | None:
         """The reports from ``position`` on; None when there are none."""
         self._tell_time()
@@ -95,7 +119,7 @@ class Venue(ABC):
     def _tell_time(self, day_end: int = 0) -> None:
         """Have the orders expire whose time is over, and DAY orders up to the day that ends then.
 
-        An order may trade up to its :meth:`~tradesys.sessions.Calendar.last_ns`.
+        An order may trade up to its :meth:`~tradesys.records.sessions.Calendar.last_ns`.
         """
         if self._is_torn:
             self._remember()
@@ -136,6 +160,7 @@ class Venue(ABC):
         last_ns = self.calendar.last_moments(stated.rename({"ts": "stated_at"}))
         return stated.with_columns(last_ns=pl.Series(last_ns))
 
+    @alone
     def close(self) -> None:
         """Close the venue's own record."""
         if self.file:
@@ -150,6 +175,7 @@ class Venue(ABC):
         fresh = [self._take(request_id) for request_id in requests["record_id"].to_pylist()]
         return picked(requests, np.array(fresh, np.bool_))
 
+    @alone
     def has_taken(self, request_id: int) -> bool:
         """Whether it was sent this request before."""
         self._remember()

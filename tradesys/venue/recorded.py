@@ -8,14 +8,13 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tradesys.arrow import rows_of, with_columns
-from tradesys.clock import Clock
-from tradesys.framing import framing_of
-from tradesys.memory import Ints
-from tradesys.records import REPORTS, ExecType, RequestType, TimeInForce
-from tradesys.sessions import EXCHANGE, FOREVER, ns_of
-from tradesys.tapes import Tape
-from tradesys.venue.market import ACCEPTED, ANSWER, Venue
+from tradesys.log.framing import framing_of
+from tradesys.records.arrow import Ints, rows_of, with_columns
+from tradesys.records.clock import Clock
+from tradesys.records.schemas import REPORTS, ExecType, RequestType, TimeInForce
+from tradesys.records.sessions import EXCHANGE, FOREVER, ns_of
+from tradesys.venue.market import ACCEPTED, ANSWER, Venue, alone
+from tradesys.venue.tapes import Tape
 
 
 class TapeVenue(Venue):
@@ -108,6 +107,7 @@ class TapeVenue(Venue):
             self._latest,
         )
 
+    @alone
     def advance(self, event: int) -> None:
         """Let the tape's events before number ``event`` have happened."""
         self._event = event
@@ -132,6 +132,7 @@ class TapeVenue(Venue):
             (self._ready if name in self._named else self._awaited[name]).append(fill)
         self._due = until
 
+    @alone
     def send(self, requests: pa.RecordBatch) -> None:
         """Accept the requests, and report the fills that their orders have waited for."""
         requests = self.untaken(requests)
@@ -140,11 +141,13 @@ class TapeVenue(Venue):
         self._report(requests)
         self._tell_time()
 
+    @alone
     def poll(self, position: int) -> pa.RecordBatch | None:
         """The reports from ``position`` on, fills that have become due included."""
         self._report_due()
         return super().poll(position)
 
+    @alone
     def end_day(self) -> None:
         """As any venue; fills that have become due come before."""
         self._report_due()

@@ -8,16 +8,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from tradesys import given
-from tradesys.arrow import rows_of
-from tradesys.book import OrderBook, Report
-from tradesys.clock import Clock
-from tradesys.errors import InvalidValue
-from tradesys.log import Row
-from tradesys.records import ExecType, RequestType, TimeInForce, format_id, split_id
-from tradesys.sessions import EXCHANGE, FOREVER, ns_of
-from tradesys.status import AMENDS, TRADES
-from tradesys.venue.market import Venue
+from tradesys.log.log import Row
+from tradesys.records import arguments as given
+from tradesys.records.arrow import rows_of
+from tradesys.records.clock import Clock
+from tradesys.records.errors import InvalidValue
+from tradesys.records.schemas import ExecType, RequestType, TimeInForce, format_id, split_id
+from tradesys.records.sessions import EXCHANGE, FOREVER, ns_of
+from tradesys.status.definition import AMENDS, TRADES
+from tradesys.venue.book import OrderBook, Report
+from tradesys.venue.market import Venue, alone
 
 _NAMES = ("cl_ord_id", "orig_cl_ord_id", "account", "symbol", "side", "ord_type")
 _TERMS = (*_NAMES, "time_in_force", "expire_time")
@@ -41,7 +41,7 @@ class BookVenue(Venue):
 
     def _begin(self) -> None:
         super()._begin()
-        self._books: defaultdict[str, OrderBook] = defaultdict(OrderBook)
+        self._books: defaultdict[str, OrderBook] = defaultdict(lambda: OrderBook(self.lock))
         # Of each order its terms in force, and as ``last_ns`` up to when it may trade.
         self._orders: dict[int, dict[str, Any]] = {}
         self._ends: list[int] = []  # a heap of when orders end, and which end then
@@ -53,11 +53,13 @@ class BookVenue(Venue):
         self._latest = 0
 
     @property
+    @alone
     def books(self) -> Mapping[str, OrderBook]:
         """The order book of each symbol."""
         self._remember()
         return self._books
 
+    @alone
     def send(self, requests: pa.RecordBatch) -> None:
         """Match the requests, one by one."""
         self._tell_time()
@@ -67,6 +69,7 @@ class BookVenue(Venue):
             self._add(rows, now, self._match(request, now), request)
         self.report(rows)
 
+    @alone
     def amend(
         self, exec_ids: Sequence[int], *, last_qty: int = 0, last_px: int | None = None
     ) -> None:
@@ -83,6 +86,7 @@ class BookVenue(Venue):
         self._tell_time()
         self._remember()
         self._write()
+        given.a(object, "exec_ids", exec_ids, "a list of exec_ids", _is_list)
         given.whole("last_qty", last_qty, 0, of="shares")
         if last_px is not None:
             given.whole("last_px", last_px, 1, of="1/10,000")
@@ -300,3 +304,7 @@ class BookVenue(Venue):
             rows.append(
                 (first + len(rows), now, *row, report.last_qty, report.last_px, report.text)
             )
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, list | tuple)

@@ -3,9 +3,9 @@
 import ipywidgets as widgets
 import polars as pl
 
-from tradesys.errors import TradesysError
-from tradesys.records import CURRENCY, format_id
-from tradesys.systems.inquiries import Inquiries
+from tradesys.inquiry.inquiries import Inquiries
+from tradesys.records.errors import TradesysError
+from tradesys.records.schemas import CURRENCY, format_id
 from tradesys.widgets.part import Html, Panel, chip, field, money, price_of, said, table
 from tradesys.widgets.pulse import Pulse
 

@@ -2,9 +2,9 @@
 
 import re
 
-from tradesys.clock import to_ns
-from tradesys.errors import InvalidValue
-from tradesys.records import to_price
+from tradesys.records.clock import to_ns
+from tradesys.records.errors import InvalidValue
+from tradesys.records.schemas import to_price
 from tradesys.widgets.part import money
 
 FAR = 0.25

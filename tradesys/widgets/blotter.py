@@ -7,12 +7,12 @@ from typing import Any
 import ipywidgets as widgets
 import polars as pl
 
-from tradesys.errors import InvalidValue
-from tradesys.evidence import Evidence
-from tradesys.readable import readable
-from tradesys.records import OrdStatus, OrdType, format_id, parse_id
+from tradesys.inquiry.evidence import Evidence
+from tradesys.records.errors import InvalidValue
+from tradesys.records.readable import readable
+from tradesys.records.schemas import OrdStatus, OrdType, format_id, parse_id
 from tradesys.systems.customer import CustomerSystem
-from tradesys.systems.terms import Price
+from tradesys.systems.customer.terms import Price
 from tradesys.widgets import as_typed
 from tradesys.widgets.part import (
     Html,
@@ -80,7 +80,7 @@ class Blotter(Part):
     # ---- what it shows
 
     def orders(self) -> pl.DataFrame:
-        """The latest orders, as :meth:`~tradesys.systems.inquiries.Inquiries.statuses`."""
+        """The latest orders, as :meth:`~tradesys.inquiry.inquiries.Inquiries.statuses`."""
         return self._of(self.system.statuses()).reverse().head(self.rows_max)
 
     def _of(self, frame: pl.DataFrame) -> pl.DataFrame:

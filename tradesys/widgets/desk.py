@@ -8,11 +8,11 @@ from threading import Thread
 
 import ipywidgets as widgets
 
-from tradesys.charter import OpeningBooks
-from tradesys.clock import Clock, ManualClock, wall_clock
 from tradesys.network import Network
-from tradesys.records import PRICE_SCALE
-from tradesys.scenario import START_NS, Flow
+from tradesys.network.scenario import START_NS, Flow
+from tradesys.records.clock import Clock, ManualClock, wall_clock
+from tradesys.records.opening_books import OpeningBooks
+from tradesys.records.schemas import PRICE_SCALE
 from tradesys.widgets.account import AccountPanel
 from tradesys.widgets.blotter import Blotter
 from tradesys.widgets.inquiry import InquiryPanel

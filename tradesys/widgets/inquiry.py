@@ -6,11 +6,11 @@ from typing import Any
 import ipywidgets as widgets
 import polars as pl
 
-from tradesys import given
-from tradesys.errors import NotYetReplicated, TradesysError
-from tradesys.orders import Answer
-from tradesys.records import format_id
-from tradesys.systems.inquiries import Inquiries
+from tradesys.inquiry.answers import Answer
+from tradesys.inquiry.inquiries import Inquiries
+from tradesys.records import arguments as given
+from tradesys.records.errors import NotYetReplicated, TradesysError
+from tradesys.records.schemas import format_id
 from tradesys.widgets.part import Html, Panel, average, chip, field, money, price_of, said, table
 from tradesys.widgets.pulse import Pulse
 

@@ -7,10 +7,10 @@ from itertools import combinations
 from typing import NamedTuple
 
 from tradesys.network import Network
-from tradesys.records import Kind, parse_origin
+from tradesys.records.schemas import Kind, parse_origin
+from tradesys.routes import ROUTES
 from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.system import System
-from tradesys.topology import ROUTES
 from tradesys.widgets.part import Live, Part, clicked, said
 from tradesys.widgets.pulse import Pulse
 

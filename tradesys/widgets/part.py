@@ -19,8 +19,8 @@ import traitlets
 from IPython import get_ipython
 from ipywidgets import HBox, VBox, Widget
 
-from tradesys.errors import TradesysError
-from tradesys.records import PRICE_SCALE, OrdType
+from tradesys.records.errors import TradesysError
+from tradesys.records.schemas import PRICE_SCALE, OrdType
 from tradesys.widgets.pulse import Pulse, door
 
 HERE = Path(__file__).parent

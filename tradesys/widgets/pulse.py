@@ -11,9 +11,10 @@ from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from threading import RLock
 
-from tradesys import given
-from tradesys.network import STAGES, Network
-from tradesys.scenario import Flow
+from tradesys.network import Network
+from tradesys.network.network import STAGES
+from tradesys.network.scenario import Flow
+from tradesys.records import arguments as given
 
 BEAT_S = 0.05
 AT_ONCE = 0.0
@@ -49,7 +50,8 @@ class Pulse:
 
     :param network: what the desk works on.
     :param flow: the customers in the background; by default all accounts, no orders a second.
-    :param per_second: how many stages of a step it runs a second (:data:`~tradesys.network.STAGES`:
+    :param per_second: how many stages of a step it runs a second
+    (:data:`~tradesys.network.network.STAGES`:
         records can then be seen on their way); 0 runs all that there is to do at once.
     """
 

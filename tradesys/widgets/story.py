@@ -9,10 +9,10 @@ from typing import Any
 
 import polars as pl
 
+from tradesys.inquiry.answers import OrderLike, id_of
 from tradesys.network import Network
-from tradesys.orders import OrderLike, id_of
-from tradesys.readable import readable
-from tradesys.records import format_id, origin, split_id
+from tradesys.records.readable import readable
+from tradesys.records.schemas import format_id, origin, split_id
 from tradesys.widgets.part import Live, Part, clicked, money, price_of, said, table
 
 _LEFT, _LANE, _TOP, _ROW = 340, 92, 50, 34

@@ -8,10 +8,10 @@ from typing import Any
 import ipywidgets as widgets
 import polars as pl
 
-from tradesys.errors import InvalidValue, NotYetReplicated, SystemDown, TradesysError
-from tradesys.orders import Order
-from tradesys.records import OrdType, Side, TimeInForce, format_id, origin, split_id
-from tradesys.systems import rules
+from tradesys.inquiry.answers import Order
+from tradesys.records.errors import InvalidValue, NotYetReplicated, SystemDown, TradesysError
+from tradesys.records.schemas import OrdType, Side, TimeInForce, format_id, origin, split_id
+from tradesys.systems.customer import rules
 from tradesys.widgets import as_typed
 from tradesys.widgets.part import Live, Part, chip, clicked, field, money, said
 from tradesys.widgets.pulse import Pulse

@@ -1,0 +1,480 @@
+"""A whole network of systems in one process: the embedded setting, deterministic, no server.
+
+Nothing moves by itself: ``step`` carries once what can be carried, ``run`` steps until all is
+quiet. Whatever moves records or changes the network may be called from any thread at any time:
+stages and switches take turns, each is done whole before a Ctrl-C is heard, and between them
+others get theirs.
+"""
+
+import datetime as dt
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, suppress
+from functools import partial
+from inspect import signature
+from pathlib import Path
+from typing import NamedTuple, Self, overload
+
+import polars as pl
+import pyarrow as pa
+
+from tradesys.audit.audit import Audit, audit
+from tradesys.audit.held import Held
+from tradesys.inquiry.answers import Answer, OrderLike, id_of
+from tradesys.inquiry.explained import Explained, explained
+from tradesys.inquiry.inquiries import Inquiries
+from tradesys.log.forks import REFUSED, leave_if_forked
+from tradesys.log.interrupts import uninterrupted
+from tradesys.network.charter import FILE, Charter, complete, locked, read_charter, settle
+from tradesys.network.history import Past, difference
+from tradesys.network.switches import Switches
+from tradesys.records import arguments as given
+from tradesys.records.clock import Clock, ManualClock, Time, checked, wall_clock
+from tradesys.records.errors import (
+    DamagedError,
+    InvalidValue,
+    NotYetReplicated,
+    StorageError,
+    SystemDown,
+)
+from tradesys.records.opening_books import NO_FEES, Fees, OpeningBooks
+from tradesys.records.schemas import ExecType, Kind, Origin, format_id, make_id, split_id
+from tradesys.replication.carrying import behind, links, replicate, to_give_back
+from tradesys.systems.customer import CustomerSystem
+from tradesys.systems.firm import FirmSystem
+from tradesys.systems.street import StreetSystem
+from tradesys.systems.street.assignment import Assignment
+from tradesys.systems.system import Place, System, running
+from tradesys.venue import BookVenue, TapeVenue, Venue, VenueFactory, kind_of, venue_of
+
+STAGES = ("send", "work", "replicate", "clear")
+"""What a step does, in this order."""
+
+
+class DayEnd(NamedTuple):
+    """What ending a day came to: orders ``expired``, and records ``moved`` until all was quiet."""
+
+    day: dt.date
+    expired: int
+    moved: int
+
+
+class Network(Switches):
+    """Customer-facing systems ``c1…``, street-side systems ``s1…``, and ``firm``, in one process.
+
+    :param customers: how many customer-facing systems, 1 to 63.
+    :param streets: how many street-side systems, 1 to 63.
+    :param firm: what the firm's books say at first.
+    :param data: the folder that holds every system's files. An acknowledged order is then on disk.
+        A folder that holds such a network already is opened and goes on from there, with the books
+        that it has. None keeps all in memory, for experiments: what is acknowledged is lost with
+        the process.
+    :param venue: makes the market outside, by default one with an order book for each symbol. Its
+        days are those of the New York Stock Exchange; ``partial(BookVenue, calendar="24/7")`` makes
+        one that never closes, whose days roll at 00:00 UTC.
+    :param clock: gives the time in ns since 1970; by default the wall clock. A time that is none,
+        or out of the range :data:`tradesys.records.fields.TIME`, is refused wherever it is asked
+        for.
+    :raises InvalidValue: an argument is of the wrong type or out of its range, or the folder holds
+        another network.
+    :raises StorageError: the disk refused, or the folder is in use.
+
+    >>> desk = Network(customers=3, streets=2)
+    >>> order = desk["c1"].submit(account="alice", symbol="ALFA", side="buy", order_qty=100,
+    ...                           price=50_0000)
+    >>> desk.run()
+    14
+    >>> str(desk["c3"].status(order).ord_status)
+    'new'
+    """
+
+    def __init__(
+        self,
+        customers: int = 3,
+        streets: int = 2,
+        *,
+        firm: OpeningBooks | None = None,
+        data: str | Path | None = None,
+        venue: VenueFactory = BookVenue,
+        clock: Clock = wall_clock,
+    ) -> None:
+        books = given.a(
+            OpeningBooks, "firm", OpeningBooks() if firm is None else firm, "an OpeningBooks"
+        )
+        given.a(object, "venue", venue, "what makes a market, like BookVenue", _is_factory)
+        given.a(object, "clock", clock, "what gives the time in ns since 1970", callable)
+        self.clock, self.now = clock, checked(clock)
+        self.charter = Charter(customers, streets, kind_of(venue), books)
+        self.data = None if data is None else given.folder("data", data)
+        self.assignment = Assignment(
+            [o.system for o in self.charter.origins if o.kind is Kind.STREET]
+        )
+        super().__init__()
+        self._lock = ExitStack()
+        if self.data:
+            self._folder = self._lock.enter_context(locked(self.data))
+        leave_if_forked(self)
+        try:
+            self._make(venue)
+        except BaseException:
+            with suppress(StorageError):
+                self.close()
+            raise
+
+    @classmethod
+    def open(
+        cls,
+        data: str | Path,
+        *,
+        venue: VenueFactory | None = None,
+        clock: Clock | None = None,
+    ) -> "Network":
+        """Open the network whose files are in a folder; what its making had left is completed.
+
+        :param venue: makes the market again, where it is one of your own, or a tape that is to go
+            on: ``partial(TapeVenue, tape)``. By default a tape is over: what it has reported
+            stands, further requests are accepted, and nothing more is filled.
+        :param clock: by default the wall clock. A run whose market is a tape has its own time: it
+            goes on at the last that its records know, on a clock that stands still.
+        :raises InvalidValue: the folder holds no network, or one with another market.
+        :raises StorageError: it does not say what it holds, or another process uses it.
+        """
+        folder = given.folder("data", data)
+        charter = read_charter(folder)
+        if charter is None:
+            expected = f"a folder with the files of a network, {FILE} among them"
+            raise InvalidValue("data", str(folder), expected)
+        again = venue_of(charter.venue) if venue is None else venue
+        if clock is None:
+            is_tape = kind_of(again).split()[0] == TapeVenue.kind
+            clock = ManualClock() if is_tape else wall_clock
+        return cls(charter.customers, charter.streets, data=folder, venue=again, clock=clock)
+
+    @overload
+    def __getitem__(self, name: str) -> CustomerSystem: ...
+    @overload
+    def __getitem__(self, name: object) -> System: ...
+    def __getitem__(self, name: object) -> System:
+        """The system of this name."""
+        return self._named(name)
+
+    def __iter__(self) -> Iterator[System]:
+        return iter(self.systems.values())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        where = self.data or "memory only, lost with the process"
+        return f"<Network of {', '.join(self.systems)}: {where}>"
+
+    @property
+    def customers(self) -> list[CustomerSystem]:
+        """The customer-facing systems."""
+        return [s for s in self if isinstance(s, CustomerSystem)]
+
+    @property
+    def streets(self) -> list[StreetSystem]:
+        """The street-side systems."""
+        return [s for s in self if isinstance(s, StreetSystem)]
+
+    @property
+    def firm(self) -> FirmSystem:
+        """The firm-side system."""
+        (firm,) = (s for s in self if isinstance(s, FirmSystem))
+        return firm
+
+    # ---- carrying
+
+    def step(self) -> int:
+        """Carry once: send orders, work them, replicate, clear. Gives how many records moved."""
+        return sum(map(self.stage, STAGES))
+
+    def stage(self, name: str) -> int:
+        """One of the :data:`STAGES` of a step alone; gives how many records moved.
+
+        :raises InvalidValue: it is none of them.
+        """
+        stage = given.one_of("stage", name, STAGES)
+        with uninterrupted(), self.turn:
+            match stage:
+                case "send":
+                    return self._send()
+                case "work":
+                    return sum(street.work() for street in running(self.streets))
+                case "replicate":
+                    moved = sum(replicate(link) for link in self.links if self._reach(link))
+                    self.see_outages()
+                    return moved
+                case _:
+                    return sum(firm.clear() for firm in running([self.firm]))
+
+    def run(self) -> int:
+        """Step until nothing moves any more; gives how many records moved in all."""
+        total = 0
+        while moved := self.step():
+            total += moved
+        return total
+
+    def end_of_day(self) -> DayEnd:
+        """End the trading day at once: DAY orders expire, GTD ones whose time has come, all clears.
+
+        The market lets them expire by itself once it is told that their time is over; this is for
+        who does not wait for it. A run of a tape moves to the close of its day. What settles
+        follows from the postings (``firm.settlement``). A day may be ended again, for instance
+        after a crash in between: what is done is not done twice.
+        """
+        before, calendar = self.venue.reported, self.venue.calendar
+        if self._own_time:
+            self._own_time.now = calendar.close(self._own_time.now)
+        moved = self.run()
+        with uninterrupted(), self.turn:
+            self.venue.end_day()
+        moved += self.run()
+        expired = self.venue.reports.since(before)
+        kinds = expired["exec_type"].to_pylist() if expired else []
+        day = calendar.trading_day(self.now())
+        return DayEnd(day, kinds.count(ExecType.EXPIRED), moved)
+
+    @property
+    def _own_time(self) -> ManualClock | None:
+        """The clock of a run whose market is a tape, where it is one that stands still."""
+        is_tape = isinstance(self.venue, TapeVenue)
+        return self.clock if is_tape and isinstance(self.clock, ManualClock) else None
+
+    def _send(self) -> int:
+        """Send each accepted request to the one street-side system of its symbol (claim 22)."""
+        self._assign()
+        moved = 0
+        for customer in running(self.customers):
+            moved += customer.forward(self.street_for, partial(self._deliver, customer.name))
+        return moved
+
+    def _deliver(self, source: str, street: str, requests: pa.RecordBatch, again: bool) -> bool:  # noqa: FBT001
+        target = self.systems[street]
+        assert isinstance(target, StreetSystem)
+        if self.cut(source, street):
+            return False
+        target.accept(requests, again)
+        return True
+
+    def street_for(self, symbol: str) -> str:
+        """The street-side system of a symbol (:mod:`tradesys.systems.street.assignment`)."""
+        return self.assignment.street_for(symbol)
+
+    # ---- looking
+
+    def status(
+        self,
+        order: OrderLike,
+        *,
+        at: str,
+        at_least: Mapping[str, int] | None = None,
+        steps: int = 100,
+    ) -> Answer:
+        """An order's status as a system answers it, once the records asked for have reached it.
+
+        What is under way is carried until they have, ``steps`` times at most.
+
+        :param at_least: as in :meth:`~tradesys.inquiry.inquiries.Inquiries.status`.
+        :raises NotYetReplicated: they do not come: a link is cut, or there is no such order.
+        :raises InvalidValue: no such system answers inquiries, or there is no such order.
+        """
+        system = self._asked("at", at)
+        self.charter.require_order(order, id_of(order))
+        for _ in range(given.whole("steps", steps, 0)):
+            with suppress(NotYetReplicated):
+                return system.status(order, at_least=at_least)
+            if not self.step():
+                break
+        return system.status(order, at_least=at_least)
+
+    def explain(self, order: OrderLike) -> Explained:
+        """An order's records, and when each system learned of each; what those that know it answer.
+
+        :raises NotYetReplicated: no system knows of it.
+        :raises InvalidValue: there is no such order.
+        """
+        self.charter.require_order(order, id_of(order))
+        answers: list[Answer] = []
+        unknown: NotYetReplicated | InvalidValue | SystemDown | None = None
+        for system in self:
+            if isinstance(system, Inquiries):
+                try:
+                    answers.append(system.status(order))
+                except (NotYetReplicated, InvalidValue, SystemDown) as error:
+                    unknown = error
+        if unknown and not answers:
+            raise unknown
+        return explained(answers[0].order_id, answers, [(s.name, s.tables) for s in self])
+
+    def evidence(self, of: Answer | str) -> pl.DataFrame:
+        """What an answer (or a system, by name) rests on beside the best that any system knows.
+
+        :returns: ``dataset, origin, records, newest, best, held_by, behind, lacks, age``: see
+            :meth:`tradesys.inquiry.evidence.Evidence.beside`.
+        :raises InvalidValue: no such system answers inquiries.
+        """
+        found = of.evidence if isinstance(of, Answer) else self._asked("of", of).evidence()
+        return found.beside({s.name: s.tables for s in self}, self.now())
+
+    def _asked(self, field: str, name: object) -> Inquiries:
+        """The system of this name, which answers inquiries."""
+        systems = {s.name: s for s in self if isinstance(s, Inquiries)}
+        return systems[given.one_of(field, name, systems)]
+
+    def behind(self) -> pl.DataFrame:
+        """How far each link is behind: ``source, target, behind`` (records), ``cut``."""
+        rows = [
+            (link.source.name, link.target.name, behind(link), not self._reach(link))
+            for link in self.links
+        ]
+        return pl.DataFrame(rows, schema=["source", "target", "behind", "cut"], orient="row")
+
+    def undelivered(self) -> int:
+        """How many accepted requests have not reached their street-side system."""
+        return sum(len(customer.outbox) for customer in running(self.customers))
+
+    def is_at_rest(self) -> bool:
+        """Whether nothing is under way or left to do: what is not so now will not become so."""
+        return not (
+            any(system.crashed for system in self)
+            or self.undelivered()
+            or any(behind(link) or to_give_back(link) for link in self.links)
+            or any(street.has_work for street in self.streets)
+            or self.firm.has_work
+        )
+
+    def summary(self) -> dict[str, dict[str, int]]:
+        """How many records of each dataset each system holds."""
+        return {s.name: {name: len(table) for name, table in s.tables.items()} for s in self}
+
+    def as_of(self, time: Time) -> Past:
+        """The systems with what each had received by a time: ``desk.as_of(t)["c2"].status(order)``.
+
+        :param time: text like ``"2024-06-03T13:30:00Z"``, a datetime with a zone, or ns since 1970.
+        :raises InvalidValue: it is none of these.
+        """
+        return Past(self.systems, time)
+
+    def why_differ(self, one: str, other: str) -> pl.DataFrame:
+        """The exact records that one of two systems holds and the other lacks.
+
+        :returns: ``dataset, record_id, ts, held_by, lacking``.
+        """
+        return difference(self[one], self[other])
+
+    def audit(self, progress: Callable[[int], None] | None = None) -> Audit:
+        """Check everything that must hold over all systems (:mod:`tradesys.audit.audit`).
+
+        What is checked is what they hold when it begins; they go on working meanwhile.
+
+        :param progress: called with how many checks are done.
+        """
+        return audit(self.held(), progress)
+
+    def held(self) -> Held:
+        """What all systems hold at this moment, to be looked at while they go on."""
+        with uninterrupted(), self.turn:
+            return Held(
+                self,
+                at_rest=self.is_at_rest,
+                fees=self.charter.books.fees,
+                calendar=self.venue.calendar,
+                reports=self.venue.reports,
+            )
+
+    def close(self) -> None:
+        """Make everything durable and close the files; in a fork of this process, do nothing."""
+        if self.turn is REFUSED:
+            return
+        with uninterrupted(), self.turn, ExitStack() as stack:
+            self._folder = None
+            stack.callback(self._lock.close)
+            if hasattr(self, "venue"):
+                stack.callback(self.venue.close)
+            for system in self:
+                stack.callback(system.close)
+
+    def leave(self) -> None:
+        """Let go of everything in a forked process: what is asked there is refused."""
+        self.turn = self.systems = self.links = REFUSED
+        self._lock.close()
+
+    # ---- making
+
+    def _make(self, venue: VenueFactory) -> None:
+        """Make the venue and the systems, of the files there are; open the books of a new firm."""
+        if self.data:
+            self.charter = settle(self.data, self.charter)
+        self.venue = venue(clock=self.now, folder=self.data)
+        file = self.venue.file
+        if file and file.is_new and self.charter.is_made:
+            file.close()
+            file.path.unlink()
+            expected = "it is missing; put it back from the latest copy of the run"
+            raise DamagedError(str(file.path), 0, expected)
+        for origin in self.charter.origins:
+            self.systems[origin.system] = self._system(origin)
+        self._require_reported()
+        if self._own_time:
+            known = [t.arrivals.last for system in self for t in system.tables.values()]
+            self._own_time.now = max(self._own_time.now, self.venue.reports.last_ts, *known)
+        self.links = links(list(self.systems.values()))
+        self.recovered = self._recover(self._lost())
+        for link in self.links:
+            link.target.heard[link.source.name] = link.source.origin
+        if not self.charter.is_made:
+            self.firm.open_books(self.charter.books)
+            for link in self.links:
+                if link.source is self.firm:
+                    replicate(link)
+            for system in self:
+                system.sync()
+            self._require_folder()
+            self.charter = complete(self.data, self.charter)
+
+    def _require_reported(self) -> None:
+        """Refuse a market that knows less than its street-side systems last recorded of it."""
+        for street in self.streets:
+            for log in street.tables["executions"].logs.values():
+                exec_id = log.value(log.count - 1, "exec_id") if log.count else 0
+                file, position = self.venue.file, split_id(exec_id)[1]
+                if file and log.count and position >= self.venue.reports.count:
+                    last = format_id(make_id(log.code, log.count - 1))
+                    expected = (
+                        f"it is older than what the systems hold: {last} recorded "
+                        f"{format_id(exec_id)}, which is not in it; put the latest copy back"
+                    )
+                    raise DamagedError(str(file.path), 0, expected)
+
+    def _system(self, origin: Origin) -> System:
+        """A system of the kind that its origin says, with what its files hold."""
+        place = Place(origin, self.now, self.data, calendar=self.venue.calendar)
+        return system_of(place, self.venue, self.assignment, self.charter.books.fees)
+
+
+def _is_factory(venue: object) -> bool:
+    """Whether it can be called as what makes a market is."""
+    if not callable(venue):
+        return False
+    with suppress(TypeError, ValueError):  # those that say nothing of themselves are none
+        signature(venue).bind(clock=wall_clock, folder=None)
+        return True
+    return False
+
+
+def system_of(place: Place, venue: Venue, assignment: Assignment, fees: Fees = NO_FEES) -> System:
+    """A system of the kind that its origin says, with what its files hold.
+
+    :param fees: what the firm-side system charges, and customer-facing systems count on.
+    """
+    match place.origin.kind:
+        case Kind.STREET:
+            return StreetSystem(place, venue=venue, assignment=assignment)
+        case Kind.FIRM:
+            return FirmSystem(place, fees=fees)
+        case _:
+            return CustomerSystem(place, fees=fees)

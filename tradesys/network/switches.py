@@ -1,0 +1,251 @@
+"""The fault switches of a network in one process: links are cut, systems crash, disks are lost.
+
+Each outage is noted, for its bill. What a switch does is what the fault would do: nothing is
+carried over that a real one would have taken.
+"""
+
+import shutil
+from abc import ABC, abstractmethod
+from pathlib import Path
+from threading import RLock
+
+import polars as pl
+
+from tradesys.log.disk import disk_errors, require_at
+from tradesys.log.interrupts import uninterrupted
+from tradesys.network.bill import Outage, at_risk, bill, log_of
+from tradesys.network.charter import Charter
+from tradesys.records import arguments as given
+from tradesys.records.clock import Clock
+from tradesys.records.errors import InvalidValue, SystemDown
+from tradesys.records.schemas import Kind, Origin
+from tradesys.replication.carrying import Link, links
+from tradesys.replication.recovery import Recovered, recover
+from tradesys.routes import WRITES
+from tradesys.systems.customer import CustomerSystem
+from tradesys.systems.street import StreetSystem
+from tradesys.systems.street.assignment import Assignment
+from tradesys.systems.system import System, running
+
+
+class Switches(ABC):
+    """What can be switched off and on again of a network's ``systems``."""
+
+    assignment: Assignment
+    charter: Charter
+    now: Clock
+    data: Path | None
+
+    def __init__(self) -> None:
+        self.systems: dict[str, System] = {}
+        self.links: list[Link] = []
+        self.recovered: list[Recovered] = []
+        self.outages: list[Outage] = []
+        self.turn = RLock()  # of whoever moves records or changes the network
+        self._folder: int | None = None  # a descriptor of the folder with the files
+        self._started = self.now()
+        self._cuts: set[frozenset[str]] = set()
+
+    @abstractmethod
+    def _system(self, origin: Origin) -> System:
+        """A system of the kind that its origin says, with what its files hold."""
+
+    def _named(self, name: object) -> System:
+        return self.systems[given.one_of("system", name, self.systems)]
+
+    # ---- links
+
+    def partition(self, one: str, *others: str) -> None:
+        """Cut one system off from others (from all, when none is named), both ways.
+
+        :raises InvalidValue: there is no such system.
+        """
+        for name in (one, *others):
+            self._named(name)
+        if one in others:
+            raise InvalidValue("system", one, f"systems other than {one} itself to cut it off from")
+        rest = others or tuple(name for name in self.systems if name != one)
+        with uninterrupted(), self.turn:
+            if not self._ongoing("partition", one):
+                self._begin("partition", one)
+            self._cuts |= {frozenset((one, other)) for other in rest}
+
+    def heal(self, one: str | None = None, *others: str) -> None:
+        """Mend the links between these systems; every link, when none is named.
+
+        :raises InvalidValue: there is no such system.
+        """
+        for name in (one, *others) if one is not None or others else ():
+            self._named(name)
+        with uninterrupted(), self.turn:
+            self._cuts = {
+                pair
+                for pair in self._cuts
+                if one is not None and not (one in pair and (not others or pair & set(others)))
+            }
+            for outage in self._ongoing("partition"):
+                if not any(outage.system in pair for pair in self._cuts):
+                    self._end(outage)
+
+    def cut(self, one: str, other: str) -> bool:
+        """Whether two systems cannot reach each other now: a link is cut, or one is down."""
+        down = self.systems[one].crashed or self.systems[other].crashed
+        return down or frozenset((one, other)) in self._cuts
+
+    def _reach(self, link: Link) -> bool:
+        return not self.cut(link.source.name, link.target.name)
+
+    # ---- systems
+
+    def crash(self, name: str) -> None:
+        """Stop a system as a process that is killed: its memory is gone, its files stay.
+
+        Whatever it is asked raises ``SystemDown``; no record reaches it or leaves it, and the
+        symbols of a street-side system go to the next of their rank. A network without ``data`` has
+        no files: there a crash takes all that the system held, as a lost disk does.
+
+        :raises InvalidValue: there is no such system.
+        """
+        self._stop(name, "crash")
+
+    def restart(self, name: str) -> Recovered | None:
+        """Make a crashed system anew, as ``desk[name]``, of its files; leave one that is up.
+
+        It catches up as records are carried.
+
+        :returns: what it had lost and was given back; None where its files held all.
+        :raises InvalidValue: there is no such system.
+        :raises StorageError: the disk refused, or the network's folder is not where it was; the
+            system stays down.
+        :raises SystemDown: it lost records, and has been as many incarnations as there are.
+        """
+        with uninterrupted(), self.turn:
+            before = self._named(name)
+            if not before.crashed:
+                return None
+            self._require_folder()
+            system = self._system(before.origin._replace(incarnation=0))
+            try:
+                self._replace(system)
+                lost = {name} if self.data is None else {name} & self._lost()
+                if lost:
+                    system.origin = before.origin
+                recovered = self._recover(lost, only={name})
+                system.require_running()
+            except BaseException:
+                system.crash()
+                self._replace(before)
+                raise
+            self.recovered += recovered
+            self._assign()
+            for outage in (*self._ongoing("crash", name), *self._ongoing("lost-disk", name)):
+                self._end(outage)
+            return recovered[0] if recovered else None
+
+    def _replace(self, system: System) -> None:
+        """Have a system in the place of the one of its name."""
+        self.systems = self.systems | {system.name: system}
+        self.links = links(list(self.systems.values()))
+
+    def lose_disk(self, name: str) -> Recovered:
+        """Take a system's files away, all that it knows with them, and bring it back.
+
+        It comes back as a new incarnation, with what had reached those it can reach. What had
+        reached nobody is lost. The audit names what others knew of it; what nobody knew of leaves
+        the audit unknown from then on, where customers were told of it.
+
+        :raises InvalidValue: there is no such system.
+        :raises StorageError: as :meth:`restart`, likewise ``SystemDown``.
+        """
+        with uninterrupted(), self.turn:
+            self._named(name)
+            self._require_folder()
+            self._stop(name, "lost-disk")
+            if (folder := self.systems[name].folder) and folder.exists():
+                with disk_errors(folder):
+                    shutil.rmtree(folder)
+            recovered = self.restart(name)
+        assert recovered
+        return recovered
+
+    def _require_folder(self) -> None:
+        """Refuse to change files by their paths where another folder may be by now.
+
+        :raises StorageError: the network's folder was moved, deleted or replaced.
+        :raises SystemDown: the network is closed, so the folder may be another process's.
+        """
+        if self.data:
+            if self._folder is None:
+                raise SystemDown("the network is closed; open it again")
+            require_at(self._folder, self.data)
+
+    def _stop(self, name: str, kind: str) -> None:
+        with uninterrupted(), self.turn:
+            if not self._named(name).crashed:
+                self._begin(kind, name)
+                self.systems[name].crash()
+                self._assign()
+
+    def _assign(self) -> None:
+        """Let the symbols be the business of the street-side systems that are up.
+
+        What one that is down had been sent and not worked is sent again.
+        """
+        up = running(s for s in self.systems.values() if isinstance(s, StreetSystem))
+        if self.assignment.see([street.name for street in up]):
+            for street in up:
+                street.take_over()
+            self._send_again()
+
+    def _send_again(self, names: set[str] | None = None) -> None:
+        """Let customer-facing systems send again what is not answered; by default all do."""
+        for system in running(self.systems.values()):
+            if isinstance(system, CustomerSystem) and (names is None or system.name in names):
+                system.send_again()
+
+    def _lost(self) -> set[str]:
+        """The systems whose files are new where they had been made, or that forgot who they are."""
+        if not self.charter.is_made:
+            return set()  # nothing was acknowledged yet
+        systems = self.systems.values()
+        own = {s.name: [f for d in WRITES[s.kind] if (f := s.tables[d].file)] for s in systems}
+        new = {name for name, files in own.items() if any(file.is_new for file in files)}
+        return new | {s.name for s in systems if s.forgot}
+
+    def _recover(self, lost: set[str], only: set[str] | None = None) -> list[Recovered]:
+        """Bring back the systems that lost records; orders not answered are sent again."""
+        up = running(self.systems.values())
+        recovered = recover(up, lost, lambda one, other: not self.cut(one, other), only=only)
+        back = {each.system for each in recovered}
+        # A street-side system has lost what it was sent and had not worked.
+        street = any(self.systems[name].kind is Kind.STREET for name in back)
+        self._send_again(None if street else back)
+        return recovered
+
+    # ---- what became of it
+
+    def bill(self) -> pl.DataFrame:
+        """What each system did for customers while each outage lasted, and while none did.
+
+        Its times are the clock's, from when the network was opened: see
+        :func:`tradesys.network.bill.bill`.
+        """
+        log = log_of(self.systems.values()).filter(pl.col("at") >= self._started)
+        return bill(log, self.outages, list(self.systems), self._started)
+
+    def _begin(self, kind: str, name: str) -> None:
+        risk = at_risk(self.systems[name], self.systems.values())
+        self.outages.append(Outage(name, kind, self.now(), risk))
+
+    def _end(self, outage: Outage) -> None:
+        outage.end(self.now(), self.systems[outage.system], self.systems.values())
+
+    def _ongoing(self, kind: str, name: str | None = None) -> list[Outage]:
+        found = [o for o in self.outages if o.ended is None and o.kind == kind]
+        return [outage for outage in found if name in (None, outage.system)]
+
+    def see_outages(self) -> None:
+        """Note which systems have caught up since their outage."""
+        for outage in self.outages:
+            if outage.ended is not None and outage.caught_up is None:
+                outage.see(self.now(), self.systems[outage.system])

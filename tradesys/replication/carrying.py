@@ -1,0 +1,147 @@
+"""Carrying record batches from log to log, by offset, along the seven routes.
+
+Replication is a pull. The target says what it :func:`wants`, the source :func:`gives` what follows,
+the target :func:`takes` it. That is idempotent, leaves no gap, and catches up after any outage:
+there is nothing to remember about a transfer that failed. A source that has lost a disk is first
+given back what it had written before. Whoever carries the messages, and however late, these are all
+there is to replication.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from tradesys.log.framing import NO_HEAD
+from tradesys.log.offsets import Key, Offsets
+from tradesys.records.errors import GapError
+from tradesys.records.schemas import Origin
+from tradesys.routes import ROUTES, WRITES, Route
+from tradesys.systems.system import System
+
+
+class Carried(NamedTuple):
+    """Records of one origin on their way, and the digest that the origin's file had reached."""
+
+    dataset: str
+    batch: pa.RecordBatch
+    head: bytes = NO_HEAD
+
+
+class Link(NamedTuple):
+    """A pair of systems between which a route of the topology runs."""
+
+    source: System
+    target: System
+    route: Route
+
+
+def links(systems: Sequence[System]) -> list[Link]:
+    """Every link between these systems, in the order of the routes."""
+    return [
+        Link(source, target, route)
+        for route in ROUTES
+        for source in systems
+        for target in systems
+        if source.kind is route.writer and target.kind is route.reader and source is not target
+    ]
+
+
+def wants(target: System, source: Origin) -> Offsets:
+    """What a target holds of what a system has written, in any incarnation: it wants what follows.
+
+    :param source: any incarnation of it.
+    """
+    return Offsets(
+        ((dataset, code), log.count)
+        for dataset in WRITES[source.kind]
+        for code, log in target.tables[dataset].logs.items()
+        if code >> 8 == source.code >> 8
+    )
+
+
+def gives(source: System, wanted: Offsets) -> list[Carried]:
+    """What a source has written beyond what is wanted, of all its incarnations."""
+    keys = [(dataset, c) for dataset in WRITES[source.kind] for c in source.own_codes(dataset)]
+    return _after(source, wanted, keys)
+
+
+def takes(target: System, carried: Sequence[Carried], *, durable: bool = False) -> int:
+    """Take in what has come; gives how many records were new.
+
+    What does not follow on from what is held is left: it will be wanted again.
+
+    :param durable: have it on disk before anybody can ask for it.
+    """
+    new = 0
+    for dataset, batch, head in carried:
+        try:
+            moved = target.receive(dataset, batch, origin_head=head)
+        except GapError:
+            continue  # what is between was lost on its way, or with this system's memory
+        if durable and moved and (file := target.tables[dataset].file):
+            file.sync()
+        new += moved
+    return new
+
+
+def lacks(source: System, wanted: Offsets) -> Offsets:
+    """What a source holds of its own records of which a target holds more: it has lost some.
+
+    What it writes as now it has: who holds more of that holds what it never wrote.
+    """
+    held = (
+        (key, source.tables[key[0]].count(key[1])) for key in wanted if key[1] != source.origin.code
+    )
+    return Offsets((key, count) for key, count in held if count < wanted[key])
+
+
+def gives_back(target: System, lacking: Offsets) -> list[Carried]:
+    """What a target holds beyond what a source lacks; it may have been lost there too by now."""
+    return _after(target, lacking, lacking)
+
+
+def replicate(link: Link) -> int:
+    """Bring the target up to what the source itself has written; gives how many records moved."""
+    source, target, _ = link
+    target.heard[source.name] = source.origin
+    wanted = wants(target, source.origin)
+    lacking = lacks(source, wanted)
+    moved = takes(source, gives_back(target, lacking)) if lacking else 0
+    return moved + takes(target, gives(source, wanted))
+
+
+def behind(link: Link) -> int:
+    """How many records the source wrote that the target does not hold."""
+    source, target, route = link
+    written = Offsets.of(source.tables, WRITES[route.writer])
+    own = Offsets((key, count) for key, count in written.items() if source.wrote(key[1]))
+    return own.minus(wants(target, source.origin)).total()
+
+
+def to_give_back(link: Link) -> int:
+    """How many records that the source has lost the target holds."""
+    wanted = wants(link.target, link.source.origin)
+    lacking = lacks(link.source, wanted)
+    return sum(wanted[key] - count for key, count in lacking.items())
+
+
+def relay(source: System, target: System) -> int:
+    """Give a system all that another one holds of what it should hold, whoever wrote it."""
+    held = Offsets.of(source.tables, [name for name in target.tables if name in source.tables])
+    return takes(target, _after(source, Offsets.of(target.tables), sorted(held)))
+
+
+def _after(system: System, offsets: Offsets, keys: Sequence[Key] | Offsets) -> list[Carried]:
+    """The records that a system holds of each of these keys beyond offsets."""
+    found = []
+    for dataset, code in keys:
+        table = system.tables[dataset]
+        log = table.logs.get(code)
+        batch = log.since(offsets[dataset, code]) if log else None
+        if batch is not None:
+            # One's own file vouches for what one has written.
+            is_own = system.wrote(code) and table.file
+            head = table.file.synced_head if table.file and is_own else NO_HEAD
+            found.append(Carried(dataset, batch, head))
+    return found

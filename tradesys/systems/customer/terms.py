@@ -1,0 +1,129 @@
+"""What a request asks for: as it is given, and as it is recorded."""
+
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from tradesys.log.log import Row
+from tradesys.records import arguments as given
+from tradesys.records import fields
+from tradesys.records.clock import to_ns
+from tradesys.records.errors import InvalidValue
+from tradesys.records.schemas import OrdType, TimeInForce, to_price
+from tradesys.systems.customer import rules
+
+Price = int | str | Decimal
+"""A price: an int in 1/10,000 of the currency, or text or a Decimal in the currency."""
+
+
+class Terms(NamedTuple):
+    """What a request asks for: ``expire_time`` in ns, ``price`` in 1/10,000 (0 for none)."""
+
+    account: str
+    symbol: str
+    side: str
+    ord_type: str
+    time_in_force: str
+    expire_time: int | None
+    order_qty: int
+    price: int
+
+
+def terms_of(row: Row) -> Terms:
+    """What a request asked for, given as the values of its record; a collar was not asked for."""
+    ord_type, expire_time, order_qty, price = row[9], *row[11:14]
+    limit = price if ord_type == OrdType.LIMIT else 0
+    return Terms._make((*row[6:11], expire_time, order_qty, limit))
+
+
+_OF_TEXTS = (
+    rules.NO_ACCOUNT,
+    rules.NO_SYMBOL,
+    rules.NO_SIDE,
+    rules.NO_ORD_TYPE,
+    rules.NO_TIME_IN_FORCE,
+)
+"""What is wrong where one of an order's texts is none."""
+
+
+def terms_given(
+    *,
+    account: object,
+    symbol: object,
+    side: object,
+    order_qty: object,
+    price: object = None,
+    ord_type: object = None,
+    time_in_force: object = TimeInForce.DAY,
+    expire_time: Any = None,
+) -> Terms:
+    """The terms of a new order as given, in the types of a record.
+
+    :raises InvalidValue: one is of a type that no record holds.
+    """
+    if ord_type is None:
+        ord_type = OrdType.MARKET if price is None else OrdType.LIMIT
+    stated = account, symbol, side, ord_type, time_in_force
+    texts = [given.text_of(value) for value in stated]
+    if None in texts:
+        none = texts.index(None)
+        field, expected = rules.ERRORS[_OF_TEXTS[none]]
+        raise InvalidValue(field, stated[none], expected)
+    return Terms._make(
+        (
+            *texts,
+            None if expire_time is None else to_ns(expire_time, "expire_time"),
+            shares(order_qty),
+            0 if price is None else to_price(price),
+        )
+    )
+
+
+class Asked(NamedTuple):
+    """What a replace asks for, as it is given; None keeps what the order has."""
+
+    order_qty: object = None
+    price: object = None
+    time_in_force: object = None
+    expire_time: Any = None
+
+
+ASKED = {
+    "order_qty": rules.ORDER_QTY,
+    "price": rules.PRICE,
+    "time_in_force": rules.TIME_IN_FORCE,
+    "expire_time": rules.EXPIRE_TIME,
+}
+"""Where a row of whole numbers has what a replace asks for."""
+
+
+def asked_of(asked: Asked) -> dict[str, int]:
+    """What a replace asks for as whole numbers, by name; what it keeps is unstated.
+
+    :raises InvalidValue: a value is of a type that no record holds, or no time in force.
+    """
+    order_qty, price, time_in_force, expire_time = asked
+    kinds = rules.TIMES_IN_FORCE
+    if time_in_force is not None:
+        time_in_force = kinds[given.one_of("time_in_force", time_in_force, kinds)]
+    known = {
+        "order_qty": order_qty if order_qty is None else shares(order_qty),
+        "price": price if price is None else to_price(price),
+        "time_in_force": time_in_force,
+        "expire_time": expire_time if expire_time is None else to_ns(expire_time, "expire_time"),
+    }
+    return {n: rules.UNSTATED if value is None else value for n, value in known.items()}
+
+
+def shares(order_qty: object) -> int:
+    """A quantity that a record can hold."""
+    number = given.number_of(order_qty)
+    if number is None or abs(number) >= 1 << 63:
+        raise InvalidValue("order_qty", order_qty, str(fields.ORDER_QTY))
+    return number
+
+
+def name_given(cl_ord_id: object) -> str | None:
+    """The customer's own name for a request; one without letters is none."""
+    if cl_ord_id is None or given.text_of(cl_ord_id) == "":
+        return None
+    return given.text("cl_ord_id", cl_ord_id)

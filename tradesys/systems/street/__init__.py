@@ -1,0 +1,9 @@
+"""The street-side system: it sends orders to the market and records what the market reports.
+
+Each symbol is assigned to one of several, and a peer takes over while that one is down. It knows no
+customer.
+"""
+
+from tradesys.systems.street.street import StreetSystem
+
+__all__ = ["StreetSystem"]

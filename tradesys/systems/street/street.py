@@ -1,0 +1,160 @@
+"""A street-side system: executes the orders it is sent, and records what the market did (claim 22).
+
+It repeats an order's terms in every report, so that a peer, which holds those reports as its own
+authoritative data, can take the order over.
+"""
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from tradesys.records.arrow import Ids, picked
+from tradesys.records.errors import Outcome, StorageError
+from tradesys.records.schemas import EXECUTIONS, REPORTS, SEQUENCE_MASK, Kind, RequestType
+from tradesys.status.kept.words import codes_of
+from tradesys.systems.street.assignment import Assignment
+from tradesys.systems.system import Place, System
+from tradesys.venue import Venue
+
+_NO_IDS = np.zeros(0, np.uint64)
+
+
+class StreetSystem(System):
+    """One of several; each symbol is the business of one of them at a time."""
+
+    kind = Kind.STREET
+
+    def __init__(self, place: Place, *, venue: Venue, assignment: Assignment) -> None:
+        self.venue = venue
+        self.assignment = assignment
+        self._inbox: list[pa.RecordBatch] = []
+        self._sent_first: list[Ids] = []
+        self._polled = 0
+        # What the venue reported before this system was up may be recorded already, here or by a
+        # peer; what it reports from now on cannot be.
+        self._unsure = venue.reports.count
+        super().__init__(place)
+
+    def accept(self, requests: pa.RecordBatch, poss_resend: bool = False) -> None:  # noqa: FBT001, FBT002
+        """Take over requests that a customer-facing system sends; :meth:`work` executes them.
+
+        Of one order's requests the order is worked first, whichever came first. Safe to repeat: the
+        venue knows a request by its ``record_id``.
+
+        :param poss_resend: they may have been sent before, here or elsewhere (FIX tag 97).
+        """
+        self._inbox.append(requests)
+        if not poss_resend:
+            self._sent_first.append(requests["record_id"].to_numpy())
+
+    @property
+    def sent(self) -> Ids:
+        """The ids of the requests that this system was the first to be sent, since it is up."""
+        self._sent_first = [np.concatenate([_NO_IDS, *self._sent_first])]
+        return self._sent_first[0]
+
+    def work(self) -> int:
+        """Send what has come in to the venue, and record what it reports; gives how many records.
+
+        A report is durable here before anybody else can see it.
+        """
+        self.flush()
+        if self._inbox:
+            requests = pa.concat_batches(self._inbox)
+            ready = self._ready(requests)
+            self.venue.send(picked(requests, ready))
+            # Only now: what the venue did not take is sent again.
+            self._inbox = [] if ready.all() else [picked(requests, ~ready)]
+        reports = self.venue.poll(self._polled)
+        if reports is None:
+            return 0
+        mine, end = self._mine(reports), self._polled + reports.num_rows
+        if mine.num_rows:
+            executions = self._executions(mine)
+            # What is polled again after an interrupt may be recorded already.
+            unsure, self._unsure = self._unsure, max(self._unsure, end)
+            try:
+                self.commit("executions", executions)
+            except StorageError as error:
+                if error.outcome is Outcome.DID_NOT_HAPPEN:
+                    self._unsure = unsure
+                raise
+            self._polled, self._unsure = end, unsure
+        self._polled = end
+        return mine.num_rows
+
+    def take_over(self) -> None:
+        """Symbols of others have become one's own: what the market reported is looked at again.
+
+        Whatever of it is not held here is recorded, as a possible duplicate: the system whose
+        business it was may have recorded it and told nobody yet.
+        """
+        self._unsure = self.venue.reports.count
+        reported = self.venue.reports.since(0)
+        if reported is not None:
+            with self.lock:
+                missed = np.flatnonzero(~self.view.seen(reported["record_id"].to_numpy()))
+            self._polled = min([self._polled, *missed[:1].tolist()])
+
+    def forget_waiting(self) -> None:
+        """Forget changes that wait for an order that does not come; it may be lost.
+
+        Whoever has them, and hears no answer, sends them again.
+        """
+        self._inbox = []
+
+    @property
+    def has_work(self) -> bool:
+        """Whether requests wait to be worked here, or reports of the market to be recorded."""
+        return bool(self._inbox) or self._polled < self.venue.reported
+
+    def _ready(self, requests: pa.RecordBatch) -> NDArray[np.bool_]:
+        """Which requests can be worked: a change of an order waits until the order has come.
+
+        A change may overtake its order, where it comes by another customer-facing system. The order
+        has come when the venue has it, or it stands before the change. What waits may be lost with
+        the process: whoever sent it sends again what is not answered.
+        """
+        ready, come = [], set[int]()
+        columns = (requests[name].to_pylist() for name in ("request_type", "order_id"))
+        for request_type, order_id in zip(*columns, strict=True):
+            if request_type == RequestType.NEW:
+                come.add(order_id)
+            ready.append(order_id in come or self.venue.has_taken(order_id))
+        return np.array(ready, np.bool_)
+
+    def _mine(self, reports: pa.RecordBatch) -> pa.RecordBatch:
+        """The reports on symbols that are this system's business, and not recorded yet."""
+        street_for = self.assignment.street_for
+        wanted = codes_of(reports["symbol"], lambda symbol: street_for(symbol) == self.name) > 0
+        if self._polled < self._unsure:
+            with self.lock:
+                wanted &= ~self.view.seen(reports["record_id"].to_numpy())
+        return picked(reports, wanted)
+
+    def _executions(self, reports: pa.RecordBatch) -> pa.RecordBatch:
+        count, first = reports.num_rows, self.next_id("executions")
+        now = pa.scalar(self.clock(), pa.timestamp("ns", "UTC"))
+        columns = dict(zip(REPORTS.names, reports.columns, strict=True))
+        columns |= {
+            "record_id": pa.array(np.arange(first, first + count, dtype=np.uint64)),
+            "ts": pa.repeat(now, count),
+            "exec_id": reports["record_id"],
+            "transact_time": reports["ts"],
+            "venue": pa.repeat(self.venue.name, count),
+            "poss_dup": pa.array(self._poss_dup(reports)),
+        }
+        return pa.RecordBatch.from_arrays(
+            [columns[name] for name in EXECUTIONS.names], schema=EXECUTIONS
+        )
+
+    def _poss_dup(self, reports: pa.RecordBatch) -> NDArray[np.bool_]:
+        """Which reports another system may have recorded too (FIX PossDupFlag).
+
+        Those from before this system was up or took over, and all that it records as a stand-in:
+        the home of the symbol may be up and only unheard of.
+        """
+        home = self.assignment.home
+        away = codes_of(reports["symbol"], lambda symbol: home(symbol) != self.name) > 0
+        sequences = reports["record_id"].to_numpy() & np.uint64(SEQUENCE_MASK)
+        return away | (sequences < self._unsure)
