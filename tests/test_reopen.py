@@ -371,7 +371,7 @@ def test_a_market_that_has_lost_its_record_is_named_as_often_as_it_is_opened(
         filled(desk)
     (tmp_path / "venue" / "reports.arrows").unlink()
     for _ in range(2):
-        with pytest.raises(DamagedError, match="put it back from a copy"):
+        with pytest.raises(DamagedError, match="put it back from the latest copy"):
             Network.open(tmp_path)
 
 
