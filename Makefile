@@ -57,7 +57,7 @@ test: setup ## check format, lint and types, then run every test and every noteb
 	@$(BIN)/mypy
 	@$(BIN)/pytest -n $(WORKERS) --nbval
 
-soak: setup ## what takes an hour: 1,000 seeds, two minutes of threads, every line interrupted
+soak: setup ## what takes hours: 1,000 seeds, two minutes of threads, every line interrupted
 	@$(BIN)/tradesys simulate --seeds 1000
 	@TRADESYS_STRESS_S=120 TRADESYS_INTERRUPT_EVERY=1 TRADESYS_CLICKS=100 $(BIN)/pytest \
 		-n $(WORKERS) tests/test_threads.py tests/test_interrupts.py tests/browser/test_clicks.py

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.build import network, submit
+from tests.test_protocol_mutants import reuse_ids_after_a_lost_disk
 from tradesys.audit.checks import KNOWN
 from tradesys.log.offsets import Offsets
 from tradesys.network import Network
@@ -102,11 +103,6 @@ def give_nothing_back(patch: Patch) -> None:
     everywhere(patch, "gives_back", lambda *_: [])
 
 
-def stay_the_same_incarnation(patch: Patch) -> None:
-    """A system that has lost its disk goes on under the name that it had."""
-    patch.setattr(recovery, "_next_incarnation", lambda system, _: system.origin)
-
-
 def begin_again_as_nobody(patch: Patch) -> None:
     """Recovery is not there."""
     everywhere(patch, "begin_again", fails)
@@ -152,7 +148,7 @@ MUTANTS = [
     take_nothing,
     lack_nothing,
     give_nothing_back,
-    stay_the_same_incarnation,
+    reuse_ids_after_a_lost_disk,
     begin_again_as_nobody,
     forget_what_is_not_taken,
     forward_nothing,

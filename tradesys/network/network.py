@@ -37,7 +37,7 @@ from tradesys.records.errors import (
     SystemDown,
 )
 from tradesys.records.opening_books import NO_FEES, Fees, OpeningBooks
-from tradesys.records.schemas import ExecType, Kind, Origin, format_id, make_id, split_id
+from tradesys.records.schemas import ExecType, Kind, Origin, format_id, make_id
 from tradesys.replication.carrying import behind, links, replicate, to_give_back
 from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.firm import FirmSystem
@@ -438,17 +438,18 @@ class Network(Switches):
 
     def _require_reported(self) -> None:
         """Refuse a market that knows less than its street-side systems last recorded of it."""
-        for street in self.streets:
-            for log in street.tables["executions"].logs.values():
-                exec_id = log.value(log.count - 1, "exec_id") if log.count else 0
-                file, position = self.venue.file, split_id(exec_id)[1]
-                if file and log.count and position >= self.venue.reports.count:
-                    last = format_id(make_id(log.code, log.count - 1))
-                    expected = (
-                        f"it is older than what the systems hold: {last} recorded "
-                        f"{format_id(exec_id)}, which is not in it; put the latest copy back"
+        file, reported = self.venue.file, self.venue.next_id()
+        for street in self.streets if file else ():
+            table = street.tables["executions"]
+            for code in street.own_codes("executions"):
+                last = table.count(code) - 1
+                exec_id = table.logs[code].value(last, "exec_id")
+                if file and exec_id >= reported:
+                    recorded = f"{format_id(make_id(code, last))} recorded {format_id(exec_id)}"
+                    expected = f"{recorded}, which is not in it; put the latest copy of it back"
+                    raise DamagedError(
+                        str(file.path), 0, f"it is older than its systems: {expected}"
                     )
-                    raise DamagedError(str(file.path), 0, expected)
 
     def _system(self, origin: Origin) -> System:
         """A system of the kind that its origin says, with what its files hold."""

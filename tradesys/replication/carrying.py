@@ -55,6 +55,7 @@ def wants(target: System, source: Origin) -> Offsets:
     return Offsets(
         ((dataset, code), log.count)
         for dataset in WRITES[source.kind]
+        if dataset in target.tables
         for code, log in target.tables[dataset].logs.items()
         if code >> 8 == source.code >> 8
     )
@@ -141,7 +142,6 @@ def _after(system: System, offsets: Offsets, keys: Sequence[Key] | Offsets) -> l
         batch = log.since(offsets[dataset, code]) if log else None
         if batch is not None:
             # One's own file vouches for what one has written.
-            is_own = system.wrote(code) and table.file
-            head = table.file.synced_head if table.file and is_own else NO_HEAD
-            found.append(Carried(dataset, batch, head))
+            file = table.file if system.wrote(code) else None
+            found.append(Carried(dataset, batch, file.synced_head if file else NO_HEAD))
     return found

@@ -8,10 +8,11 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from tradesys.log.file import Damage
+from tradesys.log.offsets import Offsets
 from tradesys.log.table import Table
 from tradesys.records.errors import GapError
 from tradesys.records.schemas import INCARNATIONS, Origin, format_id, make_id, origin, split_id
-from tradesys.replication.carrying import relay
+from tradesys.replication.carrying import relay, wants
 from tradesys.routes import WRITES
 from tradesys.systems.system import System
 
@@ -58,14 +59,8 @@ def _damaged(system: System) -> list[Table]:
 
 def _is_short(system: System, systems: Sequence[System]) -> bool:
     """Whether others hold records of this system that it does not hold itself."""
-    return any(
-        log.count > system.tables[dataset].count(code)
-        for dataset in WRITES[system.kind]
-        for other in systems
-        if dataset in other.tables
-        for code, log in other.tables[dataset].logs.items()
-        if system.wrote(code)
-    )
+    held = Offsets.of(system.tables)
+    return not all(held.covers(wants(other, system.origin)) for other in systems)
 
 
 def _bring_back(

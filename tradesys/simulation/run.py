@@ -17,12 +17,6 @@ from tradesys.simulation.faults import Faults
 from tradesys.simulation.plan import Plan
 from tradesys.simulation.world import World
 
-_RESEND = 25 * MS
-_CLEARING = 2 * MS
-_WORK = MS
-_VENUE = 300_000
-_QUIET_MAX = 1_000 * MS
-
 
 class Simulation(World):
     """A plan and its world. :meth:`play` runs it to its end; :meth:`until` to a time.

@@ -101,11 +101,8 @@ class World(Network):
             # A write that the power failed in may have become durable all the same.
             self._note_recorded(system, make_id(system.origin.code, 0))
         if node.is_lost:
-            system.origin = node.origin
             begin_again(system, [system])
             node.origin, node.is_lost = system.origin, False
-        elif node.disks:
-            system.renew(node.origin)
         self.systems[node.name] = system
         self.links = links(list(self.systems.values()))
         node.heard = dict.fromkeys(self.street_names, self.wires.now)

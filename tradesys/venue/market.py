@@ -69,8 +69,8 @@ class Venue(ABC):
 
     ``kind`` is what a data folder calls it, and makes it again by.
 
-    :param calendar: whose trading days are the market's:
-    :class:`~tradesys.records.sessions.Calendar`.
+    :param calendar: whose trading days are the market's
+        (:class:`~tradesys.records.sessions.Calendar`).
     """
 
     kind: ClassVar[str]
