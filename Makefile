@@ -86,7 +86,11 @@ html: setup ## write the notebooks as pages into build/html; they load nothing f
 	@echo "build/html"
 
 docs: setup ## write the documentation as pages that can be searched into build/docs; works offline
-	@$(BIN)/pdoc $(DOCUMENTED) --output-directory build/docs --docformat restructuredtext
+	@rm -rf build/docs
+	@$(BIN)/python -W "ignore:The module specification" -m pdoc $(DOCUMENTED) \
+		--output-directory build/docs --docformat restructuredtext
+	@find build/docs -name '*.html' -exec sed -i.bak 's/<code>~/<code>/g' {} +
+	@find build/docs -name '*.bak' -delete
 	@echo "build/docs/index.html"
 
 format: setup ## format the code and the notebooks, and mend what lint can mend by itself

@@ -1,4 +1,23 @@
-"""A broker's order handling, split into systems that keep working while others are down."""
+"""A broker's order handling, split into systems that keep working while others are down.
+
+:class:`Network` is a whole network in one process, and most of what is needed is here. Behind it
+are rooms, each of which uses only those before it:
+
+- :mod:`tradesys.records`: what is written
+- :mod:`tradesys.routes`: who writes it, and where it is replicated to
+- :mod:`tradesys.log`: where it is kept
+- :mod:`tradesys.status`: what follows from it
+- :mod:`tradesys.inquiry`: what customers are told
+- :mod:`tradesys.venue`: the market outside
+- :mod:`tradesys.systems`: the three kinds of system, :mod:`tradesys.systems.customer`,
+  :mod:`tradesys.systems.street` and :mod:`tradesys.systems.firm`
+- :mod:`tradesys.replication`: how records reach the other systems
+- :mod:`tradesys.audit`: what must hold over all systems
+- :mod:`tradesys.network`: a whole network in one process
+- :mod:`tradesys.simulation`: the same systems under virtual time, with faults
+- :mod:`tradesys.widgets`: the desk, pictures, sweeps
+- :mod:`tradesys.cli`: the command line
+"""
 
 from tradesys.audit.audit import Audit, Check
 from tradesys.inquiry.answers import Answer, Order

@@ -29,7 +29,11 @@ class _Refused:
         )
 
     __enter__ = __exit__ = __iter__ = __len__ = __contains__ = __getitem__ = _refuse
-    __getattr__ = _refuse
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):  # Python asks whether it is there
+            raise AttributeError(name)
+        self._refuse()
 
 
 REFUSED: Any = _Refused()

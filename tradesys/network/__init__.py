@@ -1,6 +1,10 @@
 """A whole network in one process: its systems, what connects them, and what can be cut or crashed.
 
-It decides when systems work and records move; it knows no rule of the systems themselves.
+It decides when systems work and records move; it knows no rule of the systems themselves. Beside
+:mod:`~tradesys.network.network` stand its :mod:`~tradesys.network.switches` and
+:mod:`~tradesys.network.charter`, what can be run through it (:mod:`~tradesys.network.replay`,
+:mod:`~tradesys.network.scenario`) and what came of it (:mod:`~tradesys.network.history`,
+:mod:`~tradesys.network.bill`, :mod:`~tradesys.network.verify`, :mod:`~tradesys.network.export`).
 """
 
 from tradesys.network.network import Network

@@ -25,7 +25,7 @@ class Carried(NamedTuple):
 
     dataset: str
     batch: pa.RecordBatch
-    head: bytes = NO_HEAD
+    head: bytes
 
 
 class Link(NamedTuple):
