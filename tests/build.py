@@ -15,12 +15,21 @@ import pytest
 from tradesys.audit.audit import Audit
 from tradesys.audit.checks import KNOWN
 from tradesys.inquiry.answers import Order
-from tradesys.log.file import LogFile
+from tradesys.log.stream import Stream
 from tradesys.network import Network
-from tradesys.records.arrow import batch_of
+from tradesys.records.arrow import as_written, batch_of
 from tradesys.records.clock import Clock, ManualClock
 from tradesys.records.opening_books import OpeningBooks
-from tradesys.records.schemas import PRICE_SCALE, REPORTS, SCHEMAS, Kind, Origin, make_id, split_id
+from tradesys.records.schemas import (
+    PRICE_SCALE,
+    REPORTS,
+    REQUESTS,
+    SCHEMAS,
+    Kind,
+    Origin,
+    held,
+    make_id,
+)
 from tradesys.systems.customer import CustomerSystem
 from tradesys.venue import BookVenue, VenueFactory
 
@@ -126,16 +135,12 @@ def stopped(act: Callable[[], object], after: int, monkeypatch: pytest.MonkeyPat
     return False
 
 
-def history(file: LogFile) -> list[tuple[int, pa.RecordBatch]]:
-    """What an opened file held, as it was received: times and batches."""
-    logs: dict[int, list[pa.RecordBatch]] = {}
-    for held in file.stored():
-        logs.setdefault(split_id(held["record_id"][0].as_py())[0], []).append(held)
-    whole = {code: pa.concat_batches(batches) for code, batches in logs.items()}
-    return [(a.received_at, whole[a.code].slice(a.start, a.rows)) for a in file.arrivals]
-
-
-# Records written by hand.
+def history(
+    path: Path, schema: pa.Schema = REQUESTS, owner: str = ""
+) -> list[tuple[int, pa.RecordBatch]]:
+    """When a file's batches were received, and the records in each."""
+    batches = Stream(held(schema), owner).read(path).batches()
+    return [(b["received_at"][0].value, as_written(b)) for b in batches]
 
 
 def record_id(system: str, sequence: int) -> int:

@@ -68,7 +68,7 @@ def log_of(system: System, dataset: str, writer: System) -> Log:
 
 def rewrite(log: Log, batch: pa.RecordBatch) -> None:
     """Make a log hold this instead of what it holds."""
-    log.state = State([Chunk(0, batch)], [], batch.num_rows)
+    log.state = State([Chunk(0, batch)], batch.num_rows)
 
 
 def everything(log: Log) -> pa.RecordBatch:
@@ -103,8 +103,7 @@ def change_everywhere(
 def view_again(desk: Network) -> None:
     """Every system's answers follow from the records that it holds now."""
     for system in desk:
-        system._view = type(system._view)(system._view.names, system._view.fees)
-        system._known.clear()
+        system._begin_following()
         system.catch_up()
 
 

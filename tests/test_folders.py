@@ -175,9 +175,8 @@ def test_a_fork_that_outlives_the_network_does_not_keep_its_folder() -> None:
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Segments are sealed after a few runs, and whenever a file is closed."""
-    monkeypatch.setattr(logfile, "SEGMENT_RUNS", 4)
-    monkeypatch.setattr(logfile, "_TINY_RUNS", 1)
+    """Files are rewritten whenever they are closed."""
+    monkeypatch.setattr(logfile, "_MANY_BATCHES", 1)
 
 
 def orders(folder: Path) -> list[int]:

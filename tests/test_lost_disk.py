@@ -211,7 +211,7 @@ def test_a_system_that_can_be_no_further_incarnation_stays_down_and_harms_no_oth
         with Network.open(tmp_path / "run", clock=ManualClock(NOON)) as again:
             (left,) = again.recovered
             assert (left.system, left.incarnation) == ("c2", None)
-            assert run_out in str(left.missing)
+            assert run_out in str(left.gave_up)
             with pytest.raises(SystemDown, match=run_out):
                 submit(again["c2"])
             assert str(submit(again["c3"], order_qty=10)) == "c3-1"

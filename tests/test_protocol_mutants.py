@@ -16,7 +16,8 @@ import pytest
 
 from tests.build import Row
 from tradesys.audit.checks import FLAGGED, IN_TIME, TWICE
-from tradesys.log.log import Log, Part
+from tradesys.log.log import Log
+from tradesys.log.offsets import Cursor, Offsets
 from tradesys.log.offsets import Offsets
 from tradesys.records.arrow import with_columns
 from tradesys.records.clock import MS
@@ -72,9 +73,9 @@ def acknowledge_before_it_is_durable(patch: Patch) -> None:
     """An order is acknowledged when it is written, and made durable with the next."""
     real = MemoryFile.commit
 
-    def commit(file: MemoryFile, parts: list[Part], received_at: int) -> None:
+    def commit(file: MemoryFile, batches: list[pa.RecordBatch]) -> None:
         sync, file.sync = file.sync, lambda: None  # type: ignore[method-assign]
-        real(file, parts, received_at)
+        real(file, batches)
         file.sync = sync  # type: ignore[method-assign]
 
     patch.setattr(MemoryFile, "commit", commit)
@@ -108,8 +109,8 @@ def clear_twice(patch: Patch) -> None:
 
     def init(firm: FirmSystem, *args: Any, **more: Any) -> None:
         real(firm, *args, **more)
-        for code, log in firm.tables["postings"].logs.items():
-            firm._known["postings", code] = log.count
+        everything = Offsets.of(firm.tables, ["postings"])
+        firm._followed = Cursor(firm.tables, everything)
 
     patch.setattr(FirmSystem, "__init__", init)
 

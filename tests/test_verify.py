@@ -13,14 +13,13 @@ from pathlib import Path
 import pytest
 
 from tests.build import filled, history, network, record_id, sound, submit
-from tradesys.log import file as logfile
-from tradesys.log import incarnation, segments
 from tradesys.log.file import LogFile
-from tradesys.log.framing import END_OF_STREAM, NO_HEAD, framing_of
+from tradesys.log.stream import END_OF_STREAM, Stream
 from tradesys.network import Network
 from tradesys.network.verify import Verified, verify
+from tradesys.records.arrow import stamped
 from tradesys.records.errors import StorageError
-from tradesys.records.schemas import REPORTS, REQUESTS, parse_origin
+from tradesys.records.schemas import REPORTS, REQUESTS, held
 
 
 @pytest.fixture
@@ -106,25 +105,21 @@ def test_a_file_that_is_not_there_is_named(
 def rewrite(path: Path, first: int = 0) -> None:
     """Write a history anew, consistently: every digest is right, but quantities are others."""
     owner = str(Path(*path.parts[-3:]).with_suffix(""))
-    file = LogFile(path, REQUESTS, owner=owner)
-    written = history(file)
-    heads = [arrival.origin_head for arrival in file.arrivals]
-    file.close()
+    written = history(path, REQUESTS, owner)
     path.unlink()
     forged = LogFile(path, REQUESTS, owner=owner)
     for n, (received_at, batch) in enumerate(written):
         rows = batch.to_pylist()
         rows[0]["order_qty"] += 900 if n >= first else 0
         again = type(batch).from_pylist(rows, schema=REQUESTS)
-        forged.append(again, received_at, origin_head=heads[n])
+        forged.append(stamped(again, received_at))
     forged.close()
 
 
 def cut(path: Path, messages: int) -> None:
     """Let a file end earlier: so many messages less, and otherwise as if it had been closed."""
     owner = str(Path(*path.parts[-3:]).with_suffix(""))
-    reading = segments.read(path, REQUESTS, owner, NO_HEAD)
-    end = reading.messages[-messages].offset
+    end, _ = Stream(held(REQUESTS), owner).read(path).reached[-messages - 1]
     path.write_bytes(path.read_bytes()[:end] + END_OF_STREAM)
 
 
@@ -173,7 +168,7 @@ def test_a_market_s_record_that_is_cut_short_lacks_what_was_recorded_of_it(
     run: Path, cut: str
 ) -> None:
     path = run / "venue" / "reports.arrows"
-    begins = path.read_bytes().index(framing_of(REPORTS)._layout.start, 100)
+    begins, _ = Stream(held(REPORTS), "venue/reports").read(path).reached[0]
     os.truncate(path, begins if cut == "after its beginning" else 81)
     found = told(verify(run))
     assert {file for file, _ in found} == {"venue/reports.arrows"}
@@ -195,23 +190,6 @@ def test_a_replica_rewritten_consistently_differs_from_its_origin_and_from_a_cop
     assert any("another history than" in what for what in told_against)
     with Network.open(run) as desk:
         assert desk.audit().verdict is False
-
-
-def test_what_peers_saw_is_kept_when_their_files_are_sealed(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(logfile, "_TINY_RUNS", 1)
-    with Network.open(run) as desk:
-        submit(desk["c1"])
-        desk.run()
-    assert (run / "c2" / "authoritative" / "requests.000001.arrows").exists()
-    assert verify(run).findings == []
-    copy = Path(shutil.copytree(run, tmp_path / "copy"))
-    for path in (run / C1).parent.glob("requests.*"):
-        path.unlink()
-    shutil.copy(copy / "c1" / "authoritative" / "requests.000001.arrows", run / C1)
-    assert verify(run).findings
-    assert verify(run, against=copy).findings
 
 
 def test_an_incarnation_that_is_not_as_written_is_named_and_never_gone_by(run: Path) -> None:
@@ -237,39 +215,22 @@ def test_an_incarnation_that_is_not_as_written_is_named_and_never_gone_by(run: P
     assert verify(run).findings == []
 
 
-def test_an_incarnation_noted_before_format_3_is_gone_on_with(run: Path) -> None:
-    with Network.open(run) as desk:
-        desk.lose_disk("c1")
-    path = run / "c1" / "incarnation.arrows"
-    path.write_bytes(incarnation._stream(parse_origin("c1.1"), incarnation._SCHEMA.remove(1)))
-    assert verify(run).findings == []
-    with Network.open(run) as desk:
-        assert not desk.recovered
-        assert str(submit(desk["c1"])) == "c1.1-0"
-
-
-@pytest.mark.parametrize("sealed", [True, False], ids=["sealed", "written to"])
 def test_ids_that_do_not_follow_on_are_named_though_every_digest_is_right(
-    run: Path, monkeypatch: pytest.MonkeyPatch, *, sealed: bool
+    run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, owner = run / "c2/authoritative/requests.arrows", "c2/authoritative/requests"
+    written = history(path, REQUESTS, owner)
     file = LogFile(path, REQUESTS, owner=owner)
-    written = history(file)
-    monkeypatch.setattr(LogFile, "_new", lambda _, parts: iter(parts))
+    monkeypatch.setattr(LogFile, "_new", lambda _, batch, __: batch)
     (twice,) = (
         batch for _, batch in written if batch["record_id"][0].as_py() == record_id("c2", 1)
     )
-    file.append(twice, written[-1][0])
-    if sealed:
-        monkeypatch.setattr(logfile, "SEGMENT_RUNS", 1)
-        monkeypatch.setattr(logfile, "_COARSE_ROWS", 0)
-        file._full_runs = 1
-        file.seal_if_full(lambda *_: twice)
+    file.append(stamped(twice, written[-1][0]))
     file.close()
     monkeypatch.undo()
     (named,) = [f for f in verify(run).findings if "stand where" in f.what]
     assert "records c2-1 to c2-1 stand where 1 from c2-2 on should" in named.what
-    assert named.file == f"{owner}{'.000001' if sealed else ''}.arrows"
+    assert named.file == f"{owner}.arrows"
     with Network.open(run) as desk:
         (damage,) = desk.recovered[0].damage
         assert "records c2-1 to c2-1 stand where" in damage.reason

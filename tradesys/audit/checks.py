@@ -10,7 +10,7 @@ import polars as pl
 from tradesys.audit.debts import debts
 from tradesys.audit.held import Held, differences, first_difference, listed, more_than_one, run_of
 from tradesys.log.log import Log
-from tradesys.records.arrow import Ints
+from tradesys.records.arrow import Ints, as_written
 from tradesys.records.schemas import (
     CURRENCY,
     FEES,
@@ -75,9 +75,10 @@ def _same(held: Held) -> Finding:
         evaluated += count
         shared = min(own.count(code), count)
         if shared and (dataset, code) not in written:
-            written[dataset, code] = own.logs[code].since(0)
+            written[dataset, code] = as_written(own.logs[code].since(0))
         mine = written[dataset, code].slice(0, shared) if shared else None
-        if mine and not mine.equals(theirs := other.logs[code].since(0, shared)):
+        theirs = as_written(other.logs[code].since(0, shared)) if shared else None
+        if mine and not mine.equals(theirs):
             record, how = first_difference(pl.DataFrame(theirs), pl.DataFrame(mine))
             wrong.append(f"{target.name} holds {record} otherwise than {source.name}: {how}")
             held.otherwise.add((target.name, dataset, code))

@@ -112,7 +112,7 @@ def _came_before(system: System, requests: list[int], own: int) -> list[int]:
     """Those of the requests that had come to a system when it decided one of its own."""
     table = system.tables["requests"]
     ids = np.array([*filter(table.has, requests), own], np.uint64)
-    runs, times = table.arrivals.runs_of(ids), table.arrivals.received_at(ids)
     # It was decided at its time, and written a moment later.
-    decided = table.column("ts", ids[-1:]).dt.timestamp("ns").item()
-    return ids[(runs < runs[-1]) & (times < decided)].tolist()
+    came, decided = table.column("received_at", ids[:-1]), table.column("ts", ids[-1:])
+    before = came.dt.timestamp("ns") < decided.dt.timestamp("ns").item()
+    return ids[:-1][before.to_numpy()].tolist()

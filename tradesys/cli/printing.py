@@ -88,7 +88,8 @@ def tell_recovered(each: Recovered) -> None:
         kind = "an unfinished write" if damage.torn else "damage"
         said.append(f"{kind} in {damage.path} at byte {damage.offset:,}, kept in {damage.aside}")
     said.append(f"{each.restored:,} records given back by peers")
-    said += (f"[red]held by nobody:[/red] {text}" for text in each.missing)
+    if each.gave_up:
+        said.append(f"[red]it stays down:[/red] {each.gave_up}")
     if each.incarnation:
         said.append(f"goes on as {each.incarnation}")
     for text in said:

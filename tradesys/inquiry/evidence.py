@@ -6,6 +6,7 @@ from typing import Any
 import polars as pl
 
 from tradesys.inquiry.names import NamesGiven
+from tradesys.log.offsets import Offsets
 from tradesys.log.table import Tables
 from tradesys.records.schemas import format_id, make_id, origin
 
@@ -17,23 +18,19 @@ class Evidence:
     when somebody asks.
     """
 
-    __slots__ = ("_tables", "counts", "names", "system")
+    __slots__ = ("_tables", "names", "offsets", "system")
 
     def __init__(self, system: str, tables: Tables, names: NamesGiven) -> None:
         self.system, self._tables, self.names = system, tables, names
-        self.counts = {
-            (dataset, code): log.count
-            for dataset, table in tables.items()
-            for code, log in table.logs.items()
-        }
+        self.offsets = Offsets.of(tables)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Evidence):
             return NotImplemented
-        return (self.system, self.counts) == (other.system, other.counts)
+        return (self.system, self.offsets) == (other.system, other.offsets)
 
     def __hash__(self) -> int:
-        return hash((self.system, frozenset(self.counts.items())))
+        return hash((self.system, self.offsets))
 
     def __repr__(self) -> str:
         return f"<the evidence of {self.system}: {self.positions}>"
@@ -44,7 +41,7 @@ class Evidence:
         return {
             dataset: {
                 str(origin(code)): count
-                for (name, code), count in sorted(self.counts.items())
+                for (name, code), count in sorted(self.offsets.items())
                 if name == dataset
             }
             for dataset in self._tables
@@ -55,7 +52,7 @@ class Evidence:
         """What another system must hold to answer from no less: see ``at_least``."""
         return {
             str(origin(code)): count
-            for (dataset, code), count in self.counts.items()
+            for (dataset, code), count in self.offsets.items()
             if dataset in ("requests", "executions")
         }
 
@@ -66,7 +63,7 @@ class Evidence:
         """
         rows = [
             (dataset, str(origin(code)), count, self._ts(self._tables, dataset, code, count - 1))
-            for (dataset, code), count in sorted(self.counts.items())
+            for (dataset, code), count in sorted(self.offsets.items())
         ]
         return pl.DataFrame(rows, schema=_FRAME, orient="row")
 
@@ -81,8 +78,8 @@ class Evidence:
         for dataset in self._tables:
             known = {n: tables[dataset] for n, tables in others.items() if dataset in tables}
             codes = {code for table in known.values() for code in table.logs}
-            for code in sorted(codes | {c for d, c in self.counts if d == dataset}):
-                own = self.counts.get((dataset, code), 0)
+            for code in sorted(codes | {c for d, c in self.offsets if d == dataset}):
+                own = self.offsets[dataset, code]
                 best, held_by = max((table.count(code), n) for n, table in known.items())
                 newest = self._ts(self._tables, dataset, code, own - 1) if own else None
                 lacking: list[Any] = [own, self.system, 0, None, None]

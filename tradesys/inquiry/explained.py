@@ -60,7 +60,7 @@ def explained(
         for dataset, kind in _TYPES.items():
             for batch in tables[dataset].of_order(order_id) if dataset in tables else ():
                 frame = pl.DataFrame(batch).with_columns(pl.col(kind).alias("record"))
-                learned.append(_seen(system, dataset, tables, frame))
+                learned.append(_seen(system, dataset, frame))
                 if "exec_id" in frame:
                     exec_ids.append(frame["exec_id"])
         if exec_ids and "postings" in tables:
@@ -68,17 +68,15 @@ def explained(
                 pl.col("exec_id").is_in(pl.concat(exec_ids).implode())
             )
             legs = legs.with_columns(pl.col("account").alias("record"))
-            learned.append(_seen(system, "postings", tables, legs))
+            learned.append(_seen(system, "postings", legs))
     whole = pl.concat(learned, how="diagonal").sort("ts", "record_id", "received_at", "system")
     return Explained(order_id, list(answers), whole)
 
 
-def _seen(system: str, dataset: str, tables: Tables, frame: pl.DataFrame) -> pl.DataFrame:
-    received = tables[dataset].arrivals.received_at(frame["record_id"].to_numpy())
+def _seen(system: str, dataset: str, frame: pl.DataFrame) -> pl.DataFrame:
     if "reject_reason" in frame:
         frame = frame.with_columns(text="reject_reason")
     whole = frame.with_columns(
-        pl.Series("received_at", received).cast(_TIME),
         dataset=pl.lit(dataset),
         system=pl.lit(system),
     )

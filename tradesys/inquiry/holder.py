@@ -1,11 +1,11 @@
 """Who holds records: its tables, and what follows from them, kept up to date when it is asked."""
 
-from collections import Counter
 from threading import RLock
 
 import pyarrow as pa
 
 from tradesys.log.interrupts import uninterrupted
+from tradesys.log.offsets import Cursor
 from tradesys.log.table import Table
 from tradesys.records.errors import SystemDown
 from tradesys.records.schemas import Kind, Origin
@@ -35,7 +35,7 @@ class Holder:
     def _begin_following(self) -> None:
         """Begin anew to follow the records held: none has been taken in."""
         self._reference = Reference()
-        self._known: Counter[tuple[str, int]] = Counter()
+        self._followed = Cursor(self.tables)
         self._view = self._empty_view()
         self._is_torn = False
 
@@ -59,7 +59,7 @@ class Holder:
     @property
     def unviewed(self) -> int:
         """How many records have come since the last question that the view was asked."""
-        return sum(map(len, self.tables.values())) - self._known.total()
+        return self._followed.waiting
 
     def catch_up(self) -> None:
         """Take in what has become part of the tables since the last question, by position.
@@ -71,13 +71,8 @@ class Holder:
             if self._is_torn or self._view.is_torn:
                 self._begin_following()
             self._is_torn = True
-            for dataset, table in self.tables.items():
-                for code, log in table.logs.items():
-                    known = self._known[dataset, code]
-                    if known < log.count:
-                        for batch in log.batches(known):
-                            self.applied(dataset, batch)
-                        self._known[dataset, code] = log.count
+            for dataset, batch in self._followed.read():
+                self.applied(dataset, batch)
             self._is_torn = self.news = False
 
     def applied(self, dataset: str, batch: pa.RecordBatch) -> None:

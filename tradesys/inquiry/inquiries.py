@@ -16,6 +16,7 @@ from tradesys.inquiry.evidence import Evidence
 from tradesys.inquiry.explained import Explained, explained
 from tradesys.inquiry.holder import Holder
 from tradesys.inquiry.names import NamesGiven
+from tradesys.log.offsets import Cursor
 from tradesys.records import arguments as given
 from tradesys.records.errors import InvalidValue, NotYetReplicated
 from tradesys.records.opening_books import Fees
@@ -198,10 +199,9 @@ class Inquiries(Holder):
             if since is None:
                 return view.statuses().drop("cl_ord_id"), now
             ids: dict[int, None] = {}
-            for (dataset, code), count in now.counts.items():
-                start = since.counts.get((dataset, code), 0)
-                for batch in self.tables[dataset].logs[code].between(start, count):
-                    ids |= dict.fromkeys(batch["order_id"].to_pylist())
+            told = {dataset: self.tables[dataset] for dataset in _OF_ORDERS}
+            for _, batch in Cursor(told, since.offsets).read():
+                ids |= dict.fromkeys(batch["order_id"].to_pylist())
             states = [(i, state) for i in ids if (state := view.order(i))]
             rows = [(i, *s[:4], *s[5:10], s.avg_px) for i, s in states]
             return pl.DataFrame(rows, schema=_CHANGED, orient="row"), now

@@ -18,7 +18,8 @@ class Dataset:
     """One dataset at one system, authoritative or read-only there.
 
     ``arrow`` and ``frame`` give every record held, by origin and sequence, so that two systems with
-    equal ``positions`` show equal records whatever the order of arrival.
+    equal ``positions`` show equal records whatever the order of arrival. The last column is this
+    system's own: ``received_at``, when it received the record.
     """
 
     __slots__ = ("_table", "_write")
@@ -38,7 +39,7 @@ class Dataset:
 
     @property
     def schema(self) -> pa.Schema:
-        """The Arrow schema of its records."""
+        """The Arrow schema of what is held: of a record, and ``received_at``."""
         return self._table.schema
 
     @property

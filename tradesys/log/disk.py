@@ -27,11 +27,10 @@ def make_folder(path: Path) -> None:
         _sync_names(path.parent)
 
 
-def put_in_place(*paths: Path) -> None:
-    """Give files of one folder that are whole their own names; durable on return."""
-    for path in paths:
-        in_making(path).rename(path)
-    _sync_names(paths[0].parent)
+def put_in_place(path: Path) -> None:
+    """Give a file that is whole its own name; durable on return."""
+    in_making(path).rename(path)
+    _sync_names(path.parent)
 
 
 def _sync_names(folder: Path) -> None:
@@ -120,10 +119,13 @@ def is_blank(path: Path, at: int) -> bool:
 
 
 def copy_from(path: Path, at: int, target: Path) -> None:
-    """Write what stands in a file from a place on to another one."""
+    """Write what stands in a file from a place on to another one; durable on return."""
     with path.open("rb") as file, target.open("wb") as aside:
         file.seek(at)
         shutil.copyfileobj(file, aside, _CHUNK)
+        aside.flush()
+        sync(aside.fileno())
+    _sync_names(target.parent)
 
 
 def name_aside(path: Path, word: str) -> Path:

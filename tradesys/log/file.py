@@ -1,14 +1,12 @@
-"""A dataset's records at one system, on disk: segments of Arrow streams that any reader opens.
+"""The file of a log at one system: appended to, made durable, verified when it is opened.
 
-``requests.arrows`` is written to; when it is full its records are rewritten in large batches as
-``requests.000001.arrows``, which opens fast and costs no memory until it is read. Everything is
-verified when it is opened. What does not verify is never handed out: a torn end is cut, a damaged
-file is set aside, and ``damage`` says so.
+``requests.arrows`` is one Arrow stream (:mod:`tradesys.log.stream`) with the batches in the order
+in which they were received. What does not verify is never handed out: a torn end is cut, damaged
+bytes are set aside, and ``damage`` says so. An orderly close rewrites very many small batches as
+few large ones, which open fast and take no memory until they are read.
 """
 
 import os
-from collections import Counter
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +14,7 @@ from threading import RLock
 from typing import NamedTuple, Protocol
 
 import pyarrow as pa
-import pyarrow.compute as pc
-from blake3 import blake3
 
-from tradesys.log import segments
-from tradesys.log.arrivals import Arrival, Arrivals, arrival_of, runs
-from tradesys.log.compaction import ReadRun, compact
 from tradesys.log.disk import (
     copy_from,
     disk_errors,
@@ -35,22 +28,12 @@ from tradesys.log.disk import (
     write_all,
 )
 from tradesys.log.forks import leave_if_forked
-from tradesys.log.formats import FORMAT
-from tradesys.log.framing import END_OF_STREAM, NO_HEAD, framing_of
-from tradesys.log.log import Part, first_id
-from tradesys.log.segments import Reading, arrivals_path, sealed_path
+from tradesys.log.stream import END_OF_STREAM, Reading, Stream
 from tradesys.records.errors import DamagedError, GapError, Outcome, StorageError
-from tradesys.records.schemas import format_id, make_id, split_id
+from tradesys.records.schemas import format_id, held, make_id, split_id
 
-SEGMENT_BYTES = 256 * 1024 * 1024
-"""A segment that has reached this size is sealed."""
-
-SEGMENT_RUNS = 16_384
-"""A segment of so many runs is sealed too: they are what takes time when it is opened."""
-
-_TINY_RUNS = 1_000  # a segment of so many is sealed when the file is closed
-_TOGETHER_ROWS = 4096
-_COARSE_ROWS = 512  # a segment with so many in a batch, on average, opens fast as it is
+_MANY_BATCHES, _SMALL_ROWS = 1_000, 512  # so many, so small on average, are rewritten
+_LARGE_ROWS = 100_000
 _ZEROS = bytes(256 * 1024)
 
 
@@ -70,125 +53,100 @@ class Damage:
     aside: Path
 
 
-class Ahead(NamedTuple):
+class _Written(NamedTuple):
     """What an append has come to: written whole, and going to be true of the file.
 
     One that is interrupted between the two is made true by whoever comes next.
     """
 
-    position: int
-    head: bytes
-    durable: bool
-    arrived: list[Arrival]
-    after: int  # so many runs
+    end: int
+    digest: bytes
+    counts: dict[int, int]
+    batches: int
 
 
 class LogFile:
-    """The file of one dataset at one system: appended to, made durable, sealed, read back.
+    """The file of one dataset at one system.
 
     ``append`` writes, ``sync`` makes durable, ``commit`` does both: what was appended before a
-    ``sync`` that returned is there after a crash. Batches of several origins follow each other in
-    the order in which they were received, so what the system knew at a time is a prefix
-    (``arrivals``).
+    ``sync`` that returned is there after a crash. A batch holds records of one origin.
+
+    :param schema: of the records as they were written; the file has ``received_at`` beside it.
     """
 
     _fd = -1
 
     def __init__(
-        self,
-        path: Path,
-        schema: pa.Schema,
-        *,
-        owner: str = "",
-        segment_bytes: int = SEGMENT_BYTES,
-        mends: bool = True,
+        self, path: Path, schema: pa.Schema, *, owner: str = "", mends: bool = True
     ) -> None:
         """Open or create the file; what it held is then given by :meth:`stored`.
 
         :param owner: whose file it is; the file of another is taken for damaged.
-        :param mends: whether a damaged file is set aside and begun anew.
-        :raises StorageError: the disk refused, or a later version wrote the file.
+        :param mends: whether damaged bytes are set aside.
+        :raises StorageError: the disk refused, or the file is of another format.
         :raises DamagedError: it is damaged, or the ids of an origin do not follow on, and it is
             not to be mended; it stays as it is.
         """
         self.path = path
-        self.schema = schema
-        self.arrivals = Arrivals()
         self.damage: Damage | None = None
-        self.salvaged: list[pa.RecordBatch] = []
-        self.is_new = False
-        self._owner = owner
+        self.is_new = self._is_unsettled = False
+        self._stream = Stream(held(schema), owner)
         self._mends = mends
-        self._segment_bytes = self._full_bytes = segment_bytes
-        self._full_runs = SEGMENT_RUNS
-        self._framing = framing_of(schema)
-        self._sealed = 0
-        self._arrived_before = 0
-        self._previous = NO_HEAD
-        self._position = self._zeroed = 0
-        self._head = self._reached = self.synced_head = NO_HEAD
-        self._ahead: Ahead | None = None
-        self._counts: dict[int, int] | None = None
-        self._lock = RLock()  # one's own rows and those of others may come at the same time
+        self._end = self._zeroed = 0
+        self._digest = self._stream.digest
+        self._batches = 0  # messages with records
+        self._counts: dict[int, int] = {}  # of each origin's 16-bit code
+        self._written: _Written | None = None
+        self._lock = RLock()  # one's own records and those of others may come at the same time
         self._held: list[pa.RecordBatch] = []
-        self._spoiled: list[Path] = []
         with disk_errors(path):
             make_folder(path.parent)
             self._open()
         leave_if_forked(self)
 
-    @property
-    def head(self) -> bytes:
-        """The digest of the last message: it stands for the whole file before it."""
-        return self._head
-
     def stored(self) -> list[pa.RecordBatch]:
         """What the file held when it was opened, verified, in sequence for each origin.
 
-        What is sealed stays in its files until it is read. It is handed out once.
+        Large batches stay in the mapped file until they are read. It is handed out once.
         """
-        held, self._held = self._held, []
-        return held
+        found, self._held = self._held, []
+        return found
 
-    def append(
-        self,
-        batch: pa.RecordBatch,
-        received_at: int,
-        *,
-        origin_head: bytes = NO_HEAD,
-    ) -> None:
+    # ---- writing
+
+    def append(self, batch: pa.RecordBatch) -> None:
         """Write a batch at the end; it is durable once :meth:`sync` has returned.
 
-        :param origin_head: the digest that the records' origin had reached when they were fetched.
         :raises StorageError: the disk refused; the file is as it was before.
         """
-        self._append([batch], received_at, origin_head, durable=False)
+        self._append([batch], durable=False)
 
-    def commit(self, parts: list[Part], received_at: int) -> None:
-        """As :meth:`append`, several batches and runs of rows: durable on return, all or none."""
-        self._append(parts, received_at, NO_HEAD, durable=True)
+    def commit(self, batches: list[pa.RecordBatch]) -> None:
+        """As :meth:`append`, several batches: durable on return, all or none."""
+        self._append(batches, durable=True)
 
-    def _append(
-        self, parts: list[Part], received_at: int, origin_head: bytes, *, durable: bool
-    ) -> None:
+    def _append(self, batches: list[pa.RecordBatch], *, durable: bool) -> None:
         with self._lock:
             if self._fd < 0:
                 raise StorageError(f"{self.path}: it is closed")
+            assert not self._is_unsettled, "damaged bytes are set aside before anything is written"
             self._catch_up()
-            at = end = self._position
-            head, arrived = self._head, []
+            at = end = self._end
+            digest, counts, count = self._digest, dict(self._counts), 0
             try:
-                for part in self._new(parts):
-                    message, head = self._framed(part, received_at, head, origin_head)
+                for batch in batches:
+                    new = self._new(batch, counts)
+                    if new is None:
+                        continue
+                    message, digest = self._stream.message(new, digest)
                     end = at + len(message)
                     self._write(message, at)
-                    at = end
-                    arrived.append(arrival_of(part, received_at, head, origin_head))
+                    at, count = end, count + 1
                 if durable:
                     self.sync()
-                self._ahead = Ahead(at, head, durable, arrived, self.arrivals.count)
+                self._written = _Written(at, digest, counts, count)
             except BaseException as error:  # an interrupt, too, leaves no record
-                written, taken_back = at > self._position, self._take_back(end - self._position)
+                written, taken_back = at > self._end, self._take_back(end - self._end)
                 if isinstance(error, StorageError) and written and not taken_back:
                     error.outcome = Outcome.MIGHT_HAVE
                 raise
@@ -196,80 +154,116 @@ class LogFile:
 
     def _catch_up(self) -> None:
         """Make true what the last append has come to."""
-        if self._ahead is None:
-            return
-        at, head, durable, arrived, after = self._ahead
-        self._position, self._head = at, head
-        if arrived:
-            self._reached = head
-        if durable:
-            self.synced_head = self._reached
-        self.arrivals.keep(after)
-        counts = dict(self._counts or {})
-        for arrival in arrived:
-            self.arrivals.append(arrival)
-            counts[arrival.code] = arrival.start + arrival.rows
-        self._counts, self._ahead = counts, None
+        if self._written:
+            self._end, self._digest, self._counts, count = self._written
+            self._batches += count
+            self._written = None
 
-    def _new(self, parts: list[Part]) -> Iterator[Part]:
-        """What of these records is not in the file yet: what is known is dropped, a gap refused.
+    def _new(self, batch: pa.RecordBatch, counts: dict[int, int]) -> pa.RecordBatch | None:
+        """What of a batch is not in the file yet; it is counted.
 
         :raises GapError: records before these are missing.
         """
-        counts = dict(self._counted())
-        for part in parts:
-            code, start = split_id(first_id(part))
-            known = counts.get(code, 0) - start
-            if known < 0:
-                raise GapError(
-                    f"{self.path}: {format_id(make_id(code, start))} does not follow on: "
-                    f"{counts.get(code, 0)} records are there"
-                )
-            if known < len(part):
-                counts[code] = start + len(part)
-                yield part[known:] if isinstance(part, list) else part.slice(known)
+        code, start = split_id(batch.column(0)[0].as_py())
+        known = counts.get(code, 0) - start
+        if known < 0:
+            raise GapError(
+                f"{self.path}: {format_id(make_id(code, start))} does not follow on: "
+                f"{counts.get(code, 0)} records are there"
+            )
+        if known >= batch.num_rows:
+            return None
+        counts[code] = start + batch.num_rows
+        return batch.slice(known)
 
-    def _counted(self) -> dict[int, int]:
-        """How many records of each origin's code the file holds; looked up when first needed."""
-        if self._counts is None:
-            self._counts = {c: s + rows for c, (s, rows) in runs(self.arrivals.table()).items()}
-        return self._counts
-
-    def holds(self, part: Part) -> bool:
+    def holds(self, batch: pa.RecordBatch) -> bool:
         """Whether these records stand in the file."""
         with self._lock:
             self._catch_up()
-            code, start = split_id(first_id(part))
-            return self._counted().get(code, 0) >= start + len(part)
-
-    def _framed(
-        self, part: Part, received_at: int, head: bytes, origin_head: bytes
-    ) -> tuple[bytearray | memoryview, bytes]:
-        if isinstance(part, list):
-            return self._framing.frame_rows(part, received_at, head)
-        return self._framing.frame(part, received_at, head, origin_head)
+            code, start = split_id(batch.column(0)[0].as_py())
+            return self._counts.get(code, 0) >= start + batch.num_rows
 
     def sync(self) -> None:
         """Make everything appended so far durable (``fdatasync``)."""
         with self._lock, disk_errors(self.path):
             sync_data(self._fd)
             require_kept(self._fd, self.path)
-            self.synced_head = self._reached
 
-    def seal_if_full(self, read: ReadRun) -> None:
-        """Seal the segment that is written to if it is full, compact it, and begin the next.
+    def _write(self, data: memoryview, at: int) -> None:
+        with disk_errors(self.path):
+            # Blocks of zeros ahead: a later fdatasync then has no new file size to write. A zero
+            # length reads as end-of-stream, so the file is a whole Arrow stream at any moment.
+            # They pay only where what is committed at once is smaller than they are.
+            end = at + len(data)
+            if self._zeroed < end <= self._end + len(_ZEROS):
+                self._write_zeros(at)
+            write_all(self._fd, data, at)
 
-        A disk that has no room for that is no failure: what was appended is there, and the segment
-        goes on.
+    def _write_zeros(self, at: int) -> None:
+        """Write zeros ahead; where there is no room for them, there may still be room for data."""
+        self._zeroed = max(self._zeroed, at)
+        with suppress(OSError):
+            while self._zeroed < at + len(_ZEROS):
+                self._zeroed += os.pwrite(self._fd, _ZEROS, self._zeroed)
+
+    def _take_back(self, size: int) -> bool:
+        """Make sure that what was written is no record when the file is opened again."""
+        try:
+            os.pwrite(self._fd, bytes(size), self._end)
+            sync_data(self._fd)
+        except OSError:
+            return False
+        return True
+
+    # ---- closing
+
+    def close(self) -> None:
+        """End the stream, return the space held ahead, make it durable and close the file.
+
+        Very many small batches are rewritten as large ones first; a disk that has no room for
+        that is no failure.
         """
         with self._lock:
             self._catch_up()
-            fresh = self.arrivals.count - self._arrived_before
-            if fresh and (self._position >= self._full_bytes or fresh >= self._full_runs):
-                self._full_bytes = self._position + self._segment_bytes
-                self._full_runs = fresh + SEGMENT_RUNS
-                with suppress(StorageError):
-                    self._seal(read)
+            if self._fd < 0:
+                return
+            if self._is_unsettled:  # the damage is to be found again
+                self.abandon()
+                return
+            with disk_errors(self.path):
+                if self._batches > max(_MANY_BATCHES, sum(self._counts.values()) // _SMALL_ROWS):
+                    with suppress(OSError):
+                        self._rewrite()
+                fd, self._fd = self._fd, -1
+                try:
+                    _finish(fd, self._end)
+                finally:
+                    os.close(fd)
+
+    def _rewrite(self) -> None:
+        """Put a file with the same records in large batches, by origin, in the place of this."""
+        require_at(self._fd, self.path)
+        of_origin: dict[int, list[pa.RecordBatch]] = {}
+        for batch in self._stream.read(self.path).batches():
+            code, _ = split_id(batch.column(0)[0].as_py())
+            of_origin.setdefault(code, []).append(batch)
+        made = in_making(self.path)
+        fd = os.open(made, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+        try:
+            end, digest = self._begin(fd)
+            for batches in of_origin.values():
+                for large in _joined(batches, _LARGE_ROWS):
+                    message, digest = self._stream.message(large, digest)
+                    write_all(fd, message, end)
+                    end += len(message)
+            _finish(fd, end)
+            put_in_place(self.path)
+        except OSError:
+            os.close(fd)
+            made.unlink(missing_ok=True)
+            raise
+        os.close(self._fd)
+        self._fd, self._end, self._digest = fd, end, digest
 
     def abandon(self) -> None:
         """Let the file go as it is, as a process that is killed does."""
@@ -288,272 +282,76 @@ class LogFile:
         if self._fd >= 0:
             os.close(self._fd)
 
-    def close(self, read: ReadRun | None = None) -> None:
-        """End the stream, give back the space held ahead, make it durable and close the file.
-
-        :param read: where records can be had, a segment of very many runs is sealed.
-        """
-        with self._lock:
-            self._close(read)
-
-    def _close(self, read: ReadRun | None) -> None:
-        self._catch_up()
-        if self._fd < 0:
-            return
-        if self._spoiled:  # whoever opened it came to nothing, and the damage is to be found again
-            self.abandon()
-            return
-        if read and self.arrivals.count - self._arrived_before >= _TINY_RUNS:
-            with suppress(StorageError):
-                self._seal(read)
-        fd, self._fd = self._fd, -1
-        with disk_errors(self.path):
-            try:
-                self._end(fd)
-            finally:
-                os.close(fd)
-
-    def _end(self, fd: int) -> None:
-        """End the stream, and give back the space held ahead; durable on return."""
-        os.ftruncate(fd, self._position)
-        with suppress(OSError):  # a stream may end without saying so
-            os.pwrite(fd, END_OF_STREAM, self._position)
-        sync_data(fd)
-
-    def _write(self, data: bytearray | memoryview, at: int) -> None:
-        with disk_errors(self.path):
-            # Blocks of zeros ahead: a later fdatasync then has no new file size to write. A zero
-            # length reads as end-of-stream, so the file is a whole Arrow stream at any moment.
-            # They pay only where what is committed at once is smaller than they are.
-            end = at + len(data)
-            if self._zeroed < end <= self._position + len(_ZEROS):
-                self._write_zeros(at)
-            write_all(self._fd, data, at)
-
-    def _take_back(self, size: int) -> bool:
-        """Make sure that what was written is no record when the file is opened again."""
-        try:
-            os.pwrite(self._fd, bytes(size), self._position)
-            sync_data(self._fd)
-        except OSError:
-            return False
-        return True
-
-    def _write_zeros(self, at: int) -> None:
-        """Write zeros ahead; where there is no room for them, there may still be room for data."""
-        self._zeroed = max(self._zeroed, at)
-        with suppress(OSError):
-            while self._zeroed < at + len(_ZEROS):
-                self._zeroed += os.pwrite(self._fd, _ZEROS, self._zeroed)
-
     # ---- opening
 
     def _open(self) -> None:
-        """Read all segments back; go on after the last, or after what is whole before damage."""
-        for left in self.path.parent.glob(f"{self.path.stem}*.new"):
-            left.unlink()
-        counts: dict[int, int] = {}
-        while (sealed := sealed_path(self.path, self._sealed + 1)).exists():
-            if segments.follows(self.path, self.schema, self._owner, self._previous):
-                # A crash came before the file that it was made from gave way to the next.
-                sealed.unlink()
-                break
-            reading = self._read(sealed, counts)
-            if reading.problem:
-                self._start_over(reading)
-                return
-            if reading.arrivals is None:
-                self._take(reading)
-            else:
-                self._held += reading.batches()
-                self.arrivals.extend(reading.arrivals)
-                self._reached = reading.arrivals["head"][-1].as_py()
-            self._sealed_until(reading.head)
-        if not self.path.exists():
-            self.is_new = not self._sealed
-            self._begin(self._previous)
+        """Read the file back; go on after the last message, or after what is whole."""
+        in_making(self.path).unlink(missing_ok=True)
+        reading = None
+        if self.path.exists():
+            reading = self._stream.read(self.path)
+            batches, self._counts, reading = follow_on(reading)
+            self._held, self._batches = _gathered(batches), len(batches)
+        self.is_new = reading is None or not (reading.end or reading.problem)
+        if self.is_new or not reading:
+            self._fd = self._made()
             return
-        reading = self._read(self.path, counts)
         if reading.problem:
-            self._start_over(reading)
-            return
-        if not reading.end:
-            self.is_new = not self._sealed
-            self._begin(self._previous)
-            return
-        self._take(reading)
-        if reading.framing.version == FORMAT:
-            self._resume(reading)
-        else:
-            self._modernize(reading)
-
-    def _read(self, path: Path, counts: dict[int, int]) -> Reading:
-        """The next segment, whose records follow on from so many of each origin's code."""
-        reading = segments.read(path, self.schema, self._owner, self._previous)
-        return segments.follow_on(reading, counts)
-
-    def _take(self, reading: Reading) -> None:
-        """Count what was read of a plain segment as held, tiny batches put together."""
-        waiting: dict[int, list[pa.RecordBatch]] = {}
-        rows: Counter[int] = Counter()
-        for message, batch in zip(reading.messages, reading.batches(), strict=True):
-            self._reached = message.head
-            arrival = arrival_of(batch, message.received_at, message.head, message.origin_head)
-            self.arrivals.append(arrival)
-            if batch.num_rows >= _COARSE_ROWS:
-                self._held += [_together(waiting.pop(c)) for c in (arrival.code,) if c in waiting]
-                self._held.append(batch)  # it stays in its file
-                rows[arrival.code] = 0
-                continue
-            waiting.setdefault(arrival.code, []).append(batch)
-            rows[arrival.code] += batch.num_rows
-            if rows[arrival.code] >= _TOGETHER_ROWS:
-                del rows[arrival.code]
-                self._held.append(_together(waiting.pop(arrival.code)))
-        self._held += map(_together, waiting.values())
-
-    def _begin(self, previous: bytes, kept: Reading | None = None) -> None:
-        """Make the segment that is written to; on return it is durable, its name too.
-
-        :param kept: what stands in it from the beginning; its name is then left to :meth:`settle`.
-        """
-        start = segments.segment_header(self._framing, self._owner, previous, segments.PLAIN)
-        before = self._fd, self._position, self._zeroed, self._head
-        self._fd = os.open(in_making(self.path), os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
-        try:
-            write_all(self._fd, start, 0)
-            self._position = self._zeroed = len(start)
-            self._head = blake3(start).digest()
-            if kept:
-                for message, batch in zip(kept.messages, kept.batches(), strict=True):
-                    self.append(batch, message.received_at, origin_head=message.origin_head)
-            with suppress(OSError):
-                self._zeroed += os.pwrite(self._fd, _ZEROS, self._zeroed)
-            self.sync()
-            if not kept:
-                put_in_place(self.path)
-        except BaseException:
-            os.close(self._fd)
-            self._fd, self._position, self._zeroed, self._head = before
-            raise
-        if before[0] >= 0:
-            os.close(before[0])
-
-    def _resume(self, reading: Reading) -> None:
-        """Go on writing after what was read."""
+            if not reading.is_torn and not self._mends:
+                raise DamagedError(str(self.path), reading.end, reading.problem)
+            word = "torn" if reading.is_torn else "damaged"
+            aside = name_aside(self.path, word)
+            self.damage = Damage(self.path, reading.end, reading.problem, reading.is_torn, aside)
+            self._is_unsettled = True
         self._fd = os.open(self.path, os.O_RDWR)
-        self._position = self._zeroed = reading.end
-        self._head = reading.head
-        self.synced_head = self._reached
-        if not reading.closed:
-            os.ftruncate(self._fd, reading.end)
+        self._end, self._digest = reading.end, reading.digest
+        self._zeroed = self._end
+        if not reading.problem and not reading.is_closed:
+            os.ftruncate(self._fd, self._end)
             self.sync()
-
-    def _start_over(self, reading: Reading) -> None:
-        """Begin a new file with what is whole before the damage.
-
-        Whole records after it are ``salvaged``: they fit in again once what is missing between has
-        been fetched from a peer. The spoiled files keep their names until :meth:`settle`.
-        """
-        files, number = [reading.path], self._sealed + 2
-        if reading.path != self.path:
-            while (later := sealed_path(self.path, number)).exists():
-                files.append(later)
-                number += 1
-            files.append(self.path)
-        for file in filter(Path.exists, files):
-            offset = reading.end if file == reading.path else 0
-            self.salvaged += segments.salvage(file, self.schema, offset)
-        torn = reading.may_be_torn and reading.path == self.path and not self.salvaged
-        if not torn and not self._mends:
-            raise DamagedError(str(reading.path), reading.end, str(reading.problem))
-        aside = name_aside(reading.path, "torn" if torn else "damaged")
-        self.damage = Damage(reading.path, reading.end, str(reading.problem), torn, aside)
-        self._spoiled = files
-        self._begin(self._previous, reading)
-        self._held += reading.batches()
 
     def settle(self) -> None:
-        """Let what was begun anew take the place of what was damaged, which is set aside.
+        """Set damaged bytes aside, so that the file goes on after what is whole before them.
 
-        A crash before leaves the damage to be found again: whoever draws a consequence from it (a
-        system that goes on as a new incarnation) makes that durable first.
+        Until then the damage is found again whenever the file is opened: whoever draws a
+        consequence from it (a system that goes on as a new incarnation) makes that durable first.
 
         :raises StorageError: the disk refused.
         """
-        spoiled, damage = self._spoiled, self.damage
-        if not spoiled or damage is None:
+        damage = self.damage
+        if damage is None or not self._is_unsettled:
             return
         with disk_errors(self.path):
-            require_at(self._fd, in_making(self.path))
-            for file in filter(Path.exists, spoiled):
-                aside = damage.aside if file == damage.path else name_aside(file, "damaged")
-                if damage.torn:
-                    copy_from(file, damage.offset, aside)
-                else:
-                    aside.hardlink_to(file)
-            put_in_place(self.path)
-            for file in reversed(spoiled):
-                if file != self.path:
-                    file.unlink(missing_ok=True)
-        self._spoiled = []
-
-    # ---- sealing
-
-    def _seal(self, read: ReadRun) -> None:
-        """Rewrite the segment that is written to, and begin the next.
-
-        The new files take their place when all are whole, the next segment last: until then the
-        one that was written to is there, says all that it said, and can be appended to. One whose
-        batches are large already stays as it is, and only gets another name.
-        """
-        self.settle()
-        if self._fd >= 0:
             require_at(self._fd, self.path)
-        sealed = sealed_path(self.path, self._sealed + 1)
-        arrived = self.arrivals.table(self._arrived_before)
-        rows = pc.sum(arrived["rows"]).as_py()
-        is_coarse = self._fd >= 0 and rows >= _COARSE_ROWS * len(arrived)
-        with disk_errors(self.path):
-            try:
-                if is_coarse:
-                    self._end(self._fd)
-                    self._zeroed = self._position
-                    sealed.hardlink_to(self.path)
-                    head = self._head
-                else:
-                    head = compact(sealed, self.schema, self._owner, self._previous, arrived, read)
-                    put_in_place(arrivals_path(sealed), sealed)
-                self._begin(head)
-            except OSError:
-                for left in (arrivals_path(sealed), sealed, self.path):
-                    in_making(left).unlink(missing_ok=True)
-                if is_coarse:
-                    sealed.unlink(missing_ok=True)
-                raise
-        self._sealed_until(head)
+            copy_from(self.path, damage.offset, damage.aside)
+            if self._end:
+                os.ftruncate(self._fd, self._end)
+                self.sync()
+            else:
+                os.close(self._fd)
+                self._fd = -1
+                self._fd = self._made()
+        self._is_unsettled = False
 
-    def _sealed_until(self, head: bytes) -> None:
-        self._sealed += 1
-        self._previous = head
-        self._arrived_before = self.arrivals.count
-        self._full_bytes, self._full_runs = self._segment_bytes, SEGMENT_RUNS
+    def _made(self) -> int:
+        """A file with nothing in it yet; it is durable, its name too."""
+        fd = os.open(in_making(self.path), os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+        try:
+            self._end, self._digest = self._begin(fd)
+            self._zeroed = self._end
+            with suppress(OSError):
+                self._zeroed += os.pwrite(fd, _ZEROS, self._end)
+            sync_data(fd)
+            put_in_place(self.path)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
 
-    def _modernize(self, reading: Reading) -> None:
-        """Seal a segment of an earlier format: what is written from now on is of today's."""
-        if not reading.messages:
-            self._begin(self._previous)
-            return
-        found: dict[int, list[pa.RecordBatch]] = {}
-        for batch in reading.batches():
-            found.setdefault(split_id(batch.column(0)[0].as_py())[0], []).append(batch)
-        whole = {code: pa.concat_batches(batches) for code, batches in found.items()}
-
-        def read(code: int, start: int, rows: int) -> pa.RecordBatch:
-            _, first = split_id(whole[code].column(0)[0].as_py())
-            return whole[code].slice(start - first, rows)
-
-        self._seal(read)
+    def _begin(self, fd: int) -> tuple[int, bytes]:
+        """Write what a file begins with; where that ends, and the digest it reaches."""
+        write_all(fd, self._stream.start, 0)
+        return len(self._stream.start), self._stream.digest
 
 
 class OpenFile(Protocol):
@@ -564,6 +362,54 @@ class OpenFile(Protocol):
         ...
 
 
-def _together(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
-    """The batches as one; one alone stays in its file."""
-    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
+def follow_on(reading: Reading) -> tuple[list[pa.RecordBatch], dict[int, int], Reading]:
+    """The records that were read, up to where the ids of an origin do not follow on.
+
+    Only the first and the last id of each batch are looked at, so it takes no time.
+
+    :returns: the batches, how many records of each origin's code, and the reading up to there.
+    """
+    counts: dict[int, int] = {}
+    batches = reading.batches()
+    for n, batch in enumerate(batches):
+        first, last = (batch.column(0)[row].as_py() for row in (0, -1))
+        code, start = split_id(first)
+        expected = make_id(code, counts.get(code, 0))
+        if (first, last) != (expected, expected + batch.num_rows - 1):
+            problem = (
+                f"records {format_id(first)} to {format_id(last)} stand where "
+                f"{batch.num_rows} from {format_id(expected)} on should"
+            )
+            sound = reading._replace(reached=reading.reached[: n + 1], problem=problem)
+            return batches[:n], counts, sound
+        counts[code] = start + batch.num_rows
+    return batches, counts, reading
+
+
+def _gathered(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    """The batches, in sequence for each origin; small ones that follow each other are joined."""
+    of_origin: dict[int, list[pa.RecordBatch]] = {}
+    for batch in batches:
+        of_origin.setdefault(split_id(batch.column(0)[0].as_py())[0], []).append(batch)
+    return [b for each in of_origin.values() for b in _joined(each, _SMALL_ROWS)]
+
+
+def _joined(batches: list[pa.RecordBatch], rows: int) -> list[pa.RecordBatch]:
+    """Batches of one origin, those of fewer rows put together to so many or a little more."""
+    found: list[list[pa.RecordBatch]] = [[]]
+    together = 0
+    for batch in batches:
+        if together >= rows or batch.num_rows >= rows:
+            found.append([])
+            together = 0
+        found[-1].append(batch)
+        together += batch.num_rows
+    return [b[0] if len(b) == 1 else pa.concat_batches(b) for b in found if b]
+
+
+def _finish(fd: int, end: int) -> None:
+    """End a stream, and return the space held ahead; durable on return."""
+    os.ftruncate(fd, end)
+    with suppress(OSError):  # a stream may end without saying so
+        os.pwrite(fd, END_OF_STREAM, end)
+    sync_data(fd)

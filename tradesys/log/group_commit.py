@@ -9,20 +9,29 @@ from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import RLock
-from typing import Protocol
+from typing import Any, Protocol, TypeAlias
 
 import pyarrow as pa
 
 from tradesys.log.interrupts import uninterrupted
-from tradesys.log.log import Part, Row
 from tradesys.records.errors import StorageError
+
+Row = tuple[Any, ...]
+"""The values of a record, in the order of its schema."""
+
+Part: TypeAlias = list[Row] | pa.RecordBatch
+"""Records of one origin that follow on, as they came: rows one by one, or a batch."""
 
 
 @dataclass(slots=True, eq=False)
 class Group:
-    """What is written together. ``error`` is what kept it from being written, if anything did."""
+    """What is written together. ``error`` is what kept it from being written, if anything did.
+
+    ``batches`` is what it is written as, once it is to be.
+    """
 
     parts: list[Part] = field(default_factory=list)
+    batches: list[pa.RecordBatch] | None = None
     rows: list[Row] = field(default_factory=list)  # those since the last batch, which are a part
     done: bool = False
     error: BaseException | None = None
@@ -45,17 +54,17 @@ class Owner(Protocol):
 
     lock: RLock
 
-    def write(self, dataset: str, parts: list[Part]) -> None:
-        """Make these records durable, all or none; called without the lock."""
+    def stamp(self, dataset: str, parts: list[Part]) -> list[pa.RecordBatch]:
+        """These records as they are held when they are received now."""
 
-    def is_written(self, dataset: str, parts: list[Part]) -> bool:
+    def write(self, dataset: str, batches: list[pa.RecordBatch]) -> None:
+        """Make stamped records durable, all or none; called without the lock."""
+
+    def is_written(self, dataset: str, batches: list[pa.RecordBatch]) -> bool:
         """Whether they are, after a write that was interrupted."""
 
-    def take(self, dataset: str, parts: list[Part]) -> None:
+    def take(self, dataset: str, batches: list[pa.RecordBatch]) -> None:
         """Make what is durable part of the table; called under the lock, safe to repeat."""
-
-    def settle(self, dataset: str) -> None:
-        """Called after each write, without the lock."""
 
     def drop(self, dataset: str) -> None:
         """Forget what followed from records that were not written; called under the lock."""
@@ -163,23 +172,24 @@ class GroupCommit:
             if self.open is self._writing:
                 self.open = Group()
             group = self._writing
-        parts = [part for part in group.parts if len(part)]
+        if group.batches is None:
+            parts = [part for part in group.parts if len(part)]
+            group.batches = self._owner.stamp(self._dataset, parts)
         broke: BaseException | None = None
         try:
-            if parts:
-                self._owner.write(self._dataset, parts)
+            if group.batches:
+                self._owner.write(self._dataset, group.batches)
         except BaseException as error:
             broke = error
-            if not self._owner.is_written(self._dataset, parts):
+            if not self._owner.is_written(self._dataset, group.batches):
                 self._give_up(group, error)
                 if not isinstance(error, Exception):
                     raise
                 return
         with self._lock:
-            self._owner.take(self._dataset, parts)
+            self._owner.take(self._dataset, group.batches)
             group.done = True
             self._writing = None
-        self._owner.settle(self._dataset)
         if broke:
             broke.add_note("what was in hand is written: it happened")
             raise broke

@@ -1,20 +1,28 @@
-"""Which incarnation of itself a system is, kept beside its data as an Arrow stream of one row."""
+"""Which incarnation of itself a system is: a log of one record for each after the first.
+
+``incarnation.arrows`` lies beside a system's data. It must say what was last written to it: whoever
+took an earlier incarnation for the present one would give ids twice.
+"""
 
 from pathlib import Path
 
 import pyarrow as pa
-from blake3 import blake3
 
-from tradesys.log.disk import disk_errors, name_aside, write_whole
+from tradesys.log.file import LogFile
+from tradesys.log.stream import Stream
+from tradesys.records.arrow import batch_of, stamped
 from tradesys.records.errors import DamagedError
-from tradesys.records.schemas import INCARNATIONS, Origin
+from tradesys.records.schemas import Origin, held, parse_origin
+
+FILE = "incarnation.arrows"
 
 _SCHEMA = pa.schema(
     [
+        pa.field("record_id", pa.uint64(), nullable=False),
         pa.field("origin", pa.utf8(), nullable=False),
-        pa.field("digest", pa.binary(32), nullable=False),
     ]
 )
+_OWNER = "incarnation"
 
 
 def read_incarnation(folder: Path | None, first: Origin) -> Origin | None:
@@ -23,48 +31,25 @@ def read_incarnation(folder: Path | None, first: Origin) -> Origin | None:
     :raises DamagedError: the file says anything else: the system cannot know, and must go on as an
         incarnation that it has never been.
     """
-    path = _path(folder) if folder else None
+    path = folder / FILE if folder else None
     if path is None or not path.exists():
         return None
-    with disk_errors(path):
-        found = stated(path, first)
-        if found is None:
-            raise DamagedError(str(path), 0, "it does not say which incarnation this is")
+    reading = Stream(held(_SCHEMA), _OWNER).read(path)
+    names = [name for batch in reading.batches() for name in batch["origin"].to_pylist()]
+    found = parse_origin(names[-1]) if names and not reading.problem else None
+    if found is None or found.system != first.system:
+        raise DamagedError(str(path), reading.end, "it does not say which incarnation this is")
     return found
 
 
-def stated(path: Path, first: Origin) -> Origin | None:
-    """The incarnation of a system that a file states; None if it states none."""
-    found = path.read_bytes()
-    for number in range(INCARNATIONS):
-        origin = first._replace(incarnation=number)
-        if found in (_stream(origin), _stream(origin, _SCHEMA.remove(1))):
-            return origin
-    return None
-
-
-def write_incarnation(folder: Path, now: Origin) -> None:
+def write_incarnation(folder: Path, now: Origin, time_ns: int) -> None:
     """Note the origin that a system goes on as; durable on return.
 
-    A file that does not say which it was until then is kept beside it.
-
+    :param time_ns: when, in ns since 1970.
     :raises StorageError: the disk refused.
     """
-    path = _path(folder)
-    with disk_errors(path):
-        if path.exists() and stated(path, now) is None:
-            name_aside(path, "damaged").hardlink_to(path)
-    write_whole(path, _stream(now))
-
-
-def _path(folder: Path) -> Path:
-    return folder / "incarnation.arrows"
-
-
-def _stream(origin: Origin, schema: pa.Schema = _SCHEMA) -> bytes:
-    """The file of an origin, byte for byte; before format 3 there was no digest in it."""
-    columns = {"origin": [str(origin)], "digest": [blake3(str(origin).encode()).digest()]}
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, schema) as stream:
-        stream.write_table(pa.table({n: columns[n] for n in schema.names}, schema=schema))
-    return sink.getvalue().to_pybytes()
+    file = LogFile(folder / FILE, _SCHEMA, owner=_OWNER)
+    file.settle()
+    count = sum(batch.num_rows for batch in file.stored())
+    file.commit([stamped(batch_of(_SCHEMA, [(count, str(now))]), time_ns)])
+    file.close()

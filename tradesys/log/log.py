@@ -3,28 +3,15 @@
 from bisect import bisect_right
 from collections.abc import Iterator
 from threading import RLock
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from tradesys.log.framing import framing_of
 from tradesys.records.arrow import rows_of
 from tradesys.records.errors import GapError, SchemaError
 from tradesys.records.schemas import format_id, split_id
-
-Row = tuple[Any, ...]
-"""The values of a record, in the order of its schema."""
-
-Part: TypeAlias = list[Row] | pa.RecordBatch
-"""Records of one origin that follow on, as they came: rows one by one, or a batch."""
-
-
-def first_id(part: Part) -> int:
-    """The id of the first of these records."""
-    first: int = part[0][0] if isinstance(part, list) else part.column(0)[0].as_py()
-    return first
-
 
 _MERGE_FACTOR = 16
 _MANY = 256  # middling chunks that whoever reads everything would notice
@@ -54,13 +41,12 @@ class Chunk:
 
 
 class State(NamedTuple):
-    """What a log holds: batches and, after them, rows that came one by one; ``held`` records.
+    """What a log holds: batches, and how many records. It is replaced as a whole.
 
-    Replaced as a whole, so readers need no lock, and an append that is interrupted never was.
+    So readers need no lock, and an append that is interrupted never was.
     """
 
     chunks: list[Chunk]
-    rows: list[Row]  # those beyond what is held are none: an interrupt has left them
     held: int
 
 
@@ -75,8 +61,7 @@ class Log:
     def __init__(self, code: int, schema: pa.Schema) -> None:
         self.code = code
         self.schema = schema
-        self.state = State([], [], 0)
-        self._framing = framing_of(schema)
+        self.state = State([], 0)
         self._lock = RLock()  # one thread may write while others read
 
     @property
@@ -84,29 +69,10 @@ class Log:
         """How many records there are."""
         return self.state.held
 
-    @property
-    def _chunks(self) -> list[Chunk]:
-        """The records as batches."""
-        if self.state.rows:
-            with self._lock:
-                return self._settle()
-        return self.state.chunks
-
-    def _settle(self) -> list[Chunk]:
-        """Make rows that came one by one a batch: when somebody reads, or a batch follows."""
-        chunks, rows, count = self.state
-        if rows:
-            counted = rows[: count - _end(chunks)]
-            chunks = _with(chunks, self._framing.batch_of(counted)) if counted else chunks
-            self.state = State(chunks, [], count)
-        return chunks
-
     def snapshot(self) -> "Log":
         """The log as it is now: it shares the records, and grows no more."""
         found = Log(self.code, self.schema)
-        with self._lock:
-            self._settle()
-            found.state = self.state
+        found.state = self.state
         return found
 
     def check(self, batch: pa.RecordBatch) -> pa.RecordBatch | None:
@@ -132,31 +98,25 @@ class Log:
         known = self.count - start
         return batch.slice(known) if known < batch.num_rows else None
 
-    def append(self, part: Part) -> None:
-        """Append records whose ids follow on: rows of this log's schema, or a batch."""
+    def append(self, batch: pa.RecordBatch) -> None:
+        """Append records of this log's schema whose ids follow on."""
         with self._lock:
-            if isinstance(part, list):
-                chunks, rows, count = self.state
-                del rows[count - _end(chunks) :]
-                rows += part
-                self.state = State(chunks, rows, count + len(part))
-            else:
-                chunks = _with(self._settle(), part)
-                self.state = State(chunks, [], self.count + part.num_rows)
+            chunks, count = self.state
+            self.state = State(_with(chunks, batch), count + batch.num_rows)
 
     def _all(self) -> list[Chunk]:
         """The records as batches, for somebody who reads everything."""
         with self._lock:
-            chunks = _merged(self._settle(), _SMALL - 1, _MANY)
-            self.state = State(chunks, [], self.count)
-        return chunks
+            chunks, count = self.state
+            self.state = State(_merged(chunks, _SMALL - 1, _MANY), count)
+            return self.state.chunks
 
     def since(self, position: int, rows: int | None = None) -> pa.RecordBatch | None:
         """The records from ``position`` on (so many at most), as one batch; None without any."""
         stop = self.count if rows is None else min(self.count, position + rows)
         if position >= stop:
             return None
-        chunks = self._chunks
+        chunks = self.state.chunks
         place = _place(chunks, position)
         chunk = chunks[place]
         if chunk.start + chunk.batch.num_rows < stop:
@@ -164,9 +124,9 @@ class Log:
             if self.count - chunk.start <= _FEW:
                 # Several readers follow a log: what is put together for one stays so for all.
                 with self._lock:
-                    if self.state.chunks is chunks and not self.state.rows:
+                    if self.state.chunks is chunks:
                         together = _joined(chunks, place)
-                        joined, self.state = together[-1], State(together, [], self.count)
+                        joined, self.state = together[-1], State(together, self.count)
             if joined is None:
                 return pa.concat_batches(list(self.between(position, stop)))
             chunk = joined
@@ -176,7 +136,7 @@ class Log:
 
     def between(self, position: int, stop: int) -> Iterator[pa.RecordBatch]:
         """The records from ``position`` up to ``stop``, as they are held; no copy is made."""
-        chunks = self._chunks
+        chunks = self.state.chunks
         for chunk in chunks[_place(chunks, position) :]:
             if chunk.start >= stop:
                 return
@@ -186,17 +146,28 @@ class Log:
     @property
     def last_ts(self) -> int:
         """The time of the last record in ns since 1970; 0 when there is none."""
-        return self._chunks[-1].batch.column(1)[-1].value if self._chunks else 0
+        chunks = self.state.chunks
+        return chunks[-1].batch.column(1)[-1].value if chunks else 0
+
+    def received_by(self, time_ns: int) -> int:
+        """How many records had been received by a time, where they say when they were."""
+        chunks = self.state.chunks
+        place = bisect_right(chunks, time_ns, key=lambda chunk: chunk.batch.column(-1)[0].value)
+        if not place:
+            return 0
+        last = chunks[place - 1]
+        times = last.batch.column(-1).view(pa.int64()).to_numpy()
+        return last.start + int(np.searchsorted(times, time_ns, side="right"))
 
     def row(self, sequence: int) -> dict[str, Any]:
         """One record, as a dictionary."""
-        chunks = self._chunks
+        chunks = self.state.chunks
         chunk = chunks[_place(chunks, sequence)]
         return rows_of(chunk.batch.slice(sequence - chunk.start, 1))[0]
 
     def value(self, sequence: int, column: str) -> Any:
         """One value of one record."""
-        chunks = self._chunks
+        chunks = self.state.chunks
         chunk = chunks[_place(chunks, sequence)]
         return chunk.batch.column(column)[sequence - chunk.start].as_py()
 
@@ -204,7 +175,7 @@ class Log:
         """The records from ``position`` on, as the batches they are held in; no copy is made."""
         if position >= self.count:
             return []
-        chunks = self._chunks if position else self._all()
+        chunks = self.state.chunks if position else self._all()
         place = _place(chunks, position)
         found = [chunk.batch for chunk in chunks[place:]]
         if position > chunks[place].start:

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
+import pyarrow as pa
+
 from tradesys.log.table import Tables
 
 Key = tuple[str, int]
@@ -61,3 +63,37 @@ class Offsets(Mapping[Key, int]):
     def total(self) -> int:
         """How many records in all."""
         return sum(self._counts.values())
+
+
+class Cursor:
+    """Reads what tables hold, each record once, in no particular order: the rest at each reading.
+
+    :param at: what has been read already; nothing by default.
+    """
+
+    def __init__(self, tables: Tables, at: Mapping[Key, int] | None = None) -> None:
+        self._tables = tables
+        self._read = dict(at or {})
+
+    @property
+    def offsets(self) -> Offsets:
+        """What has been read."""
+        return Offsets(self._read)
+
+    @property
+    def waiting(self) -> int:
+        """How many records are to be read."""
+        return Offsets.of(self._tables).total() - self.offsets.total()
+
+    def read(self) -> Iterator[tuple[str, pa.RecordBatch]]:
+        """What has come since the last reading, each batch with its dataset.
+
+        A log counts as read once all of what it gave has been used.
+        """
+        for dataset, table in self._tables.items():
+            for code, log in table.logs.items():
+                start, count = self._read.get((dataset, code), 0), log.count
+                if start < count:
+                    for batch in log.batches(start):
+                        yield dataset, batch
+                    self._read[dataset, code] = count

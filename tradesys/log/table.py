@@ -10,13 +10,11 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tradesys.log.arrivals import Arrivals, arrival_of
 from tradesys.log.file import LogFile, OpenFile
-from tradesys.log.framing import NO_HEAD
-from tradesys.log.log import Log, Part, first_id
-from tradesys.records.arrow import Ids
+from tradesys.log.log import Log
+from tradesys.records.arrow import Ids, stamped
 from tradesys.records.errors import GapError, Outcome, ReadOnlyError
-from tradesys.records.schemas import SCHEMAS, Origin, format_id, make_id, origin, split_id
+from tradesys.records.schemas import SCHEMAS, Origin, format_id, held, make_id, origin, split_id
 from tradesys.routes import CALLED, WRITER, Holding
 
 Rows = Sequence[Mapping[str, object]]
@@ -26,10 +24,11 @@ class Table:
     """One dataset at one system.
 
     Reading: ``arrow`` and ``frame`` give every record held, by origin and sequence, so that two
-    systems with equal ``positions`` have equal tables whatever the order of arrival. Writing:
-    ``apply``, for the system itself and for replication; users are handed a
-    :class:`~tradesys.log.dataset.Dataset`. ``logs`` are in the order of their origins' 16-bit
-    codes.
+    systems with equal ``positions`` have equal tables but for ``received_at``, whatever the order
+    of arrival. Writing: ``write`` and ``take`` for what the system itself writes, ``apply`` for
+    replication; users are handed a :class:`~tradesys.log.dataset.Dataset`. ``logs`` are in the
+    order of their origins' 16-bit codes. What the system knew at a time is what had been received
+    by then: ``received_at`` never goes back, though a clock may.
     """
 
     def __init__(
@@ -44,15 +43,14 @@ class Table:
         self.owner = owner
         self.dataset = dataset
         self.holding = holding
-        self.schema = SCHEMAS[dataset]
+        self.schema = held(SCHEMAS[dataset])
         self.logs: dict[int, Log] = {}
         self.file: LogFile | None = None
         if open_file:
             name = f"{owner.system}/{holding}/{dataset}"
             path = (folder or Path()) / f"{name}.arrows"
-            self.file = open_file(path, self.schema, owner=name)
-        self.arrivals = self.file.arrivals if self.file else Arrivals()
-        self._arrived = 0
+            self.file = open_file(path, SCHEMAS[dataset], owner=name)
+        self.last_received = 0
 
     def __len__(self) -> int:
         return sum(log.count for log in self.logs.values())
@@ -143,6 +141,7 @@ class Table:
             log = self.logs.get(code) or self.new_log(code)
             log.append(batch)
             self._keep(log)
+            self.last_received = max(self.last_received, batch.column(-1)[-1].value)
 
     def read(self, code: int, start: int, rows: int) -> pa.RecordBatch:
         """So many records of an origin (its 16-bit code), from a position on."""
@@ -153,70 +152,50 @@ class Table:
         log = self.logs.get(code)
         return log.count if log else 0
 
-    def commit(self, batch: pa.RecordBatch, received_at: int) -> None:
-        """Write records of one's own, numbered as they follow; durable before anybody sees them."""
-        self.write([batch], received_at)
-        self.take([batch])
+    def stamp(self, batch: pa.RecordBatch, now: int) -> pa.RecordBatch:
+        """Records as they are held when they are received at a time, in ns since 1970."""
+        self.last_received = max(self.last_received, now)
+        return stamped(batch, self.last_received)
 
-    def write(self, parts: list[Part], received_at: int) -> None:
-        """Write records of one's own to the file; durable on return, not part of the table yet."""
+    def write(self, batches: list[pa.RecordBatch]) -> None:
+        """Write stamped records of one's own to the file; durable on return, not held yet."""
         if self.file:
-            self.file.commit(parts, received_at)
-        else:
-            self._note_arrival(parts, received_at)
+            self.file.commit(batches)
 
-    def is_written(self, parts: list[Part]) -> bool:
+    def is_written(self, batches: list[pa.RecordBatch]) -> bool:
         """Whether records of one's own stand in the file, after a write that was interrupted."""
-        return self.file is not None and all(map(self.file.holds, parts))
+        return self.file is not None and all(map(self.file.holds, batches))
 
-    def take(self, parts: list[Part]) -> None:
-        """Make records of one's own that are written part of the table; safe to repeat.
+    def take(self, batches: list[pa.RecordBatch]) -> None:
+        """Make stamped records that are written part of the table; safe to repeat.
 
         :raises GapError: they do not follow on; they are written, and opening again helps.
         """
-        for part in parts:
-            code, start = split_id(first_id(part))
+        for batch in batches:
+            code, start = split_id(batch.column(0)[0].as_py())
             log = self.logs.get(code) or self.new_log(code)
-            if start + len(part) <= log.count:
+            if start + batch.num_rows <= log.count:
                 continue
             if start != log.count:
                 raise GapError(
                     f"{format_id(make_id(code, start))} does not follow on: {log.count} held",
                     outcome=Outcome.HAPPENED,
                 )
-            log.append(part)
+            log.append(batch)
             self._keep(log)
-        self._arrived = self.arrivals.count
 
-    def seal_if_full(self) -> None:
-        """Let the file begin its next segment, if it is time."""
-        if self.file:
-            self.file.seal_if_full(self.read)
+    def apply(self, batch: pa.RecordBatch, now: int) -> int:
+        """Take in a run of records of one origin; gives how many were new.
 
-    def _note_arrival(self, parts: list[Part], received_at: int) -> None:
-        """Without a file: note when records arrived; what an interrupt has left is taken off."""
-        self.arrivals.keep(self._arrived)
-        for part in parts:
-            self.arrivals.append(arrival_of(part, received_at))
+        What is known is dropped; a gap is refused; so applying is safe to repeat.
 
-    def apply(
-        self,
-        batch: pa.RecordBatch,
-        received_at: int,
-        *,
-        origin_head: bytes = NO_HEAD,
-    ) -> pa.RecordBatch | None:
-        """Take in a run of records of one origin; gives back what was new, None when nothing was.
-
-        What is known is dropped; a gap is refused; so applying is safe to repeat. ``origin_head``
-        is the digest that the origin's file had reached when they were fetched from it: kept, so
-        that a history that is rewritten later shows.
-
+        :param now: when they are received, in ns since 1970.
         :raises ReadOnlyError: the records' origin is of a kind that may not write this dataset.
         :raises GapError: records before these are missing.
+        :raises SchemaError: another schema, another origin, or ids that are not consecutive.
         """
         if not batch.num_rows:
-            return None
+            return 0
         code, _ = split_id(batch.column(0)[0].as_py())
         log = self.logs.get(code)
         if log is None:
@@ -226,17 +205,14 @@ class Table:
                     f"only {CALLED[WRITER[self.dataset]]} may write them"
                 )
             log = self.new_log(code)
-        new = log.check(batch)
+        new = log.check(self.stamp(batch, now))
         if new is None:
-            return None
+            return 0
         if self.file:
-            self.file.append(new, received_at, origin_head=origin_head)
-        else:
-            self._note_arrival([new], received_at)
+            self.file.append(new)
         log.append(new)
         self._keep(log)
-        self._arrived = self.arrivals.count
-        return new
+        return new.num_rows
 
     def _keep(self, log: Log) -> None:
         """Have a log among those held, in a dictionary of its own: others may be reading this."""

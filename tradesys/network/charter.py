@@ -1,9 +1,8 @@
 """What a data folder is: ``network.arrows`` says it, written before any system's files are.
 
 How many systems of each kind there are, what kind of market is outside, and the books that the
-firm opens with: stored once, when a network is made, as an Arrow stream of one row that vouches for
-itself as all files do. What it says is there is there, or is lost: nothing is guessed from the
-folders that happen to be found.
+firm opens with: a log of its own, with a record when the network is begun and one when it is whole.
+What it says is there is there, or is lost: nothing is guessed from the folders that are found.
 """
 
 import errno
@@ -11,20 +10,19 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 import pyarrow as pa
-from blake3 import blake3
 
-from tradesys.log import segments
-from tradesys.log.disk import disk_errors, make_folder, require_at, write_whole
-from tradesys.log.formats import FEE_FIELDS
-from tradesys.log.framing import END_OF_STREAM, NO_HEAD, framing_of
+from tradesys.log.disk import disk_errors, make_folder, require_at
+from tradesys.log.file import LogFile
+from tradesys.log.stream import Stream
 from tradesys.records import arguments as given
+from tradesys.records.arrow import stamped
 from tradesys.records.errors import DamagedError, InvalidValue, StorageError
 from tradesys.records.opening_books import OpeningBooks
-from tradesys.records.schemas import Kind, Origin, split_id
+from tradesys.records.schemas import Kind, Origin, held, split_id
 from tradesys.records.schemas import origin as origin_of
 
 FILE = "network.arrows"
@@ -76,6 +74,7 @@ class Charter:
 
 _SCHEMA = pa.schema(
     [
+        ("record_id", pa.uint64()),
         ("customers", pa.int64()),
         ("streets", pa.int64()),
         ("venue", pa.utf8()),
@@ -83,7 +82,7 @@ _SCHEMA = pa.schema(
         ("accounts", pa.list_(pa.utf8())),
         ("symbols", pa.list_(pa.utf8())),
         *((name, pa.int64()) for name in ("cash", "shares", "tick_size", "lot_size")),
-        *((name, pa.int64()) for name in FEE_FIELDS),
+        *((name, pa.int64()) for name in ("fee_per_share", "fee_per_notional")),
     ]
 )
 _OWNER = "network"
@@ -98,32 +97,33 @@ def read_charter(data: Path) -> Charter | None:
     with disk_errors(data):
         if not path.exists():
             return None
-    reading = segments.read(path, _SCHEMA, _OWNER, NO_HEAD)
-    if reading.problem or len(reading.messages) != 1:
+    reading = Stream(held(_SCHEMA), _OWNER).read(path)
+    if reading.problem or not reading.end:
         problem = reading.problem or "it is cut short"
         raise DamagedError(str(path), reading.end, f"{problem}; put it back from a copy of the run")
-    (row,) = next(reading.batches()).to_pylist()
-    of_network = {name: row.pop(name) for name in ("customers", "streets", "venue", "is_made")}
-    return Charter(
-        **of_network, books=OpeningBooks(**{n: v for n, v in row.items() if v is not None})
-    )
+    rows = [row for batch in reading.batches() for row in batch.to_pylist()]
+    if not rows:
+        return None
+    of_network = {name: rows[-1].pop(name) for name in ("customers", "streets", "venue", "is_made")}
+    books = {f.name: rows[-1][f.name] for f in fields(OpeningBooks)}
+    return Charter(**of_network, books=OpeningBooks(**books))
 
 
-def write_charter(data: Path, charter: Charter) -> None:
-    """Say what a folder is; durable on return, and whole at any moment.
+def write_charter(data: Path, charter: Charter, time_ns: int) -> None:
+    """Say what a folder is; durable on return.
 
+    :param time_ns: when, in ns since 1970.
     :raises StorageError: the disk refused.
     """
-    row = asdict(charter)
+    file = LogFile(data / FILE, _SCHEMA, owner=_OWNER, mends=False)
+    count = sum(batch.num_rows for batch in file.stored())
+    row = asdict(charter) | {"record_id": count}
     row |= row.pop("books")
-    batch = pa.RecordBatch.from_pylist([row], _SCHEMA)
-    framing = framing_of(_SCHEMA)
-    start = segments.segment_header(framing, _OWNER, NO_HEAD, segments.PLAIN)
-    message, _ = framing.frame(batch, 0, blake3(start).digest())
-    write_whole(data / FILE, start + message + END_OF_STREAM)
+    file.commit([stamped(pa.RecordBatch.from_pylist([row], _SCHEMA), time_ns)])
+    file.close()
 
 
-def settle(data: Path, asked: Charter) -> Charter:
+def settle(data: Path, asked: Charter, time_ns: int) -> Charter:
     """The charter of a folder that a network is to be made or opened in.
 
     :raises InvalidValue: another network is in the folder, or systems' files without a charter.
@@ -132,7 +132,7 @@ def settle(data: Path, asked: Charter) -> Charter:
     if found is None:
         if any(path.is_dir() for path in data.glob("*/authoritative")):
             raise InvalidValue("data", str(data), f"a folder with {FILE}, which says what it is")
-        write_charter(data, asked)
+        write_charter(data, asked, time_ns)
         return asked
     if (found.customers, found.streets, found.venue) != (
         asked.customers,
@@ -143,11 +143,11 @@ def settle(data: Path, asked: Charter) -> Charter:
     return found
 
 
-def complete(data: Path | None, charter: Charter) -> Charter:
+def complete(data: Path | None, charter: Charter, time_ns: int) -> Charter:
     """Note that the network is made: every system has its files, and the books are open."""
     made = replace(charter, is_made=True)
     if data:
-        write_charter(data, made)
+        write_charter(data, made, time_ns)
     return made
 
 

@@ -12,6 +12,7 @@ import pyarrow.dataset as ds
 
 from tradesys.log.disk import disk_errors, write_whole
 from tradesys.log.log import Log
+from tradesys.records.arrow import as_written
 from tradesys.records.errors import InvalidValue
 from tradesys.records.schemas import SCHEMAS, origin
 from tradesys.systems.system import System
@@ -93,6 +94,7 @@ def _partitioned(log: Log) -> Iterator[pa.RecordBatch]:
     for at in range(0, log.count, 10 * _ROWS):
         batch = log.since(at, 10 * _ROWS)
         assert batch is not None
+        batch = as_written(batch)
         dates = batch["ts"].cast(pa.timestamp("s", "UTC"), safe=False).cast(pa.date32())
         names = pa.repeat(str(origin(log.code)), batch.num_rows)
         yield batch.append_column("date", dates).append_column("origin", names)

@@ -39,9 +39,8 @@ def _at(system: _Answers, time_ns: int) -> _Answers:
     kind = CustomerSystem if isinstance(system, CustomerSystem) else FirmSystem
     past = kind(Place(system.origin, lambda: time_ns, calendar=system.calendar))
     for dataset, table in system.tables.items():
-        for code, count in table.arrivals.known_at(time_ns).items():
-            for batch in table.logs[code].between(0, count):
-                past.receive(dataset, batch)
+        for log in table.logs.values():
+            past.tables[dataset].take([*log.between(0, log.received_by(time_ns))])
     past.down = "it shows what it knew at a time"
     return past
 

@@ -408,7 +408,7 @@ class Network(Switches):
     def _make(self, venue: VenueFactory) -> None:
         """Make the venue and the systems, of the files there are; open the books of a new firm."""
         if self.data:
-            self.charter = settle(self.data, self.charter)
+            self.charter = settle(self.data, self.charter, self.now())
         self.venue = venue(clock=self.now, folder=self.data)
         file = self.venue.file
         if file and file.is_new and self.charter.is_made:
@@ -420,7 +420,7 @@ class Network(Switches):
             self.systems[origin.system] = self._system(origin)
         self._require_reported()
         if self._own_time:
-            known = [t.arrivals.last for system in self for t in system.tables.values()]
+            known = [t.last_received for system in self for t in system.tables.values()]
             self._own_time.now = max(self._own_time.now, self.venue.reports.last_ts, *known)
         self.links = links(list(self.systems.values()))
         self.recovered = self._recover(self._lost())
@@ -434,7 +434,7 @@ class Network(Switches):
             for system in self:
                 system.sync()
             self._require_folder()
-            self.charter = complete(self.data, self.charter)
+            self.charter = complete(self.data, self.charter, self.now())
 
     def _require_reported(self) -> None:
         """Refuse a market that knows less than its street-side systems last recorded of it."""

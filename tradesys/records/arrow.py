@@ -6,6 +6,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tradesys.records.schemas import RECEIVED_AT
+
 Ints = NDArray[np.int64]
 Ids = NDArray[np.uint64]
 
@@ -13,6 +15,17 @@ Ids = NDArray[np.uint64]
 def batch_of(schema: pa.Schema, rows: list[tuple[object, ...]]) -> pa.RecordBatch:
     """A record batch from Python rows: the cheapest way there is for one row."""
     return pa.RecordBatch.from_struct_array(pa.array(rows, pa.struct(list(schema))))
+
+
+def as_written(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Records that a system holds, without when it received them; nothing is copied."""
+    return batch.remove_column(batch.num_columns - 1)
+
+
+def stamped(batch: pa.RecordBatch, received_at: int) -> pa.RecordBatch:
+    """Records with the time in ns at which a system received them; the rest is shared."""
+    time = pa.scalar(received_at, RECEIVED_AT.type)
+    return batch.append_column(RECEIVED_AT, pa.repeat(time, batch.num_rows))
 
 
 def rows_of(batch: pa.RecordBatch) -> list[dict[str, Any]]:

@@ -228,6 +228,15 @@ SCHEMAS: dict[str, pa.Schema] = {
 """The five datasets that systems write and replicate."""
 
 
+RECEIVED_AT = pa.field("received_at", pa.timestamp("ns", "UTC"), nullable=False)
+"""When a system received a record: the last column of whatever it holds, its own and others'."""
+
+
+def held(schema: pa.Schema) -> pa.Schema:
+    """The schema of records as a system holds them: as they were written, and ``received_at``."""
+    return schema.append(RECEIVED_AT)
+
+
 def to_price(value: object) -> int:
     """A price in units of 1/10,000: an int is one already; a str or Decimal is in the currency.
 

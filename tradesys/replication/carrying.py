@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from tradesys.log.framing import NO_HEAD
 from tradesys.log.offsets import Key, Offsets
+from tradesys.records.arrow import as_written
 from tradesys.records.errors import GapError
 from tradesys.records.schemas import Origin
 from tradesys.routes import ROUTES, WRITES, Route
@@ -21,11 +21,10 @@ from tradesys.systems.system import System
 
 
 class Carried(NamedTuple):
-    """Records of one origin on their way, and the digest that the origin's file had reached."""
+    """Records of one origin on their way."""
 
     dataset: str
     batch: pa.RecordBatch
-    head: bytes
 
 
 class Link(NamedTuple):
@@ -75,9 +74,9 @@ def takes(target: System, carried: Sequence[Carried], *, durable: bool = False) 
     :param durable: have it on disk before anybody can ask for it.
     """
     new = 0
-    for dataset, batch, head in carried:
+    for dataset, batch in carried:
         try:
-            moved = target.receive(dataset, batch, origin_head=head)
+            moved = target.receive(dataset, batch)
         except GapError:
             continue  # what is between was lost on its way, or with this system's memory
         if durable and moved and (file := target.tables[dataset].file):
@@ -137,11 +136,8 @@ def _after(system: System, offsets: Offsets, keys: Sequence[Key] | Offsets) -> l
     """The records that a system holds of each of these keys beyond offsets."""
     found = []
     for dataset, code in keys:
-        table = system.tables[dataset]
-        log = table.logs.get(code)
+        log = system.tables[dataset].logs.get(code)
         batch = log.since(offsets[dataset, code]) if log else None
         if batch is not None:
-            # One's own file vouches for what one has written.
-            file = table.file if system.wrote(code) else None
-            found.append(Carried(dataset, batch, file.synced_head if file else NO_HEAD))
+            found.append(Carried(dataset, as_written(batch)))
     return found

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from tradesys.log.file import Damage
 from tradesys.log.offsets import Offsets
 from tradesys.log.table import Table
-from tradesys.records.errors import GapError
-from tradesys.records.schemas import INCARNATIONS, Origin, format_id, make_id, origin, split_id
+from tradesys.records.schemas import INCARNATIONS, Origin, origin
 from tradesys.replication.carrying import relay, wants
 from tradesys.routes import WRITES
 from tradesys.systems.system import System
@@ -21,15 +20,15 @@ from tradesys.systems.system import System
 class Recovered:
     """What a system had lost, and what it got back.
 
-    ``damage`` is what its files said, ``restored`` how many records peers gave back, ``missing``
-    what nobody holds, in words. ``incarnation`` is the name it goes on by, None if unchanged.
+    ``damage`` is what its files said, ``restored`` how many records peers gave back.
+    ``incarnation`` is the name it goes on by, None if unchanged; ``gave_up`` is why it stays down.
     """
 
     system: str
     damage: tuple[Damage, ...]
     restored: int
-    missing: tuple[str, ...]
     incarnation: str | None
+    gave_up: str | None = None
 
 
 def recover(
@@ -75,21 +74,17 @@ def _bring_back(
     own = own or lost or _is_short(system, systems)
     if own and _next_incarnation(system, systems) is None:
         return _given_up(system)
-    peers = [s for s in systems if s is not system and reach(s.name, system.name)]
-    restored = sum(relay(peer, system) for peer in peers)
-    missing: list[str] = []
-    for table in damaged:
-        fitted, left = _fit_in(system, table)
-        restored += fitted
-        missing += left
-    system.sync()
+    # What its damage entails is durable before the damage is set aside.
     following = begin_again(system, systems) if own else None
     for table in damaged:
         if table.file:
             table.file.settle()
+    peers = [s for s in systems if s is not system and reach(s.name, system.name)]
+    restored = sum(relay(peer, system) for peer in peers)
+    system.sync()
     damage = tuple(t.file.damage for t in damaged if t.file and t.file.damage)
     name = str(following) if following else None
-    return Recovered(system.name, damage, restored, tuple(missing), name)
+    return Recovered(system.name, damage, restored, name)
 
 
 def begin_again(system: System, systems: Sequence[System]) -> Origin | None:
@@ -112,26 +107,7 @@ def _given_up(system: System) -> Recovered:
         path.unlink()
     why = f"it lost records, and {INCARNATIONS} incarnations have given all ids there are for it"
     system.down = f"{why}; go on with the others, or in a new network"
-    return Recovered(system.name, damage, 0, (why,), None)
-
-
-def _fit_in(system: System, table: Table) -> tuple[int, list[str]]:
-    """Take in what was salvaged behind a damaged place, and say what is missing before it."""
-    assert table.file
-    fitted = 0
-    gaps: dict[int, int] = {}
-    for batch in table.file.salvaged:
-        try:
-            fitted += system.receive(table.dataset, batch)
-        except GapError:
-            code, start = split_id(batch.column(0)[0].as_py())
-            gaps.setdefault(code, start)
-    table.file.salvaged = []
-    return fitted, [
-        f"{table.dataset} {format_id(make_id(code, table.count(code)))} to "
-        f"{format_id(make_id(code, start - 1))}"
-        for code, start in gaps.items()
-    ]
+    return Recovered(system.name, damage, 0, None, why)
 
 
 def _next_incarnation(system: System, systems: Sequence[System]) -> Origin | None:

@@ -11,14 +11,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from tradesys.log.arrivals import Arrivals, arrival_of
-from tradesys.log.compaction import ReadRun
 from tradesys.log.file import LogFile
-from tradesys.log.framing import NO_HEAD, framing_of
-from tradesys.log.log import Part
-
-Written = tuple[Part, int]
-"""A batch or rows, and when they were received."""
+from tradesys.records.schemas import split_id
 
 
 class PowerFailure(Exception):
@@ -33,7 +27,7 @@ class Disk:
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
-        self.held: dict[Path, list[Written]] = {}
+        self.held: dict[Path, list[pa.RecordBatch]] = {}
         self.fails_in: int | None = None
         self.touched = 0
         self.has_power = True
@@ -41,8 +35,11 @@ class Disk:
 
     def open(self, path: Path, schema: pa.Schema, *, owner: str) -> LogFile:
         """Open a file of this disk (:class:`~tradesys.log.file.OpenFile`)."""
-        kind = RealFile if self.folder else MemoryFile
-        file = kind(path, schema, owner=owner, disk=self)
+        file: MemoryFile | RealFile = (
+            RealFile(path, schema, owner=owner, disk=self)
+            if self.folder
+            else MemoryFile(path, self)
+        )
         self._open.append(file)
         return file
 
@@ -75,14 +72,12 @@ class Disk:
 class MemoryFile(LogFile):
     """A double of a file: what was synced is on the disk, what was not goes with the power."""
 
-    def __init__(self, path: Path, schema: pa.Schema, *, owner: str, disk: Disk) -> None:
-        self.path, self.schema = path, schema
-        self.arrivals, self.damage, self.salvaged = Arrivals(), None, []
-        self.synced_head = NO_HEAD
+    def __init__(self, path: Path, disk: Disk) -> None:
+        self.path, self.damage = path, None
         self.is_new = path not in disk.held
-        self._owner, self._disk = owner, disk
+        self._disk = disk
         self._durable = disk.held.setdefault(path, [])
-        self._pending: list[Written] = []
+        self._pending: list[pa.RecordBatch] = []
 
     @property
     def pending(self) -> int:
@@ -92,34 +87,20 @@ class MemoryFile(LogFile):
     def stored(self) -> list[pa.RecordBatch]:
         """What is on the disk, one batch for each origin."""
         found: dict[int, list[pa.RecordBatch]] = {}
-        framing = framing_of(self.schema)
-        for part, received_at in self._durable:
-            batch = framing.batch_of(part) if isinstance(part, list) else part
-            arrival = arrival_of(batch, received_at)
-            self.arrivals.append(arrival)
-            found.setdefault(arrival.code, []).append(batch)
+        for batch in self._durable:
+            found.setdefault(split_id(batch.column(0)[0].as_py())[0], []).append(batch)
         return [pa.concat_batches(batches) for batches in found.values()]
 
-    def append(
-        self,
-        batch: pa.RecordBatch,
-        received_at: int,
-        *,
-        origin_head: bytes = NO_HEAD,
-    ) -> None:
+    def append(self, batch: pa.RecordBatch) -> None:
         """Write a batch at the end."""
         self._disk.touch()
-        self._pending.append((batch, received_at))
-        self.arrivals.append(arrival_of(batch, received_at, NO_HEAD, origin_head))
+        self._pending.append(batch)
 
-    def commit(self, parts: list[Part], received_at: int) -> None:
-        """As :meth:`append`, several batches and runs of rows; durable on return."""
-        for part in parts:
-            self._disk.touch()
-            self._pending.append((part, received_at))
+    def commit(self, batches: list[pa.RecordBatch]) -> None:
+        """As :meth:`append`, several batches; durable on return."""
+        for batch in batches:
+            self.append(batch)
         self.sync()
-        for part in parts:
-            self.arrivals.append(arrival_of(part, received_at))
 
     def sync(self) -> None:
         """Make everything appended so far durable."""
@@ -127,14 +108,14 @@ class MemoryFile(LogFile):
         self._durable += self._pending
         self._pending = []
 
-    def holds(self, part: Part) -> bool:  # noqa: ARG002
+    def holds(self, batch: pa.RecordBatch) -> bool:  # noqa: ARG002
         """What was being written when the power failed is asked of nobody."""
         return False
 
-    def seal_if_full(self, read: ReadRun) -> None:
-        """Nothing is ever full here."""
+    def settle(self) -> None:
+        """Nothing is ever damaged here."""
 
-    def close(self, read: ReadRun | None = None) -> None:  # noqa: ARG002
+    def close(self) -> None:
         """Leave everything durable."""
         self._durable += self._pending
         self._pending = []
@@ -151,7 +132,7 @@ class RealFile(LogFile):
         self._disk: Disk | None = None
         self._ends: list[int] = []
         super().__init__(path, schema, owner=owner)
-        self._durable_end = self._position
+        self._durable_end = self._end
         self._disk = disk
 
     @property
@@ -159,7 +140,7 @@ class RealFile(LogFile):
         """How many batches are written and not durable."""
         return len(self._ends)
 
-    def _write(self, data: bytearray | memoryview, at: int) -> None:
+    def _write(self, data: memoryview, at: int) -> None:
         if self._disk:
             self._disk.touch()
         self._ends.append(at + len(data))

@@ -174,7 +174,7 @@ def _way(link: Link) -> Way:
 def _words(carried: list[Carried]) -> str:
     """What a message carries, for a picture."""
     parts = []
-    for _, batch, _ in carried:
+    for _, batch in carried:
         first, last = batch["record_id"][0].as_py(), batch["record_id"][-1].as_py()
         parts.append(format_id(first) + (f" to {format_id(last)}" if last != first else ""))
     return ", ".join(parts) or "nothing new"

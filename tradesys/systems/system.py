@@ -22,11 +22,9 @@ from tradesys.inquiry.holder import Holder
 from tradesys.log.dataset import Dataset
 from tradesys.log.file import LogFile, OpenFile
 from tradesys.log.forks import REFUSED, leave_if_forked
-from tradesys.log.framing import NO_HEAD
-from tradesys.log.group_commit import GroupCommit
+from tradesys.log.group_commit import GroupCommit, Part
 from tradesys.log.incarnation import read_incarnation, write_incarnation
 from tradesys.log.interrupts import uninterrupted
-from tradesys.log.log import Part
 from tradesys.log.table import Rows, Table
 from tradesys.records import arguments as given
 from tradesys.records import fields
@@ -275,22 +273,24 @@ class System(Holder):
 
     # ---- what a writer asks for (:class:`~tradesys.log.group_commit.Owner`)
 
-    def write(self, dataset: str, parts: list[Part]) -> None:
+    def stamp(self, dataset: str, parts: list[Part]) -> list[pa.RecordBatch]:
+        """Records of one's own as they are held when they are received now."""
+        table, schema = self.tables[dataset], SCHEMAS[dataset]
+        each = (batch_of(schema, part) if isinstance(part, list) else part for part in parts)
+        return [table.stamp(batch, self.clock()) for batch in each]
+
+    def write(self, dataset: str, batches: list[pa.RecordBatch]) -> None:
         """Make records of one's own durable."""
-        self.tables[dataset].write(parts, self.clock())
+        self.tables[dataset].write(batches)
 
-    def is_written(self, dataset: str, parts: list[Part]) -> bool:
+    def is_written(self, dataset: str, batches: list[pa.RecordBatch]) -> bool:
         """Whether records of one's own stand in the file."""
-        return self.tables[dataset].is_written(parts)
+        return self.tables[dataset].is_written(batches)
 
-    def take(self, dataset: str, parts: list[Part]) -> None:
+    def take(self, dataset: str, batches: list[pa.RecordBatch]) -> None:
         """Make records of one's own, which are durable, part of the table."""
-        self.tables[dataset].take(parts)
+        self.tables[dataset].take(batches)
         self.news = True
-
-    def settle(self, dataset: str) -> None:
-        """Let the file of records of one's own begin its next segment, if it is time."""
-        self.tables[dataset].seal_if_full()
 
     def drop(self, dataset: str) -> None:
         """Nothing here rests on records that were not written."""
@@ -300,7 +300,7 @@ class System(Holder):
     def renew(self, origin: Origin) -> None:
         """Go on as this incarnation; whatever is written from now on is of this origin."""
         if self.folder:
-            write_incarnation(self.folder, origin)
+            write_incarnation(self.folder, origin, self.clock())
         self.origin = origin
 
     def own_codes(self, dataset: str) -> list[int]:
@@ -308,10 +308,8 @@ class System(Holder):
         mine = self._code >> 8
         return [code for code in self.tables[dataset].logs if code >> 8 == mine]
 
-    def receive(self, dataset: str, batch: pa.RecordBatch, *, origin_head: bytes = NO_HEAD) -> int:
+    def receive(self, dataset: str, batch: pa.RecordBatch) -> int:
         """Take in records that another system wrote; gives how many were new.
-
-        :param origin_head: the digest that their origin's file had reached.
 
         :raises ReadOnlyError: they are of a kind that may not write this dataset, or this system
             does not hold it.
@@ -319,13 +317,11 @@ class System(Holder):
         """
         if dataset not in self.tables:
             raise ReadOnlyError(f"{self.name} does not hold {dataset}")
-        with self.turn:
-            with self.lock:
-                self.require_up()
-                new = self.tables[dataset].apply(batch, self.clock(), origin_head=origin_head)
-                self.news = self.news or new is not None
-            self.tables[dataset].seal_if_full()
-        return new.num_rows if new is not None else 0
+        with self.turn, self.lock:
+            self.require_up()
+            new = self.tables[dataset].apply(batch, self.clock())
+            self.news = self.news or new > 0
+            return new
 
     def sync(self) -> None:
         """Make everything held durable, replicas included."""
@@ -377,7 +373,7 @@ class System(Holder):
             with ExitStack() as stack:
                 for table in self.tables.values():
                     if table.file:
-                        stack.callback(table.file.close, table.read)
+                        stack.callback(table.file.close)
 
     def leave(self) -> None:
         """Let go of everything in a forked process: what is asked there is refused."""

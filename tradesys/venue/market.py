@@ -19,8 +19,9 @@ import polars as pl
 import pyarrow as pa
 
 from tradesys.log.file import LogFile
-from tradesys.log.log import Log, Part, first_id
-from tradesys.records.arrow import picked
+from tradesys.log.group_commit import Row
+from tradesys.log.log import Log
+from tradesys.records.arrow import as_written, batch_of, picked, stamped
 from tradesys.records.clock import Clock
 from tradesys.records.schemas import (
     REPORTS,
@@ -85,7 +86,7 @@ class Venue(ABC):
         self.origin = Origin(Kind.VENUE)
         self.reports = Log(self.origin.code, REPORTS)
         self.file = _file(folder) if folder else None
-        self._unwritten: list[Part] = []
+        self._unwritten: list[pa.RecordBatch] = []
         # Whether what is known of orders is still to be read from the reports, or was torn by an
         # interrupt in the middle of a change.
         self._forgot, self._is_torn = True, False
@@ -93,7 +94,7 @@ class Venue(ABC):
         # Until when no order can expire; whether one has since an earlier run is not known yet.
         self._next_end = _UNKNOWN if self.file else FOREVER
         for batch in self.file.stored() if self.file else ():
-            self.reports.append(batch)
+            self.reports.append(as_written(batch))
 
     def _begin(self) -> None:
         """Begin anew: nothing was reported."""
@@ -164,7 +165,7 @@ class Venue(ABC):
     def close(self) -> None:
         """Close the venue's own record."""
         if self.file:
-            self.file.close(self._read)
+            self.file.close()
 
     def untaken(self, requests: pa.RecordBatch) -> pa.RecordBatch:
         """Those of the requests that were never sent before; they count as sent from now.
@@ -217,10 +218,11 @@ class Venue(ABC):
             return last_ns + 1, "its time is over"
         return last_ns, "end of the day"
 
-    def report(self, reports: Part | None) -> None:
+    def report(self, reports: pa.RecordBatch | list[Row] | None) -> None:
         """Append what has happened to the venue's own record; it is as durable as a system's."""
         if reports is not None and len(reports):
-            self._unwritten.append(reports)
+            rows = isinstance(reports, list)
+            self._unwritten.append(batch_of(REPORTS, reports) if rows else reports)
         self._is_torn = False
         self._write()
 
@@ -229,16 +231,10 @@ class Venue(ABC):
         while self._unwritten:
             reports = self._unwritten[0]
             if self.file:
-                self.file.commit([reports], self.clock())
-            if split_id(first_id(reports))[1] == self.reports.count:
+                self.file.commit([stamped(reports, self.clock())])
+            if _first(reports) == self.reports.count:
                 self.reports.append(reports)
             del self._unwritten[0]
-            if self.file:
-                self.file.seal_if_full(self._read)
-
-    def _read(self, code: int, start: int, rows: int) -> pa.RecordBatch:
-        assert code == self.origin.code
-        return self.reports.since(start, rows)
 
     @property
     def reported(self) -> int:
@@ -246,7 +242,7 @@ class Venue(ABC):
         if not self._unwritten:
             return self.reports.count
         last = self._unwritten[-1]
-        return split_id(first_id(last))[1] + len(last)
+        return _first(last) + last.num_rows
 
     def next_id(self) -> int:
         """The id of the next report."""
@@ -256,6 +252,11 @@ class Venue(ABC):
         """The ids of the next reports."""
         first = self.next_id()
         return pa.array(np.arange(first, first + count, dtype=np.uint64))
+
+
+def _first(reports: pa.RecordBatch) -> int:
+    """The number of the first of these reports."""
+    return split_id(reports["record_id"][0].as_py())[1]
 
 
 def _file(folder: Path) -> LogFile:

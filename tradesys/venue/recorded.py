@@ -8,8 +8,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tradesys.log.framing import framing_of
-from tradesys.records.arrow import Ints, rows_of, with_columns
+from tradesys.records.arrow import Ints, batch_of, rows_of, with_columns
 from tradesys.records.clock import Clock
 from tradesys.records.schemas import REPORTS, ExecType, RequestType, TimeInForce
 from tradesys.records.sessions import EXCHANGE, FOREVER, ns_of
@@ -185,7 +184,7 @@ class TapeVenue(Venue):
                 name, at, qty, px = self._fills[fill]
                 terms = self._terms[self._named[name]]
                 rows.append((0, at, ExecType.TRADE, None, *terms, qty, px, None))
-            parts.append(framing_of(REPORTS).batch_of(rows))
+            parts.append(batch_of(REPORTS, rows))
         if not parts:
             self.report(None)
             return

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from tradesys.log.log import Row
+from tradesys.log.group_commit import Row
 from tradesys.records import arguments as given
 from tradesys.records.arrow import rows_of
 from tradesys.records.clock import Clock

@@ -17,12 +17,11 @@ import pyarrow.compute as pc
 from tradesys.inquiry.answers import Order, OrderLike, id_of
 from tradesys.inquiry.inquiries import Inquiries
 from tradesys.inquiry.names import Key, Named, Names, key_of, keys_of
-from tradesys.log.group_commit import Group
+from tradesys.log.group_commit import Group, Row
 from tradesys.log.interrupts import uninterrupted
-from tradesys.log.log import Part, Row
 from tradesys.records import fields
 from tradesys.records.arguments import one_of, text
-from tradesys.records.arrow import Ints, picked, rows_of
+from tradesys.records.arrow import Ints, as_written, picked, rows_of
 from tradesys.records.clock import Time
 from tradesys.records.errors import InvalidValue
 from tradesys.records.opening_books import NO_FEES, Fees
@@ -289,9 +288,10 @@ class CustomerSystem(Inquiries, System):
             else:
                 since = {c: self._sent.get(c, 0) for c in codes}
                 fresh = [c for c in codes if since[c] < sent[c]]
-                waiting = [b for c in fresh for b in logs[c].between(since[c], sent[c])]
+                fresh_batches = (b for c in fresh for b in logs[c].between(since[c], sent[c]))
+                waiting = [_accepted(batch) for batch in fresh_batches]
             first = np.uint64(make_id(self._code, self._sent.get(self._code, 0)))
-            for batch in map(_accepted, waiting):
+            for batch in waiting:
                 # What was there when it was asked last may have been sent before.
                 before = int(np.searchsorted(batch["record_id"].to_numpy(), first))
                 self._outbox.put(batch.slice(0, before), again=True)
@@ -354,7 +354,7 @@ class CustomerSystem(Inquiries, System):
             orders = batch["order_id"].to_numpy()
             waits &= self.tables["requests"].holds(orders) | self.view.answered(orders)
             if waits.any():
-                waiting.append(picked(batch, waits))
+                waiting.append(as_written(picked(batch, waits)))
         return waiting
 
     # ---- inside
@@ -565,10 +565,10 @@ class CustomerSystem(Inquiries, System):
         expire_time: int | None = self.stated(state.request_in_force)["expire_time"]
         return expire_time
 
-    def take(self, dataset: str, parts: list[Part]) -> None:
+    def take(self, dataset: str, batches: list[pa.RecordBatch]) -> None:
         """Make one's own requests, which are durable, part of the table."""
         table = self.tables[dataset]
-        table.take(parts)
+        table.take(batches)
         self.own_news = True
         self._uses.written(self._first_id + table.count(self._code))
 
@@ -587,7 +587,7 @@ class CustomerSystem(Inquiries, System):
             found = self._names.find(terms.account, name, now)
             if found is None:
                 return None
-            held = requests.read(*split_id(found), 1) if requests.has(found) else ()
+            held = as_written(requests.read(*split_id(found), 1)) if requests.has(found) else ()
             staged = Staged(found, now, found, held, _DONE)
         order_id, _, record_id, row, group = staged
         if isinstance(row, pa.RecordBatch):
@@ -623,6 +623,6 @@ class CustomerSystem(Inquiries, System):
 def _accepted(requests: pa.RecordBatch) -> pa.RecordBatch:
     """Those of the requests that were not refused."""
     reasons = requests["reject_reason"]
-    if reasons.null_count == requests.num_rows:
-        return requests
-    return requests.filter(pc.is_null(reasons))
+    if reasons.null_count < requests.num_rows:
+        requests = requests.filter(pc.is_null(reasons))
+    return as_written(requests)

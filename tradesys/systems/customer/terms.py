@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from tradesys.log.log import Row
+from tradesys.log.group_commit import Row
 from tradesys.records import arguments as given
 from tradesys.records import fields
 from tradesys.records.clock import to_ns
