@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.build import batch, new, record_id, run_of
 from tradesys.log.log import Log
-from tradesys.records.arrow import rows_of
+from tradesys.records.arrow import batch_of, rows_of
 from tradesys.records.errors import GapError, SchemaError
 from tradesys.records.schemas import REQUESTS, split_id
 
@@ -63,7 +63,7 @@ def test_readers_who_follow_a_log_while_it_is_written_get_each_record_once(
         start, stop = log.count, log.count + size
         if one_by_one:
             for row in rows[start:stop]:
-                log.append([row])
+                log.append(batch_of(REQUESTS, [row]))
         else:
             log.append(whole.slice(start, size))
         if reader < len(seen):

@@ -18,7 +18,6 @@ from tests.build import Row
 from tradesys.audit.checks import FLAGGED, IN_TIME, TWICE
 from tradesys.log.log import Log
 from tradesys.log.offsets import Cursor, Offsets
-from tradesys.log.offsets import Offsets
 from tradesys.records.arrow import with_columns
 from tradesys.records.clock import MS
 from tradesys.records.opening_books import NO_FEES, Fees

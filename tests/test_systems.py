@@ -34,7 +34,7 @@ from tradesys.records.errors import (
     SchemaError,
     StorageError,
 )
-from tradesys.records.schemas import SCHEMAS, parse_origin
+from tradesys.records.schemas import SCHEMAS, held, parse_origin
 from tradesys.routes import WRITER, Holding, holdings
 
 NAMES = ("c1", "s1", "firm")
@@ -234,8 +234,8 @@ def test_a_table_is_all_records_held_by_origin_and_sequence_however_they_arrived
 @pytest.mark.parametrize("dataset", ["requests", "executions"])
 def test_a_table_without_records_has_its_columns(dataset: str) -> None:
     table = network()["c1"].tables[dataset]
-    assert table.arrow.schema == SCHEMAS[dataset]
-    assert table.frame.columns == SCHEMAS[dataset].names
+    assert table.arrow.schema == held(SCHEMAS[dataset])
+    assert table.frame.columns == [*SCHEMAS[dataset].names, "received_at"]
     assert table.frame.is_empty()
 
 

@@ -61,7 +61,7 @@ class TapeVenue(Venue):
     def _restore(self, reports: pa.RecordBatch) -> None:
         """Learn what an earlier run was sent, and count the fills that it has reported."""
         super()._restore(reports)
-        self._latest = self._floor = max(self._latest, ns_of(reports["ts"]).max(initial=0))
+        self._latest = self._floor = max(self._latest, int(ns_of(reports["ts"]).max(initial=0)))
         kinds = reports["exec_type"].to_pylist()
         request_types = pa.array([ACCEPTED.get(kind) for kind in kinds], pa.utf8())
         same = ("ts", *_TERMS[1:])

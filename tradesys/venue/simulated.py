@@ -260,7 +260,7 @@ class BookVenue(Venue):
     def _restore(self, reports: pa.RecordBatch) -> None:
         """What was reported, taken again as having happened, gives the books again."""
         super()._restore(reports)
-        self._latest = max(self._latest, ns_of(reports["ts"]).max(initial=0))
+        self._latest = max(self._latest, int(ns_of(reports["ts"]).max(initial=0)))
         for row in rows_of(reports):
             book, back = self._books[row["symbol"]], 0
             if row["exec_type"] in AMENDS:
