@@ -18,8 +18,8 @@ from tests.build import contents
 from tradesys.cli import main
 from tradesys.records.errors import InvalidValue, StorageError
 from tradesys.widgets import sweep as sweeping
-from tradesys.widgets.parameters import grid
 from tradesys.widgets.sweep import sweep
+from tradesys.widgets.sweep_parameters import grid
 
 ROOT = Path(__file__).parent.parent
 SCENARIO = ROOT / "notebooks" / "5_scenario.ipynb"

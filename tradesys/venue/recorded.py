@@ -13,7 +13,7 @@ from tradesys.records.arrow import Ints, rows_of, with_columns
 from tradesys.records.clock import Clock
 from tradesys.records.schemas import REPORTS, ExecType, RequestType, TimeInForce
 from tradesys.records.sessions import EXCHANGE, FOREVER, ns_of
-from tradesys.venue.market import ACCEPTED, ANSWER, Venue, alone
+from tradesys.venue.market import ACCEPTED, ANSWER, Venue
 from tradesys.venue.tapes import Tape
 
 
@@ -107,13 +107,13 @@ class TapeVenue(Venue):
             self._latest,
         )
 
-    @alone
     def advance(self, event: int) -> None:
         """Let the tape's events before number ``event`` have happened."""
-        self._event = event
-        self._change()
-        self._advance()
-        self._is_torn = False
+        with self.lock:
+            self._event = event
+            self._change()
+            self._advance()
+            self._is_torn = False
 
     def _recall(self) -> None:
         super()._recall()
@@ -132,26 +132,26 @@ class TapeVenue(Venue):
             (self._ready if name in self._named else self._awaited[name]).append(fill)
         self._due = until
 
-    @alone
     def send(self, requests: pa.RecordBatch) -> None:
         """Accept the requests, and report the fills that their orders have waited for."""
-        requests = self.untaken(requests)
-        if requests.num_rows:
-            self._learn(requests)
-        self._report(requests)
-        self._tell_time()
+        with self.lock:
+            requests = self.untaken(requests)
+            if requests.num_rows:
+                self._learn(requests)
+            self._report(requests)
+            self._tell_time()
 
-    @alone
     def poll(self, position: int) -> pa.RecordBatch | None:
         """The reports from ``position`` on, fills that have become due included."""
-        self._report_due()
-        return super().poll(position)
+        with self.lock:
+            self._report_due()
+            return super().poll(position)
 
-    @alone
     def end_day(self) -> None:
         """As any venue; fills that have become due come before."""
-        self._report_due()
-        super().end_day()
+        with self.lock:
+            self._report_due()
+            super().end_day()
 
     def _report_due(self) -> None:
         """Report the fills that have become due; before the tape is advanced there are none."""

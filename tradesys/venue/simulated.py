@@ -3,7 +3,6 @@
 import heapq
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -11,13 +10,12 @@ import pyarrow as pa
 from tradesys.log.log import Row
 from tradesys.records import arguments as given
 from tradesys.records.arrow import rows_of
-from tradesys.records.clock import Clock
 from tradesys.records.errors import InvalidValue
 from tradesys.records.schemas import ExecType, RequestType, TimeInForce, format_id, split_id
-from tradesys.records.sessions import EXCHANGE, FOREVER, ns_of
+from tradesys.records.sessions import FOREVER, ns_of
 from tradesys.status.definition import AMENDS, TRADES
 from tradesys.venue.book import OrderBook, Report
-from tradesys.venue.market import Venue, alone
+from tradesys.venue.market import Venue
 
 _NAMES = ("cl_ord_id", "orig_cl_ord_id", "account", "symbol", "side", "ord_type")
 _TERMS = (*_NAMES, "time_in_force", "expire_time")
@@ -28,16 +26,6 @@ class BookVenue(Venue):
     """A simulated market with a price-time order book for each symbol."""
 
     kind = "book"
-
-    def __init__(
-        self,
-        name: str = "XSIM",
-        *,
-        clock: Clock,
-        folder: Path | None = None,
-        calendar: str = EXCHANGE,
-    ) -> None:
-        super().__init__(name, clock=clock, folder=folder, calendar=calendar)
 
     def _begin(self) -> None:
         super()._begin()
@@ -53,23 +41,22 @@ class BookVenue(Venue):
         self._latest = 0
 
     @property
-    @alone
     def books(self) -> Mapping[str, OrderBook]:
         """The order book of each symbol."""
-        self._remember()
-        return self._books
+        with self.lock:
+            self._remember()
+            return self._books
 
-    @alone
     def send(self, requests: pa.RecordBatch) -> None:
         """Match the requests, one by one."""
-        self._tell_time()
-        rows: list[Row] = []
-        requests, now = self.untaken(requests), self._now()
-        for request in rows_of(requests):
-            self._add(rows, now, self._match(request, now), request)
-        self.report(rows)
+        with self.lock:
+            self._tell_time()
+            rows: list[Row] = []
+            requests, now = self.untaken(requests), self._now()
+            for request in rows_of(requests):
+                self._add(rows, now, self._match(request, now), request)
+            self.report(rows)
 
-    @alone
     def amend(
         self, exec_ids: Sequence[int], *, last_qty: int = 0, last_px: int | None = None
     ) -> None:
@@ -83,35 +70,36 @@ class BookVenue(Venue):
         :raises InvalidValue: one is something else or busted already, or the quantity or the price
             is none that the order can have; nothing was amended.
         """
-        self._tell_time()
-        self._remember()
-        self._write()
-        given.a(object, "exec_ids", exec_ids, "a list of exec_ids", _is_list)
-        given.whole("last_qty", last_qty, 0, of="shares")
-        if last_px is not None:
-            given.whole("last_px", last_px, 1, of="1/10,000")
-        standing = [self._stands(exec_id) | {"named": exec_id} for exec_id in exec_ids]
-        if len({trade["record_id"] for trade in standing}) < len(standing):
-            raise InvalidValue("exec_ids", exec_ids, "each trade once")
-        # What takes quantity comes before what gives it back, which may trade again at once.
-        standing.sort(key=lambda trade: trade["last_qty"] - last_qty)
-        self._require_open(standing, last_qty)
-        self._change()
-        rows: list[Row] = []
-        now, but = self._now(), self._sides(standing)
-        for trade in standing:
-            order_id, back = trade["order_id"], trade["last_qty"] - last_qty
-            px = 0 if not last_qty else trade["last_px"] if last_px is None else last_px
-            last_ns = self._orders[order_id]["last_ns"]
-            _, over = self.expired_at(trade["time_in_force"], last_ns)
-            book = self._books[trade["symbol"]]
-            why = over if last_ns < now else None
-            reports = book.amend(order_id, back, last_qty, px, over=why, but=but)
-            if book.is_open(order_id) and last_ns != FOREVER:
-                self._ends_at(last_ns, order_id)  # it may have been closed when its end came
-            self._note_amended(trade["record_id"], self.next_id() + len(rows), last_qty)
-            self._add(rows, now, reports, self._orders[order_id], trade["named"])
-        self.report(rows)
+        with self.lock:
+            self._tell_time()
+            self._remember()
+            self._write()
+            given.a(object, "exec_ids", exec_ids, "a list of exec_ids", _is_list)
+            given.whole("last_qty", last_qty, 0, of="shares")
+            if last_px is not None:
+                given.whole("last_px", last_px, 1, of="1/10,000")
+            standing = [self._stands(exec_id) | {"named": exec_id} for exec_id in exec_ids]
+            if len({trade["record_id"] for trade in standing}) < len(standing):
+                raise InvalidValue("exec_ids", exec_ids, "each trade once")
+            # What takes quantity comes before what gives it back, which may trade again at once.
+            standing.sort(key=lambda trade: trade["last_qty"] - last_qty)
+            self._require_open(standing, last_qty)
+            self._change()
+            rows: list[Row] = []
+            now, but = self._now(), self._sides(standing)
+            for trade in standing:
+                order_id, back = trade["order_id"], trade["last_qty"] - last_qty
+                px = 0 if not last_qty else trade["last_px"] if last_px is None else last_px
+                last_ns = self._orders[order_id]["last_ns"]
+                _, over = self.expired_at(trade["time_in_force"], last_ns)
+                book = self._books[trade["symbol"]]
+                why = over if last_ns < now else None
+                reports = book.amend(order_id, back, last_qty, px, over=why, but=but)
+                if book.is_open(order_id) and last_ns != FOREVER:
+                    self._ends_at(last_ns, order_id)  # it may have been closed when its end came
+                self._note_amended(trade["record_id"], self.next_id() + len(rows), last_qty)
+                self._add(rows, now, reports, self._orders[order_id], trade["named"])
+            self.report(rows)
 
     def _stands(self, exec_id: int) -> dict[str, Any]:
         """The report that stands of a trade, named by itself or by its last correction."""

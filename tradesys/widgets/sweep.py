@@ -9,27 +9,30 @@ import json
 import os
 import signal
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
-from subprocess import DEVNULL, PIPE, Popen, TimeoutExpired
+from subprocess import DEVNULL, Popen, TimeoutExpired
+from tempfile import TemporaryFile
 from textwrap import shorten
-from threading import Lock
-from typing import Any, NamedTuple
+from time import sleep
+from typing import IO, Any, NamedTuple
 
 import polars as pl
 
 from tradesys.log.disk import in_making, make_folder, put_in_place
+from tradesys.log.interrupts import uninterrupted
 from tradesys.network.charter import locked
 from tradesys.network.export import write_parquet
 from tradesys.records import arguments as given
-from tradesys.widgets.parameters import TABLE, Grid, Run, grid
 from tradesys.widgets.pictures import PALETTE, chart_style
+from tradesys.widgets.sweep_parameters import TABLE, Grid, Run, grid
 
 DONE, FAILED, NOT_RUN = "done", "failed", "not run"
 
 _PAPERMILL = (sys.executable, "-m", "papermill", "--no-progress-bar")
+_LOOK_S = 0.05
 _INTERRUPTED_S = 10.0
 """So long an interrupted process may take to end its kernel."""
 
@@ -110,104 +113,82 @@ def sweep(
 # ---- running
 
 
+class _Process(NamedTuple):
+    """A run that papermill executes, and the file of what it says on stderr."""
+
+    run: Run
+    process: Popen[bytes]
+    said: IO[str]
+
+
 def _execute_all(
     points: Grid, jobs: int, progress: Callable[[int, int], object]
-) -> dict[Path, str]:
-    """Execute what is not whole, so many at a time; gives the errors of those that failed."""
+) -> dict[Path, str | None]:
+    """Execute what is not whole, so many at a time; gives the errors of those that are over."""
     todo = [run for run in points.runs if not run.is_whole]
-    errors: dict[Path, str] = {}
-    over = len(points.runs) - len(todo)
-    children = _Children()
-    with ThreadPoolExecutor(jobs) as threads:
-        try:
-            progress(over, len(points.runs))
-            running = {threads.submit(children.execute, points.notebook, run): run for run in todo}
-            while running:
-                # Polars' own handler of Ctrl-C has a wait without end go on: see SA_RESTART.
-                for ended in wait(running, 0.5, FIRST_COMPLETED).done:
-                    run = running.pop(ended)
-                    if error := _settle(run, *ended.result()):
-                        errors[run.notebook] = error
+    over, waiting, running = len(points.runs) - len(todo), deque(todo), list[_Process]()
+    errors: dict[Path, str | None] = {}
+    try:
+        progress(over, len(points.runs))
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                with uninterrupted():
+                    running.append(_begin(points.notebook, waiting.popleft()))
+            sleep(_LOOK_S)
+            for ended in [each for each in running if each.process.poll() is not None]:
+                running.remove(ended)
+                is_first = ended.run.notebook not in errors
+                errors[ended.run.notebook] = error = _settle(ended)
+                if error and "respond" in error and is_first:
+                    waiting.append(ended.run)  # the ports of two kernels may have clashed
+                else:
                     over += 1
                     progress(over, len(points.runs))
-        except KeyboardInterrupt:
-            pass  # what is not there is told as not run
-        finally:
-            children.end()
-            threads.shutdown(cancel_futures=True)
-            for run in todo:
-                run.clear()
+    except KeyboardInterrupt:
+        pass  # what is not there is told as not run
+    finally:
+        for each in running:
+            each.process.send_signal(signal.SIGINT)  # papermill then ends its kernel
+        for each in running:
+            with suppress(TimeoutExpired):
+                each.process.wait(_INTERRUPTED_S)
+            each.process.kill()
+        for run in todo:
+            run.clear()
     return errors
 
 
-class _Children:
-    """The processes in which papermill executes runs, and their end if the sweep is interrupted."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._running: set[Popen[str]] = set()
-        self._is_over = False
-
-    def execute(self, notebook: Path, run: Run) -> tuple[int, str]:
-        """Execute a run in a process of its own; gives its exit status, and what it said last."""
-        run.clear()
-        status, said = self._wait_for(_command(notebook, run))
-        if "respond" in said:  # the ports of kernels that begin at the same time may clash
-            status, said = self._wait_for(_command(notebook, run))
-        return status, said
-
-    def _wait_for(self, command: Sequence[str]) -> tuple[int, str]:
-        with self._lock:
-            if self._is_over:
-                return -signal.SIGINT, ""
-            # In a session of its own, where a terminal's Ctrl-C does not reach it.
-            process = Popen(
-                command,
-                env={"POLARS_MAX_THREADS": "1"} | os.environ,
-                stdin=DEVNULL,
-                stdout=DEVNULL,
-                stderr=PIPE,
-                text=True,
-                errors="replace",
-                start_new_session=True,
-            )
-            self._running.add(process)
-        said = process.communicate()[1].strip()
-        self._running.discard(process)
-        return process.returncode, said.rpartition("\n")[2]
-
-    def end(self) -> None:
-        """Begin no more; interrupt those that run, for papermill then ends their kernels."""
-        with self._lock:
-            self._is_over = True
-            running = tuple(self._running)
-        for process in running:
-            process.send_signal(signal.SIGINT)
-        for process in running:
-            with suppress(TimeoutExpired):
-                process.wait(_INTERRUPTED_S)
-            process.kill()
-
-
-def _command(notebook: Path, run: Run) -> list[str]:
-    """Papermill's command line. It reads ``-r`` as text, and ``-p`` as what it looks like."""
+def _begin(notebook: Path, run: Run) -> _Process:
+    """Let papermill execute a run. It reads ``-r`` as text, and ``-p`` as what it looks like."""
+    run.clear()
     parameters = run.parameters | ({TABLE: str(run.table)} if run.has_table else {})
     stated: list[str] = []
     for name, value in parameters.items():
         stated += ["-r" if isinstance(value, str) else "-p", name, str(value)]
-    return [*_PAPERMILL, *stated, str(notebook), str(run.running)]
+    command = [*_PAPERMILL, *stated, str(notebook), str(run.running)]
+    environment = {"POLARS_MAX_THREADS": "1"} | os.environ
+    said = TemporaryFile("w+", errors="replace")  # noqa: SIM115 - closed when it is read
+    # A terminal's Ctrl-C does not reach a session of its own.
+    process = Popen(  # noqa: S603 - what it executes is the user's own
+        command, env=environment, stdin=DEVNULL, stdout=DEVNULL, stderr=said, start_new_session=True
+    )
+    return _Process(run, process, said)
 
 
-def _settle(run: Run, status: int, said: str) -> str:
-    """Name what a run has made after how it ended; gives its error in a line, empty without one."""
+def _settle(ended: _Process) -> str | None:
+    """Name what a run has made after how it ended; gives its error in a line, if it has one."""
+    run, status = ended.run, ended.process.returncode
+    with ended.said as said:
+        said.seek(0)
+        last = said.read().strip().rpartition("\n")[2]
     if status < 0:
         run.clear()  # its notebook may be half written
         return f"its process ended with exit status {status}"
     if not status and (run.table.exists() or not run.has_table):
         run.running.rename(run.notebook)
         run.failed.unlink(missing_ok=True)
-        return ""
-    error = said if status else f"the notebook has not written its {TABLE}"
+        return None
+    error = last if status else f"the notebook has not written its {TABLE}"
     if run.running.exists():
         run.running.rename(run.failed)
         for output in _outputs(_read(run.failed)) if status else ():
