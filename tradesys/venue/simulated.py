@@ -1,8 +1,7 @@
 """A simulated market: orders are matched in price-time order books."""
 
-import heapq
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -32,8 +31,7 @@ class BookVenue(Venue):
         self._books: defaultdict[str, OrderBook] = defaultdict(lambda: OrderBook(self.lock))
         # Of each order its terms in force, and as ``last_ns`` up to when it may trade.
         self._orders: dict[int, dict[str, Any]] = {}
-        self._ends: list[int] = []  # a heap of when orders end, and which end then
-        self._ending: defaultdict[int, list[int]] = defaultdict(list)
+        self._ends: dict[int, int] = {}  # up to when the orders may trade that are still to end
         self._named: dict[tuple[str, str], tuple[int, int]] = {}
         # Of an amended trade the report that stands, None of a bust; of a correction its trade.
         self._standing: dict[int, int | None] = {}
@@ -95,7 +93,7 @@ class BookVenue(Venue):
                 book = self._books[trade["symbol"]]
                 why = over if last_ns < now else None
                 reports = book.amend(order_id, back, last_qty, px, over=why, but=but)
-                if book.is_open(order_id) and last_ns != FOREVER:
+                if book.is_open(order_id):
                     self._ends_at(last_ns, order_id)  # it may have been closed when its end came
                 self._note_amended(trade["record_id"], self.next_id() + len(rows), last_qty)
                 self._add(rows, now, reports, self._orders[order_id], trade["named"])
@@ -158,41 +156,33 @@ class BookVenue(Venue):
         self._change()
         rows: list[Row] = []
         for last_ns, order_id in self._over(now, day_end):
+            del self._ends[order_id]
             order = self._orders[order_id]
             at, text = self.expired_at(order["time_in_force"], last_ns)
             self._latest = max(self._latest, min(at, now))
             reports = self._books[order["symbol"]].expire(order_id, text)
             self._add(rows, self._latest, reports, order)
-        self._next_end = self._ends[0] if self._ends else FOREVER
+        self._next_end = min(self._ends.values(), default=FOREVER)
         self.report(rows)
 
-    def _over(self, now: int, day_end: int) -> Iterator[tuple[int, int]]:
+    def _over(self, now: int, day_end: int) -> list[tuple[int, int]]:
         """The orders that may trade no more, and up to when they could, the first first."""
-        kept = []
-        while self._ends and self._ends[0] < max(now, day_end + 1):
-            last_ns = heapq.heappop(self._ends)
-            for order_id in self._ending.pop(last_ns):
-                order = self._orders[order_id]
-                is_over = last_ns < now or order["time_in_force"] != TimeInForce.GTD
-                if order["last_ns"] == last_ns and is_over:
-                    yield last_ns, order_id
-                elif order["last_ns"] == last_ns:
-                    kept.append((last_ns, order_id))
-        for last_ns, order_id in kept:
-            self._ends_at(last_ns, order_id)
+        over = []
+        for order_id, last_ns in self._ends.items():
+            is_dated = self._orders[order_id]["time_in_force"] == TimeInForce.GTD
+            if last_ns < now or (last_ns <= day_end and not is_dated):
+                over.append((last_ns, order_id))
+        return sorted(over)
 
     def _ends_at(self, last_ns: int, order_id: int) -> None:
-        if last_ns not in self._ending:
-            heapq.heappush(self._ends, last_ns)
-        self._ending[last_ns].append(order_id)
+        self._ends[order_id] = last_ns
         self._next_end = min(self._next_end, last_ns)
 
     def _note_terms(self, order_id: int, terms: dict[str, Any], now: int) -> None:
         """Note the terms that an order has from now on, and up to when it may trade."""
         last_ns = self.calendar.last_ns(terms["time_in_force"], terms["expire_time"], now)
         self._orders[order_id] = {name: terms[name] for name in _TERMS} | {"last_ns": last_ns}
-        if last_ns != FOREVER:
-            self._ends_at(last_ns, order_id)
+        self._ends_at(last_ns, order_id)
 
     # ---- requests
 

@@ -65,8 +65,8 @@ class InquiryPanel(Panel):
                 rows.append([system.name, said(str(error)), *[None] * 5])
             else:
                 answers.append(answer)
-                terms = {n: getattr(answer, n) for n in (*_ANSWERED, "order_id", "ord_type")}
-                rows.append([system.name, *order_cells(terms, _ANSWERED)])
+                told = answer._asdict() | {"avg_px": answer.avg_px}
+                rows.append([system.name, *order_cells(told, _ANSWERED)])
         head = ["asked", "status", "quantity", "filled", "leaves", "price", "avg price"]
         parts = [table(head, rows), said(self.problem)]
         if answers:
