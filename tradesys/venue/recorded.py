@@ -1,24 +1,20 @@
 """A market that is a recorded tape: it reports what the tape says happened."""
 
+from collections import Counter, defaultdict
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from tradesys.log.framing import framing_of
+from tradesys.records.arrow import Ints, rows_of, with_columns
 from tradesys.records.clock import Clock
 from tradesys.records.schemas import REPORTS, ExecType, RequestType, TimeInForce
-from tradesys.records.sessions import EXCHANGE, FOREVER
+from tradesys.records.sessions import EXCHANGE, FOREVER, ns_of
 from tradesys.venue.market import ACCEPTED, ANSWER, Venue
 from tradesys.venue.tapes import Tape
-
-_NS = pl.col("ts").dt.timestamp("ns")
-_TERMS = REPORTS.names[REPORTS.names.index("request_id") : REPORTS.names.index("last_qty")]
-_NOTHING = dict.fromkeys(("last_qty", "last_px"), pl.lit(0, pl.Int64))
-_NO_REPORTS = pl.DataFrame(REPORTS.empty_table())
-_NO_ORDERS = _NO_REPORTS.select(*_TERMS, name="cl_ord_id", last_ns=pl.lit(0, pl.Int64))
-_NO_FILLS = _NO_REPORTS.select("ts", "cl_ord_id", "last_qty", "last_px").with_columns(
-    event=pl.lit(0, pl.UInt32)
-)
 
 
 class TapeVenue(Venue):
@@ -44,41 +40,43 @@ class TapeVenue(Venue):
         calendar: str = EXCHANGE,
     ) -> None:
         super().__init__("TAPE", clock=clock, folder=folder, calendar=calendar)
-        # Of each fill the name of its order, and how many fills that order had before it.
-        fills = (tape.fills if tape else _NO_FILLS).rename({"cl_ord_id": "name"})
-        self._fills = fills.with_columns(before=pl.int_range(pl.len()).over("name"))
-        self._awaited = self._fills.clear()
-        self._names = fills["name"].unique().implode()
+        self._events, self._fills = np.zeros(0, np.int64), list[tuple[str, int, int, int]]()
+        if tape:
+            at = pl.col("ts").dt.timestamp("ns")
+            rows = tape.fills.select("cl_ord_id", at, "last_qty", "last_px").rows()
+            self._events, self._fills = tape.fills["event"].to_numpy(), rows
+        self._filled = {name for name, *_ in self._fills}
         self._event = 0
 
     def _begin(self) -> None:
         super()._begin()
         self._due = 0
+        self._awaited: defaultdict[str, list[int]] = defaultdict(list)
+        self._ready: list[int] = []
+        self._named: dict[str, int] = {}
         # Of each order that the tape fills its terms in force, and up to when it may trade.
-        self._orders = _NO_ORDERS
-        self._reported = _NO_REPORTS.select("order_id", reported=pl.lit(0, pl.UInt32))
+        self._terms: dict[int, tuple[tuple[object, ...], int]] = {}
+        self._reported: Counter[int] = Counter()
         self._latest = self._floor = 0
 
     def _restore(self, reports: pa.RecordBatch) -> None:
-        """Learn what an earlier run was sent."""
+        """Learn what an earlier run was sent, and count the fills that it has reported."""
         super()._restore(reports)
-        told = pl.DataFrame(reports)
-        self._latest = self._floor = max(self._latest, _latest(told))
-        kinds = pl.col("exec_type").replace_strict(ACCEPTED, default=None, return_dtype=pl.String)
-        self._learn(told.with_columns(request_type=kinds))
-        self._forget(told.filter(exec_type=ExecType.EXPIRED.value)["order_id"])
+        self._latest = self._floor = max(self._latest, ns_of(reports["ts"]).max(initial=0))
+        kinds = reports["exec_type"].to_pylist()
+        request_types = pa.array([ACCEPTED.get(kind) for kind in kinds], pa.utf8())
+        same = ("ts", *_TERMS[1:])
+        columns = [reports["request_id"], request_types, *(reports[n] for n in same)]
+        self._learn(pa.RecordBatch.from_arrays(columns, ["record_id", "request_type", *same]))
+        expired = reports.filter(pc.equal(reports["exec_type"], ExecType.EXPIRED.value))
+        self._forget(expired["order_id"])
+        fills = reports.filter(pc.equal(reports["exec_type"], ExecType.TRADE.value))
+        self._reported.update(fills["order_id"].to_pylist())
 
-    def _recall(self) -> None:
-        """Learn all that was reported, and count the fills of each order."""
-        super()._recall()
-        fills = pl.DataFrame(self.reports.table()).filter(exec_type=ExecType.TRADE.value)
-        self._reported = fills.group_by("order_id").agg(reported=pl.len())
-        self._awaited = self._fills.clear()
-        self._advance()
-
-    def _forget(self, order_ids: pl.Series) -> None:
+    def _forget(self, order_ids: pa.UInt64Array) -> None:
         """Fill these orders no more."""
-        self._orders = self._orders.filter(~pl.col("order_id").is_in(order_ids.implode()))
+        for order_id in order_ids.to_pylist():
+            self._terms.pop(order_id, None)
 
     def _expire(self, now: int, day_end: int) -> None:
         orders = self._open_orders()
@@ -90,12 +88,24 @@ class TapeVenue(Venue):
         if not len(over):
             return
         self._change()
-        self._forget(over["order_id"])
         due = map(self.expired_at, over["time_in_force"], over["last_ns"])
         at, text = zip(*due, strict=True)
-        times = pl.Series([min(each, now) for each in at], dtype=pl.Int64).cast(over["ts"].dtype)
-        expired = over.with_columns(ts=times, text=pl.Series(text), **_NOTHING)
-        self._report_all(expired.with_columns(exec_type=_kind(ExecType.EXPIRED)), self._latest)
+        batch = over.drop("last_ns").to_arrow(compat_level=pl.CompatLevel.oldest()).cast(REPORTS)
+        (batch,) = batch.combine_chunks().to_batches()
+        zeros, nulls = pa.repeat(0, len(over)), pa.nulls(len(over), pa.uint64())
+        self._forget(batch["order_id"])
+        self._report_at(
+            np.minimum(np.array(at, np.int64), now),
+            with_columns(
+                batch,
+                exec_type=pa.repeat(ExecType.EXPIRED.value, len(over)),
+                exec_ref_id=nulls,
+                last_qty=zeros,
+                last_px=zeros,
+                text=pa.array(text, pa.utf8()),
+            ),
+            self._latest,
+        )
 
     def advance(self, event: int) -> None:
         """Let the tape's events before number ``event`` have happened."""
@@ -105,20 +115,30 @@ class TapeVenue(Venue):
             self._advance()
             self._is_torn = False
 
+    def _recall(self) -> None:
+        super()._recall()
+        self._advance()
+
     def _advance(self) -> None:
         """Let the tape's events up to where it was advanced have happened."""
         self._floor = self._latest
-        until = self._fills["event"].search_sorted(self._event)
-        happened = self._fills.slice(self._due, max(until - self._due, 0))
-        self._awaited, self._due = pl.concat([self._awaited, happened]), until
+        event = self._event
+        until = int(np.searchsorted(self._events, event))
+        for fill in range(self._due, until):
+            name = self._fills[fill][0]
+            if self._reported[order_id := self._named.get(name, 0)]:
+                self._reported[order_id] -= 1
+                continue
+            (self._ready if name in self._named else self._awaited[name]).append(fill)
+        self._due = until
 
     def send(self, requests: pa.RecordBatch) -> None:
         """Accept the requests, and report the fills that their orders have waited for."""
         with self.lock:
-            fresh = pl.DataFrame(self.untaken(requests)).rename({"record_id": "request_id"})
-            self._learn(fresh)
-            kinds = pl.col("request_type").replace_strict(ANSWER, return_dtype=pl.String)
-            self._report(fresh.with_columns(exec_type=kinds, **_NOTHING))
+            requests = self.untaken(requests)
+            if requests.num_rows:
+                self._learn(requests)
+            self._report(requests)
             self._tell_time()
 
     def poll(self, position: int) -> pa.RecordBatch | None:
@@ -137,64 +157,85 @@ class TapeVenue(Venue):
         """Report the fills that have become due; before the tape is advanced there are none."""
         if not self._forgot:
             self._change()
-            self._report(_NO_REPORTS)
+            self._report(None)
 
-    def _learn(self, requests: pl.DataFrame) -> None:
-        """Note the terms of orders that the tape fills, as last replaced."""
-        last_ns = self.calendar.last_moments(requests.rename({"ts": "stated_at"}))
+    def _learn(self, requests: pa.RecordBatch) -> None:
+        """Note the terms of orders that the tape fills, as last replaced; free what waited."""
+        stated = pl.DataFrame(requests.select(_OF_TIME)).rename({"ts": "stated_at"})
+        last_ns = self.calendar.last_moments(stated)
         self._next_end = min(self._next_end, int(last_ns.min(initial=FOREVER)))
-        stated = requests.with_columns(last_ns=pl.Series(last_ns, dtype=pl.Int64))
-        is_new = pl.col("request_type") == RequestType.NEW.value
-        new = stated.filter(is_new, pl.col("cl_ord_id").is_in(self._names))
-        known = pl.concat(
-            [self._orders.select("order_id", "name"), new.select("order_id", name="cl_ord_id")]
-        )
-        terms = (
-            stated.filter(is_new | (pl.col("request_type") == RequestType.REPLACE.value))
-            .join(known, on="order_id", maintain_order="left")
-            .select(_NO_ORDERS.columns)
-        )
-        self._orders = pl.concat([self._orders, terms]).unique(
-            "name", keep="last", maintain_order=True
-        )
+        columns = (requests[n].to_pylist() for n in ("request_type", "order_id", "cl_ord_id"))
+        for row, (request_type, order_id, name) in enumerate(zip(*columns, strict=True)):
+            if request_type == RequestType.NEW and name in self._filled:
+                self._named[name] = order_id
+                self._ready += self._awaited.pop(name, ())
+            elif request_type != RequestType.REPLACE or order_id not in self._terms:
+                continue
+            self._terms[order_id] = _terms(requests, row), last_ns.item(row)
 
-    def _report(self, answers: pl.DataFrame) -> None:
-        """Report answers, and the fills that are due whose orders have come and may trade."""
-        due = self._awaited.join(self._orders, on="name", maintain_order="left")
-        self._awaited = self._awaited.join(
-            self._orders, on="name", how="anti", maintain_order="left"
-        )
-        is_in_time = pl.max_horizontal(_NS, self._floor) <= pl.col("last_ns")
-        fills = (
-            due.join(self._reported, on="order_id", how="left", maintain_order="left")
-            .filter(is_in_time, pl.col("before") >= pl.col("reported").fill_null(0))
-            .with_columns(exec_type=_kind(ExecType.TRADE))
-        )
-        told = ("ts", "exec_type", *_TERMS, "last_qty", "last_px")
-        self._report_all(pl.concat([answers.select(told), fills.select(told)]), self._floor)
-
-    def _report_all(self, events: pl.DataFrame, floor: int) -> None:
-        """Report events in the order of their times, none before ``floor``."""
-        if not len(events):
+    def _report(self, taken: pa.RecordBatch | None) -> None:
+        """Report the answers to requests and the fills that are due, in the order of their time."""
+        parts = [_answers(taken)] if taken is not None and taken.num_rows else []
+        ready, self._ready = [f for f in self._ready if self._is_in_time(f)], []
+        if ready:
+            rows = []
+            for fill in sorted(ready):
+                name, at, qty, px = self._fills[fill]
+                terms, _ = self._terms[self._named[name]]
+                rows.append((0, at, ExecType.TRADE, None, *terms, qty, px, None))
+            parts.append(framing_of(REPORTS).batch_of(rows))
+        if not parts:
             self.report(None)
             return
-        ids = pl.Series(self.next_ids(len(events)))
-        at = pl.max_horizontal(_NS, floor).cast(events["ts"].dtype)
-        told = events.sort("ts", maintain_order=True).with_columns(ts=at, record_id=ids)
-        self._latest = max(self._latest, _latest(told))
-        whole = pl.concat(
-            [_NO_REPORTS, told.select(n for n in REPORTS.names if n in told.columns)],
-            how="diagonal",
-        )
-        table = whole.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(REPORTS)
-        (batch,) = table.combine_chunks().to_batches()
-        self.report(batch)
+        batch = pa.concat_batches(parts)
+        self._report_at(ns_of(batch["ts"]), batch, self._floor)
+
+    def _is_in_time(self, fill: int) -> bool:
+        """Whether the order of a fill may trade when the fill is reported."""
+        name, at, *_ = self._fills[fill]
+        _, last_ns = self._terms.get(self._named[name], ((), 0))
+        return max(at, self._floor) <= last_ns
+
+    def _report_at(self, ts: Ints, batch: pa.RecordBatch, floor: int) -> None:
+        """Report events in the order of their times, none before ``floor``."""
+        order = np.argsort(ts, kind="stable")
+        ts = np.maximum(ts[order], floor)
+        self._latest = max(self._latest, ts[-1])
+        times = pa.array(ts).cast(pa.timestamp("ns", "UTC"))
+        batch = batch.take(pa.array(order))
+        self.report(with_columns(batch, record_id=self.next_ids(len(batch)), ts=times))
 
 
-def _latest(events: pl.DataFrame) -> int:
-    """The latest time of events in ns; 0 of none."""
-    return int(events["ts"].dt.timestamp("ns").to_numpy().max(initial=0))
+_OF_TIME = ("time_in_force", "expire_time", "ts")
+
+_TERMS = (
+    *("record_id", "order_id", "cl_ord_id", "orig_cl_ord_id", "account", "symbol", "side"),
+    *("ord_type", "time_in_force", "expire_time", "order_qty", "price"),
+)
 
 
-def _kind(exec_type: ExecType) -> pl.Expr:
-    return pl.lit(exec_type.value)
+def _terms(requests: pa.RecordBatch, row: int) -> tuple[object, ...]:
+    """The terms that a request asks for, as a report of it repeats them."""
+    (found,) = rows_of(requests.slice(row, 1).select(_TERMS))
+    return tuple(found.values())
+
+
+def _answers(requests: pa.RecordBatch) -> pa.RecordBatch:
+    """An acceptance of each request, on the terms that it asks for."""
+    count = requests.num_rows
+    kinds = requests["request_type"].dictionary_encode()
+    answers = pa.array([ANSWER[k] for k in kinds.dictionary.to_pylist()], pa.utf8())
+    zeros = pa.array(np.zeros(count, np.int64))
+    return pa.RecordBatch.from_arrays(
+        [
+            requests["record_id"],
+            requests["ts"],
+            answers.take(kinds.indices),
+            pa.nulls(count, pa.uint64()),
+            *(requests[n] for n in _TERMS),
+            zeros,
+            zeros,
+            pa.nulls(count, pa.utf8()),
+        ],
+        schema=REPORTS,
+    )
