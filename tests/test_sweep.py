@@ -11,15 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
-import papermill
 import polars as pl
 import pytest
 
 from tests.build import contents
 from tradesys.cli import main
 from tradesys.records.errors import InvalidValue, StorageError
-from tradesys.widgets.parameters import grid
-from tradesys.widgets.sweep import _execute, sweep
+from tradesys.widgets import sweep as sweeping
+from tradesys.widgets.sweep import sweep
+from tradesys.widgets.sweep_parameters import grid
 
 ROOT = Path(__file__).parent.parent
 SCENARIO = ROOT / "notebooks" / "5_scenario.ipynb"
@@ -72,23 +72,28 @@ def executions(tmp_path: Path) -> list[str]:
 def test_a_kernel_that_does_not_come_up_is_tried_once_more(
     notebook: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, refused = papermill.execute_notebook, ["Kernel didn't respond in 60 seconds"]
-
-    def execute(*args: object, **options: object) -> None:
-        if refused:
-            raise RuntimeError(refused.pop())
-        real(*args, **options)
-
-    monkeypatch.setattr(papermill, "execute_notebook", execute)
-    (run,) = grid(notebook, ["number=2"], tmp_path / "out").runs
-    run.notebook.parent.mkdir(parents=True)
-    assert _execute(notebook, run) == ""
+    refused, refuses = "Kernel didn't respond in 60 seconds", tmp_path / "refuses.py"
+    refuses.write_text(
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from papermill.cli import papermill\n"
+        "times = Path(sys.argv.pop(1))\n"
+        "left = int(times.read_text())\n"
+        "times.write_text(str(left - 1))\n"
+        f'if left: raise RuntimeError("{refused}")\n'
+        "papermill()\n"
+    )
+    times = tmp_path / "times"
+    monkeypatch.setattr(sweeping, "_PAPERMILL", (sys.executable, str(refuses), str(times)))
+    times.write_text("1")
+    assert sweep(notebook, ["number=2"], tmp_path / "out").counts() == {"done": 1}
     assert len(executions(tmp_path)) == 1
-    refused += ["Kernel didn't respond in 60 seconds"] * 2
-    assert _execute(notebook, run) == "RuntimeError: Kernel didn't respond in 60 seconds"
+    times.write_text("2")
+    swept = sweep(notebook, ["number=3"], tmp_path / "out")
+    assert swept.frame["error"].to_list() == [f"RuntimeError: {refused}"]
 
 
-def test_runs_share_two_processes_and_a_failing_one_leaves_the_others(
+def test_two_run_at_a_time_and_a_failing_one_leaves_the_others(
     notebook: Path, tmp_path: Path
 ) -> None:
     told: list[tuple[int, int]] = []
@@ -112,7 +117,7 @@ def test_runs_share_two_processes_and_a_failing_one_leaves_the_others(
     assert swept.metric == "square"
     assert swept.counts() == {"done": 12, "failed": 4}
     assert told == [(n, 16) for n in range(17)]
-    assert len({line.split()[2] for line in executions(tmp_path)}) == 2, "whose kernels"
+    assert len({line.split()[2] for line in executions(tmp_path)}) == 16, "whose kernels"
     assert pl.read_parquet(tmp_path / "out/results.parquet").equals(frame)
     assert "<svg" in (tmp_path / "out/results.svg").read_text()
     assert all((tmp_path / "out" / name).is_file() for name in frame["notebook"])

@@ -24,7 +24,7 @@ from tradesys.widgets import (
     OrderTicket,
     Pulse,
 )
-from tradesys.widgets.part import Part, chip, clicked, is_live, money, table
+from tradesys.widgets.panels import Part, chip, clicked, is_live, money, table
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 

@@ -5,7 +5,9 @@ import sys
 
 import typer
 
-from tradesys.cli import days, many, runs
+from tradesys.cli import batch_commands as batch
+from tradesys.cli import folder_commands as folder
+from tradesys.cli import replay_commands as replays
 from tradesys.cli.printing import tell_error
 from tradesys.records.errors import TradesysError
 
@@ -17,9 +19,9 @@ app = typer.Typer(
 )
 
 for command in (
-    *(days.replay, days.demo, days.sample),
-    *(runs.status, runs.statement, runs.audit, runs.run, runs.end_of_day, runs.verify, runs.export),
-    *(many.simulate, many.sweep),
+    *(replays.replay, replays.demo, replays.sample),
+    *(folder.status, folder.statement, folder.audit, folder.run, folder.end_of_day),
+    *(folder.verify, folder.export, batch.simulate, batch.sweep),
 ):
     # Lines are broken where the terminal ends, and not where they are in the code.
     paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")

@@ -362,18 +362,15 @@ class OrderBook:
     def _can_fill(self, order: _Order) -> bool:
         """Whether all of the order would trade at once."""
         wanted = order.leaves_qty
-        for key, queue in self._levels[-order.sign].items():
-            if not order.reaches(key):
-                return False
-            for resting in queue.values():
-                wanted -= resting.leaves_qty
-                if wanted <= 0:
-                    return True
+        for resting in self._reached(order):
+            wanted -= resting.leaves_qty
+            if wanted <= 0:
+                return True
         return False
 
     def _match(self, order: _Order, reports: list[Report], but: Collection[int]) -> None:
         """Trade an order that is not on the book with those that it reaches; add the reports."""
-        while order.leaves_qty and (resting := self._next(order, but)):
+        while order.leaves_qty and (resting := next(self._reached(order, but), None)):
             assert resting.price is not None, "only a limit order rests"
             last_qty, last_px = min(order.leaves_qty, resting.leaves_qty), resting.price
             reports.append(resting.fill(last_qty, last_px))
@@ -381,16 +378,12 @@ class OrderBook:
             if not resting.leaves_qty:
                 self._take_off(resting)
 
-    def _next(self, order: _Order, but: Collection[int]) -> _Order | None:
-        """The next resting order that an order reaches, by price and then time."""
-        levels = self._levels[-order.sign]
-        for key in levels:
+    def _reached(self, order: _Order, but: Collection[int] = ()) -> Iterator[_Order]:
+        """The resting orders that an order reaches, by price and then time."""
+        for key, queue in self._levels[-order.sign].items():
             if not order.reaches(key):
-                return None
-            for resting in levels[key].values():
-                if resting.order_id not in but:
-                    return resting
-        return None
+                return
+            yield from (resting for resting in queue.values() if resting.order_id not in but)
 
     def _rest(self, order: _Order) -> None:
         """Put what remains of an open order on the book, the last in time at its price."""

@@ -8,11 +8,9 @@ whenever the market is sent something or asked, whoever does it.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
 from threading import RLock
-from typing import ClassVar, Concatenate, ParamSpec, TypeVar
+from typing import ClassVar
 
 import numpy as np
 import polars as pl
@@ -47,28 +45,12 @@ ACCEPTED = {exec_type: request_type for request_type, exec_type in ANSWER.items(
 
 _UNKNOWN = -1
 
-_P = ParamSpec("_P")
-_R = TypeVar("_R")
-_AnyVenue = TypeVar("_AnyVenue", bound="Venue")
-
-
-def alone(
-    method: Callable[Concatenate[_AnyVenue, _P], _R],
-) -> Callable[Concatenate[_AnyVenue, _P], _R]:
-    """Let one thread at a time do what changes a market, or looks at it."""
-
-    @wraps(method)
-    def held(venue: _AnyVenue, /, *args: _P.args, **more: _P.kwargs) -> _R:
-        with venue.lock:
-            return method(venue, *args, **more)
-
-    return held
-
 
 class Venue(ABC):
     """A market. It knows a request by its ``record_id``: sent twice, it is executed once.
 
-    ``kind`` is what a data folder calls it, and makes it again by.
+    ``kind`` is what a data folder calls it, and makes it again by. What changes a market, or looks
+    at it, holds its ``lock``: one thread at a time.
 
     :param calendar: whose trading days are the market's
         (:class:`~tradesys.records.sessions.Calendar`).
@@ -77,7 +59,12 @@ class Venue(ABC):
     kind: ClassVar[str]
 
     def __init__(
-        self, name: str, *, clock: Clock, folder: Path | None = None, calendar: str = EXCHANGE
+        self,
+        name: str = "XSIM",
+        *,
+        clock: Clock,
+        folder: Path | None = None,
+        calendar: str = EXCHANGE,
     ) -> None:
         self.name = name
         self.clock = clock
@@ -105,17 +92,17 @@ class Venue(ABC):
     def send(self, requests: pa.RecordBatch) -> None:
         """Take requests of the schema ``REQUESTS``, in their order."""
 
-    @alone
     def end_day(self) -> None:
         """End the trading day at once: its DAY orders, and those of days before, expire now."""
-        self._tell_time(self.calendar.close(self.clock()))
+        with self.lock:
+            self._tell_time(self.calendar.close(self.clock()))
 
-    @alone
     def poll(self, position: int) -> pa.RecordBatch | None:
         """The reports from ``position`` on; None when there are none."""
-        self._tell_time()
-        self._write()
-        return self.reports.since(position)
+        with self.lock:
+            self._tell_time()
+            self._write()
+            return self.reports.since(position)
 
     def _tell_time(self, day_end: int = 0) -> None:
         """Have the orders expire whose time is over, and DAY orders up to the day that ends then.
@@ -161,11 +148,11 @@ class Venue(ABC):
         last_ns = self.calendar.last_moments(stated.rename({"ts": "stated_at"}))
         return stated.with_columns(last_ns=pl.Series(last_ns))
 
-    @alone
     def close(self) -> None:
         """Close the venue's own record."""
-        if self.file:
-            self.file.close()
+        with self.lock:
+            if self.file:
+                self.file.close()
 
     def untaken(self, requests: pa.RecordBatch) -> pa.RecordBatch:
         """Those of the requests that were never sent before; they count as sent from now.
@@ -176,11 +163,11 @@ class Venue(ABC):
         fresh = [self._take(request_id) for request_id in requests["record_id"].to_pylist()]
         return picked(requests, np.array(fresh, np.bool_))
 
-    @alone
     def has_taken(self, request_id: int) -> bool:
         """Whether it was sent this request before."""
-        self._remember()
-        return request_id in self._taken
+        with self.lock:
+            self._remember()
+            return request_id in self._taken
 
     def _take(self, request_id: int) -> bool:
         fresh = request_id not in self._taken

@@ -12,7 +12,7 @@ from tradesys.records.arrow import Ints, batch_of, rows_of, with_columns
 from tradesys.records.clock import Clock
 from tradesys.records.schemas import REPORTS, ExecType, RequestType, TimeInForce
 from tradesys.records.sessions import EXCHANGE, FOREVER, ns_of
-from tradesys.venue.market import ACCEPTED, ANSWER, Venue, alone
+from tradesys.venue.market import ACCEPTED, ANSWER, Venue
 from tradesys.venue.tapes import Tape
 
 
@@ -53,8 +53,8 @@ class TapeVenue(Venue):
         self._awaited: defaultdict[str, list[int]] = defaultdict(list)
         self._ready: list[int] = []
         self._named: dict[str, int] = {}
-        self._terms: dict[int, tuple[object, ...]] = {}
-        self._last_ns: dict[int, int] = {}
+        # Of each order that the tape fills its terms in force, and up to when it may trade.
+        self._terms: dict[int, tuple[tuple[object, ...], int]] = {}
         self._reported: Counter[int] = Counter()
         self._latest = self._floor = 0
 
@@ -106,13 +106,13 @@ class TapeVenue(Venue):
             self._latest,
         )
 
-    @alone
     def advance(self, event: int) -> None:
         """Let the tape's events before number ``event`` have happened."""
-        self._event = event
-        self._change()
-        self._advance()
-        self._is_torn = False
+        with self.lock:
+            self._event = event
+            self._change()
+            self._advance()
+            self._is_torn = False
 
     def _recall(self) -> None:
         super()._recall()
@@ -131,26 +131,26 @@ class TapeVenue(Venue):
             (self._ready if name in self._named else self._awaited[name]).append(fill)
         self._due = until
 
-    @alone
     def send(self, requests: pa.RecordBatch) -> None:
         """Accept the requests, and report the fills that their orders have waited for."""
-        requests = self.untaken(requests)
-        if requests.num_rows:
-            self._learn(requests)
-        self._report(requests)
-        self._tell_time()
+        with self.lock:
+            requests = self.untaken(requests)
+            if requests.num_rows:
+                self._learn(requests)
+            self._report(requests)
+            self._tell_time()
 
-    @alone
     def poll(self, position: int) -> pa.RecordBatch | None:
         """The reports from ``position`` on, fills that have become due included."""
-        self._report_due()
-        return super().poll(position)
+        with self.lock:
+            self._report_due()
+            return super().poll(position)
 
-    @alone
     def end_day(self) -> None:
         """As any venue; fills that have become due come before."""
-        self._report_due()
-        super().end_day()
+        with self.lock:
+            self._report_due()
+            super().end_day()
 
     def _report_due(self) -> None:
         """Report the fills that have become due; before the tape is advanced there are none."""
@@ -167,12 +167,10 @@ class TapeVenue(Venue):
         for row, (request_type, order_id, name) in enumerate(zip(*columns, strict=True)):
             if request_type == RequestType.NEW and name in self._filled:
                 self._named[name] = order_id
-                self._terms[order_id] = _terms(requests, row)
-                self._last_ns[order_id] = last_ns.item(row)
                 self._ready += self._awaited.pop(name, ())
-            elif request_type == RequestType.REPLACE and order_id in self._terms:
-                self._terms[order_id] = _terms(requests, row)
-                self._last_ns[order_id] = last_ns.item(row)
+            elif request_type != RequestType.REPLACE or order_id not in self._terms:
+                continue
+            self._terms[order_id] = _terms(requests, row), last_ns.item(row)
 
     def _report(self, taken: pa.RecordBatch | None) -> None:
         """Report the answers to requests and the fills that are due, in the order of their time."""
@@ -182,7 +180,7 @@ class TapeVenue(Venue):
             rows = []
             for fill in sorted(ready):
                 name, at, qty, px = self._fills[fill]
-                terms = self._terms[self._named[name]]
+                terms, _ = self._terms[self._named[name]]
                 rows.append((0, at, ExecType.TRADE, None, *terms, qty, px, None))
             parts.append(batch_of(REPORTS, rows))
         if not parts:
@@ -194,8 +192,8 @@ class TapeVenue(Venue):
     def _is_in_time(self, fill: int) -> bool:
         """Whether the order of a fill may trade when the fill is reported."""
         name, at, *_ = self._fills[fill]
-        order_id = self._named[name]
-        return order_id in self._terms and max(at, self._floor) <= self._last_ns[order_id]
+        _, last_ns = self._terms.get(self._named[name], ((), 0))
+        return max(at, self._floor) <= last_ns
 
     def _report_at(self, ts: Ints, batch: pa.RecordBatch, floor: int) -> None:
         """Report events in the order of their times, none before ``floor``."""

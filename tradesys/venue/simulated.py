@@ -1,9 +1,7 @@
 """A simulated market: orders are matched in price-time order books."""
 
-import heapq
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -11,13 +9,12 @@ import pyarrow as pa
 from tradesys.log.group_commit import Row
 from tradesys.records import arguments as given
 from tradesys.records.arrow import rows_of
-from tradesys.records.clock import Clock
 from tradesys.records.errors import InvalidValue
 from tradesys.records.schemas import ExecType, RequestType, TimeInForce, format_id, split_id
-from tradesys.records.sessions import EXCHANGE, FOREVER, ns_of
+from tradesys.records.sessions import FOREVER, ns_of
 from tradesys.status.definition import AMENDS, TRADES
 from tradesys.venue.book import OrderBook, Report
-from tradesys.venue.market import Venue, alone
+from tradesys.venue.market import Venue
 
 _NAMES = ("cl_ord_id", "orig_cl_ord_id", "account", "symbol", "side", "ord_type")
 _TERMS = (*_NAMES, "time_in_force", "expire_time")
@@ -29,23 +26,12 @@ class BookVenue(Venue):
 
     kind = "book"
 
-    def __init__(
-        self,
-        name: str = "XSIM",
-        *,
-        clock: Clock,
-        folder: Path | None = None,
-        calendar: str = EXCHANGE,
-    ) -> None:
-        super().__init__(name, clock=clock, folder=folder, calendar=calendar)
-
     def _begin(self) -> None:
         super()._begin()
         self._books: defaultdict[str, OrderBook] = defaultdict(lambda: OrderBook(self.lock))
         # Of each order its terms in force, and as ``last_ns`` up to when it may trade.
         self._orders: dict[int, dict[str, Any]] = {}
-        self._ends: list[int] = []  # a heap of when orders end, and which end then
-        self._ending: defaultdict[int, list[int]] = defaultdict(list)
+        self._ends: dict[int, int] = {}  # up to when the orders may trade that are still to end
         self._named: dict[tuple[str, str], tuple[int, int]] = {}
         # Of an amended trade the report that stands, None of a bust; of a correction its trade.
         self._standing: dict[int, int | None] = {}
@@ -53,23 +39,22 @@ class BookVenue(Venue):
         self._latest = 0
 
     @property
-    @alone
     def books(self) -> Mapping[str, OrderBook]:
         """The order book of each symbol."""
-        self._remember()
-        return self._books
+        with self.lock:
+            self._remember()
+            return self._books
 
-    @alone
     def send(self, requests: pa.RecordBatch) -> None:
         """Match the requests, one by one."""
-        self._tell_time()
-        rows: list[Row] = []
-        requests, now = self.untaken(requests), self._now()
-        for request in rows_of(requests):
-            self._add(rows, now, self._match(request, now), request)
-        self.report(rows)
+        with self.lock:
+            self._tell_time()
+            rows: list[Row] = []
+            requests, now = self.untaken(requests), self._now()
+            for request in rows_of(requests):
+                self._add(rows, now, self._match(request, now), request)
+            self.report(rows)
 
-    @alone
     def amend(
         self, exec_ids: Sequence[int], *, last_qty: int = 0, last_px: int | None = None
     ) -> None:
@@ -83,35 +68,36 @@ class BookVenue(Venue):
         :raises InvalidValue: one is something else or busted already, or the quantity or the price
             is none that the order can have; nothing was amended.
         """
-        self._tell_time()
-        self._remember()
-        self._write()
-        given.a(object, "exec_ids", exec_ids, "a list of exec_ids", _is_list)
-        given.whole("last_qty", last_qty, 0, of="shares")
-        if last_px is not None:
-            given.whole("last_px", last_px, 1, of="1/10,000")
-        standing = [self._stands(exec_id) | {"named": exec_id} for exec_id in exec_ids]
-        if len({trade["record_id"] for trade in standing}) < len(standing):
-            raise InvalidValue("exec_ids", exec_ids, "each trade once")
-        # What takes quantity comes before what gives it back, which may trade again at once.
-        standing.sort(key=lambda trade: trade["last_qty"] - last_qty)
-        self._require_open(standing, last_qty)
-        self._change()
-        rows: list[Row] = []
-        now, but = self._now(), self._sides(standing)
-        for trade in standing:
-            order_id, back = trade["order_id"], trade["last_qty"] - last_qty
-            px = 0 if not last_qty else trade["last_px"] if last_px is None else last_px
-            last_ns = self._orders[order_id]["last_ns"]
-            _, over = self.expired_at(trade["time_in_force"], last_ns)
-            book = self._books[trade["symbol"]]
-            why = over if last_ns < now else None
-            reports = book.amend(order_id, back, last_qty, px, over=why, but=but)
-            if book.is_open(order_id) and last_ns != FOREVER:
-                self._ends_at(last_ns, order_id)  # it may have been closed when its end came
-            self._note_amended(trade["record_id"], self.next_id() + len(rows), last_qty)
-            self._add(rows, now, reports, self._orders[order_id], trade["named"])
-        self.report(rows)
+        with self.lock:
+            self._tell_time()
+            self._remember()
+            self._write()
+            given.a(object, "exec_ids", exec_ids, "a list of exec_ids", _is_list)
+            given.whole("last_qty", last_qty, 0, of="shares")
+            if last_px is not None:
+                given.whole("last_px", last_px, 1, of="1/10,000")
+            standing = [self._stands(exec_id) | {"named": exec_id} for exec_id in exec_ids]
+            if len({trade["record_id"] for trade in standing}) < len(standing):
+                raise InvalidValue("exec_ids", exec_ids, "each trade once")
+            # What takes quantity comes before what gives it back, which may trade again at once.
+            standing.sort(key=lambda trade: trade["last_qty"] - last_qty)
+            self._require_open(standing, last_qty)
+            self._change()
+            rows: list[Row] = []
+            now, but = self._now(), self._sides(standing)
+            for trade in standing:
+                order_id, back = trade["order_id"], trade["last_qty"] - last_qty
+                px = 0 if not last_qty else trade["last_px"] if last_px is None else last_px
+                last_ns = self._orders[order_id]["last_ns"]
+                _, over = self.expired_at(trade["time_in_force"], last_ns)
+                book = self._books[trade["symbol"]]
+                why = over if last_ns < now else None
+                reports = book.amend(order_id, back, last_qty, px, over=why, but=but)
+                if book.is_open(order_id):
+                    self._ends_at(last_ns, order_id)  # it may have been closed when its end came
+                self._note_amended(trade["record_id"], self.next_id() + len(rows), last_qty)
+                self._add(rows, now, reports, self._orders[order_id], trade["named"])
+            self.report(rows)
 
     def _stands(self, exec_id: int) -> dict[str, Any]:
         """The report that stands of a trade, named by itself or by its last correction."""
@@ -170,41 +156,33 @@ class BookVenue(Venue):
         self._change()
         rows: list[Row] = []
         for last_ns, order_id in self._over(now, day_end):
+            del self._ends[order_id]
             order = self._orders[order_id]
             at, text = self.expired_at(order["time_in_force"], last_ns)
             self._latest = max(self._latest, min(at, now))
             reports = self._books[order["symbol"]].expire(order_id, text)
             self._add(rows, self._latest, reports, order)
-        self._next_end = self._ends[0] if self._ends else FOREVER
+        self._next_end = min(self._ends.values(), default=FOREVER)
         self.report(rows)
 
-    def _over(self, now: int, day_end: int) -> Iterator[tuple[int, int]]:
+    def _over(self, now: int, day_end: int) -> list[tuple[int, int]]:
         """The orders that may trade no more, and up to when they could, the first first."""
-        kept = []
-        while self._ends and self._ends[0] < max(now, day_end + 1):
-            last_ns = heapq.heappop(self._ends)
-            for order_id in self._ending.pop(last_ns):
-                order = self._orders[order_id]
-                is_over = last_ns < now or order["time_in_force"] != TimeInForce.GTD
-                if order["last_ns"] == last_ns and is_over:
-                    yield last_ns, order_id
-                elif order["last_ns"] == last_ns:
-                    kept.append((last_ns, order_id))
-        for last_ns, order_id in kept:
-            self._ends_at(last_ns, order_id)
+        over = []
+        for order_id, last_ns in self._ends.items():
+            is_dated = self._orders[order_id]["time_in_force"] == TimeInForce.GTD
+            if last_ns < now or (last_ns <= day_end and not is_dated):
+                over.append((last_ns, order_id))
+        return sorted(over)
 
     def _ends_at(self, last_ns: int, order_id: int) -> None:
-        if last_ns not in self._ending:
-            heapq.heappush(self._ends, last_ns)
-        self._ending[last_ns].append(order_id)
+        self._ends[order_id] = last_ns
         self._next_end = min(self._next_end, last_ns)
 
     def _note_terms(self, order_id: int, terms: dict[str, Any], now: int) -> None:
         """Note the terms that an order has from now on, and up to when it may trade."""
         last_ns = self.calendar.last_ns(terms["time_in_force"], terms["expire_time"], now)
         self._orders[order_id] = {name: terms[name] for name in _TERMS} | {"last_ns": last_ns}
-        if last_ns != FOREVER:
-            self._ends_at(last_ns, order_id)
+        self._ends_at(last_ns, order_id)
 
     # ---- requests
 

@@ -5,11 +5,20 @@ import polars as pl
 
 from tradesys.inquiry.inquiries import Inquiries
 from tradesys.records.errors import TradesysError
-from tradesys.records.schemas import CURRENCY, format_id
-from tradesys.widgets.part import Html, Panel, chip, field, money, price_of, said, table
-from tradesys.widgets.pulse import Pulse
+from tradesys.records.schemas import CURRENCY
+from tradesys.widgets.background import Pulse
+from tradesys.widgets.panels import Panel, field, money, order_cells, said, table
 
 _OPEN_SHOWN = 8
+_COLUMNS = {
+    "order_id": "order",
+    "side": "side",
+    "symbol": "symbol",
+    "order_qty": "quantity",
+    "leaves_qty": "leaves",
+    "price": "price",
+    "ord_status": "status",
+}
 
 
 class AccountPanel(Panel):
@@ -43,22 +52,11 @@ class AccountPanel(Panel):
         heads = ["shares", "held", "in sell orders", "not cleared yet"]
         parts.append(table(heads, shares.select(columns).rows()))
         opened = system.orders(self.account, open_only=True)
-        rows = [
-            [
-                *(format_id(row["order_id"]), row["side"], row["symbol"], row["order_qty"]),
-                *(
-                    row["leaves_qty"],
-                    price_of(row["price"], row["ord_type"]),
-                    Html(chip(row["ord_status"])),
-                ),
-            ]
-            for row in opened.tail(_OPEN_SHOWN).reverse().to_dicts()
-        ]
+        rows = [order_cells(row, _COLUMNS) for row in opened.tail(_OPEN_SHOWN).reverse().to_dicts()]
         count = f"{len(opened):,} open orders" if len(opened) != 1 else "1 open order"
         parts.append(f'<p class="soft">{count}</p>')
         if rows:
-            heads = ["order", "side", "symbol", "quantity", "leaves", "price", "status"]
-            parts.append(table(heads, rows))
+            parts.append(table(list(_COLUMNS.values()), rows))
         return "".join(parts)
 
     def fields(self) -> dict[str, widgets.Widget]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import ipywidgets as widgets
@@ -13,20 +14,19 @@ from tradesys.records.readable import readable
 from tradesys.records.schemas import OrdStatus, OrdType, format_id, parse_id
 from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.customer.terms import Price
-from tradesys.widgets import as_typed
-from tradesys.widgets.part import (
-    Html,
+from tradesys.widgets import typed_values
+from tradesys.widgets.background import Pulse
+from tradesys.widgets.panels import (
     Live,
     Part,
-    average,
     chip,
     clicked,
     field,
+    order_cells,
     price_of,
     said,
     table,
 )
-from tradesys.widgets.pulse import Pulse
 
 ROWS_MAX = 20_000
 """The blotter shows the latest so many orders."""
@@ -67,9 +67,8 @@ class Blotter(Part):
         self.on_select: Callable[[str], None] = lambda _: None
         self._since: Evidence | None = None
         self._seen: CustomerSystem | None = None
-        self._doubt = as_typed.Doubt()
-        self._numbers: dict[int, int] = {}
-        self._known: list[int] = []
+        self._doubt = typed_values.Doubt()
+        self._numbers: dict[int, int] = {}  # by order, the first known first
         self._first = 0
 
     @property
@@ -92,15 +91,7 @@ class Blotter(Part):
         if self.system.down:
             return f"<h4>Blotter at {self.at}</h4>{said(self.system.down)}"
         orders = self.orders()
-        rows = [
-            [
-                *(format_id(row["order_id"]), row["account"], row["symbol"], row["side"]),
-                *(row["order_qty"], price_of(row["price"], row["ord_type"]), row["cum_qty"]),
-                average(row["avg_px"]),
-                Html(chip(row["ord_status"])),
-            ]
-            for row in orders.head(_SHOWN).to_dicts()
-        ]
+        rows = [order_cells(row, _COLUMNS) for row in orders.head(_SHOWN).to_dicts()]
         more = f"and {len(orders) - _SHOWN:,} more" if len(orders) > _SHOWN else ""
         return (
             f"<h4>Blotter at {self.at}</h4>{table(list(_COLUMNS.values()), rows)}"
@@ -148,7 +139,7 @@ class Blotter(Part):
 
     @cached_property
     def _grid(self) -> Any:
-        from tradesys.widgets.grid import Grid  # noqa: PLC0415 - only where somebody can click
+        from tradesys.widgets.perspective_grid import Grid  # noqa: PLC0415 - only where somebody can click
 
         nothing = self.system.changed()[0].clear()
         return Grid(
@@ -164,23 +155,21 @@ class Blotter(Part):
 
     def _rows(self, changed: pl.DataFrame) -> pl.DataFrame:
         """Rows of the grid; ``n`` numbers the orders as they became known here."""
-        for order_id in changed["order_id"].to_list():
-            if order_id not in self._numbers:
-                self._numbers[order_id] = len(self._known)
-                self._known.append(order_id)
-        numbers = pl.Series("n", [self._numbers[i] for i in changed["order_id"]], pl.Int64)
+        known = self._numbers
+        numbers = pl.Series(
+            "n", [known.setdefault(i, len(known)) for i in changed["order_id"]], pl.Int64
+        )
         told = readable(changed).with_columns(
             pl.when(pl.col("ord_type") != OrdType.MARKET).then("price").alias("price"),
             pl.col("ord_status").cast(pl.String),
         )
         shown = told.select(pl.col(name).alias(title) for name, title in _COLUMNS.items())
         rows = shown.with_columns(pl.col("status").str.replace_all("_", " "), numbers)
-        return rows.filter(numbers >= len(self._known) - self.rows_max)
+        return rows.filter(numbers >= len(known) - self.rows_max)
 
     def _restart(self) -> None:
         """Begin anew: another system, or the same one come back with other records."""
-        self._since, self._numbers, self._known, self.selected = None, {}, [], None
-        self._first = 0
+        self._since, self._numbers, self._first, self.selected = None, {}, 0, None
         if "_grid" in self.__dict__:
             self._grid.clear()
 
@@ -202,9 +191,9 @@ class Blotter(Part):
 
     def _forget(self) -> None:
         """Take the oldest orders out of the grid, a tenth of them at a time."""
-        first = len(self._known) - self.rows_max
+        first = len(self._numbers) - self.rows_max
         if first - self._first > self.rows_max // 10:
-            self._grid.remove([format_id(i) for i in self._known[self._first : first]])
+            self._grid.remove([*map(format_id, islice(self._numbers, self._first, first))])
             self._first = first
 
     @cached_property
@@ -217,7 +206,7 @@ class Blotter(Part):
         whose |= {"all accounts": ()} | {name: (name,) for name in own}
         of = field(widgets.Dropdown, "of", 170, 24, options=whose, value=own)
         self.tie(at=at, accounts=of)
-        from tradesys.widgets.grid import GridEvents  # noqa: PLC0415 - as above
+        from tradesys.widgets.perspective_grid import GridEvents  # noqa: PLC0415 - as above
 
         self._events = GridEvents(self._send_again)
         self._events.observe(lambda change: self._clicked_row(change["new"]), "row")
@@ -244,8 +233,8 @@ class Blotter(Part):
         qty, price = self._qty.value.strip(), self._price.value.strip()
         if not qty and not price:
             raise InvalidValue("order_qty", qty, "another quantity or another price")
-        wanted = as_typed.quantity(qty) if qty else None
-        limit = as_typed.price(price) if price else None
+        wanted = typed_values.quantity(qty) if qty else None
+        limit = typed_values.price(price) if price else None
         if limit is not None and (state := self.system.view.order(self.selected or 0)):
             last_px = self.system.view.last_px(state.symbol)
             self.problem = self._doubt.question(state.symbol, limit, last_px)

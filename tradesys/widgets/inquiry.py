@@ -11,10 +11,11 @@ from tradesys.inquiry.inquiries import Inquiries
 from tradesys.records import arguments as given
 from tradesys.records.errors import NotYetReplicated, TradesysError
 from tradesys.records.schemas import format_id
-from tradesys.widgets.part import Html, Panel, average, chip, field, money, price_of, said, table
-from tradesys.widgets.pulse import Pulse
+from tradesys.widgets.background import Pulse
+from tradesys.widgets.panels import Html, Panel, field, money, order_cells, said, table
 
 _ALL = "everybody"
+_ANSWERED = ("ord_status", "order_qty", "cum_qty", "leaves_qty", "price", "avg_px")
 
 
 class InquiryPanel(Panel):
@@ -61,10 +62,11 @@ class InquiryPanel(Panel):
             except NotYetReplicated:
                 rows.append([system.name, "knows nothing of it yet", *[None] * 5])
             except TradesysError as error:
-                rows.append([system.name, Html(said(str(error))), *[None] * 5])
+                rows.append([system.name, said(str(error)), *[None] * 5])
             else:
                 answers.append(answer)
-                rows.append(_row(system.name, answer))
+                told = answer._asdict() | {"avg_px": answer.avg_px}
+                rows.append([system.name, *order_cells(told, _ANSWERED)])
         head = ["asked", "status", "quantity", "filled", "leaves", "price", "avg price"]
         parts = [table(head, rows), said(self.problem)]
         if answers:
@@ -121,13 +123,6 @@ class InquiryPanel(Panel):
             "order": field(widgets.Text, "Inquiry", 190, 58, **typed),
             "at": field(widgets.Dropdown, "asked of", 190, 58, options=systems, value=self.at),
         }
-
-
-def _row(system: str, answer: Answer) -> list[object]:
-    return [
-        *(system, Html(chip(answer.ord_status)), answer.order_qty, answer.cum_qty),
-        *(answer.leaves_qty, price_of(answer.price, answer.ord_type), average(answer.avg_px)),
-    ]
 
 
 def _waits(system: Inquiries, order_id: int) -> list[tuple[str, str]]:

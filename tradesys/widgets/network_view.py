@@ -11,8 +11,8 @@ from tradesys.records.schemas import Kind, parse_origin
 from tradesys.routes import ROUTES
 from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.system import System
-from tradesys.widgets.part import Live, Part, clicked, said
-from tradesys.widgets.pulse import Pulse
+from tradesys.widgets.background import Pulse
+from tradesys.widgets.panels import Live, Part, clicked, said
 
 _WIDE, _TOP, _GAP, _LINE = 176, 34, 14, 16
 _LEFT = {Kind.CUSTOMER: 58, Kind.FIRM: 342, Kind.STREET: 626}

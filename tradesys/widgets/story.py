@@ -13,7 +13,7 @@ from tradesys.inquiry.answers import OrderLike, id_of
 from tradesys.network import Network
 from tradesys.records.readable import readable
 from tradesys.records.schemas import format_id, origin, split_id
-from tradesys.widgets.part import Live, Part, clicked, money, price_of, said, table
+from tradesys.widgets.panels import Live, Part, clicked, money, price_of, said, table
 
 _LEFT, _LANE, _TOP, _ROW = 340, 92, 50, 34
 _COLOUR = {"requests": "--blue", "executions": "--teal", "postings": "--amber"}

@@ -1,4 +1,4 @@
-"""A notebook over a grid of parameters: papermill in several processes, and one frame of results.
+"""A notebook over a grid of parameters: papermill once for each point, and one frame of results.
 
 What a run makes gets its own name only when it is whole, and that name stands for its parameters
 and for the notebook's source: a sweep that is begun again goes on where it ended. A run that fails
@@ -6,31 +6,35 @@ leaves its notebook as ``….failed.ipynb``, and all others as they are.
 """
 
 import json
-import multiprocessing
 import os
 import signal
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
-from itertools import islice
-from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from subprocess import DEVNULL, Popen, TimeoutExpired
+from tempfile import TemporaryFile
 from textwrap import shorten
-from typing import Any, NamedTuple
+from time import sleep
+from typing import IO, Any, NamedTuple
 
 import polars as pl
 
 from tradesys.log.disk import in_making, make_folder, put_in_place
+from tradesys.log.interrupts import uninterrupted
 from tradesys.network.charter import locked
 from tradesys.network.export import write_parquet
 from tradesys.records import arguments as given
-from tradesys.widgets.parameters import TABLE, Grid, Run, grid
 from tradesys.widgets.pictures import PALETTE, chart_style
+from tradesys.widgets.sweep_parameters import TABLE, Grid, Run, grid
 
 DONE, FAILED, NOT_RUN = "done", "failed", "not run"
 
-_CTRL_C = {signal.SIGINT}
+_PAPERMILL = (sys.executable, "-m", "papermill", "--no-progress-bar")
+_LOOK_S = 0.05
+_INTERRUPTED_S = 10.0
+"""So long an interrupted process may take to end its kernel."""
 
 _NOT_FINITE: dict[object, float] = {text: float(text) for text in ("nan", "inf", "-inf")}
 """Numbers that JSON has not: a kernel writes them into its outputs as these texts."""
@@ -109,125 +113,89 @@ def sweep(
 # ---- running
 
 
+class _Process(NamedTuple):
+    """A run that papermill executes, and the file of what it says on stderr."""
+
+    run: Run
+    process: Popen[bytes]
+    said: IO[str]
+
+
 def _execute_all(
     points: Grid, jobs: int, progress: Callable[[int, int], object]
-) -> dict[Path, str]:
-    """Execute what is not whole, so many at a time; gives the errors of those that failed."""
+) -> dict[Path, str | None]:
+    """Execute what is not whole, so many at a time; gives the errors of those that are over."""
     todo = [run for run in points.runs if not run.is_whole]
-    errors: dict[Path, str] = {}
-    over = len(points.runs) - len(todo)
-    waiting = iter(todo)
-    workers = _Workers(points.notebook)
+    over, waiting, running = len(points.runs) - len(todo), deque(todo), list[_Process]()
+    errors: dict[Path, str | None] = {}
     try:
         progress(over, len(points.runs))
-        for run in islice(waiting, jobs):
-            workers.hand(run)
-        while workers.busy:
-            for run, error in workers.results():
-                over += 1
-                progress(over, len(points.runs))
-                if error:
-                    errors[run.notebook] = error
-                if following := next(waiting, None):
-                    workers.hand(following)
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                with uninterrupted():
+                    running.append(_begin(points.notebook, waiting.popleft()))
+            sleep(_LOOK_S)
+            for ended in [each for each in running if each.process.poll() is not None]:
+                running.remove(ended)
+                is_first = ended.run.notebook not in errors
+                errors[ended.run.notebook] = error = _settle(ended)
+                if error and "respond" in error and is_first:
+                    waiting.append(ended.run)  # the ports of two kernels may have clashed
+                else:
+                    over += 1
+                    progress(over, len(points.runs))
     except KeyboardInterrupt:
         pass  # what is not there is told as not run
     finally:
-        workers.end()
+        for each in running:
+            each.process.send_signal(signal.SIGINT)  # papermill then ends its kernel
+        for each in running:
+            with suppress(TimeoutExpired):
+                each.process.wait(_INTERRUPTED_S)
+            each.process.kill()
         for run in todo:
             run.clear()
     return errors
 
 
-class _Workers:
-    """Processes that execute runs, each one at a time; one that dies fails its run, no other."""
-
-    def __init__(self, notebook: Path) -> None:
-        self._notebook = notebook
-        self._processes: dict[Connection, Any] = {}
-        self._free: list[Connection] = []
-        self.busy: dict[Connection, Run] = {}
-
-    def hand(self, run: Run) -> None:
-        """Let a free process execute a run, or a new one."""
-        if not self._free:
-            context = multiprocessing.get_context("spawn")
-            ours, theirs = context.Pipe()
-            process = context.Process(target=_work, args=(theirs, self._notebook), daemon=True)
-            before = signal.pthread_sigmask(signal.SIG_BLOCK, _CTRL_C)  # which it is born with
-            process.start()
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            theirs.close()
-            self._processes[ours] = process
-            self._free.append(ours)
-        connection = self._free.pop()
-        run.clear()
-        connection.send(run)
-        self.busy[connection] = run
-
-    def results(self) -> Iterator[tuple[Run, str]]:
-        """Wait for runs to be over: each with its error, empty if there is none."""
-        for connection in wait(list(self.busy)):
-            assert isinstance(connection, Connection)
-            run = self.busy.pop(connection)
-            try:
-                error = connection.recv()
-                self._free.append(connection)
-            except EOFError:
-                process = self._processes.pop(connection)
-                process.join()
-                error = f"its process ended with exit status {process.exitcode}"
-            yield run, error
-
-    def end(self) -> None:
-        """End all processes, and the kernels of those that are busy."""
-        for process in self._processes.values():
-            process.terminate()
-        for process in self._processes.values():
-            process.join()
-
-
-def _work(connection: Connection, notebook: Path) -> None:
-    """Execute one run after the other, until there is nobody to ask for one any more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever interrupts the sweep lets it end this
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _CTRL_C)  # kernels are interrupted by it
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # and so its kernel
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # where kernels talk of themselves
-    os.environ.setdefault("POLARS_MAX_THREADS", "1")
-    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
-    with suppress(EOFError, BrokenPipeError):
-        while True:
-            connection.send(_execute(notebook, connection.recv()))
-
-
-def _execute(notebook: Path, run: Run) -> str:
-    """Execute a run, and give its error in a line; empty if it has succeeded."""
-    import papermill  # noqa: PLC0415 - as above
-
-    table = {TABLE: str(run.table)} if run.has_table else {}
-    parameters = run.parameters | table
-    execute = partial(
-        papermill.execute_notebook, notebook, run.running, parameters, progress_bar=False
+def _begin(notebook: Path, run: Run) -> _Process:
+    """Let papermill execute a run. It reads ``-r`` as text, and ``-p`` as what it looks like."""
+    run.clear()
+    parameters = run.parameters | ({TABLE: str(run.table)} if run.has_table else {})
+    stated: list[str] = []
+    for name, value in parameters.items():
+        stated += ["-r" if isinstance(value, str) else "-p", name, str(value)]
+    command = [*_PAPERMILL, *stated, str(notebook), str(run.running)]
+    environment = {"POLARS_MAX_THREADS": "1"} | os.environ
+    said = TemporaryFile("w+", errors="replace")  # noqa: SIM115 - closed when it is read
+    # A terminal's Ctrl-C does not reach a session of its own.
+    process = Popen(  # noqa: S603 - what it executes is the user's own
+        command, env=environment, stdin=DEVNULL, stdout=DEVNULL, stderr=said, start_new_session=True
     )
-    try:
-        try:
-            execute()
-        except RuntimeError as error:
-            if "respond" not in str(error):
-                raise
-            execute()  # the ports of kernels that begin at the same time may clash
-    except Exception as error:  # noqa: BLE001 - whatever a notebook does is its own failure
-        named = getattr(error, "ename", type(error).__name__), getattr(error, "evalue", error)
-        if run.running.exists():
-            run.running.rename(run.failed)
-        run.clear()
-        return shorten(": ".join(map(str, named)), 200, placeholder=" …")
-    if run.has_table and not run.table.exists():
+    return _Process(run, process, said)
+
+
+def _settle(ended: _Process) -> str | None:
+    """Name what a run has made after how it ended; gives its error in a line, if it has one."""
+    run, status = ended.run, ended.process.returncode
+    with ended.said as said:
+        said.seek(0)
+        last = said.read().strip().rpartition("\n")[2]
+    if status < 0:
+        run.clear()  # its notebook may be half written
+        return f"its process ended with exit status {status}"
+    if not status and (run.table.exists() or not run.has_table):
+        run.running.rename(run.notebook)
+        run.failed.unlink(missing_ok=True)
+        return None
+    error = last if status else f"the notebook has not written its {TABLE}"
+    if run.running.exists():
         run.running.rename(run.failed)
-        return f"the notebook has not written its {TABLE}"
-    run.running.rename(run.notebook)
-    run.failed.unlink(missing_ok=True)
-    return ""
+        for output in _outputs(_read(run.failed)) if status else ():
+            if output["output_type"] == "error":
+                error = f"{output['ename']}: {output['evalue']}"
+    run.clear()
+    return shorten(error, 200, placeholder=" …")
 
 
 # ---- what came of it
@@ -241,16 +209,26 @@ def _row(run: Run, defaults: dict[str, object], error: str | None) -> dict[str, 
     row |= {"seconds": None, "notebook": None}
     if status == NOT_RUN or not file.exists():
         return row
-    told = json.loads(file.read_text(encoding="utf-8"))
+    told = _read(file)
     row["seconds"] = told["metadata"]["papermill"]["duration"]
     row["notebook"] = str(file.relative_to(run.notebook.parent.parent))
-    data = [o.get("data", {}) for cell in told["cells"] for o in cell.get("outputs", ())]
+    data = [output.get("data", {}) for output in _outputs(told)]
     found = [each["application/json"] for each in data if "application/json" in each]
     for name, value in _flat(found[-1]) if found and status == DONE else ():
         repeated = name.startswith("parameters.") or (name in defaults and row[name] == value)
         if not repeated:
             row[f"result.{name}" if name in row else name] = value
     return row
+
+
+def _read(notebook: Path) -> dict[str, Any]:
+    read: dict[str, Any] = json.loads(notebook.read_text(encoding="utf-8"))
+    return read
+
+
+def _outputs(notebook: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for cell in notebook["cells"]:
+        yield from cell.get("outputs", ())
 
 
 def _flat(value: object, name: str = "") -> Iterator[tuple[str, object]]:

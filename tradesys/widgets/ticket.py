@@ -12,9 +12,9 @@ from tradesys.inquiry.answers import Order
 from tradesys.records.errors import InvalidValue, NotYetReplicated, SystemDown, TradesysError
 from tradesys.records.schemas import OrdType, Side, TimeInForce, format_id, origin, split_id
 from tradesys.systems.customer import rules
-from tradesys.widgets import as_typed
-from tradesys.widgets.part import Live, Part, chip, clicked, field, money, said
-from tradesys.widgets.pulse import Pulse
+from tradesys.widgets import typed_values
+from tradesys.widgets.background import Pulse
+from tradesys.widgets.panels import Live, Part, chip, clicked, field, money, said
 
 _LABELS = {
     "system": "System",
@@ -41,8 +41,8 @@ _HINTS = {"expire_time": "2026-12-31T21:00:00Z", "cl_ord_id": "optional"}
 class OrderTicket(Part):
     """Enters orders at a customer-facing system.
 
-    A price that is far off the last one (:data:`tradesys.widgets.as_typed.FAR`) has to be entered
-    twice.
+    A price that is far off the last one (:data:`tradesys.widgets.typed_values.FAR`) has to be
+    entered twice.
 
     Its ``values`` are the terms as they stand in the fields; each can be set from code as well, by
     ``ticket.fill(side="sell", price="50.25")``. The order entered last is ``ticket.order``.
@@ -55,7 +55,7 @@ class OrderTicket(Part):
         books = pulse.network.charter.books
         self.order: Order | None = None
         self.wrong: dict[str, str] = {}
-        self._doubt = as_typed.Doubt()
+        self._doubt = typed_values.Doubt()
         self.values: dict[str, Any] = {
             "system": at,
             "account": books.accounts[0],
@@ -110,9 +110,9 @@ class OrderTicket(Part):
         is_limit = values["ord_type"] == OrdType.LIMIT
         is_dated = values["time_in_force"] == TimeInForce.GTD
         return values | {
-            "order_qty": as_typed.quantity(values["order_qty"]),
-            "price": as_typed.price(values["price"]) if is_limit else None,
-            "expire_time": as_typed.time(values["expire_time"]) if is_dated else None,
+            "order_qty": typed_values.quantity(values["order_qty"]),
+            "price": typed_values.price(values["price"]) if is_limit else None,
+            "expire_time": typed_values.time(values["expire_time"]) if is_dated else None,
             "cl_ord_id": values["cl_ord_id"] or None,
         }
 
@@ -120,7 +120,7 @@ class OrderTicket(Part):
         """What the order takes beside what its account has free, and whether that is enough."""
         with suppress(TradesysError):
             values, network = self.values, self.pulse.network
-            system, qty = network[values["system"]], as_typed.quantity(values["order_qty"])
+            system, qty = network[values["system"]], typed_values.quantity(values["order_qty"])
             system.require_up()
             held = system.positions(values["account"])
             asset = values["symbol"] if values["side"] == Side.SELL else "USD"
@@ -129,7 +129,7 @@ class OrderTicket(Part):
             if values["side"] == Side.SELL:
                 return f"{qty:,} of {free:,} free shares", qty <= free
             is_limit = values["ord_type"] == OrdType.LIMIT
-            price = as_typed.price(values["price"]) if is_limit else None
+            price = typed_values.price(values["price"]) if is_limit else None
             cost = system.cost(values["symbol"], qty, price)
             if cost is None:
                 return rules.REASONS[rules.NO_PRICE], False
@@ -227,7 +227,7 @@ class OrderTicket(Part):
         values, shown_qty = self.values, str(self.values["order_qty"])
         is_limit, is_buy = values["ord_type"] == OrdType.LIMIT, values["side"] == Side.BUY
         with suppress(InvalidValue):
-            shown_qty = f"{as_typed.quantity(shown_qty):,}"
+            shown_qty = f"{typed_values.quantity(shown_qty):,}"
         price = values["price"] if is_limit else "at the market"
         verb = "Buy" if is_buy else "Sell"
         self._button.description = f"{verb} {shown_qty} {values['symbol']} {price}"

@@ -16,11 +16,11 @@ import zlib
 from collections import Counter
 from dataclasses import dataclass
 from enum import IntEnum
-from itertools import accumulate
 from pathlib import Path
 
 import polars as pl
 
+from tradesys.records.clock import to_date
 from tradesys.records.errors import InvalidValue, SchemaError
 from tradesys.venue.tapes.tape import ACCOUNTS, Source, Tape, account
 
@@ -63,16 +63,13 @@ _IGNORED = {
     MessageType.CROSS: "cross trade",
     MessageType.HALT: "trading halt",
 }
-_ORPHANS = {
-    MessageType.PARTIAL_CANCELLATION: "orphan replace",
-    MessageType.DELETION: "orphan cancel",
-    MessageType.EXECUTION: "orphan execution",
+_LATER = {
+    MessageType.PARTIAL_CANCELLATION: "replace",
+    MessageType.DELETION: "cancel",
+    MessageType.EXECUTION: "execution",
 }
-_TOO_LATE = {
-    MessageType.PARTIAL_CANCELLATION: "replace of a closed order",
-    MessageType.DELETION: "cancel of a closed order",
-    MessageType.EXECUTION: "execution of a closed order",
-}
+_ORPHANS = {kind: f"orphan {name}" for kind, name in _LATER.items()}
+_TOO_LATE = {kind: f"{name} of a closed order" for kind, name in _LATER.items()}
 
 _TYPE = pl.col("type")
 _PARTIAL = _TYPE == MessageType.PARTIAL_CANCELLATION
@@ -175,18 +172,11 @@ def _parse_name(path: Path, date: dt.date | str | None) -> _File:
     name = _NAME.fullmatch(path.name)
     if name is None:
         raise InvalidValue("path", str(path), _NAME_EXPECTED)
-    given = None if date is None else _parse_date(date)
-    named = name["date"] and _parse_date(name["date"])
+    given = None if date is None else to_date(date, "date")
+    named = name["date"] and to_date(name["date"], "date")
     if given and named and given != named:
         raise InvalidValue("date", str(given), f"{named}, as in the file's name, {path}")
     return _File(path, name["symbol"], named or given or NO_DATE, name["kind"])
-
-
-def _parse_date(date: dt.date | str) -> dt.date:
-    try:
-        return dt.date.fromisoformat(str(date))
-    except ValueError:
-        raise InvalidValue("date", str(date), "a day like 2024-06-03") from None
 
 
 def _messages(file: _File) -> pl.DataFrame:
@@ -270,20 +260,9 @@ def _parquet(file: _File) -> pl.DataFrame:
 
 def _number(days: list[pl.DataFrame]) -> list[pl.DataFrame]:
     """Give each message its ``event``: its place, from 0, in all days merged by time."""
-    if len(days) == 1:
-        return [days[0].with_row_index("event")]
-    merged = (
-        pl.concat([day.select("ts") for day in days])
-        .with_row_index("place")
-        .sort("ts", maintain_order=True)
-        .with_row_index("event")
-        .sort("place")
-    )
-    starts = accumulate((day.height for day in days), initial=0)
-    return [
-        day.with_columns(merged["event"].slice(start, day.height))
-        for day, start in zip(days, starts, strict=False)
-    ]
+    parts = [day.with_columns(file=number) for number, day in enumerate(days)]
+    merged = pl.concat(parts).sort("ts", maintain_order=True).with_row_index("event")
+    return [merged.filter(file=number).drop("file") for number in range(len(days))]
 
 
 def _split(

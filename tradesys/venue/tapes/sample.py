@@ -6,7 +6,6 @@ crossed. The same arguments give the same bytes everywhere: a draw is a raw numb
 whose stream numpy promises never to change, and all that follows is integer arithmetic.
 """
 
-import datetime as dt
 import re
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -16,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tradesys.records import arguments as given
+from tradesys.records.clock import to_date
 from tradesys.records.errors import InvalidValue
 from tradesys.venue.tapes.lobster import MessageType
 
@@ -78,8 +79,7 @@ def generate(
     :raises InvalidValue: a negative ``seed``, a ``date`` that is none, ``symbols`` that are none,
         repeated or not of capital letters and digits, fewer than 10 ``events`` per symbol.
     """
-    if seed < 0:
-        raise InvalidValue("seed", seed, "an integer, not negative")
+    given.whole("seed", seed, 0)
     for symbol in symbols:
         if not re.fullmatch(r"[A-Z][A-Z0-9]*", symbol):
             raise InvalidValue("symbols", symbol, "capital letters and digits")
@@ -87,10 +87,7 @@ def generate(
         raise InvalidValue("symbols", tuple(symbols), "at least one, and each only once")
     if events < _EVENTS_MIN * len(symbols):
         raise InvalidValue("events", events, f"at least {_EVENTS_MIN} per symbol")
-    try:
-        day = dt.date.fromisoformat(date)
-    except ValueError:
-        raise InvalidValue("date", date, "a day like 2024-06-03") from None
+    day = to_date(date, "date")
 
     folder.mkdir(parents=True, exist_ok=True)
     shares = [75 + draw % 51 for draw in _raw(len(symbols), seed)]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-from tradesys.records.errors import InvalidValue
+from tradesys.records import arguments as given
 
 ACCOUNTS = 100
 """How many accounts a tape's orders are spread over, if nothing else is said."""
@@ -59,8 +59,7 @@ def account(order_id: pl.Expr, accounts: int = ACCOUNTS) -> pl.Expr:
 
     :raises InvalidValue: ``accounts`` is not positive.
     """
-    if accounts < 1:
-        raise InvalidValue("accounts", accounts, "a number of accounts above 0")
+    given.whole("accounts", accounts, 1, of="accounts")
     return pl.lit("A") + (mixed(order_id) % accounts).cast(pl.String).str.zfill(3)
 
 
@@ -72,8 +71,7 @@ def entry_system(account: pl.Expr, customers: int) -> pl.Expr:
 
     :raises InvalidValue: ``customers`` is not positive.
     """
-    if customers < 1:
-        raise InvalidValue("customers", customers, "a number of customer-facing systems above 0")
+    given.whole("customers", customers, 1, of="customer-facing systems")
     return account.str.slice(1).cast(pl.UInt32) % customers
 
 

@@ -5,7 +5,7 @@ import re
 from tradesys.records.clock import to_ns
 from tradesys.records.errors import InvalidValue
 from tradesys.records.schemas import to_price
-from tradesys.widgets.part import money
+from tradesys.widgets.panels import money
 
 FAR = 0.25
 """A price that is further from the last one than this share of it asks again."""

@@ -11,7 +11,7 @@ from ipywidgets import Layout
 from perspective import table
 from perspective.widget import PerspectiveWidget
 
-from tradesys.widgets.part import HERE
+from tradesys.widgets.panels import HERE
 
 PLAIN = pl.CompatLevel.oldest()
 """Perspective knows no views of strings, which polars writes otherwise."""

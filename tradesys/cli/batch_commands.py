@@ -7,8 +7,8 @@ import polars as pl
 import typer
 from rich.markup import escape
 
-from tradesys.cli.days import Customers, Streets
 from tradesys.cli.printing import JsonOut, console, out, print_frame, print_table, progress, tell
+from tradesys.cli.replay_commands import Customers, Streets
 from tradesys.records import arguments as given
 from tradesys.records.errors import InvalidValue
 

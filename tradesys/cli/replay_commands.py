@@ -12,6 +12,7 @@ from tradesys.network import Network
 from tradesys.network.charter import Charter
 from tradesys.network.replay import Partition, Replayed, open_network, parse_partition
 from tradesys.network.replay import replay as replay_tape
+from tradesys.records import arguments as given
 from tradesys.records.errors import InvalidValue
 from tradesys.venue import TapeVenue, tapes
 from tradesys.venue.tapes import Tape
@@ -48,8 +49,7 @@ def replay(
     Example: tradesys replay data/sample --data data/run1 --partition c1:0.33-0.66
     """
     partitions = [parse_partition(text) for text in partition or ()]
-    if batch < 1:
-        raise InvalidValue("batch", batch, "a number of events above 0")
+    given.whole("batch", batch, 1, of="events")
     Charter(customers, streets, TapeVenue.kind).require(*(cut.system for cut in partitions))
     with progress(f"reading {tape}"):
         day = tapes.read(tape, format=format, date=date)

@@ -62,7 +62,6 @@ class Pulse:
         self.flow = flow or Flow(network)
         self.per_second = per_second
         self.running = True
-        self.moved = 0
         self._stopped_by = ""
         self._stage = 0
         self._due = 0.0
@@ -98,13 +97,12 @@ class Pulse:
         """Run one stage; gives how many records moved."""
         moved = self.network.stage(self.stage)
         self._stage = (self._stage + 1) % len(STAGES)
-        self.moved += moved
         return moved
 
     def carry(self) -> None:
         """After a click: carry at once what there is, if nothing holds it back; then show it."""
         if self.running and self.per_second == AT_ONCE:
-            self.moved += self.network.run()
+            self.network.run()
         with door:
             for each in self._listeners:
                 each.waited_s = each.every_s
@@ -124,7 +122,7 @@ class Pulse:
             with door:
                 self.flow.advance(seconds)
             if self.per_second == AT_ONCE:
-                self.moved += self.network.run()
+                self.network.run()
             else:
                 self._due += self.per_second * seconds
                 while self._due >= 1:

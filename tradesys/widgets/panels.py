@@ -20,8 +20,8 @@ from IPython import get_ipython
 from ipywidgets import HBox, VBox, Widget
 
 from tradesys.records.errors import TradesysError
-from tradesys.records.schemas import PRICE_SCALE, OrdType
-from tradesys.widgets.pulse import Pulse, door
+from tradesys.records.schemas import PRICE_SCALE, OrdType, format_id
+from tradesys.widgets.background import Pulse, door
 
 HERE = Path(__file__).parent
 STYLE = (HERE / "style.css").read_text(encoding="utf-8")
@@ -188,11 +188,6 @@ def field(kind: type[Widget], label: str, wide: int, beside: int, **kwargs: Any)
 # ---- HTML
 
 
-def chip(status: str) -> str:
-    """An order's status as a coloured label."""
-    return f'<span class="chip {status}">{status.replace("_", " ")}</span>'
-
-
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A table: numbers to the right, text as it is, and what is HTML already (:class:`Html`)."""
     lines = [list(row) for row in rows]
@@ -213,6 +208,11 @@ class Html(str):
     """Text that is HTML already."""
 
     __slots__ = ()
+
+
+def chip(status: str) -> Html:
+    """An order's status as a coloured label."""
+    return Html(f'<span class="chip {status}">{status.replace("_", " ")}</span>')
 
 
 def _cell(value: object) -> str:
@@ -253,6 +253,17 @@ def average(px: float | None) -> Money | None:
     return None if px is None else money(round(px * PRICE_SCALE))
 
 
-def said(problem: str) -> str:
+def order_cells(order: Mapping[str, Any], columns: Iterable[str]) -> list[object]:
+    """These columns of an order, as people read them in a :func:`table`."""
+    shown = dict(order) | {
+        "order_id": format_id(order["order_id"]),
+        "price": price_of(order["price"], order["ord_type"]),
+        "avg_px": average(order["avg_px"]),
+        "ord_status": chip(order["ord_status"]),
+    }
+    return [shown[name] for name in columns]
+
+
+def said(problem: str) -> Html:
     """A line that says what went wrong, or nothing."""
-    return f'<p class="bad" role="alert">{escape(problem)}</p>' if problem else ""
+    return Html(f'<p class="bad" role="alert">{escape(problem)}</p>' if problem else "")
