@@ -22,7 +22,6 @@ from tradesys.records.arrow import with_columns
 from tradesys.records.clock import ManualClock
 from tradesys.records.schemas import format_id
 from tradesys.records.sessions import FOREVER
-from tradesys.status.kept.loops import CUM_QTY, PAGE
 from tradesys.systems.system import System
 
 PLACED = "every record is where the topology says"
@@ -153,9 +152,7 @@ def answer_wrongly(desk: Network) -> None:
     """Every view has forgotten a fill in the same way."""
     for system in desk.customers:
         system.view.last_px("")
-        facts = system.view.facts
-        facts.orders["cum_qty"] = 0
-        facts.states.blocks.numbers[:, CUM_QTY : CUM_QTY + PAGE] = 0
+        system.view.orders["cum_qty"] = 0
 
 
 def reserve_differently(desk: Network) -> None:
