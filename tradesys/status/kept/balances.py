@@ -57,8 +57,7 @@ class Accounts:
 
     def names_of(self, pairs: NDArray[Any]) -> tuple[pl.Series, pl.Series]:
         """The account and the asset of each pair."""
-        found = self.balances[pairs]
         return (
-            self.accounts.column.gather(found["account"]),
-            self.assets.column.gather(found["asset"]),
+            self.accounts.column.gather(self.balances["account"][pairs]),
+            self.assets.column.gather(self.balances["asset"][pairs]),
         )

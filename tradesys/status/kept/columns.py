@@ -105,7 +105,7 @@ class Facts(NamedTuple):
     requests: Records
     events: Records
     event_ids: Ids  # the first of each page of rows
-    renewed: NDArray[np.bool_]  # of which pages of orders the terms changed since they were told
+    news: NDArray[np.int8]  # of each page of orders, what changed since it was told
     balances: Records
     last_trades: Ints  # of each asset: the last event that is a trade
     fees: Ints
@@ -145,17 +145,6 @@ class Uncleared(NamedTuple):
     def differs(self) -> NDArray[np.bool_]:
         """Of which events the trade is not cleared."""
         return (self.shares != 0) | (self.cash != 0) | (self.fee != 0)
-
-
-class States(NamedTuple):
-    """What an answer about all orders copies from the facts, a column each."""
-
-    price: Ints
-    order_qty: Ints
-    cum_qty: Ints
-    leaves_qty: Ints
-    avg_px: NDArray[np.float64]
-    status: NDArray[np.uint8]
 
 
 def room(count: int, dtype: np.dtype[Item]) -> NDArray[Item]:

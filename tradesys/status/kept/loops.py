@@ -9,7 +9,7 @@ Everything that is compiled stands in this file, the codes that it knows include
 import numpy as np
 
 from tradesys.records.arrow import Ids, Ints
-from tradesys.status.kept.columns import Facts, Records, States, Uncleared
+from tradesys.status.kept.columns import Facts, Records, Uncleared
 from tradesys.status.kept.compiled import compiled
 
 # Pages of record ids: see :mod:`tradesys.status.kept.rows`.
@@ -47,6 +47,8 @@ CANCEL_ASKED, REPLACE_ASKED, ANSWERED = (1 << i for i in range(7, 10))
 SEEN, IS_TRADE, IS_BUST = (1 << i for i in range(3))
 # Accounts of the firm: their numbers, in the order of tradesys.status.kept.balances.KNOWN_ACCOUNTS.
 CLEARING, FEES = range(2)
+# What is new of a page of orders: the state of one; its terms, or its name.
+STATES, TERMS = 1, 2
 PRICE_SCALE = 10_000
 
 
@@ -177,6 +179,7 @@ def settle(m: Facts, row: int) -> None:
         pair = m.balances[pair]["cash"]
     m.balances[pair]["reserved"] += most - order["reserved"]
     order["reserved"] = most
+    m.news[row >> PAGE_BITS] |= STATES
 
 
 # ---- requests
@@ -220,7 +223,7 @@ def learn(m: Facts, row: int, request: int, record: np.void) -> None:
 @compiled
 def renew(m: Facts, order: int) -> None:
     """The terms of an order, or its name, are to be told anew."""
-    m.renewed[order >> PAGE_BITS] = True
+    m.news[order >> PAGE_BITS] |= TERMS
 
 
 @compiled
@@ -487,23 +490,3 @@ def book(m: Facts, group: int, pair: int, amount: int) -> None:
         trade["shares"] += amount
     if trade["flags"] & IS_TRADE:
         own["uncleared"] -= amount
-
-
-# ---- answers out
-
-
-@compiled
-def tell_states(orders: Records, pages: Records, to: States) -> None:
-    """Write the states of the known orders of these pages."""
-    at = 0
-    for i in range(len(pages)):
-        first = pages[i]["first_row"]
-        for row in range(first, first + PAGE_ROWS):
-            order = orders[row]
-            if order["flags"] & KNOWN:
-                to.price[at], to.order_qty[at] = order["price"], order["order_qty"]
-                to.cum_qty[at], to.leaves_qty[at] = order["cum_qty"], order["leaves_qty"]
-                if order["cum_qty"] > 0:
-                    to.avg_px[at] = order["cum_amount"] / (order["cum_qty"] * PRICE_SCALE)
-                to.status[at] = order["status"]
-                at += 1

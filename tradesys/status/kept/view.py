@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tradesys.records.arrow import Ids, Ints
 from tradesys.records.opening_books import NO_FEES, Fees
-from tradesys.records.schemas import FIRMS_OWN, OrdStatus, average
+from tradesys.records.schemas import FIRMS_OWN, PRICE_SCALE, OrdStatus, average
 from tradesys.status.definition import COLUMNS
 from tradesys.status.kept import codes, loops
 from tradesys.status.kept.balances import Accounts
@@ -29,7 +29,6 @@ from tradesys.status.kept.columns import (
     REQUESTS,
     Facts,
     Records,
-    States,
     Uncleared,
     room,
     with_room,
@@ -53,6 +52,12 @@ _READ = {
     "postings": ("exec_id", "account", "asset", "amount"),
 }
 """The columns of each dataset that matter to a view."""
+
+_TOLD = (
+    *("order_qty", "price", "cum_qty", "leaves_qty", "cum_amount", "status"),
+    *("in_force", "pair", "terms"),
+)
+"""The facts that an answer about all orders is made of."""
 
 _MANY = 20_000
 """How many records wait at most for a question before they are worked in."""
@@ -99,8 +104,8 @@ class View:
         self.orders, self.requests, self.events = (
             room(_FEW_PAGES * PAGE_ROWS, dtype) for dtype in (ORDER, REQUEST, EVENT)
         )
-        self._renewed = np.zeros(1, np.bool_)
-        self._terms: dict[int, pl.DataFrame] = {}
+        self._news = np.zeros(1, np.int8)
+        self._told: dict[int, pl.DataFrame] = {}
         self._answer: pl.DataFrame | None = None
         self._waiting: dict[str, list[pa.RecordBatch]] = {name: [] for name in _READ}
         self._waiting_rows = 0
@@ -179,13 +184,13 @@ class View:
         self.orders = with_room(self.orders, self.order_rows.count)
         self.requests = with_room(self.requests, self.order_rows.count)
         self.events = with_room(self.events, self.event_rows.count)
-        self._renewed = with_room(self._renewed, len(self.order_rows.pages))
+        self._news = with_room(self._news, len(self.order_rows.pages))
         return Facts(
             orders=self.orders,
             requests=self.requests,
             events=self.events,
             event_ids=self.event_rows.first_ids,
-            renewed=self._renewed,
+            news=self._news,
             balances=self.accounts.balances,
             last_trades=self.accounts.last_trades,
             fees=np.array(self.fees, np.int64),
@@ -225,8 +230,8 @@ class View:
 
         ``account``, ``symbol``, ``side``, ``ord_type``, ``time_in_force``.
         """
-        orders = self._orders(order_ids)
-        columns = (*self.accounts.names_of(orders["pair"]), *terms_texts(orders["terms"]))
+        pairs, terms = self._of_orders(order_ids, "pair", "terms")
+        columns = (*self.accounts.names_of(pairs), *terms_texts(terms))
         texts = (column.to_arrow().cast(pa.utf8()) for column in columns)
         return dict(zip(OrderState._fields, texts, strict=False))
 
@@ -235,16 +240,16 @@ class View:
 
         A replace that waits for an answer counts as granted where it asks for more.
         """
-        return self._orders(order_ids)["reserved"].copy()
+        return self._of_orders(order_ids, "reserved")[0]
 
     def in_force_of(self, order_ids: Ids) -> dict[str, Ints]:
         """``order_qty, price, cum_qty`` of each of these orders; 0 for one that is unknown."""
-        orders = self._orders(order_ids)
-        return {name: orders[name].copy() for name in ("order_qty", "price", "cum_qty")}
+        names = ("order_qty", "price", "cum_qty")
+        return dict(zip(names, self._of_orders(order_ids, *names), strict=True))
 
     def leaves_of(self, order_ids: Ids) -> Ints:
         """The open quantity of each of these orders; 0 for one that is closed or unknown."""
-        return self._orders(order_ids)["leaves_qty"].copy()
+        return self._of_orders(order_ids, "leaves_qty")[0]
 
     def answered(self, request_ids: Ids) -> NDArray[np.bool_]:
         """Whether a street-side system has answered each of these requests."""
@@ -282,10 +287,11 @@ class View:
         accounts, symbols = self.accounts.names_of(self.orders["pair"][rows])
         return accounts.to_arrow().cast(pa.utf8()), symbols.to_arrow().cast(pa.utf8())
 
-    def _orders(self, record_ids: Ids) -> Records:
-        """A copy of the facts of these orders; of one that was never seen they are zero."""
+    def _of_orders(self, order_ids: Ids, *names: str) -> list[NDArray[Any]]:
+        """Facts of these orders, a column each; of one that was never seen they are zero."""
         self._catch_up()
-        return self.orders[self.order_rows.of(record_ids)]
+        rows = self.order_rows.of(order_ids)
+        return [self.orders[name][rows] for name in names]
 
     # ---- answers out: balances and prices
 
@@ -329,62 +335,47 @@ class View:
     # ---- answers out: everything
 
     def statuses(self) -> pl.DataFrame:
-        """Every order's state, by ``order_id``: a copy of the facts as they are now.
+        """Every order's state, by ``order_id``; a frame that was handed out never changes.
 
-        Columns of texts are made of the terms, which seldom change; they are kept, a frame per page
-        of orders, until a record changes the terms of one of them.
+        A page of orders has a frame, which is made anew where a record has changed one of them.
 
         :returns: :data:`tradesys.status.definition.COLUMNS`.
         """
         self._catch_up()
         if self._answer is None:
-            pages = self.order_rows.pages
-            first_rows = pages["first_row"].tolist()
+            first_rows = self.order_rows.pages["first_row"].tolist()
             for first in first_rows:
-                if first not in self._terms or self._renewed[first >> PAGE_BITS]:
-                    self._terms[first] = self._terms_of_page(first)
-                    self._renewed[first >> PAGE_BITS] = False
-            terms = pl.concat([self._terms[first] for first in first_rows], rechunk=False)
-            columns = terms.to_dict() | self._states(len(terms))
-            self._answer = pl.DataFrame([columns[name].alias(name) for name in COLUMNS])
+                news = self._news.item(first >> PAGE_BITS)
+                if news or first not in self._told:
+                    self._told[first] = self._told_anew(first, news)
+                    self._news[first >> PAGE_BITS] = 0
+            told = [self._told[first] for first in first_rows]
+            self._answer = pl.concat(told, rechunk=False)
         return self._answer.clone()
 
-    def _terms_of_page(self, first: int) -> pl.DataFrame:
-        """The terms of the known orders of a page, in texts."""
+    def _told_anew(self, first: int, news: int) -> pl.DataFrame:
+        """The states of the known orders of a page: the terms only where they changed."""
         orders = self.orders[first : first + PAGE_ROWS]
-        rows = np.flatnonzero(orders["flags"] & KNOWN)
-        orders = orders[rows]
-        ids = self.order_rows.ids_of(first + rows)
-        account, symbol = self.accounts.names_of(orders["pair"])
-        side, ord_type, _ = terms_texts(orders["terms"])
-        return pl.DataFrame(
-            {
-                "order_id": ids,
-                "cl_ord_id": self.names(ids, self.order_rows.ids_of(orders["in_force"])),
-                "account": account,
-                "symbol": symbol,
-                "side": side,
-                "ord_type": ord_type,
-            }
+        known = np.flatnonzero(orders["flags"] & KNOWN)
+        qty, price, cum_qty, leaves_qty, cum_amount, status, in_force, pairs, terms = (
+            orders[name][known] for name in _TOLD
         )
-
-    def _states(self, count: int) -> dict[str, pl.Series]:
-        """The states of the known orders, so many of them, in the order of their ids."""
-        price, order_qty, cum_qty, leaves_qty = (np.empty(count, np.int64) for _ in range(4))
-        averages, status = np.empty(count, np.float64), np.empty(count, np.uint8)
-        to = States(price, order_qty, cum_qty, leaves_qty, averages, status)
-        loops.tell_states(self.orders, self.order_rows.pages, to)
-        columns = {
-            "price": _masked(to.price, to.price != 0),
-            "ord_status": pa.array(to.status),
-            "order_qty": pa.array(to.order_qty),
-            "cum_qty": pa.array(to.cum_qty),
-            "leaves_qty": pa.array(to.leaves_qty),
-            "avg_px": _masked(to.avg_px, to.cum_qty > 0),
+        if news & loops.TERMS or first not in self._told:
+            ids, request_ids = (self.order_rows.ids_of(rows) for rows in (first + known, in_force))
+            names = self.names(ids, request_ids)
+            texts = (*self.accounts.names_of(pairs), *terms_texts(terms)[:2])
+            columns = dict(zip(COLUMNS, (ids, names, *texts), strict=False))
+        else:
+            columns = self._told[first].to_dict()
+        columns |= {
+            "price": _masked(price, price != 0),
+            "ord_status": pl.Series(status.view(np.uint8)).cat.to(STATUS_TYPE),
+            "order_qty": qty,
+            "cum_qty": cum_qty,
+            "leaves_qty": leaves_qty,
+            "avg_px": _masked(cum_amount / np.maximum(cum_qty * PRICE_SCALE, 1), cum_qty > 0),
         }
-        found = {name: pl.Series(column) for name, column in columns.items()}
-        found["ord_status"] = found["ord_status"].cat.to(STATUS_TYPE)
-        return found
+        return pl.DataFrame(columns)
 
     def positions(self) -> pl.DataFrame:
         """Balances, as :func:`tradesys.status.positions.balances` defines them."""
@@ -414,8 +405,6 @@ def _or_zero(column: pa.Array) -> NDArray[Any]:
     return (column.fill_null(0) if column.null_count else column).to_numpy()
 
 
-def _masked(values: NDArray[Any], is_valid: NDArray[np.bool_]) -> pa.Array:
-    """The values as a column of Arrow, null where they are not valid; they are not copied."""
-    bits = np.packbits(is_valid, bitorder="little")
-    kind = pa.from_numpy_dtype(values.dtype)
-    return pa.Array.from_buffers(kind, len(values), [pa.py_buffer(bits), pa.py_buffer(values)])
+def _masked(values: NDArray[Any], is_valid: NDArray[np.bool_]) -> pl.Series:
+    """The values as a column, null where they are not valid."""
+    return pl.Series(pa.array(values, mask=~is_valid))
