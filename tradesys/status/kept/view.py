@@ -53,11 +53,7 @@ _READ = {
 }
 """The columns of each dataset that matter to a view."""
 
-_TOLD = (
-    *("order_qty", "price", "cum_qty", "leaves_qty", "cum_amount", "status"),
-    *("in_force", "pair", "terms"),
-)
-"""The facts that an answer about all orders is made of."""
+_STATE = ("price", "status", "order_qty", "cum_qty", "leaves_qty", "cum_amount")
 
 _MANY = 20_000
 """How many records wait at most for a question before they are worked in."""
@@ -350,32 +346,31 @@ class View:
                     self._told[first] = self._told_anew(first, news)
                     self._news[first >> PAGE_BITS] = 0
             told = [self._told[first] for first in first_rows]
-            self._answer = pl.concat(told, rechunk=False)
+            to_texts = pl.col("ord_status").cat.to(STATUS_TYPE)
+            self._answer = pl.concat(told, rechunk=False).with_columns(to_texts)
         return self._answer.clone()
 
     def _told_anew(self, first: int, news: int) -> pl.DataFrame:
         """The states of the known orders of a page: the terms only where they changed."""
         orders = self.orders[first : first + PAGE_ROWS]
         known = np.flatnonzero(orders["flags"] & KNOWN)
-        qty, price, cum_qty, leaves_qty, cum_amount, status, in_force, pairs, terms = (
-            orders[name][known] for name in _TOLD
-        )
         if news & loops.TERMS or first not in self._told:
-            ids, request_ids = (self.order_rows.ids_of(rows) for rows in (first + known, in_force))
-            names = self.names(ids, request_ids)
+            in_force, pairs, terms = (orders[n][known] for n in ("in_force", "pair", "terms"))
+            ids = self.order_rows.ids_of(first + known)
+            names = self.names(ids, self.order_rows.ids_of(in_force))
             texts = (*self.accounts.names_of(pairs), *terms_texts(terms)[:2])
-            columns = dict(zip(COLUMNS, (ids, names, *texts), strict=False))
+            columns = [pl.Series(ids), names, *texts]
         else:
-            columns = self._told[first].to_dict()
-        columns |= {
-            "price": _masked(price, price != 0),
-            "ord_status": pl.Series(status.view(np.uint8)).cat.to(STATUS_TYPE),
-            "order_qty": qty,
-            "cum_qty": cum_qty,
-            "leaves_qty": leaves_qty,
-            "avg_px": _masked(cum_amount / np.maximum(cum_qty * PRICE_SCALE, 1), cum_qty > 0),
-        }
-        return pl.DataFrame(columns)
+            columns = self._told[first].get_columns()[:-6]
+        price, status, *qtys, cum_amount = (orders[name][known] for name in _STATE)
+        cum_qty = qtys[1]
+        avg_px = cum_amount / np.maximum(cum_qty * PRICE_SCALE, 1)
+        state = (
+            *(pa.array(price, mask=price == 0), status.view(np.uint8), *qtys),
+            pa.array(avg_px, mask=cum_qty <= 0),
+        )
+        columns += map(pl.Series, state)
+        return pl.DataFrame(dict(zip(COLUMNS, columns, strict=True)))
 
     def positions(self) -> pl.DataFrame:
         """Balances, as :func:`tradesys.status.positions.balances` defines them."""
@@ -403,8 +398,3 @@ def _no_names(order_ids: Ids, _: Ids) -> pl.Series:
 def _or_zero(column: pa.Array) -> NDArray[Any]:
     """The values, zero for null."""
     return (column.fill_null(0) if column.null_count else column).to_numpy()
-
-
-def _masked(values: NDArray[Any], is_valid: NDArray[np.bool_]) -> pl.Series:
-    """The values as a column, null where they are not valid."""
-    return pl.Series(pa.array(values, mask=~is_valid))
