@@ -45,7 +45,7 @@ from tradesys.status import definition as status
 from tradesys.status import positions
 from tradesys.status.kept import codes, loops
 from tradesys.status.kept.balances import Accounts
-from tradesys.status.kept.codes import Numbered, codes_of
+from tradesys.status.kept.codes import Numbered, codes_of, codes_of_rows
 from tradesys.status.kept.columns import ORDER, with_room
 from tradesys.status.kept.rows import Rows
 from tradesys.status.kept.view import View
@@ -434,7 +434,7 @@ def test_a_pair_is_given_once_and_knows_the_cash_of_its_account(
     accounts, known = Accounts(), dict[tuple[str, str], int]()
     for run in runs:
         columns = [pa.array([row[i] for row in run], pa.utf8()) for i in (0, 1)]
-        for words, pair in zip(run, accounts.pairs_of(*columns).tolist(), strict=True):
+        for words, pair in zip(run, codes_of_rows(columns, accounts.pair).tolist(), strict=True):
             assert known.setdefault(words, pair) == pair == accounts.find(*words)
             assert accounts.names[pair] == words
             assert accounts.balances[pair]["cash"] == accounts.find(words[0], "USD")

@@ -1,6 +1,6 @@
 """Texts as numbers: those of FIX have fixed ones, accounts and assets get theirs as they come."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,20 +26,36 @@ def codes_of(values: pa.Array, code: Callable[[Any], int], null: int = 0) -> Int
     return codes if few else codes[encoded.indices.to_numpy()]
 
 
+def codes_of_rows(columns: Sequence[pa.Array], code: Callable[..., int]) -> Ints:
+    """The code of each row of several columns that have no nulls, likewise."""
+    if len(columns[0]) <= _ONE_BY_ONE:
+        return np.array([*map(code, *(column.to_pylist() for column in columns))], np.int64)
+    keys, dictionaries = np.zeros(len(columns[0]), np.int64), []
+    for column in columns:
+        encoded = column.dictionary_encode()
+        dictionaries.append(encoded.dictionary)
+        keys = keys * len(encoded.dictionary) + encoded.indices.to_numpy()
+    encoded = pa.array(keys).dictionary_encode()
+    keys, different = encoded.dictionary.to_numpy(), []
+    for dictionary in reversed(dictionaries):
+        keys, places = np.divmod(keys, len(dictionary))
+        different.insert(0, dictionary.take(pa.array(places)).to_pylist())
+    return np.array([*map(code, *different)], np.int64)[encoded.indices.to_numpy()]
+
+
 class Numbered:
     """A number for each text, from 0, on first sight."""
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
-        self.texts = list(texts)
-        self._numbers = {text: number for number, text in enumerate(self.texts)}
+        self._numbers = {text: number for number, text in enumerate(texts)}
         self._column = pl.Series(dtype=pl.String)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
 
     def number(self, text: str) -> int:
         """The number of a text."""
-        number = self._numbers.setdefault(text, len(self.texts))
-        if number == len(self.texts):
-            self.texts.append(text)
-        return number
+        return self._numbers.setdefault(text, len(self._numbers))
 
     def find(self, text: str) -> int:
         """The number of a text; -1 if it was never seen."""
@@ -48,8 +64,8 @@ class Numbered:
     @property
     def column(self) -> pl.Series:
         """The texts, each in the place of its number."""
-        if len(self._column) < len(self.texts):
-            self._column = pl.Series(self.texts, dtype=pl.String)
+        if len(self._column) < len(self._numbers):
+            self._column = pl.Series(list(self._numbers), dtype=pl.String)
         return self._column
 
 
@@ -59,18 +75,16 @@ def _numbers(texts: tuple[str, ...]) -> Callable[[str], int]:
 
 
 request_type, exec_type = _numbers(loops.REQUEST_TYPES), _numbers(loops.EXEC_TYPES)
-_side, _ord_type = _numbers(loops.SIDES), _numbers(loops.ORD_TYPES)
-_time_in_force = _numbers(loops.TIMES_IN_FORCE)
 
 TERMS = [(s, o, t) for t in loops.TIMES_IN_FORCE for o in loops.ORD_TYPES for s in loops.SIDES]
 """Side, type and time in force, in the place of the number that they are together."""
+_TERMS_NUMBERS = {texts: number for number, texts in enumerate(TERMS)}
 _TERMS_TEXTS = [pl.Series(texts) for texts in zip(*TERMS, strict=True)]
 
 
-def terms_codes(side: pa.StringArray, ord_type: pa.StringArray, tif: pa.StringArray) -> Ints:
-    """Side, type and time in force of each row as one number: its digits are theirs."""
-    low = codes_of(side, _side) + 2 * codes_of(ord_type, _ord_type)
-    return low + 4 * codes_of(tif, _time_in_force)
+def terms_number(*texts: str) -> int:
+    """Side, type and time in force as one number: its digits are theirs."""
+    return _TERMS_NUMBERS[texts]
 
 
 def terms_texts(terms: NDArray[Any]) -> list[pl.Series]:

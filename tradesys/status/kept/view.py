@@ -19,7 +19,7 @@ from tradesys.records.schemas import FIRMS_OWN, PRICE_SCALE, OrdStatus, average
 from tradesys.status.definition import COLUMNS
 from tradesys.status.kept import codes, loops
 from tradesys.status.kept.balances import Accounts
-from tradesys.status.kept.codes import TERMS, codes_of, terms_codes, terms_texts
+from tradesys.status.kept.codes import TERMS, codes_of, codes_of_rows, terms_number, terms_texts
 from tradesys.status.kept.columns import (
     EVENT,
     EXECUTIONS,
@@ -133,8 +133,9 @@ class View:
                 self._waiting[dataset] = []
                 self._waiting_rows -= sum(batch.num_rows for batch in batches)
                 self._answer = None
-                columns = [batch.select(_READ[dataset]) for batch in batches]
-                batch = columns[0] if len(columns) == 1 else pa.concat_batches(columns)
+                batch = batches[0]
+                if len(batches) > 1:
+                    batch = pa.concat_batches([each.select(_READ[dataset]) for each in batches])
                 getattr(self, f"_take_{dataset}")(batch)
         self.is_torn = False
 
@@ -143,7 +144,7 @@ class View:
         records["request"] = self.order_rows.give(batch["record_id"].to_numpy())
         records["order"] = self.order_rows.give(batch["order_id"].to_numpy())
         records["kind"] = codes_of(batch["request_type"], codes.request_type)
-        records["is_refused"] = batch["reject_reason"].is_valid()
+        records["is_refused"] = codes_of(batch["reject_reason"], lambda _: 1)
         records["order_qty"], records["price"] = batch["order_qty"], _or_zero(batch["price"])
         self._add_terms(records, batch)
         loops.take_requests(self._facts(), records)
@@ -166,14 +167,14 @@ class View:
     def _take_postings(self, batch: pa.RecordBatch) -> None:
         records = np.empty(batch.num_rows, POSTINGS)
         records["event"] = self.event_rows.give(_or_zero(batch["exec_id"]))
-        records["pair"] = self.accounts.pairs_of(batch["account"], batch["asset"])
+        records["pair"] = codes_of_rows([batch["account"], batch["asset"]], self.accounts.pair)
         records["amount"] = batch["amount"]
         loops.take_postings(self._facts(), records)
 
     def _add_terms(self, records: Records, batch: pa.RecordBatch) -> None:
         """Add what stands in texts: whose order it is, and its terms."""
-        records["pair"] = self.accounts.pairs_of(batch["account"], batch["symbol"])
-        records["terms"] = terms_codes(*(batch[name] for name in _TERMS))
+        records["pair"] = codes_of_rows([batch["account"], batch["symbol"]], self.accounts.pair)
+        records["terms"] = codes_of_rows([batch[name] for name in _TERMS], terms_number)
 
     def _facts(self) -> Facts:
         """The facts, with room for every row that was given out."""
@@ -311,7 +312,7 @@ class View:
         """The balance that each order draws on: cash for a buy, shares for a sell (a pair)."""
         self._catch_up()
         self.is_torn = True
-        pairs = self.accounts.pairs_of(accounts, symbols)
+        pairs = codes_of_rows([accounts, symbols], self.accounts.pair)
         self.is_torn = False
         return np.where(buys, self.accounts.balances["cash"][pairs], pairs)
 
