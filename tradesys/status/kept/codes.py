@@ -30,13 +30,13 @@ def codes_of_rows(columns: Sequence[pa.Array], code: Callable[..., int]) -> Ints
     """The code of each row of several columns that have no nulls, likewise."""
     if len(columns[0]) <= _ONE_BY_ONE:
         return np.array([*map(code, *(column.to_pylist() for column in columns))], np.int64)
-    keys, dictionaries = np.zeros(len(columns[0]), np.int64), []
+    keys, dictionaries = np.zeros(len(columns[0]), np.int64), list[pa.Array]()
     for column in columns:
         encoded = column.dictionary_encode()
         dictionaries.append(encoded.dictionary)
         keys = keys * len(encoded.dictionary) + encoded.indices.to_numpy()
     encoded = pa.array(keys).dictionary_encode()
-    keys, different = encoded.dictionary.to_numpy(), []
+    keys, different = encoded.dictionary.to_numpy(), list[list[str]]()
     for dictionary in reversed(dictionaries):
         keys, places = np.divmod(keys, len(dictionary))
         different.insert(0, dictionary.take(pa.array(places)).to_pylist())
@@ -82,9 +82,9 @@ _TERMS_NUMBERS = {texts: number for number, texts in enumerate(TERMS)}
 _TERMS_TEXTS = [pl.Series(texts) for texts in zip(*TERMS, strict=True)]
 
 
-def terms_number(*texts: str) -> int:
+def terms_number(side: str, ord_type: str, time_in_force: str) -> int:
     """Side, type and time in force as one number: its digits are theirs."""
-    return _TERMS_NUMBERS[texts]
+    return _TERMS_NUMBERS[side, ord_type, time_in_force]
 
 
 def terms_texts(terms: NDArray[Any]) -> list[pl.Series]:

@@ -398,4 +398,6 @@ def _no_names(order_ids: Ids, _: Ids) -> pl.Series:
 
 def _or_zero(column: pa.Array) -> NDArray[Any]:
     """The values, zero for null."""
+    if column.null_count == len(column):
+        return np.zeros(len(column), column.type.to_pandas_dtype())
     return (column.fill_null(0) if column.null_count else column).to_numpy()
