@@ -136,7 +136,9 @@ class View:
                 batch = batches[0]
                 if len(batches) > 1:
                     batch = pa.concat_batches([each.select(_READ[dataset]) for each in batches])
-                getattr(self, f"_take_{dataset}")(batch)
+                take = getattr(self, f"_take_{dataset}")
+                for start in range(0, batch.num_rows, _MANY):
+                    take(batch.slice(start, _MANY))
         self.is_torn = False
 
     def _take_requests(self, batch: pa.RecordBatch) -> None:
