@@ -214,7 +214,7 @@ LOOPS = {
         "",
     ),
     "the other leg of the clearing account is booked too": (
-        """ and balance["account"] != CLEARING""",
+        """ and balance["owner"] != CLEARING""",
         "",
     ),
     "what is booked is owed still": ("""own["uncleared"] -= amount""", "pass"),
@@ -239,7 +239,7 @@ LOOPS = {
         "amount + fee(m, qty, amount) if px else 0",
         "amount + fee(m, qty, amount)",
     ),
-    "a trade that is not booked has no fee": (" - fee(m, qty, amount) - ", " - "),
+    "a trade that is not booked has no fee": (" - charged - ", " - "),
     "an order may use no fee": ("amount + fee(m, qty, amount) if px", "amount if px"),
     "the terms that came last are in force": (
         """kind <= RESTATED and is_later(m, event, order["stated_by"])""",
@@ -324,8 +324,8 @@ LOOPS = {
 """,
     ),
     "a sale brings no cash": (
-        """times * (-sign * amount - fee(""",
-        """times * (-max(sign, 0) * amount - fee(""",
+        "-sign * amount - charged",
+        "-max(sign, 0) * amount - charged",
     ),
 }
 

@@ -44,8 +44,8 @@ from tradesys.records.schemas import (
 from tradesys.status import definition as status
 from tradesys.status import positions
 from tradesys.status.kept import codes, loops
-from tradesys.status.kept.balances import Accounts
-from tradesys.status.kept.codes import Numbered, codes_of, codes_of_rows
+from tradesys.status.kept.balances import OWNERS, Accounts
+from tradesys.status.kept.codes import codes_of, codes_of_rows
 from tradesys.status.kept.columns import ORDER, with_room
 from tradesys.status.kept.rows import Rows
 from tradesys.status.kept.view import View
@@ -443,16 +443,17 @@ def test_a_pair_is_given_once_and_knows_the_cash_of_its_account(
     assert list(texts) == list(known)
 
 
-@given(st.lists(st.lists(st.sampled_from("abcdef"), max_size=80), max_size=3))
-def test_numbers_are_those_of_the_texts_whether_few_or_many(runs: list[list[str]]) -> None:
-    growing, seen = Numbered("ab"), list("ab")
-    for letters in runs:
-        seen += [letter for letter in dict.fromkeys(letters) if letter not in seen]
-        column = pa.array(letters, pa.utf8())
-        assert codes_of(column, "abcdef".index).tolist() == list(map("abcdef".index, letters))
-        assert codes_of(column, growing.number).tolist() == list(map(seen.index, letters))
-    assert growing.column.to_list() == seen
-    assert growing.find("c") == (seen.index("c") if "c" in seen else -1)
+@given(st.lists(WORDS, max_size=90))
+def test_codes_are_those_of_the_texts_whether_few_or_many(rows: list[tuple[str, str]]) -> None:
+    numbers, letter_of = dict[tuple[str, str], int](), "abcdefghij".index
+    expected = [numbers.setdefault(row, len(numbers)) for row in rows]
+    columns = [pa.array([row[i] for row in rows], pa.utf8()) for i in (0, 1)]
+    given_out: dict[tuple[str, str], int] = {}
+    found = codes_of_rows(columns, lambda *row: given_out.setdefault(row, len(given_out)))
+    assert found.tolist() == expected
+    letters = [None if row[1] == "X" else row[0] for row in rows]
+    found = codes_of(pa.array(letters, pa.utf8()), letter_of, null=-1)
+    assert found.tolist() == [-1 if letter is None else letter_of(letter) for letter in letters]
 
 
 @pytest.mark.parametrize("count", [1, 80])
@@ -473,8 +474,8 @@ def test_every_text_has_a_code() -> None:
     for texts, kind in kinds.items():
         assert sorted(texts) == sorted(kind)
     assert tuple(OrdStatus) == loops.STATUSES
-    known = [Accounts().accounts.find(name) for name in ("clearing", "fees")]
-    assert known == [loops.CLEARING, loops.FEES]
+    own = {"clearing": loops.CLEARING, "capital": loops.CAPITAL, "fees": loops.FEES}
+    assert own == OWNERS
     for exec_type in (*status.STATES_TERMS, *status.OF_TRADES, *status.ANSWERS, *status.PENDING):
         assert getattr(loops, exec_type.name) == loops.EXEC_TYPES.index(exec_type)
 

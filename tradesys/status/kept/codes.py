@@ -1,6 +1,6 @@
-"""Texts as numbers: those of FIX have fixed ones, accounts and assets get theirs as they come."""
+"""Columns of texts as numbers, which the loops work on."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,32 +41,6 @@ def codes_of_rows(columns: Sequence[pa.Array], code: Callable[..., int]) -> Ints
         keys, places = np.divmod(keys, len(dictionary))
         different.insert(0, dictionary.take(pa.array(places)).to_pylist())
     return np.array([*map(code, *different)], np.int64)[encoded.indices.to_numpy()]
-
-
-class Numbered:
-    """A number for each text, from 0, on first sight."""
-
-    def __init__(self, texts: Iterable[str] = ()) -> None:
-        self._numbers = {text: number for number, text in enumerate(texts)}
-        self._column = pl.Series(dtype=pl.String)
-
-    def __len__(self) -> int:
-        return len(self._numbers)
-
-    def number(self, text: str) -> int:
-        """The number of a text."""
-        return self._numbers.setdefault(text, len(self._numbers))
-
-    def find(self, text: str) -> int:
-        """The number of a text; -1 if it was never seen."""
-        return self._numbers.get(text, -1)
-
-    @property
-    def column(self) -> pl.Series:
-        """The texts, each in the place of its number."""
-        if len(self._column) < len(self._numbers):
-            self._column = pl.Series(list(self._numbers), dtype=pl.String)
-        return self._column
 
 
 def _numbers(texts: tuple[str, ...]) -> Callable[[str], int]:

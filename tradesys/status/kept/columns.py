@@ -1,9 +1,8 @@
 """What a view knows, as growable columns: a row per order, request, event and balance.
 
 Each table is a structured array of numpy. Only the loops of :mod:`tradesys.status.kept.loops` write
-to its facts. Row 0 is nobody's and stays zero, so whatever was never seen has no facts. The fields
-of a named tuple are told apart by their place alone where compiled code is cached, so give one a
-new name when it changes.
+to its facts. Row 0 of orders, requests and events is nobody's and stays zero, so whatever was never
+seen has no facts. Compiled code tells the fields of a named tuple apart by their place alone.
 """
 
 import mmap
@@ -17,85 +16,57 @@ from tradesys.records.arrow import Ids, Ints
 Item = TypeVar("Item", bound=np.generic)
 Records = NDArray[np.void]
 
-ORDER = np.dtype(
-    [
-        # What an answer about one order needs comes first.
-        ("order_qty", np.int64),
-        ("price", np.int64),  # 0 for none
-        ("cum_qty", np.int64),
-        ("leaves_qty", np.int64),
-        ("cum_amount", np.int64),
-        ("in_force", np.int32),  # the request whose terms hold
-        ("pair", np.int32),  # the balance of its account and symbol
-        ("flags", np.int8),
-        ("terms", np.int8),
-        ("status", np.int8),
-        ("pending_cancels", np.int16),
-        ("replace", np.int32),  # the last replace asked for that waits
-        ("reserved", np.int64),
-        # Events: its first report, while its request is not held; the last report that states the
-        # quantity and price in force, that changes the type or time in force, that shows it at
-        # work; and the last of each state that passes.
-        ("first_report", np.int32),
-        ("stated_by", np.int32),
-        ("changed_by", np.int32),
-        ("at_work", np.int32),
-        ("done_for_day", np.int32),
-        ("calculated", np.int32),
-        ("suspended", np.int32),
-        ("stopped", np.int32),
-    ],
-    align=True,
-)
-"""The facts of an order, and what follows from them: its status, what is left and reserved."""
 
-REQUEST = np.dtype(
-    [
-        ("order_qty", np.int64),
-        ("price", np.int64),
-        ("order", np.int32),  # of a change that was asked for
-        ("earlier", np.int32),  # of a replace that waits: the one that waits before it
-        ("flags", np.int16),
-    ],
-    align=True,
-)
-"""The facts of a request, in the same row as an order's that it enters."""
+def _table(int64: str, int32: str = "", int16: str = "", int8: str = "") -> np.dtype[np.void]:
+    """Columns of these names, the widest first, so that each value of a row is aligned."""
+    names = {np.int64: int64, np.int32: int32, np.int16: int16, np.int8: int8}
+    return np.dtype([(n, kind) for kind, text in names.items() for n in text.split()], align=True)
 
-EVENT = np.dtype(
-    [
-        ("qty", np.int64),
-        ("px", np.int64),
-        ("shares", np.int64),  # what postings have booked of the trade, of an amended one at it
-        ("cash", np.int64),  # less the fee
-        ("fee", np.int64),  # at the firm
-        ("order", np.int32),
-        ("refers", np.int32),  # what this one amends, or the trade that leads to; 0 for none
-        ("stands", np.int32),  # of a trade: the event of it that stands
-        ("flags", np.int8),
-    ],
-    align=True,
-)
-"""The facts of an event, by ``exec_id``.
 
-The trade and its amendments are one group, whose facts stand at the event that they all lead to.
+ORDER = _table(
+    int64="order_qty price cum_qty leaves_qty cum_amount reserved",
+    int32="in_force pair replace first_report stated_by changed_by at_work "
+    "done_for_day calculated suspended stopped",
+    int16="pending_cancels",
+    int8="flags terms status",
+)
+"""The facts of an order, and what follows from them: its status, what is left and what is reserved.
+
+``in_force`` is the request whose terms hold; ``pair`` the balance of its account and symbol;
+``replace`` the last replace asked for that waits. The others that are int32 are events: the first
+report, while the request is not held; the last that states the quantity and price in force, that
+changes the type or time in force, that shows the order at work; and the last of each state that
+passes. A price of 0 is none.
 """
 
-BALANCE = np.dtype(
-    [
-        ("booked", np.int64),
-        ("uncleared", np.int64),
-        ("reserved", np.int64),
-        ("account", np.int32),
-        ("asset", np.int32),
-        ("cash", np.int32),  # the balance of the same account's cash
-        ("moved", np.bool_),
-    ],
-    align=True,
-)
-"""The balances of a pair of account and asset, in shares or 1/10,000 of cash."""
+REQUEST = _table(int64="order_qty price", int32="order earlier", int16="flags")
+"""The facts of a request, in the same row as those of the order that it enters.
+
+``order`` is what a change was asked of; ``earlier`` the replace that waited before this one.
+"""
+
+EVENT = _table(int64="qty px shares cash fee", int32="order refers stands", int8="flags")
+"""The facts of an event, by ``exec_id``.
+
+``refers`` is what it amends, or the trade that leads to. A trade and its amendments are one group,
+whose facts stand at the event that they all lead to: which of them ``stands``, and what postings
+have booked of them: ``shares``, ``cash`` less the fee, and the ``fee`` at the firm.
+"""
+
+BALANCE = _table(int64="booked uncleared reserved", int32="cash asset", int8="owner moved")
+"""The balances of an account and asset, in shares or 1/10,000 of cash.
+
+``cash`` is the pair of the same account's cash; ``owner`` is 0 for a customer; it has ``moved``
+where anything was traded or posted.
+"""
 
 PAGE = np.dtype([("number", np.uint64), ("first_row", np.int64)])
 """A page of record ids: see :mod:`tradesys.status.kept.rows`."""
+
+# Records on their way into a view: ids as rows, texts as numbers, 0 for null.
+REQUESTS = _table("request order kind is_refused pair terms order_qty price")
+EXECUTIONS = _table("event refers order request kind pair terms order_qty price last_qty last_px")
+POSTINGS = _table("event pair amount")
 
 
 class Facts(NamedTuple):
@@ -107,25 +78,8 @@ class Facts(NamedTuple):
     event_ids: Ids  # the first of each page of rows
     news: NDArray[np.int8]  # of each page of orders, what changed since it was told
     balances: Records
-    last_trades: Ints  # of each asset: the last event that is a trade
+    last_trades: Ints  # of each asset, the last event that is a trade
     fees: Ints
-
-
-# Records on their way into a view: ids as rows, texts as numbers, 0 for null.
-
-
-def _whole(*names: str) -> np.dtype[np.void]:
-    return np.dtype([(name, np.int64) for name in names])
-
-
-REQUESTS = _whole(
-    *("request", "order", "kind", "is_refused", "pair", "terms", "order_qty", "price")
-)
-EXECUTIONS = _whole(
-    *("event", "refers", "order", "request", "kind", "pair", "terms", "order_qty", "price"),
-    *("last_qty", "last_px"),
-)
-POSTINGS = _whole("event", "pair", "amount")
 
 
 class Uncleared(NamedTuple):

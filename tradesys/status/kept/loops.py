@@ -45,8 +45,8 @@ REQUESTED, ENTERED, REFUSED = (1 << i for i in range(4, 7))
 CANCEL_ASKED, REPLACE_ASKED, ANSWERED = (1 << i for i in range(7, 10))
 # Flags of an event: its execution was seen; it is a trade; it is a bust.
 SEEN, IS_TRADE, IS_BUST = (1 << i for i in range(3))
-# Accounts of the firm: their numbers, in the order of tradesys.status.kept.balances.KNOWN_ACCOUNTS.
-CLEARING, FEES = range(2)
+# Owners of accounts: the firm, by their places in tradesys.records.schemas.FIRMS_OWN; or customers.
+CUSTOMER, CLEARING, CAPITAL, FEES = range(4)
 # What is new of a page of orders: the state of one; its terms, or its name.
 STATES, TERMS = 1, 2
 PRICE_SCALE = 10_000
@@ -417,15 +417,26 @@ def count(m: Facts, group: int, times: int) -> None:
     if not trade["flags"] & IS_TRADE:
         return
     order, stands = m.orders[trade["order"]], m.events[trade["stands"]]
-    qty, amount = stands["qty"], stands["qty"] * stands["px"]
-    order["cum_qty"] += times * qty
-    order["cum_amount"] += times * amount
-    sign = 1 if order["terms"] & BUY else -1
+    order["cum_qty"] += times * stands["qty"]
+    order["cum_amount"] += times * stands["qty"] * stands["px"]
     balance = m.balances[order["pair"]]
     cash = m.balances[balance["cash"]]
-    balance["uncleared"] += times * (sign * qty - trade["shares"])
-    cash["uncleared"] += times * (-sign * amount - fee(m, qty, amount) - trade["cash"])
-    balance["moved"] = cash["moved"] = True
+    shares_due, cash_due, _ = due(m, trade)
+    balance["uncleared"] += times * shares_due
+    cash["uncleared"] += times * cash_due
+    balance["moved"] = cash["moved"] = 1
+
+
+@compiled
+def due(m: Facts, trade: np.void) -> tuple[int, int, int]:
+    """What a trade still has to move: shares, cash less the fee, and the fee."""
+    stands, sign = m.events[trade["stands"]], -1
+    if m.orders[trade["order"]]["terms"] & BUY:
+        sign = 1
+    qty, amount = stands["qty"], stands["qty"] * stands["px"]
+    charged = fee(m, qty, amount)
+    cash = -sign * amount - charged - trade["cash"]
+    return sign * qty - trade["shares"], cash, charged - trade["fee"]
 
 
 @compiled
@@ -447,17 +458,9 @@ def find_uncleared(m: Facts, events: Ints, to: Uncleared) -> None:
     """What the trades of these events still have to move; all stays zero where none is held."""
     for i in range(len(events)):
         trade = m.events[group_of(m, events[i])]
-        if not trade["flags"] & IS_TRADE:
-            continue
-        stands, order = m.events[trade["stands"]], m.orders[trade["order"]]
-        sign = 1 if order["terms"] & BUY else -1
-        to.exec_id[i] = exec_id(m, trade["stands"])
-        to.order[i] = trade["order"]
-        to.shares[i] = sign * stands["qty"] - trade["shares"]
-        amount = stands["qty"] * stands["px"]
-        charged = fee(m, stands["qty"], amount)
-        to.cash[i] = -sign * amount - charged - trade["cash"]
-        to.fee[i] = charged - trade["fee"]
+        if trade["flags"] & IS_TRADE:
+            to.exec_id[i], to.order[i] = exec_id(m, trade["stands"]), trade["order"]
+            to.shares[i], to.cash[i], to.fee[i] = due(m, trade)
 
 
 # ---- postings
@@ -470,8 +473,8 @@ def take_postings(m: Facts, records: Records) -> None:
         event, pair, amount = records[i]["event"], records[i]["pair"], records[i]["amount"]
         balance = m.balances[pair]
         balance["booked"] += amount
-        balance["moved"] = True
-        if event and balance["account"] != CLEARING:
+        balance["moved"] = 1
+        if event and balance["owner"] != CLEARING:
             book(m, group_of(m, event), pair, amount)
 
 
@@ -479,7 +482,7 @@ def take_postings(m: Facts, records: Records) -> None:
 def book(m: Facts, group: int, pair: int, amount: int) -> None:
     """So much of a trade is booked: a customer's leg, or that of the fee at the firm."""
     trade, balance = m.events[group], m.balances[pair]
-    if balance["account"] == FEES:
+    if balance["owner"] == FEES:
         trade["fee"] += amount
         return
     own = m.balances[m.orders[trade["order"]]["pair"]]

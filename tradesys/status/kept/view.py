@@ -15,24 +15,12 @@ from numpy.typing import NDArray
 
 from tradesys.records.arrow import Ids, Ints
 from tradesys.records.opening_books import NO_FEES, Fees
-from tradesys.records.schemas import FIRMS_OWN, PRICE_SCALE, OrdStatus, average
+from tradesys.records.schemas import PRICE_SCALE, OrdStatus, average
 from tradesys.status.definition import COLUMNS
-from tradesys.status.kept import codes, loops
+from tradesys.status.kept import codes, columns, loops
 from tradesys.status.kept.balances import Accounts
 from tradesys.status.kept.codes import TERMS, codes_of, codes_of_rows, terms_number, terms_texts
-from tradesys.status.kept.columns import (
-    EVENT,
-    EXECUTIONS,
-    ORDER,
-    POSTINGS,
-    REQUEST,
-    REQUESTS,
-    Facts,
-    Records,
-    Uncleared,
-    room,
-    with_room,
-)
+from tradesys.status.kept.columns import Facts, Records, Uncleared, room, with_room
 from tradesys.status.kept.loops import KNOWN, PAGE_BITS, PAGE_ROWS
 from tradesys.status.kept.rows import Rows
 
@@ -40,19 +28,8 @@ STATUS_TYPE = pl.Enum(list(loops.STATUSES))
 
 _STATUSES = [OrdStatus(text) for text in loops.STATUSES]
 _TERMS = ("side", "ord_type", "time_in_force")
-_READ = {
-    "requests": (
-        *("record_id", "request_type", "reject_reason", "order_id", "account", "symbol", *_TERMS),
-        *("order_qty", "price"),
-    ),
-    "executions": (
-        *("exec_id", "exec_type", "exec_ref_id", "request_id", "order_id", "account", "symbol"),
-        *(*_TERMS, "order_qty", "price", "last_qty", "last_px"),
-    ),
-    "postings": ("exec_id", "account", "asset", "amount"),
-}
-"""The columns of each dataset that matter to a view."""
-
+_TABLES = (columns.ORDER, columns.REQUEST, columns.EVENT)
+_DATASETS = ("requests", "executions", "postings")
 _STATE = ("price", "status", "order_qty", "cum_qty", "leaves_qty", "cum_amount")
 
 _MANY = 20_000
@@ -96,14 +73,16 @@ class View:
         self, names: Callable[[Ids, Ids], pl.Series] | None = None, fees: Fees = NO_FEES
     ) -> None:
         self.names, self.fees = names or _no_names, fees
+        self._fees = np.array(fees, np.int64)
         self.order_rows, self.event_rows, self.accounts = Rows(), Rows(), Accounts()
         self.orders, self.requests, self.events = (
-            room(_FEW_PAGES * PAGE_ROWS, dtype) for dtype in (ORDER, REQUEST, EVENT)
+            room(_FEW_PAGES * PAGE_ROWS, dtype)
+            for dtype in (columns.ORDER, columns.REQUEST, columns.EVENT)
         )
         self._news = np.zeros(1, np.int8)
         self._told: dict[int, pl.DataFrame] = {}
         self._answer: pl.DataFrame | None = None
-        self._waiting: dict[str, list[pa.RecordBatch]] = {name: [] for name in _READ}
+        self._waiting: dict[str, list[pa.RecordBatch]] = {name: [] for name in _DATASETS}
         self._waiting_rows = 0
         self.is_torn = False
         """Whether a change was interrupted: what is known here is to be made anew."""
@@ -123,7 +102,7 @@ class View:
             if self._waiting_rows >= _MANY:
                 self._catch_up()
 
-    def _catch_up(self, datasets: Iterable[str] = _READ) -> None:
+    def _catch_up(self, datasets: Iterable[str] = _DATASETS) -> None:
         """Work in what waits of the datasets that a question rests on."""
         if not self._waiting_rows:
             return
@@ -133,16 +112,14 @@ class View:
                 self._waiting[dataset] = []
                 self._waiting_rows -= sum(batch.num_rows for batch in batches)
                 self._answer = None
-                batch = batches[0]
-                if len(batches) > 1:
-                    batch = pa.concat_batches([each.select(_READ[dataset]) for each in batches])
+                batch = batches[0] if len(batches) == 1 else pa.concat_batches(batches)
                 take = getattr(self, f"_take_{dataset}")
                 for start in range(0, batch.num_rows, _MANY):
                     take(batch.slice(start, _MANY))
         self.is_torn = False
 
     def _take_requests(self, batch: pa.RecordBatch) -> None:
-        records = np.empty(batch.num_rows, REQUESTS)
+        records = np.empty(batch.num_rows, columns.REQUESTS)
         records["request"] = self.order_rows.give(batch["record_id"].to_numpy())
         records["order"] = self.order_rows.give(batch["order_id"].to_numpy())
         records["kind"] = codes_of(batch["request_type"], codes.request_type)
@@ -152,7 +129,7 @@ class View:
         loops.take_requests(self._facts(), records)
 
     def _take_executions(self, batch: pa.RecordBatch) -> None:
-        records = np.empty(batch.num_rows, EXECUTIONS)
+        records = np.empty(batch.num_rows, columns.EXECUTIONS)
         records["event"] = self.event_rows.give(batch["exec_id"].to_numpy())
         records["refers"] = self.event_rows.give(_or_zero(batch["exec_ref_id"]))
         records["order"] = self.order_rows.give(batch["order_id"].to_numpy())
@@ -167,7 +144,7 @@ class View:
         loops.take_executions(facts, records)
 
     def _take_postings(self, batch: pa.RecordBatch) -> None:
-        records = np.empty(batch.num_rows, POSTINGS)
+        records = np.empty(batch.num_rows, columns.POSTINGS)
         records["event"] = self.event_rows.give(_or_zero(batch["exec_id"]))
         records["pair"] = codes_of_rows([batch["account"], batch["asset"]], self.accounts.pair)
         records["amount"] = batch["amount"]
@@ -184,15 +161,10 @@ class View:
         self.requests = with_room(self.requests, self.order_rows.count)
         self.events = with_room(self.events, self.event_rows.count)
         self._news = with_room(self._news, len(self.order_rows.pages))
+        accounts, event_ids = self.accounts, self.event_rows.first_ids
         return Facts(
-            orders=self.orders,
-            requests=self.requests,
-            events=self.events,
-            event_ids=self.event_rows.first_ids,
-            news=self._news,
-            balances=self.accounts.balances,
-            last_trades=self.accounts.last_trades,
-            fees=np.array(self.fees, np.int64),
+            *(self.orders, self.requests, self.events, event_ids, self._news),
+            *(accounts.balances, accounts.last_trades, self._fees),
         )
 
     # ---- answers out: one order
@@ -201,10 +173,10 @@ class View:
         """The state of one order; None when no record held speaks of it."""
         self._catch_up()
         # The facts in the sequence of columns.ORDER.
-        facts = self.orders[self.order_rows.find(order_id)].item()
-        qty, price, cum_qty, leaves_qty, cum_amount, in_force, pair, flags, terms, status = facts[
-            :10
-        ]
+        qty, price, *qtys, _, in_force, pair = (
+            facts := self.orders[self.order_rows.find(order_id)].item()
+        )[:8]
+        flags, terms, status = facts[-3:]
         if not flags & KNOWN:
             return None
         first = self.order_rows.first_ids.item(in_force >> PAGE_BITS)
@@ -215,9 +187,7 @@ class View:
                 price or None,
                 _STATUSES[status],
                 qty,
-                cum_qty,
-                leaves_qty,
-                cum_amount,
+                *qtys,
                 first + (in_force & (PAGE_ROWS - 1)),
             )
         )
@@ -327,7 +297,7 @@ class View:
     def last_px(self, symbol: str) -> int:
         """The price of the last fill seen in a symbol; 0 when there was none."""
         self._catch_up()
-        number, last_trades = self.accounts.assets.find(symbol), self.accounts.last_trades
+        number, last_trades = self.accounts.assets.get(symbol, -1), self.accounts.last_trades
         last_px: int = self.events["px"][last_trades[number]].item() if number >= 0 else 0
         return last_px
 
@@ -379,8 +349,7 @@ class View:
         """Balances, as :func:`tradesys.status.positions.balances` defines them."""
         self._catch_up()
         balances = self.accounts.balances[: len(self.accounts.names)]
-        firms_own = [self.accounts.accounts.find(name) for name in FIRMS_OWN]
-        pairs = np.flatnonzero(balances["moved"] & ~np.isin(balances["account"], firms_own))
+        pairs = np.flatnonzero((balances["moved"] != 0) & (balances["owner"] == loops.CUSTOMER))
         accounts, assets = self.accounts.names_of(pairs)
         found = balances[pairs]
         columns = {
