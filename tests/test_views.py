@@ -408,6 +408,7 @@ def test_a_row_is_given_to_each_id_once_and_stays_its_own(
         for record, row in zip(records, rows.give(ids(records)).tolist(), strict=True):
             assert known.setdefault(record, row) == row == rows.find(record)
             assert 0 < row < rows.count
+            assert rows.id_of(row) == record
     records, given_out = list(known), list(known.values())
     assert rows.of(ids(records)).tolist() == given_out
     assert rows.ids_of(np.array(given_out, np.int64)).tolist() == records

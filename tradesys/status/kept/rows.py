@@ -54,6 +54,10 @@ class Rows:
                 self.pages = np.insert(self.pages, at, added)
         return self.of(record_ids)
 
+    def id_of(self, row: int) -> int:
+        """The id of one row."""
+        return self.first_ids.item(row >> PAGE_BITS) + (row & (PAGE_ROWS - 1))
+
     def ids_of(self, rows: Ints) -> Ids:
         """The id of each row."""
         return self.first_ids[rows >> PAGE_BITS] + (rows & (PAGE_ROWS - 1)).astype(np.uint64)

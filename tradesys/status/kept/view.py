@@ -1,8 +1,9 @@
 """The answers of ``status.definition`` and ``status.positions``, kept up to date.
 
-A view keeps *facts* (quantities, flags, which change is unanswered), never a status. Records may
-come in any order and more than once. The cost of a record, and of a question about one order, does
-not grow with history. Tests hold it equal to the definitions after every batch.
+A view keeps *facts* (quantities, flags, which change is unanswered), and works the status of an
+order out of them whenever a record has changed one. Records may come in any order and more than
+once. The cost of a record, and of a question about one order, does not grow with history. Tests
+hold it equal to the definitions after every batch.
 """
 
 from collections.abc import Callable, Iterable
@@ -33,7 +34,7 @@ _DATASETS = ("requests", "executions", "postings")
 _STATE = ("price", "status", "order_qty", "cum_qty", "leaves_qty", "cum_amount")
 
 _MANY = 20_000
-"""How many records wait at most for a question before they are worked in."""
+"""How many records wait for a question at most, and are worked in at a time."""
 
 _FEW_PAGES = 16
 """Room for a page of so many origins from the beginning: to grow costs a copy."""
@@ -76,8 +77,7 @@ class View:
         self._fees = np.array(fees, np.int64)
         self.order_rows, self.event_rows, self.accounts = Rows(), Rows(), Accounts()
         self.orders, self.requests, self.events = (
-            room(_FEW_PAGES * PAGE_ROWS, dtype)
-            for dtype in (columns.ORDER, columns.REQUEST, columns.EVENT)
+            room(_FEW_PAGES * PAGE_ROWS, table) for table in _TABLES
         )
         self._news = np.zeros(1, np.int8)
         self._told: dict[int, pl.DataFrame] = {}
@@ -172,25 +172,15 @@ class View:
     def order(self, order_id: int) -> OrderState | None:
         """The state of one order; None when no record held speaks of it."""
         self._catch_up()
-        # The facts in the sequence of columns.ORDER.
-        qty, price, *qtys, _, in_force, pair = (
-            facts := self.orders[self.order_rows.find(order_id)].item()
-        )[:8]
+        facts = self.orders[self.order_rows.find(order_id)].item()  # as columns.ORDER has them
+        (order_qty, price, *quantities), (in_force, pair) = facts[:5], facts[6:8]
         flags, terms, status = facts[-3:]
         if not flags & KNOWN:
             return None
-        first = self.order_rows.first_ids.item(in_force >> PAGE_BITS)
-        return OrderState._make(
-            (
-                *self.accounts.names[pair],
-                *TERMS[terms],
-                price or None,
-                _STATUSES[status],
-                qty,
-                *qtys,
-                first + (in_force & (PAGE_ROWS - 1)),
-            )
-        )
+        terms_in_force = (*self.accounts.names[pair], *TERMS[terms], price or None)
+        request_id = self.order_rows.id_of(in_force)
+        states = (_STATUSES[status], order_qty, *quantities, request_id)
+        return OrderState._make(terms_in_force + states)
 
     # ---- answers out: some orders, requests or events
 
@@ -200,9 +190,9 @@ class View:
         ``account``, ``symbol``, ``side``, ``ord_type``, ``time_in_force``.
         """
         pairs, terms = self._of_orders(order_ids, "pair", "terms")
-        columns = (*self.accounts.names_of(pairs), *terms_texts(terms))
-        texts = (column.to_arrow().cast(pa.utf8()) for column in columns)
-        return dict(zip(OrderState._fields, texts, strict=False))
+        texts = (*self.accounts.names_of(pairs), *terms_texts(terms))
+        columns = (text.to_arrow().cast(pa.utf8()) for text in texts)
+        return dict(zip(OrderState._fields, columns, strict=False))
 
     def reserved_of(self, order_ids: Ids) -> Ints:
         """What each of these orders may still spend (cash) or sell (shares).
@@ -306,7 +296,7 @@ class View:
     def statuses(self) -> pl.DataFrame:
         """Every order's state, by ``order_id``; a frame that was handed out never changes.
 
-        A page of orders has a frame, which is made anew where a record has changed one of them.
+        Each page of orders has a frame, which is kept until a record changes one of them.
 
         :returns: :data:`tradesys.status.definition.COLUMNS`.
         """
@@ -324,7 +314,7 @@ class View:
         return self._answer.clone()
 
     def _told_anew(self, first: int, news: int) -> pl.DataFrame:
-        """The states of the known orders of a page: the terms only where they changed."""
+        """The states of the known orders of a page; texts, which are slow, only if they changed."""
         orders = self.orders[first : first + PAGE_ROWS]
         known = np.flatnonzero(orders["flags"] & KNOWN)
         if news & loops.TERMS or first not in self._told:
@@ -332,35 +322,28 @@ class View:
             ids = self.order_rows.ids_of(first + known)
             names = self.names(ids, self.order_rows.ids_of(in_force))
             texts = (*self.accounts.names_of(pairs), *terms_texts(terms)[:2])
-            columns = [pl.Series(ids), names, *texts]
+            told = [pl.Series(ids), names, *texts]
         else:
-            columns = self._told[first].get_columns()[:-6]
-        price, status, *qtys, cum_amount = (orders[name][known] for name in _STATE)
-        cum_qty = qtys[1]
+            told = self._told[first].get_columns()[: -len(_STATE)]
+        price, status, *quantities, cum_amount = (orders[name][known] for name in _STATE)
+        cum_qty = quantities[1]
         avg_px = cum_amount / np.maximum(cum_qty * PRICE_SCALE, 1)
-        state = (
-            *(pa.array(price, mask=price == 0), status.view(np.uint8), *qtys),
-            pa.array(avg_px, mask=cum_qty <= 0),
-        )
-        columns += map(pl.Series, state)
-        return pl.DataFrame(dict(zip(COLUMNS, columns, strict=True)))
+        told += map(pl.Series, (pa.array(price, mask=price == 0), status.view(np.uint8)))
+        told += map(pl.Series, (*quantities, pa.array(avg_px, mask=cum_qty <= 0)))
+        return pl.DataFrame(dict(zip(COLUMNS, told, strict=True)))
 
     def positions(self) -> pl.DataFrame:
         """Balances, as :func:`tradesys.status.positions.balances` defines them."""
         self._catch_up()
         balances = self.accounts.balances[: len(self.accounts.names)]
         pairs = np.flatnonzero((balances["moved"] != 0) & (balances["owner"] == loops.CUSTOMER))
-        accounts, assets = self.accounts.names_of(pairs)
-        found = balances[pairs]
-        columns = {
-            "account": accounts,
-            "asset": assets,
-            "booked": found["booked"].copy(),
-            "uncleared": found["uncleared"].copy(),
-            "amount": found["booked"] + found["uncleared"],
-            "reserved": found["reserved"].copy(),
-        }
-        return pl.DataFrame(columns).sort("account", "asset")
+        account, asset = self.accounts.names_of(pairs)
+        booked, uncleared, reserved = (
+            balances[name][pairs] for name in ("booked", "uncleared", "reserved")
+        )
+        found = {"account": account, "asset": asset, "booked": booked, "uncleared": uncleared}
+        found |= {"amount": booked + uncleared, "reserved": reserved}
+        return pl.DataFrame(found).sort("account", "asset")
 
 
 def _no_names(order_ids: Ids, _: Ids) -> pl.Series:
