@@ -151,8 +151,11 @@ def write_as_the_wrong_kind(desk: Network) -> None:
 def answer_wrongly(desk: Network) -> None:
     """Every view has forgotten a fill in the same way."""
     for system in desk.customers:
-        system.view.last_px("")
-        system.view.orders["cum_qty"] = 0
+        view = system.view
+        view.last_px("")
+        view.orders["cum_qty"] = 0
+        view._told.clear()
+        view._answer = None
 
 
 def reserve_differently(desk: Network) -> None:
