@@ -22,7 +22,6 @@ from tradesys.records.arrow import with_columns
 from tradesys.records.clock import ManualClock
 from tradesys.records.schemas import format_id
 from tradesys.records.sessions import FOREVER
-from tradesys.status.kept.loops import CUM_QTY, PAGE
 from tradesys.systems.system import System
 
 PLACED = "every record is where the topology says"
@@ -151,10 +150,11 @@ def write_as_the_wrong_kind(desk: Network) -> None:
 def answer_wrongly(desk: Network) -> None:
     """Every view has forgotten a fill in the same way."""
     for system in desk.customers:
-        system.view.last_px("")
-        facts = system.view.facts
-        facts.orders["cum_qty"] = 0
-        facts.states.blocks.numbers[:, CUM_QTY : CUM_QTY + PAGE] = 0
+        view = system.view
+        view.last_px("")
+        view.orders["cum_qty"] = 0
+        view._told.clear()
+        view._answer = None
 
 
 def reserve_differently(desk: Network) -> None:

@@ -281,7 +281,6 @@ def test_macos_is_asked_for_what_reaches_the_drive(
         return 0
 
     monkeypatch.setattr("tradesys.log.disk.sys", SimpleNamespace(platform="darwin"))
-    monkeypatch.setattr("tradesys.status.kept.states.sys", SimpleNamespace(platform="darwin"))
     monkeypatch.setattr(fcntl, "fcntl", command)
     monkeypatch.delattr(os, "fdatasync")
     with network(data=tmp_path / "run") as desk:

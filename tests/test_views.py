@@ -43,11 +43,12 @@ from tradesys.records.schemas import (
 )
 from tradesys.status import definition as status
 from tradesys.status import positions
-from tradesys.status.kept import loops, memory
-from tradesys.status.kept.balances import Accounts
-from tradesys.status.kept.slots import Slots, with_room
+from tradesys.status.kept import codes, loops
+from tradesys.status.kept.balances import OWNERS, Accounts
+from tradesys.status.kept.codes import codes_of, codes_of_rows
+from tradesys.status.kept.columns import ORDER, with_room
+from tradesys.status.kept.rows import Rows
 from tradesys.status.kept.view import View
-from tradesys.status.kept.words import Words
 from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.system import Place
 
@@ -388,12 +389,6 @@ def test_whoever_keeps_an_answer_and_however_long_it_stays_as_it_was(
         kept.append((turn + next(turns), view.statuses(), view.statuses().to_dicts()))
         assert all(answer.to_dicts() == as_it_was for _, answer, as_it_was in kept)
         kept = [each for each in kept if each[0] > turn]
-    kept.clear()
-    states, pages = view.facts.states, view.facts.pages
-    states.make_room(pages)
-    # The answer that the view keeps for the next question shares no more than what is used.
-    in_use = 1 + np.count_nonzero(pages["block"])
-    assert states.blocks.free[0] == len(states.blocks.leases) - in_use
 
 
 # What views are made of.
@@ -404,26 +399,29 @@ KEYS = st.lists(st.tuples(st.sampled_from(["c1", "c2", "s1"]), st.integers(0, 20
 
 @settings(max_examples=30)
 @given(st.lists(KEYS, max_size=4))
-def test_a_slot_is_given_to_each_id_once_and_stays_its_own(
+def test_a_row_is_given_to_each_id_once_and_stays_its_own(
     runs: list[list[tuple[str, int]]],
 ) -> None:
-    slots, known = Slots(), dict[int, int]()
+    rows, known = Rows(), dict[int, int]()
     for run in runs:
-        for record in [record_id(*key) for key in run]:
-            slot = slots.give(record)
-            assert known.setdefault(record, slot) == slot == slots.find(record)
-            assert 0 < slot < slots.count
-            assert slots.id_of(slot) == record
-    assert slots.of(ids(list(known))).tolist() == list(known.values())
-    assert len(set(known.values())) == len(known)
+        records = [record_id(*key) for key in run]
+        for record, row in zip(records, rows.give(ids(records)).tolist(), strict=True):
+            assert known.setdefault(record, row) == row == rows.find(record)
+            assert 0 < row < rows.count
+            assert rows.id_of(row) == record
+    records, given_out = list(known), list(known.values())
+    assert rows.of(ids(records)).tolist() == given_out
+    assert rows.ids_of(np.array(given_out, np.int64)).tolist() == records
+    assert len(set(given_out)) == len(known)
+    assert rows.pages["number"].tolist() == sorted({0, *(record >> 14 for record in records)})
 
 
-def test_what_was_never_seen_has_no_slot() -> None:
-    slots = Slots()
-    slots.give(record_id("c1", 50_000))
-    unseen = [record_id("c1", 0), record_id("c1", 1 << 40), record_id("firm", 50_000)]
-    assert [slots.find(record) for record in unseen] == [0, 0, 0]
-    assert slots.of(ids(unseen)).tolist() == [0, 0, 0]
+def test_what_was_never_seen_has_no_row() -> None:
+    rows = Rows()
+    rows.give(ids([record_id("c1", 50_000)]))
+    unseen = [0, record_id("c1", 0), record_id("c1", 1 << 40), record_id("firm", 50_000)]
+    assert [rows.find(record) for record in unseen] == [0, 0, 0, 0]
+    assert rows.of(ids(unseen)).tolist() == [0, 0, 0, 0]
 
 
 WORDS = st.tuples(st.sampled_from("abcdefghij"), st.sampled_from(["X", "Y", "Z", "USD"]))
@@ -437,29 +435,32 @@ def test_a_pair_is_given_once_and_knows_the_cash_of_its_account(
     accounts, known = Accounts(), dict[tuple[str, str], int]()
     for run in runs:
         columns = [pa.array([row[i] for row in run], pa.utf8()) for i in (0, 1)]
-        for words, key in zip(run, accounts.keys_of(*columns).tolist(), strict=True):
-            pair = accounts.give(key)
+        for words, pair in zip(run, codes_of_rows(columns, accounts.pair).tolist(), strict=True):
             assert known.setdefault(words, pair) == pair == accounts.find(*words)
             assert accounts.names[pair] == words
             assert accounts.balances[pair]["cash"] == accounts.find(words[0], "USD")
     assert len(set(known.values())) == len(known)
+    texts = zip(*accounts.names_of(np.array([*known.values()], np.int64)), strict=True)
+    assert list(texts) == list(known)
 
 
-@given(st.lists(st.lists(st.sampled_from("abcdef"), max_size=40), max_size=3))
-def test_numbers_are_those_of_the_words_whether_few_or_many(runs: list[list[str]]) -> None:
-    fixed, growing, seen = Words("abcdef"), Words("ab", more=True), list("ab")
-    for letters in runs:
-        seen += [letter for letter in dict.fromkeys(letters) if letter not in seen]
-        column = pa.array(letters, pa.utf8())
-        assert fixed.numbers(column).tolist() == ["abcdef".index(letter) for letter in letters]
-        assert growing.numbers(column).tolist() == [seen.index(letter) for letter in letters]
-    assert growing.column.to_list() == seen
+@given(st.lists(WORDS, max_size=90))
+def test_codes_are_those_of_the_texts_whether_few_or_many(rows: list[tuple[str, str]]) -> None:
+    numbers, letter_of = dict[tuple[str, str], int](), "abcdefghij".index
+    expected = [numbers.setdefault(row, len(numbers)) for row in rows]
+    columns = [pa.array([row[i] for row in rows], pa.utf8()) for i in (0, 1)]
+    given_out: dict[tuple[str, str], int] = {}
+    found = codes_of_rows(columns, lambda *row: given_out.setdefault(row, len(given_out)))
+    assert found.tolist() == expected
+    letters = [None if row[1] == "X" else row[0] for row in rows]
+    found = codes_of(pa.array(letters, pa.utf8()), letter_of, null=-1)
+    assert found.tolist() == [-1 if letter is None else letter_of(letter) for letter in letters]
 
 
-@pytest.mark.parametrize("count", [1, 40])
-def test_a_word_that_is_none_of_those_known_has_no_number(count: int) -> None:
+@pytest.mark.parametrize("count", [1, 80])
+def test_a_text_that_is_none_of_those_known_has_no_code(count: int) -> None:
     with pytest.raises(KeyError):
-        Words("ab").numbers(pa.array(["c"] * count))
+        codes_of(pa.array(["c"] * count), codes.exec_type)
 
 
 def test_every_text_has_a_code() -> None:
@@ -474,22 +475,22 @@ def test_every_text_has_a_code() -> None:
     for texts, kind in kinds.items():
         assert sorted(texts) == sorted(kind)
     assert tuple(OrdStatus) == loops.STATUSES
-    known = [Accounts().accounts.find(name) for name in ("clearing", "fees")]
-    assert known == [loops.CLEARING, loops.FEES]
+    own = {"clearing": loops.CLEARING, "capital": loops.CAPITAL, "fees": loops.FEES}
+    assert own == OWNERS
     for exec_type in (*status.STATES_TERMS, *status.OF_TRADES, *status.ANSWERS, *status.PENDING):
         assert getattr(loops, exec_type.name) == loops.EXEC_TYPES.index(exec_type)
 
 
 @given(st.lists(st.integers(0, 3000), min_size=1, max_size=8))
-def test_memory_grows_with_zeros_and_keep_what_they_hold(counts: list[int]) -> None:
-    records, written = np.zeros(1, memory.PRICE), 0
+def test_columns_grow_with_zeros_and_keep_what_they_hold(counts: list[int]) -> None:
+    records, written = np.zeros(1, ORDER), 0
     for count in counts:
         records = with_room(records, count)
         if count > written:
-            assert not records["px"][written:count].any()
-            records["px"][written:count] = np.arange(written, count)
+            assert not records["price"][written:count].any()
+            records["price"][written:count] = np.arange(written, count)
             written = count
-        assert records["px"][:written].tolist() == list(range(written))
+        assert records["price"][:written].tolist() == list(range(written))
 
 
 def test_the_empty_view_answers_with_the_columns_it_always_has() -> None:

@@ -35,8 +35,7 @@ from tradesys.records.schemas import (
 )
 from tradesys.routes import WRITES
 from tradesys.status import definition as status
-from tradesys.status.kept.states import STATUS_TYPE
-from tradesys.status.kept.view import View
+from tradesys.status.kept.view import STATUS_TYPE, View
 
 _WORTH_A_VIEW = 200_000
 _FEW = 32

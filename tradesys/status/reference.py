@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from tradesys.records import arguments as given
 from tradesys.records.schemas import AccountStatus, InstrumentStatus
-from tradesys.status.kept.slots import with_room
+from tradesys.status.kept.columns import with_room
 
 TICK_SIZE, LOT_SIZE, SECURITY_STATUS, LAST_PX = range(4)
 """The columns of an instrument, as whole numbers."""

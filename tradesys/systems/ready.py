@@ -11,7 +11,6 @@ import pyarrow as pa
 
 from tradesys.log.interrupts import uninterrupted
 from tradesys.records.schemas import SCHEMAS, ExecType, OrdType, RequestType, Side, TimeInForce
-from tradesys.status.kept import loops
 from tradesys.status.kept.view import View
 
 _ROW: dict[str, Any] = {
@@ -32,18 +31,14 @@ def make_ready() -> None:
 
     with uninterrupted():
         view = View()
-        # An order after one that follows it, so that its page is sorted; and one of each record.
-        for number in (2, 1):
-            _apply(view, "requests", {"request_type": RequestType.NEW.value}, number)
-            view.statuses()
+        _apply(view, "requests", {"request_type": RequestType.NEW.value}, 1)
         _apply(view, "executions", {"exec_type": ExecType.STOPPED.value}, 1)
         _apply(view, "postings", {}, 1)
         ids = np.arange(3, dtype=np.uint64)
         view.order(1), view.statuses(), view.positions()  # each is a question
-        view.leaves_of(ids), view.uncleared(ids)
+        view.uncleared(ids)
         ids.setflags(write=False)  # as ids are that come from Arrow
-        view.leaves_of(ids), view.uncleared(ids)
-        loops.standing(view._memory, 0)  # noqa: SLF001 - of the same room
+        view.uncleared(ids)
         rows, numbers = np.zeros((1, rules.COLUMNS), np.int64), np.zeros(1, np.int64)
         instruments = np.ones((1, 4), np.int64)
         fees = np.zeros(2, np.int64)

@@ -1,12 +1,13 @@
 """The answers of ``status.definition`` and ``status.positions``, kept up to date.
 
-A view keeps *facts* (quantities, flags, which change is unanswered), never a status. Records may
-come in any order and more than once. The cost of a record, and of a question about one order, does
-not grow with history. Tests hold it equal to the definitions after every batch.
+A view keeps *facts* (quantities, flags, which change is unanswered), and works the status of an
+order out of them whenever a record has changed one. Records may come in any order and more than
+once. The cost of a record, and of a question about one order, does not grow with history. Tests
+hold it equal to the definitions after every batch.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -15,39 +16,28 @@ from numpy.typing import NDArray
 
 from tradesys.records.arrow import Ids, Ints
 from tradesys.records.opening_books import NO_FEES, Fees
-from tradesys.records.schemas import FIRMS_OWN, OrdStatus, average
+from tradesys.records.schemas import PRICE_SCALE, OrdStatus, average
 from tradesys.status.definition import COLUMNS
-from tradesys.status.kept import loops
+from tradesys.status.kept import codes, columns, loops
 from tradesys.status.kept.balances import Accounts
-from tradesys.status.kept.facts import Facts
-from tradesys.status.kept.intake import (
-    ALL_TERMS,
-    EXEC_TYPES,
-    READ,
-    REQUEST_TYPES,
-    columns_of,
-    is_null,
-    joined,
-    named,
-    or_zero,
-    terms_of,
-)
-from tradesys.status.kept.loops import KNOWN
-from tradesys.status.kept.memory import (
-    Executions,
-    Memory,
-    Postings,
-    Records,
-    Requests,
-    Terms,
-    Uncleared,
-)
+from tradesys.status.kept.codes import TERMS, codes_of, codes_of_rows, terms_number, terms_texts
+from tradesys.status.kept.columns import Facts, Records, Uncleared, room, with_room
+from tradesys.status.kept.loops import KNOWN, PAGE_BITS, PAGE_ROWS
+from tradesys.status.kept.rows import Rows
+
+STATUS_TYPE = pl.Enum(list(loops.STATUSES))
 
 _STATUSES = [OrdStatus(text) for text in loops.STATUSES]
-_UNREAD = np.zeros(0, np.int64)
+_TERMS = ("side", "ord_type", "time_in_force")
+_TABLES = (columns.ORDER, columns.REQUEST, columns.EVENT)
+_DATASETS = ("requests", "executions", "postings")
+_STATE = ("price", "status", "order_qty", "cum_qty", "leaves_qty", "cum_amount")
 
-_PATIENCE = 20_000
-"""How many records wait at most for a question before they are worked in."""
+_MANY = 20_000
+"""How many records wait for a question at most, and are worked in at a time."""
+
+_FEW_PAGES = 16
+"""Room for a page of so many origins from the beginning: to grow costs a copy."""
 
 
 class OrderState(NamedTuple):
@@ -84,11 +74,15 @@ class View:
         self, names: Callable[[Ids, Ids], pl.Series] | None = None, fees: Fees = NO_FEES
     ) -> None:
         self.names, self.fees = names or _no_names, fees
-        self.facts, self.accounts = Facts(), Accounts()
-        self._memory = self._gathered()
-        self._terms: dict[int, pl.DataFrame] = {}
+        self._fees = np.array(fees, np.int64)
+        self.order_rows, self.event_rows, self.accounts = Rows(), Rows(), Accounts()
+        self.orders, self.requests, self.events = (
+            room(_FEW_PAGES * PAGE_ROWS, table) for table in _TABLES
+        )
+        self._news = np.zeros(1, np.int8)
+        self._told: dict[int, pl.DataFrame] = {}
         self._answer: pl.DataFrame | None = None
-        self._waiting: dict[str, list[pa.RecordBatch]] = {name: [] for name in READ}
+        self._waiting: dict[str, list[pa.RecordBatch]] = {name: [] for name in _DATASETS}
         self._waiting_rows = 0
         self.is_torn = False
         """Whether a change was interrupted: what is known here is to be made anew."""
@@ -105,10 +99,10 @@ class View:
         if waiting is not None:
             waiting.append(batch)
             self._waiting_rows += batch.num_rows
-            if self._waiting_rows >= _PATIENCE:
+            if self._waiting_rows >= _MANY:
                 self._catch_up()
 
-    def _catch_up(self, datasets: Iterable[str] = READ) -> None:
+    def _catch_up(self, datasets: Iterable[str] = _DATASETS) -> None:
         """Work in what waits of the datasets that a question rests on."""
         if not self._waiting_rows:
             return
@@ -118,92 +112,59 @@ class View:
                 self._waiting[dataset] = []
                 self._waiting_rows -= sum(batch.num_rows for batch in batches)
                 self._answer = None
-                getattr(self, f"_take_{dataset}")(*joined(dataset, batches))
+                batch = batches[0] if len(batches) == 1 else pa.concat_batches(batches)
+                take = getattr(self, f"_take_{dataset}")
+                for start in range(0, batch.num_rows, _MANY):
+                    take(batch.slice(start, _MANY))
         self.is_torn = False
 
-    def _take_requests(self, batch: pa.RecordBatch, read: Sequence[int]) -> None:
-        record_id, kind, reason, order_id, account, symbol, *terms, qty, price = columns_of(
-            batch, read
-        )
-        rows = Requests(
-            record_id=record_id.to_numpy(),
-            request_type=REQUEST_TYPES.numbers(kind),
-            accepted=is_null(reason),
-            order_id=order_id.to_numpy(),
-            key=self.accounts.keys_of(account, symbol),
-            terms=terms_of(*terms),
-            order_qty=qty.to_numpy(),
-            price=or_zero(price),
-        )
-        done, count = 0, batch.num_rows
-        while (done := loops.take_requests(self._memory, rows, done)) < count:
-            ids = rows.record_id.item(done), rows.order_id.item(done)
-            self._make_room(ids, (), rows.key.item(done))
+    def _take_requests(self, batch: pa.RecordBatch) -> None:
+        records = np.empty(batch.num_rows, columns.REQUESTS)
+        records["request"] = self.order_rows.give(batch["record_id"].to_numpy())
+        records["order"] = self.order_rows.give(batch["order_id"].to_numpy())
+        records["kind"] = codes_of(batch["request_type"], codes.request_type)
+        records["is_refused"] = codes_of(batch["reject_reason"], lambda _: 1)
+        records["order_qty"], records["price"] = batch["order_qty"], _or_zero(batch["price"])
+        self._add_terms(records, batch)
+        loops.take_requests(self._facts(), records)
 
-    def _take_executions(self, batch: pa.RecordBatch, read: Sequence[int]) -> None:
-        exec_ids, kind, exec_ref_id, request_id, order_id, *rest = columns_of(batch, read[:9])
-        qty, price, last_qty, last_px = rest
-        rows = Executions(
-            exec_id=exec_ids.to_numpy(),
-            exec_type=EXEC_TYPES.numbers(kind),
-            exec_ref_id=or_zero(exec_ref_id),
-            request_id=request_id.to_numpy(),
-            order_id=order_id.to_numpy(),
-            key=_UNREAD,
-            terms=_UNREAD,
-            order_qty=qty.to_numpy(),
-            price=or_zero(price),
-            last_qty=last_qty.to_numpy(),
-            last_px=last_px.to_numpy(),
-        )
-        done, count = 0, batch.num_rows
-        while (done := loops.take_executions(self._memory, rows, done)) < count:
-            if done < 0:
-                done = -1 - done
-                account, symbol, *terms = columns_of(batch, read[9:])
-                key = self.accounts.keys_of(account, symbol)
-                rows = rows._replace(key=key, terms=terms_of(*terms))
-            exec_id, about = rows.exec_id.item(done), rows.exec_ref_id.item(done)
-            events = (exec_id, about) if 0 < about < exec_id else (exec_id,)
-            ids = rows.order_id.item(done), rows.request_id.item(done)
-            self._make_room(ids, events, rows.key.item(done) if len(rows.key) else None)
+    def _take_executions(self, batch: pa.RecordBatch) -> None:
+        records = np.empty(batch.num_rows, columns.EXECUTIONS)
+        records["event"] = self.event_rows.give(batch["exec_id"].to_numpy())
+        records["refers"] = self.event_rows.give(_or_zero(batch["exec_ref_id"]))
+        records["order"] = self.order_rows.give(batch["order_id"].to_numpy())
+        records["request"] = self.order_rows.give(batch["request_id"].to_numpy())
+        records["kind"] = codes_of(batch["exec_type"], codes.exec_type)
+        records["order_qty"], records["price"] = batch["order_qty"], _or_zero(batch["price"])
+        records["last_qty"], records["last_px"] = batch["last_qty"], batch["last_px"]
+        facts = self._facts()
+        if loops.needs_terms(facts, records):
+            self._add_terms(records, batch)
+            facts = self._facts()
+        loops.take_executions(facts, records)
 
-    def _take_postings(self, batch: pa.RecordBatch, read: Sequence[int]) -> None:
-        exec_id, account, asset, amount = columns_of(batch, read)
-        rows = Postings(
-            exec_id=or_zero(exec_id),
-            key=self.accounts.keys_of(account, asset),
-            amount=amount.to_numpy(),
-        )
-        done, count = 0, batch.num_rows
-        while (done := loops.take_postings(self._memory, rows, done)) < count:
-            exec_ids = [i for i in (rows.exec_id.item(done),) if i]
-            self._make_room((), exec_ids, rows.key.item(done))
+    def _take_postings(self, batch: pa.RecordBatch) -> None:
+        records = np.empty(batch.num_rows, columns.POSTINGS)
+        records["event"] = self.event_rows.give(_or_zero(batch["exec_id"]))
+        records["pair"] = codes_of_rows([batch["account"], batch["asset"]], self.accounts.pair)
+        records["amount"] = batch["amount"]
+        loops.take_postings(self._facts(), records)
 
-    def _make_room(
-        self, record_ids: Iterable[int], exec_ids: Iterable[int], key: int | None
-    ) -> None:
-        """See that there is room for what a row needs, with which the loops go on."""
-        self.facts.make_room(record_ids, exec_ids)
-        if key is not None:
-            self.accounts.give(key)
-        self._memory = self._gathered()
+    def _add_terms(self, records: Records, batch: pa.RecordBatch) -> None:
+        """Add what stands in texts: whose order it is, and its terms."""
+        records["pair"] = codes_of_rows([batch["account"], batch["symbol"]], self.accounts.pair)
+        records["terms"] = codes_of_rows([batch[name] for name in _TERMS], terms_number)
 
-    def _gathered(self) -> Memory:
-        facts, accounts = self.facts, self.accounts
-        return Memory(
-            slots=facts.slots.slotted,
-            orders=facts.orders,
-            pages=facts.pages,
-            blocks=facts.states.blocks,
-            passing=facts.passing,
-            passing_count=facts.passing_count,
-            event_slots=facts.event_slots.slotted,
-            events=facts.events,
-            places=accounts.places,
-            balances=accounts.balances,
-            prices=accounts.prices,
-            fees=np.array(self.fees, np.int64),
+    def _facts(self) -> Facts:
+        """The facts, with room for every row that was given out."""
+        self.orders = with_room(self.orders, self.order_rows.count)
+        self.requests = with_room(self.requests, self.order_rows.count)
+        self.events = with_room(self.events, self.event_rows.count)
+        self._news = with_room(self._news, len(self.order_rows.pages))
+        accounts, event_ids = self.accounts, self.event_rows.first_ids
+        return Facts(
+            *(self.orders, self.requests, self.events, event_ids, self._news),
+            *(accounts.balances, accounts.last_trades, self._fees),
         )
 
     # ---- answers out: one order
@@ -211,28 +172,15 @@ class View:
     def order(self, order_id: int) -> OrderState | None:
         """The state of one order; None when no record held speaks of it."""
         self._catch_up()
-        facts = self.facts
-        slot = facts.slots.find(order_id)
-        # The facts in the sequence of memory.ORDER.
-        qty, price, cum_qty, cum_amount, flags, in_force, passing, *more = facts.orders[slot].item()
-        pending, replacing, terms, _, pair, *_ = more
-        if passing:
-            flags = loops.standing(self._memory, slot)
+        facts = self.orders[self.order_rows.find(order_id)].item()  # as columns.ORDER has them
+        (order_qty, price, *quantities), (in_force, pair) = facts[:5], facts[6:8]
+        flags, terms, status = facts[-3:]
         if not flags & KNOWN:
             return None
-        return OrderState._make(
-            (
-                *self.accounts.names[pair],
-                *ALL_TERMS[terms],
-                price or None,
-                _STATUSES[loops.rank(flags, pending, replacing, cum_qty, qty)],
-                qty,
-                cum_qty,
-                loops.leaves(flags, terms, cum_qty, qty),
-                cum_amount,
-                facts.slots.id_of(in_force),
-            )
-        )
+        terms_in_force = (*self.accounts.names[pair], *TERMS[terms], price or None)
+        request_id = self.order_rows.id_of(in_force)
+        states = (_STATUSES[status], order_qty, *quantities, request_id)
+        return OrderState._make(terms_in_force + states)
 
     # ---- answers out: some orders, requests or events
 
@@ -241,34 +189,32 @@ class View:
 
         ``account``, ``symbol``, ``side``, ``ord_type``, ``time_in_force``.
         """
-        orders = self._orders(order_ids)
-        columns = (*self.accounts.names_of(orders["pair"]), *named(orders["terms"]))
-        texts = (column.to_arrow().cast(pa.utf8()) for column in columns)
-        return dict(zip(OrderState._fields, texts, strict=False))
+        pairs, terms = self._of_orders(order_ids, "pair", "terms")
+        texts = (*self.accounts.names_of(pairs), *terms_texts(terms))
+        columns = (text.to_arrow().cast(pa.utf8()) for text in texts)
+        return dict(zip(OrderState._fields, columns, strict=False))
 
     def reserved_of(self, order_ids: Ids) -> Ints:
         """What each of these orders may still spend (cash) or sell (shares).
 
         A replace that waits for an answer counts as granted where it asks for more.
         """
-        return self._orders(order_ids)["reserved"]
+        return self._of_orders(order_ids, "reserved")[0]
 
     def in_force_of(self, order_ids: Ids) -> dict[str, Ints]:
         """``order_qty, price, cum_qty`` of each of these orders; 0 for one that is unknown."""
-        orders = self._orders(order_ids)
-        return {name: orders[name].copy() for name in ("order_qty", "price", "cum_qty")}
+        names = ("order_qty", "price", "cum_qty")
+        return dict(zip(names, self._of_orders(order_ids, *names), strict=True))
 
     def leaves_of(self, order_ids: Ids) -> Ints:
         """The open quantity of each of these orders; 0 for one that is closed or unknown."""
-        self._catch_up()
-        found = np.empty(len(order_ids), np.int64)
-        loops.find_leaves(self._memory, self.facts.slots.of(order_ids), found)
-        return found
+        return self._of_orders(order_ids, "leaves_qty")[0]
 
     def answered(self, request_ids: Ids) -> NDArray[np.bool_]:
         """Whether a street-side system has answered each of these requests."""
         self._catch_up()
-        flags = self.facts.orders["flags"][self.facts.slots.of(request_ids)]
+        rows = self.order_rows.of(request_ids)
+        flags = self.orders["flags"][rows] | self.requests["flags"][rows]
         order_done = loops.ACKNOWLEDGED | loops.REFUSED | loops.WAS_CANCELED | loops.HAS_EXPIRED
         is_change = flags & (loops.CANCEL_ASKED | loops.REPLACE_ASKED) != 0
         done = np.where(is_change, loops.ANSWERED, loops.ANSWERED | order_done)
@@ -277,15 +223,14 @@ class View:
     def seen(self, exec_ids: Ids) -> NDArray[np.bool_]:
         """Whether an execution held reports each of these events."""
         self._catch_up(("executions",))
-        flags = self.facts.events["flags"][self.facts.event_slots.of(exec_ids)]
-        return flags & loops.SEEN != 0
+        return self.events["flags"][self.event_rows.of(exec_ids)] & loops.SEEN != 0
 
     def uncleared(self, exec_ids: Ids) -> Uncleared:
         """What the trades of these events still have to move, and the events of them that stand."""
         self._catch_up()
         rest = np.zeros((len(Uncleared._fields) - 1, len(exec_ids)), np.int64)
         found = Uncleared(np.zeros(len(exec_ids), np.uint64), *rest)
-        loops.find_uncleared(self._memory, exec_ids, found)
+        loops.find_uncleared(self._facts(), self.event_rows.of(exec_ids), found)
         return found
 
     def cleared(self, exec_ids: Ids) -> NDArray[np.bool_]:
@@ -296,15 +241,16 @@ class View:
         found = self.uncleared(exec_ids)
         return (found.exec_id != 0) & ~(found.differs & (found.exec_id == exec_ids))
 
-    def names_of(self, slots: Ints) -> tuple[pa.StringArray, pa.StringArray]:
-        """The account and the symbol of each of these orders."""
-        accounts, symbols = self.accounts.names_of(self.facts.orders["pair"][slots])
+    def names_of(self, rows: Ints) -> tuple[pa.StringArray, pa.StringArray]:
+        """The account and the symbol of the orders in these rows."""
+        accounts, symbols = self.accounts.names_of(self.orders["pair"][rows])
         return accounts.to_arrow().cast(pa.utf8()), symbols.to_arrow().cast(pa.utf8())
 
-    def _orders(self, record_ids: Ids) -> Records:
-        """A copy of the facts of these orders; of one that was never seen they are zero."""
+    def _of_orders(self, order_ids: Ids, *names: str) -> list[NDArray[Any]]:
+        """Facts of these orders, a column each; of one that was never seen they are zero."""
         self._catch_up()
-        return self.facts.orders[self.facts.slots.of(record_ids)]
+        rows = self.order_rows.of(order_ids)
+        return [self.orders[name][rows] for name in names]
 
     # ---- answers out: balances and prices
 
@@ -319,7 +265,7 @@ class View:
         return left
 
     def pair(self, account: str, asset: str) -> int:
-        """The slot of a balance; -1 if it was never seen."""
+        """The number of a balance; -1 if it was never seen."""
         return self.accounts.find(account, asset)
 
     def spends(
@@ -328,10 +274,7 @@ class View:
         """The balance that each order draws on: cash for a buy, shares for a sell (a pair)."""
         self._catch_up()
         self.is_torn = True
-        keys = self.accounts.keys_of(accounts, symbols)
-        different, which = np.unique(keys, return_inverse=True)
-        pairs = np.array([self.accounts.give(key) for key in different.tolist()], np.int64)[which]
-        self._memory = self._gathered()
+        pairs = codes_of_rows([accounts, symbols], self.accounts.pair)
         self.is_torn = False
         return np.where(buys, self.accounts.balances["cash"][pairs], pairs)
 
@@ -344,87 +287,71 @@ class View:
     def last_px(self, symbol: str) -> int:
         """The price of the last fill seen in a symbol; 0 when there was none."""
         self._catch_up()
-        number, prices = self.accounts.assets.find(symbol), self.accounts.prices
-        return prices[number]["px"].item() if 0 <= number < len(prices) else 0
+        number, last_trades = self.accounts.assets.get(symbol, -1), self.accounts.last_trades
+        last_px: int = self.events["px"][last_trades[number]].item() if number >= 0 else 0
+        return last_px
 
     # ---- answers out: everything
 
     def statuses(self) -> pl.DataFrame:
-        """Every order's state, by ``order_id``: the states as they stand, nothing is copied.
+        """Every order's state, by ``order_id``; a frame that was handed out never changes.
 
-        The terms of a page of orders are kept until a record changes one of them. A frame that was
-        handed out never changes.
+        Each page of orders has a frame, which is kept until a record changes one of them.
 
         :returns: :data:`tradesys.status.definition.COLUMNS`.
         """
         self._catch_up()
         if self._answer is None:
-            self.is_torn = True
-            self._answer = self._answered()
-            self.is_torn = False
+            first_rows = self.order_rows.pages["first_row"].tolist()
+            for first in first_rows:
+                news = self._news.item(first >> PAGE_BITS)
+                if news or first not in self._told:
+                    self._told[first] = self._told_anew(first, news)
+                    self._news[first >> PAGE_BITS] = 0
+            told = [self._told[first] for first in first_rows]
+            to_texts = pl.col("ord_status").cat.to(STATUS_TYPE)
+            self._answer = pl.concat(told, rechunk=False).with_columns(to_texts)
         return self._answer.clone()
 
-    def _answered(self) -> pl.DataFrame:
-        pages, first = self.facts.pages, self.facts.slots.slotted.first
-        for page in np.flatnonzero(pages["news"] & loops.UNSORTED).tolist():
-            self._make_room((), (), None)
-            loops.sort_rows(self._memory, page)
-        changed = np.flatnonzero(pages["news"])
-        if len(changed) or not self._terms:
-            ends, frame = self._told_terms(changed)
-            self._terms[0] = frame.clear()  # slots of page 0 are nobody's: the columns alone
-            for page, start, end in zip(changed.tolist(), [0, *ends], ends, strict=False):
-                self._terms[page] = frame.slice(start, end - start)
-            pages["news"] = 0
-        told = sorted(self._terms, key=first.item)
-        terms = pl.concat([self._terms[page] for page in told], rechunk=False)
-        columns = terms.to_dict() | self.facts.states.columns(pages[told])
-        return pl.DataFrame([columns[name].alias(name) for name in COLUMNS])
-
-    def _told_terms(self, pages: Ints) -> tuple[list[int], pl.DataFrame]:
-        """The terms of the known orders of these pages, and the row after the last of each."""
-        most = self.facts.pages["rows"][pages].sum()
-        told = Terms(
-            ends=np.empty(len(pages), np.int64),
-            order_id=np.empty(most, np.uint64),
-            request_in_force=np.empty(most, np.uint64),
-            account=np.empty(most, np.int32),
-            asset=np.empty(most, np.int32),
-            terms=np.empty(most, np.uint8),
-        )
-        count = loops.tell_terms(self._memory, pages, told)
-        sides, ord_types, _ = named(told.terms[:count])
-        ids = told.order_id[:count]
-        frame = pl.DataFrame(
-            {
-                "order_id": ids,
-                "cl_ord_id": self.names(ids, told.request_in_force[:count]),
-                "account": self.accounts.accounts.column.gather(told.account[:count]),
-                "symbol": self.accounts.assets.column.gather(told.asset[:count]),
-                "side": sides,
-                "ord_type": ord_types,
-            }
-        )
-        return told.ends.tolist(), frame
+    def _told_anew(self, first: int, news: int) -> pl.DataFrame:
+        """The states of the known orders of a page; texts, which are slow, only if they changed."""
+        orders = self.orders[first : first + PAGE_ROWS]
+        known = np.flatnonzero(orders["flags"] & KNOWN)
+        if news & loops.TERMS or first not in self._told:
+            in_force, pairs, terms = (orders[n][known] for n in ("in_force", "pair", "terms"))
+            ids = self.order_rows.ids_of(first + known)
+            names = self.names(ids, self.order_rows.ids_of(in_force))
+            texts = (*self.accounts.names_of(pairs), *terms_texts(terms)[:2])
+            told = [pl.Series(ids), names, *texts]
+        else:
+            told = self._told[first].get_columns()[: -len(_STATE)]
+        price, status, *quantities, cum_amount = (orders[name][known] for name in _STATE)
+        cum_qty = quantities[1]
+        avg_px = cum_amount / np.maximum(cum_qty * PRICE_SCALE, 1)
+        told += map(pl.Series, (pa.array(price, mask=price == 0), status.view(np.uint8)))
+        told += map(pl.Series, (*quantities, pa.array(avg_px, mask=cum_qty <= 0)))
+        return pl.DataFrame(dict(zip(COLUMNS, told, strict=True)))
 
     def positions(self) -> pl.DataFrame:
         """Balances, as :func:`tradesys.status.positions.balances` defines them."""
         self._catch_up()
-        balances = self.accounts.balances[: len(self.accounts.keys)]
-        firms_own = [self.accounts.accounts.find(name) for name in FIRMS_OWN]
-        pairs = np.flatnonzero(balances["moved"] & ~np.isin(balances["account"], firms_own))
-        accounts, assets = self.accounts.names_of(pairs)
-        found = balances[pairs]
-        columns = {
-            "account": accounts,
-            "asset": assets,
-            "booked": found["booked"].copy(),
-            "uncleared": found["uncleared"].copy(),
-            "amount": found["booked"] + found["uncleared"],
-            "reserved": found["reserved"].copy(),
-        }
-        return pl.DataFrame(columns).sort("account", "asset")
+        balances = self.accounts.balances[: len(self.accounts.names)]
+        pairs = np.flatnonzero((balances["moved"] != 0) & (balances["owner"] == loops.CUSTOMER))
+        account, asset = self.accounts.names_of(pairs)
+        booked, uncleared, reserved = (
+            balances[name][pairs] for name in ("booked", "uncleared", "reserved")
+        )
+        found = {"account": account, "asset": asset, "booked": booked, "uncleared": uncleared}
+        found |= {"amount": booked + uncleared, "reserved": reserved}
+        return pl.DataFrame(found).sort("account", "asset")
 
 
 def _no_names(order_ids: Ids, _: Ids) -> pl.Series:
     return pl.repeat(None, len(order_ids), dtype=pl.String, eager=True)
+
+
+def _or_zero(column: pa.Array) -> NDArray[Any]:
+    """The values, zero for null."""
+    if column.null_count == len(column):
+        return np.zeros(len(column), column.type.to_pandas_dtype())
+    return (column.fill_null(0) if column.null_count else column).to_numpy()

@@ -19,8 +19,8 @@ from tradesys.records.clock import Clock
 from tradesys.records.opening_books import Fees
 from tradesys.records.schemas import REQUESTS, RequestType
 from tradesys.records.sessions import Calendar, ns_of
+from tradesys.status.kept.codes import codes_of
 from tradesys.status.kept.view import View
-from tradesys.status.kept.words import codes_of
 from tradesys.status.reference import Reference
 from tradesys.systems.customer import rules
 from tradesys.systems.customer.columns import DEFAULTS, NUMBER, TEXT, TIME, Columns

@@ -14,7 +14,7 @@ import pyarrow as pa
 from tradesys.records.arrow import Ints, first_of_each
 from tradesys.records.schemas import CLEARING, CURRENCY, FEES, POSTINGS
 from tradesys.records.sessions import settle_dates
-from tradesys.status.kept.memory import Uncleared
+from tradesys.status.kept.columns import Uncleared
 from tradesys.status.kept.view import View
 
 

@@ -21,7 +21,7 @@ from tradesys.records.errors import InvalidValue
 from tradesys.records.opening_books import NO_FEES, Fees, OpeningBooks
 from tradesys.records.schemas import CAPITAL, CURRENCY, Kind
 from tradesys.status.definition import OF_TRADES
-from tradesys.status.kept.words import codes_of
+from tradesys.status.kept.codes import codes_of
 from tradesys.systems.firm import statements
 from tradesys.systems.firm.clearing import Moves, legs_of, moves_of
 from tradesys.systems.system import Place, System, Values

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tradesys.records.arrow import Ids, picked
 from tradesys.records.errors import Outcome, StorageError
 from tradesys.records.schemas import EXECUTIONS, REPORTS, SEQUENCE_MASK, Kind, RequestType
-from tradesys.status.kept.words import codes_of
+from tradesys.status.kept.codes import codes_of
 from tradesys.systems.street.assignment import Assignment
 from tradesys.systems.system import Place, System
 from tradesys.venue import Venue
