@@ -18,7 +18,7 @@ from tradesys.audit.audit import Audit, Check
 from tradesys.audit.checks import CHECKS, KNOWN
 from tradesys.log.log import Chunk, Log, State
 from tradesys.network import Network
-from tradesys.records.arrow import with_columns
+from tradesys.records.arrow import as_written, with_columns
 from tradesys.records.clock import ManualClock
 from tradesys.records.schemas import format_id
 from tradesys.records.sessions import FOREVER
@@ -215,7 +215,7 @@ def record_again_as_certain(desk: Network) -> None:
     """A street-side system records what another has recorded, and does not say that it may."""
     street = desk.systems[desk.street_for("ALFA")]
     (peer,) = (s for s in desk.streets if s is not street)
-    first = everything(log_of(peer, "executions", street))[:1]
+    first = as_written(everything(log_of(peer, "executions", street))[:1])
     ids = pa.array(np.array([peer.next_id("executions")], np.uint64))
     peer.commit("executions", with_columns(first, record_id=ids))
     desk.run()
@@ -242,7 +242,7 @@ def clear_another_account(desk: Network) -> None:
 
 def clear_twice(desk: Network) -> None:
     """The four legs of a fill are posted again."""
-    legs = everything(log_of(desk.firm, "postings", desk.firm))
+    legs = as_written(everything(log_of(desk.firm, "postings", desk.firm)))
     again = legs.slice(12, 4)
     first = legs["record_id"][-1].as_py() + 1
     ids = pa.array(np.arange(first, first + 4, dtype=np.uint64))
@@ -367,7 +367,7 @@ def test_each_check_has_a_mutant() -> None:
 def test_a_forged_record_under_the_next_id_of_another_system_is_named(desk: Network) -> None:
     """Replication refuses mistakes; whoever lies with care is found by the audit."""
     street = desk.systems[desk.street_for("ALFA")]
-    last = everything(log_of(street, "executions", street))[-1:]
+    last = as_written(everything(log_of(street, "executions", street))[-1:])
     ids = pa.array(np.array([street.next_id("executions")], np.uint64))
     forged = with_columns(last, record_id=ids, exec_id=ids)
     assert desk["c2"].receive("executions", forged) == 1, "c2 cannot know"

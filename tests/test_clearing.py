@@ -32,6 +32,7 @@ from tests.build import (
 )
 from tests.lives import trades
 from tradesys.network import Network
+from tradesys.records.arrow import as_written
 from tradesys.records.opening_books import Fees
 from tradesys.records.schemas import FIRMS_OWN
 from tradesys.status import positions
@@ -112,7 +113,7 @@ def again(firm: FirmSystem, *datasets: str) -> FirmSystem:
     for dataset in datasets:
         for log in firm.tables[dataset].logs.values():
             for part in log.batches(0):
-                made.receive(dataset, part)
+                made.receive(dataset, as_written(part))
     return made
 
 

@@ -16,6 +16,7 @@ import pytest
 from tests.build import NOON, TERMS, filled, network, sound, submit
 from tradesys.network import Network
 from tradesys.network.verify import verify
+from tradesys.records.arrow import as_written
 from tradesys.records.clock import ManualClock
 from tradesys.records.errors import InvalidValue, NotYetReplicated, Outcome, SystemDown
 from tradesys.records.schemas import INCARNATIONS, Kind, Origin, format_id
@@ -273,9 +274,8 @@ def test_a_system_without_accounts_says_that_none_have_come_and_not_that_there_i
 
 
 def test_a_system_without_instruments_says_so(bare: Network) -> None:
-    bare["c1"].receive(
-        "accounts", bare.firm.tables["accounts"].logs[bare.firm.origin.code].since(0)
-    )
+    (accounts,) = bare.firm.tables["accounts"].arrow.to_batches()
+    bare["c1"].receive("accounts", as_written(accounts))
     with pytest.raises(NotYetReplicated, match="c1 holds no instruments yet"):
         submit(bare["c1"])
     assert bare["c1"].positions("alice").is_empty(), "this takes no instruments"

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from tests.build import BOOKS, CASH, NOON, PRICE, contents, filled, network, sound, state, submit
 from tradesys.inquiry.answers import Order
 from tradesys.network import Network
+from tradesys.records.arrow import as_written
 from tradesys.records.clock import ManualClock
 from tradesys.records.errors import InvalidValue, NotYetReplicated
 from tradesys.records.opening_books import OpeningBooks
@@ -198,7 +200,8 @@ def test_what_is_delivered_twice_is_executed_once() -> None:
     assert isinstance(street, StreetSystem)
     submit(desk["c1"], account="bob", side="sell")
     order = submit(desk["c1"], order_qty=30)
-    (sent,) = [desk["c1"].tables["requests"].logs[desk["c1"].origin.code].since(0)]
+    log = desk["c1"].tables["requests"].logs[desk["c1"].origin.code]
+    sent = as_written(pa.concat_batches(log.batches()))
     for _ in range(2):
         street.accept(sent)
         street.accept(sent)
@@ -216,7 +219,7 @@ def test_what_is_replicated_twice_is_held_once() -> None:
         for dataset, table in link.source.tables.items():
             log = table.logs.get(link.source.origin.code)
             if dataset in link.target.tables and log and (batch := log.since(0)):
-                assert link.target.receive(dataset, batch) == 0
+                assert link.target.receive(dataset, as_written(batch)) == 0
     assert desk.summary() == held
 
 

@@ -116,7 +116,7 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Disk:
     double = Disk(tmp_path_factory.mktemp("disk") / "run")
     double.names[str(double.root)] = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(logfile, "SEGMENT_RUNS", 5)
+        patch.setattr(logfile, "_MANY_BATCHES", 5)
         patch.setattr(logfile, "_ZEROS", bytes(4096))
         for name in ("fsync", "fdatasync"):
             patch.setattr(os, name, double.sync)

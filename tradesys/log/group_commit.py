@@ -172,16 +172,16 @@ class GroupCommit:
             if self.open is self._writing:
                 self.open = Group()
             group = self._writing
-        if group.batches is None:
-            parts = [part for part in group.parts if len(part)]
-            group.batches = self._owner.stamp(self._dataset, parts)
         broke: BaseException | None = None
         try:
+            if group.batches is None:
+                parts = [part for part in group.parts if len(part)]
+                group.batches = self._owner.stamp(self._dataset, parts)
             if group.batches:
                 self._owner.write(self._dataset, group.batches)
         except BaseException as error:
             broke = error
-            if not self._owner.is_written(self._dataset, group.batches):
+            if not (group.batches and self._owner.is_written(self._dataset, group.batches)):
                 self._give_up(group, error)
                 if not isinstance(error, Exception):
                     raise

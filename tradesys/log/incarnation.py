@@ -1,14 +1,14 @@
-"""Which incarnation of itself a system is: a log of one record for each after the first.
+"""Which incarnation of itself a system is, kept beside its data in a file of one record.
 
-``incarnation.arrows`` lies beside a system's data. It must say what was last written to it: whoever
-took an earlier incarnation for the present one would give ids twice.
+Whoever took an earlier incarnation for the present one would give ids twice: a file that is not as
+it was written says nothing.
 """
 
 from pathlib import Path
 
 import pyarrow as pa
 
-from tradesys.log.file import LogFile
+from tradesys.log.disk import disk_errors, name_aside, write_whole
 from tradesys.log.stream import Stream
 from tradesys.records.arrow import batch_of, stamped
 from tradesys.records.errors import DamagedError
@@ -16,13 +16,8 @@ from tradesys.records.schemas import Origin, held, parse_origin
 
 FILE = "incarnation.arrows"
 
-_SCHEMA = pa.schema(
-    [
-        pa.field("record_id", pa.uint64(), nullable=False),
-        pa.field("origin", pa.utf8(), nullable=False),
-    ]
-)
-_OWNER = "incarnation"
+_SCHEMA = pa.schema([pa.field("origin", pa.utf8(), nullable=False)])
+_STREAM = Stream(held(_SCHEMA), "incarnation")
 
 
 def read_incarnation(folder: Path | None, first: Origin) -> Origin | None:
@@ -34,9 +29,9 @@ def read_incarnation(folder: Path | None, first: Origin) -> Origin | None:
     path = folder / FILE if folder else None
     if path is None or not path.exists():
         return None
-    reading = Stream(held(_SCHEMA), _OWNER).read(path)
+    reading = _STREAM.read(path)
     names = [name for batch in reading.batches() for name in batch["origin"].to_pylist()]
-    found = parse_origin(names[-1]) if names and not reading.problem else None
+    found = parse_origin(names[0]) if names and not reading.problem else None
     if found is None or found.system != first.system:
         raise DamagedError(str(path), reading.end, "it does not say which incarnation this is")
     return found
@@ -45,11 +40,15 @@ def read_incarnation(folder: Path | None, first: Origin) -> Origin | None:
 def write_incarnation(folder: Path, now: Origin, time_ns: int) -> None:
     """Note the origin that a system goes on as; durable on return.
 
+    A file that did not say which it was until then is kept beside it.
+
     :param time_ns: when, in ns since 1970.
     :raises StorageError: the disk refused.
     """
-    file = LogFile(folder / FILE, _SCHEMA, owner=_OWNER)
-    file.settle()
-    count = sum(batch.num_rows for batch in file.stored())
-    file.commit([stamped(batch_of(_SCHEMA, [(count, str(now))]), time_ns)])
-    file.close()
+    path = folder / FILE
+    try:
+        read_incarnation(folder, now)
+    except DamagedError:
+        with disk_errors(path):
+            name_aside(path, "damaged").hardlink_to(path)
+    write_whole(path, _STREAM.whole(stamped(batch_of(_SCHEMA, [(str(now),)]), time_ns)))

@@ -86,6 +86,11 @@ class Stream:
         message[digits : digits + len(_DIGITS)] = digest.hex().encode()
         return message, digest
 
+    def whole(self, batch: pa.RecordBatch) -> bytes:
+        """A file that holds one batch, and ends there."""
+        message, _ = self.message(batch, self.digest)
+        return self.start + message + END_OF_STREAM
+
     def read(self, path: Path) -> "Reading":
         """What a file holds, up to the first byte that does not verify.
 

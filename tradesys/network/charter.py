@@ -1,8 +1,8 @@
 """What a data folder is: ``network.arrows`` says it, written before any system's files are.
 
 How many systems of each kind there are, what kind of market is outside, and the books that the
-firm opens with: a log of its own, with a record when the network is begun and one when it is whole.
-What it says is there is there, or is lost: nothing is guessed from the folders that are found.
+firm opens with: one record, written when a network is begun, and again when it is whole. What it
+says is there is there, or is lost: nothing is guessed from the folders that are found.
 """
 
 import errno
@@ -15,8 +15,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from tradesys.log.disk import disk_errors, make_folder, require_at
-from tradesys.log.file import LogFile
+from tradesys.log.disk import disk_errors, make_folder, require_at, write_whole
 from tradesys.log.stream import Stream
 from tradesys.records import arguments as given
 from tradesys.records.arrow import stamped
@@ -74,7 +73,6 @@ class Charter:
 
 _SCHEMA = pa.schema(
     [
-        ("record_id", pa.uint64()),
         ("customers", pa.int64()),
         ("streets", pa.int64()),
         ("venue", pa.utf8()),
@@ -85,7 +83,7 @@ _SCHEMA = pa.schema(
         *((name, pa.int64()) for name in ("fee_per_share", "fee_per_notional")),
     ]
 )
-_OWNER = "network"
+_STREAM = Stream(held(_SCHEMA), "network")
 
 
 def read_charter(data: Path) -> Charter | None:
@@ -97,30 +95,27 @@ def read_charter(data: Path) -> Charter | None:
     with disk_errors(data):
         if not path.exists():
             return None
-    reading = Stream(held(_SCHEMA), _OWNER).read(path)
-    if reading.problem or not reading.end:
+    reading = _STREAM.read(path)
+    rows = [row for batch in reading.batches() for row in batch.to_pylist()]
+    if reading.problem or not rows:
         problem = reading.problem or "it is cut short"
         raise DamagedError(str(path), reading.end, f"{problem}; put it back from a copy of the run")
-    rows = [row for batch in reading.batches() for row in batch.to_pylist()]
-    if not rows:
-        return None
-    of_network = {name: rows[-1].pop(name) for name in ("customers", "streets", "venue", "is_made")}
-    books = {f.name: rows[-1][f.name] for f in fields(OpeningBooks)}
+    (row,) = rows
+    of_network = {name: row.pop(name) for name in ("customers", "streets", "venue", "is_made")}
+    books = {f.name: row[f.name] for f in fields(OpeningBooks)}
     return Charter(**of_network, books=OpeningBooks(**books))
 
 
 def write_charter(data: Path, charter: Charter, time_ns: int) -> None:
-    """Say what a folder is; durable on return.
+    """Say what a folder is; durable on return, and whole at any moment.
 
     :param time_ns: when, in ns since 1970.
     :raises StorageError: the disk refused.
     """
-    file = LogFile(data / FILE, _SCHEMA, owner=_OWNER, mends=False)
-    count = sum(batch.num_rows for batch in file.stored())
-    row = asdict(charter) | {"record_id": count}
+    row = asdict(charter)
     row |= row.pop("books")
-    file.commit([stamped(pa.RecordBatch.from_pylist([row], _SCHEMA), time_ns)])
-    file.close()
+    batch = pa.RecordBatch.from_pylist([row], _SCHEMA)
+    write_whole(data / FILE, _STREAM.whole(stamped(batch, time_ns)))
 
 
 def settle(data: Path, asked: Charter, time_ns: int) -> Charter:
