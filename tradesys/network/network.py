@@ -50,8 +50,8 @@ STAGES = ("send", "work", "replicate", "clear")
 
 _WORKS = {"send": Kind.CUSTOMER, "work": Kind.STREET, "clear": Kind.FIRM}
 
-ON_DEMAND = Settings(heartbeat=0, seldom=0, durable=False)
-"""Of systems that do something when they are told to: a question is answered at once."""
+ON_DEMAND = Settings(pull_every=1, heartbeat=0, seldom=0, durable=False)
+"""Of systems that ask when they are told to; whoever is asked answers at once."""
 
 
 class DayEnd(NamedTuple):
@@ -213,7 +213,7 @@ class Network(Switches):
             else:
                 for runtime in self._up():
                     if runtime.system.kind is _WORKS[stage]:
-                        self._carry(runtime.work(0))
+                        self._carry(runtime.work())
             return self._moved() - before
 
     def _moved(self) -> int:

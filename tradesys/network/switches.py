@@ -243,9 +243,7 @@ class Switches(ABC):
                     runtime.begin(0)
         return found
 
-    def _bring_back(
-        self, runtime: Runtime, systems: list[System], *, is_lost: bool
-    ) -> Recovered:
+    def _bring_back(self, runtime: Runtime, systems: list[System], *, is_lost: bool) -> Recovered:
         """Let a system begin that has lost records, with what those that it reaches give back."""
         system = runtime.system
         if is_lost:

@@ -24,7 +24,7 @@ lost and no time passes, never ticks: it lets systems ``work`` and ``pull`` in t
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -139,7 +139,7 @@ class Runtime:
         """Who reads of this system, and may hold records that it has lost."""
         self._streets = [peer.system for peer in peers if peer.kind is Kind.STREET]
         self._heard: dict[str, int] = {}
-        self._due: dict[tuple[Any, ...], int] = {}
+        self._due: dict[tuple[str, str], int] = {}
         self._asked: Counter[str] = Counter()
         self._questions: dict[str, Pull] = {}
         self._written = 0
@@ -160,11 +160,11 @@ class Runtime:
         self._written = self._count()
         self._heard = dict.fromkeys(self._streets, now)
         self._idle_at = now
-        self._due = {(self.work,): now, **{(self.pull, source): now for source in self.sources}}
+        self._due = {("work", ""): now, **{("pull", source): now for source in self.sources}}
         if self.system.kind is not Kind.FIRM:
-            self._due[self._look_around,] = now + self.settings.heartbeat
+            self._due["look around", ""] = now + self.settings.heartbeat
         if self.system.kind is Kind.CUSTOMER and self.settings.resend:
-            self._due[self._resend,] = now + self.settings.resend
+            self._due["resend", ""] = now + self.settings.resend
         return True
 
     # ---- time
@@ -178,20 +178,31 @@ class Runtime:
         """Do whatever is due by now."""
         messages = []
         for what in [what for what, at in self._due.items() if at <= now]:
+            if self._due.get(what, now + 1) > now:
+                continue  # what was done before it has seen to it
             del self._due[what]
-            act, *about = what
-            messages += act(*about, now)
+            match what:
+                case "pull", source:
+                    messages += self.pull(source, now)
+                case "answer", reader:
+                    messages += self._answer(reader)
+                case "work", _:
+                    messages += self.work()
+                case "resend", _:
+                    messages += self._resend(now)
+                case _:
+                    messages += self._look_around(now)
         return messages
 
     def _look_around(self, now: int) -> list[Message]:
         """See which street-side systems are up, as far as has been heard."""
         name, system, settings = self.system.name, self.system, self.settings
-        self._due[self._look_around,] = now + settings.heartbeat
+        self._due["look around", ""] = now + settings.heartbeat
         late = now - settings.grace - settings.heartbeat
         up = [s for s, heard in self._heard.items() if s == name or heard >= late]
         if self.assignment.see(up):
             self.take_over()
-            return self.work(now)
+            return self.work()
         if isinstance(system, StreetSystem) and settings.resend:
             if not system.has_work or not self.reaches(MARKET):
                 self._idle_at = now
@@ -212,7 +223,7 @@ class Runtime:
         assert isinstance(system, CustomerSystem)
         if not system.outbox:  # what still waits there is sent anyway
             system.resend(self._held_before)
-        messages = self.work(now)
+        messages = self.work()
         bodies = [message.body for message in messages]
         resent = sum(len(body.batch) for body in bodies if isinstance(body, Requests))
         if resent and resent >= self._resent > 0:
@@ -222,12 +233,12 @@ class Runtime:
         self._resent = resent
         logs = system.tables["requests"].logs
         self._held_before = {code: log.count for code, log in logs.items()}
-        self._due[self._resend,] = now + self._resend_after
+        self._due["resend", ""] = now + self._resend_after
         return messages
 
     # ---- work
 
-    def work(self, now: int) -> list[Message]:
+    def work(self) -> list[Message]:
         """Do what there is to do: send requests, work them, clear; tell who waits for records."""
         system, messages = self.system, list[Message]()
         match system:
@@ -255,7 +266,7 @@ class Runtime:
         return messages
 
     def _work_soon(self, now: int, delay: int) -> None:
-        self._due.setdefault((self.work,), now + delay)
+        self._due.setdefault(("work", ""), now + delay)
 
     def _to(self, target: str, body: Pull | Records | GiveBack | Requests) -> Message:
         return Message(self.system.name, target, body)
@@ -284,7 +295,7 @@ class Runtime:
         settings, writer = self.settings, self.sources[source]
         self._asked[source] += 1
         patience = self._beat(writer.kind) + settings.late + settings.pull_every
-        self._due[self.pull, source] = now + patience
+        self._due["pull", source] = now + patience
         held = wants(self.system, writer)
         return [self._to(source, Pull(self.system.origin, self._asked[source], held))]
 
@@ -296,7 +307,7 @@ class Runtime:
     def _answer_pull(self, reader: str, pull: Pull, now: int) -> list[Message]:
         """Answer a question, or keep it until there is something to say, or a heartbeat is due."""
         self._questions[reader] = pull
-        self._due[self._answer, reader] = now + self._beat(self.system.kind)
+        self._due["answer", reader] = now + self._beat(self.system.kind)
         messages = []
         if lacks(self.system, pull.held):
             messages.append(self.ask_back(reader))
@@ -304,9 +315,9 @@ class Runtime:
             self.unheard.remove(reader)
             self._work_soon(now, 0)
         is_due = not self._beat(self.system.kind)
-        return messages + (self._answer(reader, now) if is_due else self._answer_if_any(reader))
+        return messages + (self._answer(reader) if is_due else self._answer_if_any(reader))
 
-    def _answer(self, reader: str, now: int) -> list[Message]:  # noqa: ARG002 - as all that is due
+    def _answer(self, reader: str) -> list[Message]:
         """Answer the question kept of a reader: say at least that one is there."""
         return self._answered(reader, gives(self.system, self._questions[reader].held))
 
@@ -316,7 +327,7 @@ class Runtime:
 
     def _answered(self, reader: str, carried: list[Carried]) -> list[Message]:
         pull = self._questions.pop(reader)
-        self._due.pop((self._answer, reader), None)
+        self._due.pop(("answer", reader), None)
         return [self._to(reader, Records(self.system.origin, pull.number, carried))]
 
     def _take(self, source: str, records: Records, now: int) -> list[Message]:
@@ -326,13 +337,14 @@ class Runtime:
             self._heard[source] = now
         new = takes(self.system, records.carried, durable=self.settings.durable)
         self.moved += new
-        if records.number == self._asked[source] and records.number:
-            self._due[self.pull, source] = now + self.settings.pull_every
         if self._count() != self._written:  # some of its own are back
             self._work_soon(now, 0)
         elif new and self.system.kind is Kind.FIRM:
             self._work_soon(now, 2 * self.settings.gather)
-        return []
+        if not records.number or records.number != self._asked[source]:
+            return []
+        self._due["pull", source] = now + self.settings.pull_every
+        return [] if self.settings.pull_every else self.pull(source, now)
 
     def _news(self) -> list[Message]:
         """Answer whoever waits for records, where there are more of one's own than before."""
