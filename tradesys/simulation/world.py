@@ -207,7 +207,7 @@ class World(Network):
         table, noted = system.tables[dataset], self._noted[code]
         if system.kind is Kind.CUSTOMER or table.count(code) <= noted:
             return
-        batch = table.logs[code].since(noted)
+        batch = table.read(code, noted, table.count(code) - noted)
         self._noted[code] = table.count(code)
         self.transport.note(node.name, "record", span(batch["record_id"][0].as_py(), len(batch)))
         for request_id in batch["request_id"].to_pylist() if dataset == "executions" else ():

@@ -155,8 +155,7 @@ class Runtime:
         """
         if lost and not begin_again(self.system):
             return False
-        if self.system.origin.incarnation:  # it lost records once; perhaps not all are back
-            self.unheard = set(self.readers)
+        self._wait_for(self.readers)
         self._written = self._count()
         self._heard = dict.fromkeys(self._streets, now)
         self._idle_at = now
@@ -311,11 +310,21 @@ class Runtime:
         messages = []
         if lacks(self.system, pull.held):
             messages.append(self.ask_back(reader))
-        elif reader in self.unheard:
-            self.unheard.remove(reader)
-            self._work_soon(now, 0)
+        else:
+            self._hear(reader, now)
         is_due = not self._beat(self.system.kind)
         return messages + (self._answer(reader) if is_due else self._answer_if_any(reader))
+
+    def _wait_for(self, readers: Sequence[str]) -> None:
+        """A system that lost records once begins before all are back: who has the rest is heard."""
+        if self.system.origin.incarnation:
+            self.unheard = set(readers)
+
+    def _hear(self, reader: str, now: int) -> None:
+        """A reader holds nothing that has been lost here."""
+        if reader in self.unheard:
+            self.unheard.remove(reader)
+            self._work_soon(now, 0)
 
     def _answer(self, reader: str) -> list[Message]:
         """Answer the question kept of a reader: say at least that one is there."""
@@ -342,6 +351,8 @@ class Runtime:
         elif new and self.system.kind is Kind.FIRM:
             self._work_soon(now, 2 * self.settings.gather)
         if not records.number or records.number != self._asked[source]:
+            return []
+        if records.carried and not new:  # it does not follow on: asked for again, but not at once
             return []
         self._due["pull", source] = now + self.settings.pull_every
         return [] if self.settings.pull_every else self.pull(source, now)
