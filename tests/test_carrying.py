@@ -11,7 +11,11 @@ from typing import Any
 import pytest
 
 from tests.build import network, submit
-from tests.test_protocol_mutants import drawn, reuse_ids_after_a_lost_disk
+from tests.test_protocol_mutants import (
+    clear_before_peers_gave_back,
+    drawn,
+    reuse_ids_after_a_lost_disk,
+)
 from tradesys.audit.checks import KNOWN
 from tradesys.log.offsets import Offsets
 from tradesys.network import Network
@@ -142,23 +146,25 @@ def ask_nothing_back(patch: Patch) -> None:
 
 def answer_another(patch: Patch) -> None:
     """A question is answered to somebody else."""
-    real = Runtime._answered
+    real = Runtime._answer
 
-    def answered(own: Runtime, reader: str, carried: list[Carried]) -> list[Message]:
+    def answer(own: Runtime, reader: str, **how: bool) -> list[Message]:
         others = [name for name in own.readers if name != reader]
-        return [message._replace(target=others[0]) for message in real(own, reader, carried)]
+        return [message._replace(target=others[0]) for message in real(own, reader, **how)]
 
-    patch.setattr(Runtime, "_answered", answered)
-
-
-def clear_before_all_is_back(patch: Patch) -> None:
-    """A firm that has lost its disk waits for nobody who may hold what it had posted."""
-    patch.setattr(Runtime, "_wait_for", lambda *_: None)
+    patch.setattr(Runtime, "_answer", answer)
 
 
 def wait_for_who_never_comes(patch: Patch) -> None:
     """A firm that has lost its disk goes on waiting, whoever has been heard."""
-    patch.setattr(Runtime, "_hear", lambda *_: None)
+    real = Runtime.begin
+
+    def begin(own: Runtime, now: int, **how: bool) -> bool:
+        can = real(own, now, **how)
+        own.unheard |= {"nobody"} if own.unheard else set()
+        return can
+
+    patch.setattr(Runtime, "begin", begin)
 
 
 def take_over_nothing(patch: Patch) -> None:
@@ -227,7 +233,7 @@ MUTANTS = [
     send_nothing,
     ask_nothing_back,
     answer_another,
-    clear_before_all_is_back,
+    clear_before_peers_gave_back,
     wait_for_who_never_comes,
     take_over_nothing,
     never_say_possible_resend,

@@ -87,15 +87,13 @@ class Callers:
                 order = system.replace(order_id, **asking.terms, cl_ord_id=ask.called)
             else:
                 self._inquire(name, system, order_id)
-        except NotYetReplicated as error:
-            self._reply(name, asking, attempt, None, error)
-            return
-        except InvalidValue as error:
-            self.world.log.append((self.world.transport.now, name, "refused", 0))
-            self._reply(name, asking, attempt, None, error)
+        except (NotYetReplicated, InvalidValue) as error:
+            if isinstance(error, InvalidValue):
+                self.world.log.append((self.world.transport.now, name, "refused", 0))
+            self._reply(name, asking, attempt, error=error)
             return
         if order is None:
-            self._reply(name, asking, attempt, None, None)
+            self._reply(name, asking, attempt)
             return
         self.world.log.append(
             (self.world.transport.now, name, "refused" if order.reject_reason else "taken", 0)
@@ -113,7 +111,7 @@ class Callers:
             if earlier.name != told.name:
                 both = f"{earlier.name} and {told.name}"
                 self.wrong.append((ID_ONCE, f"{format_id(order.record_id)} is {both}"))
-            self._reply(name, asking, attempt, order, None)
+            self._reply(name, asking, attempt, order)
 
         self.world.work(name)
         if self.world.peers_needed():
@@ -126,8 +124,8 @@ class Callers:
         name: str,
         asking: "Asking",
         attempt: int,
-        order: Order | None,
-        error: TradesysError | None,
+        order: Order | None = None,
+        error: TradesysError | None = None,
     ) -> None:
         words = str(error) if error else "acknowledged" if order else "answer"
         self.world.transport.send(name, CUSTOMERS, words, asking.hear, name, attempt, order, error)

@@ -1,14 +1,13 @@
 """Faults as they begin and end, one at a time for what each can bear."""
 
-from collections.abc import Callable, Collection
-from functools import partial
+from collections.abc import Collection
 from typing import NamedTuple
 
 from tradesys.network.bill import Outage, at_risk
 from tradesys.records.clock import MS
 from tradesys.simulation.customers import Callers
 from tradesys.simulation.plan import Fault
-from tradesys.simulation.transport import CUSTOMERS, Node
+from tradesys.simulation.transport import CUSTOMERS, Node, Transport
 from tradesys.simulation.world import World
 
 
@@ -105,67 +104,42 @@ class Faults:
 
     def _last(self, node: Node, fault: Fault) -> None:
         """What only lasts for a time: switched on now, and off again."""
-        switch = partial(_SWITCH[fault.kind], self._world, node, fault)
-        switch(1)
-        self._world.transport.after(fault.lasts, switch, -1)
+        _switch(self._world, node, fault, 1)
+        self._world.transport.after(fault.lasts, _switch, self._world, node, fault, -1)
 
 
 _STOPS = ("crash", "power", "lost-disk", "pause")
 _BACK = 100 * MS  # until what waited is sent again
 
-Switch = Callable[[World, Node, Fault, int], None]
-"""Switches a fault on (1) or off (-1); several of a kind may be on at a time."""
 
-
-def _cut(world: World, node: Node, fault: Fault, on: int) -> None:
-    transport = world.transport
-    for other in [fault.other] if fault.other else [n for n in transport.nodes if n != node.name]:
-        transport.cut[node.name, other] += on
+def _cut(transport: Transport, fault: Fault, on: int) -> None:
+    others = [fault.other] if fault.other else [n for n in transport.nodes if n != fault.system]
+    for other in others:
+        transport.cut[fault.system, other] += on
         if fault.kind == "partition":
-            transport.cut[other, node.name] += on
+            transport.cut[other, fault.system] += on
     if fault.kind == "one-way":
-        transport.cut[node.name, CUSTOMERS] += on
+        transport.cut[fault.system, CUSTOMERS] += on
 
 
-def _pause(world: World, node: Node, fault: Fault, on: int) -> None:
-    if on > 0:
-        node.paused_until = max(node.paused_until, world.transport.now + fault.lasts)
-
-
-def _write(_: World, node: Node, fault: Fault, on: int) -> None:
-    node.write_ns += on * fault.amount
-
-
-def _skew(_: World, node: Node, fault: Fault, on: int) -> None:
-    node.skew += on * fault.amount
-
-
-def _session(world: World, node: Node, _: Fault, on: int) -> None:
-    node.session_cuts += on
-    if not node.session_cuts:
-        world.transport.let(node, world.work, node.name)
-
-
-def _lose(world: World, node: Node, _: Fault, on: int) -> None:
-    world.transport.lossy[node.name] += on
-
-
-def _repeat(world: World, node: Node, _: Fault, on: int) -> None:
-    world.transport.repeating[node.name] += on
-
-
-def _delay(world: World, node: Node, _: Fault, on: int) -> None:
-    world.transport.slow[node.name] += on
-
-
-_SWITCH: dict[str, Switch] = {
-    "pause": _pause,
-    "slow-disk": _write,
-    "partition": _cut,
-    "one-way": _cut,
-    "loss": _lose,
-    "repeat": _repeat,
-    "delay": _delay,
-    "skew": _skew,
-    "session": _session,
-}
+def _switch(world: World, node: Node, fault: Fault, on: int) -> None:
+    """Switch a fault on (1) or off (-1); several of a kind may be on at a time."""
+    transport = world.transport
+    match fault.kind:
+        case "partition" | "one-way":
+            _cut(transport, fault, on)
+        case "pause" if on > 0:
+            node.paused_until = max(node.paused_until, transport.now + fault.lasts)
+        case "slow-disk":
+            node.write_ns += on * fault.amount
+        case "skew":
+            node.skew += on * fault.amount
+        case "session":
+            node.session_cuts += on
+            transport.let(node, world.work, node.name)
+        case "loss":
+            transport.lossy[node.name] += on
+        case "repeat":
+            transport.repeating[node.name] += on
+        case "delay":
+            transport.slow[node.name] += on

@@ -30,9 +30,9 @@ Peers = dict[str, int]
 class Node:
     """A system's place: what stays when the system stops. ``epoch`` counts how often it did.
 
-    ``disks`` counts the disks lost, ``session_cuts`` the faults that keep the venue away;
-    ``is_lost`` says that the disk has been lost since the system began last. ``wakes_at`` is when
-    its runtime is called next, ``withheld`` what is acknowledged once peers have it.
+    ``disks`` counts the disks lost, ``session_cuts`` the faults that keep the venue away.
+    ``wakes_at`` is when its runtime is called next, ``withheld`` what is acknowledged once peers
+    have it.
     """
 
     origin: Origin
@@ -40,7 +40,6 @@ class Node:
     up: bool = True
     epoch: int = 0
     disks: int = 0
-    is_lost: bool = False
     free_at: int = 0
     paused_until: int = 0
     write_ns: int = 0

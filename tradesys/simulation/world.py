@@ -33,16 +33,8 @@ from tradesys.simulation.disk import Disk
 from tradesys.simulation.plan import Market, Plan
 from tradesys.simulation.transport import NEVER, Node, Transport
 from tradesys.status.definition import TRADES
-from tradesys.systems.runtime import (
-    MARKET,
-    GiveBack,
-    Message,
-    Pull,
-    Records,
-    Requests,
-    Runtime,
-    Settings,
-)
+from tradesys.systems import runtime as said
+from tradesys.systems.runtime import MARKET, Message, Pull, Runtime, Settings
 from tradesys.systems.street.assignment import Assignment
 from tradesys.systems.system import Place
 from tradesys.venue import BookVenue
@@ -103,8 +95,8 @@ class World(Network):
         runtime = self._made(node.origin)
         self._place(runtime)
         self._note_written(node)  # a write that the power failed in may have become durable
-        runtime.begin(self.transport.now, lost=node.is_lost)
-        node.origin, node.is_lost = runtime.system.origin, False
+        runtime.begin(self.transport.now, lost=node.origin.incarnation < node.disks)
+        node.origin = runtime.system.origin
         self.transport.note(node.name, "up", f"{node.origin} is up")
         self._wake(node)
 
@@ -116,7 +108,6 @@ class World(Network):
         if lose:
             node.disk.lose()
             node.disks += 1
-            node.is_lost = True
 
     def _begin(self, kind: str, name: str) -> None:
         """Refuse the switches of an embedded network: they would not act on the wires."""
@@ -132,23 +123,18 @@ class World(Network):
 
     def act(self, name: str, act: Callable[..., list[Message]], *about: object) -> None:
         """Let a system's runtime do something, and send the messages that follow."""
-        node, runtime, reported = (
-            self.transport.nodes[name],
-            self.runtimes[name],
-            self.venue.reported,
-        )
-        up = runtime.assignment.up
+        node, assignment = self.transport.nodes[name], self.runtimes[name].assignment
+        reported, up = self.venue.reported, assignment.up
         try:
             messages = act(*about)
         finally:  # what the market has done it has done, though the power fails here
             if self.venue.reported > reported:
                 self._tell_streets(but=name)
         self._note_written(node)
-        if runtime.assignment.up != up:
-            self.transport.note(name, "sees", f"up: {', '.join(sorted(runtime.assignment.up))}")
+        if assignment.up != up:
+            self.transport.note(name, "sees", f"up: {', '.join(sorted(assignment.up))}")
         for message in messages:
-            words = partial(_words, message.body)
-            self.transport.send(*message[:2], words, self._arrived, message)
+            self.transport.send(*message[:2], partial(_words, message), self._arrived, message)
         self._wake(node)
 
     def work(self, name: str) -> None:
@@ -309,17 +295,15 @@ def _amendment(reports: pa.Table, event: Market) -> tuple[list[int], dict[str, i
     return named, {"last_qty": max(last["last_qty"] - 50, 10), "last_px": last["last_px"]}
 
 
-def _words(body: Pull | Records | GiveBack | Requests) -> str:
+def _words(message: Message) -> str:
     """What a message says, for a picture."""
-    match body:
-        case Pull():
-            return "pull"
-        case GiveBack():
+    match message.body:
+        case said.Requests(batch, again):
+            return "possible resend: " * again + listed(batch["record_id"].to_pylist())
+        case said.Records(carried=carried):
+            ids = [batch["record_id"] for _, batch, _ in carried]
+            return ", ".join(span(each[0].as_py(), len(each)) for each in ids) or "nothing new"
+        case said.GiveBack():
             return "give back"
-        case Requests(batch, again):
-            said = "possible resend: " if again else ""
-            return said + listed(batch["record_id"].to_pylist())
-        case Records():
-            batches = [carried.batch for carried in body.carried]
-            spans = [span(batch["record_id"][0].as_py(), len(batch)) for batch in batches]
-            return ", ".join(spans) or "nothing new"
+        case _:
+            return "pull"

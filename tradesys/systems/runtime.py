@@ -155,7 +155,8 @@ class Runtime:
         """
         if lost and not begin_again(self.system):
             return False
-        self._wait_for(self.readers)
+        if self.system.origin.incarnation:  # it lost records once; perhaps not all are back
+            self.unheard = set(self.readers)
         self._written = self._count()
         self._heard = dict.fromkeys(self._streets, now)
         self._idle_at = now
@@ -305,37 +306,23 @@ class Runtime:
 
     def _answer_pull(self, reader: str, pull: Pull, now: int) -> list[Message]:
         """Answer a question, or keep it until there is something to say, or a heartbeat is due."""
+        beat, messages = self._beat(self.system.kind), []
         self._questions[reader] = pull
-        self._due["answer", reader] = now + self._beat(self.system.kind)
-        messages = []
+        self._due["answer", reader] = now + beat
         if lacks(self.system, pull.held):
             messages.append(self.ask_back(reader))
-        else:
-            self._hear(reader, now)
-        is_due = not self._beat(self.system.kind)
-        return messages + (self._answer(reader) if is_due else self._answer_if_any(reader))
-
-    def _wait_for(self, readers: Sequence[str]) -> None:
-        """A system that lost records once begins before all are back: who has the rest is heard."""
-        if self.system.origin.incarnation:
-            self.unheard = set(readers)
-
-    def _hear(self, reader: str, now: int) -> None:
-        """A reader holds nothing that has been lost here."""
-        if reader in self.unheard:
+        elif reader in self.unheard:  # it holds nothing more that has been lost here
             self.unheard.remove(reader)
             self._work_soon(now, 0)
+        return messages + self._answer(reader, if_any=beat > 0)
 
-    def _answer(self, reader: str) -> list[Message]:
-        """Answer the question kept of a reader: say at least that one is there."""
-        return self._answered(reader, gives(self.system, self._questions[reader].held))
-
-    def _answer_if_any(self, reader: str) -> list[Message]:
-        carried = gives(self.system, self._questions[reader].held)
-        return self._answered(reader, carried) if carried else []
-
-    def _answered(self, reader: str, carried: list[Carried]) -> list[Message]:
-        pull = self._questions.pop(reader)
+    def _answer(self, reader: str, *, if_any: bool = False) -> list[Message]:
+        """Answer the question kept of a reader, ``if_any``: not with nothing."""
+        pull = self._questions[reader]
+        carried = gives(self.system, pull.held)
+        if if_any and not carried:
+            return []
+        del self._questions[reader]
         self._due.pop(("answer", reader), None)
         return [self._to(reader, Records(self.system.origin, pull.number, carried))]
 
@@ -363,13 +350,12 @@ class Runtime:
         if count == self._written:
             return []
         self._written = count
-        return [m for reader in list(self._questions) for m in self._answer_if_any(reader)]
+        return [m for reader in list(self._questions) for m in self._answer(reader, if_any=True)]
 
     def _count(self) -> int:
         """How many records of its own it holds."""
-        system = self.system
-        tables = [(system.tables[dataset], dataset) for dataset in WRITES[system.kind]]
-        return sum(t.count(code) for t, dataset in tables for code in system.own_codes(dataset))
+        own, tables = self.system.own_codes, self.system.tables
+        return sum(tables[d].count(code) for d in WRITES[self.system.kind] for code in own(d))
 
     def _beat(self, writer: Kind) -> int:
         """After how long a system of this kind answers a question with nothing."""
