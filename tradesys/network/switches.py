@@ -100,7 +100,7 @@ class Switches(ABC):
     def cut(self, one: str, other: str) -> bool:
         """Whether two systems cannot reach each other now: a link is cut, or one is down."""
         down = self.systems[one].crashed or self.systems[other].crashed
-        return down or frozenset((one, other)) in self._cuts
+        return down or (bool(self._cuts) and frozenset((one, other)) in self._cuts)
 
     def reach(self, link: Link) -> bool:
         """Whether the systems of a link can reach each other now."""

@@ -333,7 +333,7 @@ class Runtime:
             self._heard[source] = now
         new = takes(self.system, records.carried, durable=self.settings.durable)
         self.moved += new
-        if self._count() != self._written:  # some of its own are back
+        if new and self._count() != self._written:  # some of its own are back
             self._work_soon(now, 0)
         elif new and self.system.kind is Kind.FIRM:
             self._work_soon(now, 2 * self.settings.gather)
