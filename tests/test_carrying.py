@@ -16,6 +16,7 @@ from tests.test_protocol_mutants import (
     drawn,
     reuse_ids_after_a_lost_disk,
 )
+from tradesys import runtime
 from tradesys.audit.checks import KNOWN
 from tradesys.log.offsets import Offsets
 from tradesys.network import Network
@@ -23,13 +24,12 @@ from tradesys.records.errors import InvalidValue, NotYetReplicated
 from tradesys.records.schemas import INCARNATIONS, Origin
 from tradesys.replication import carrying, recovery
 from tradesys.replication.carrying import Carried
+from tradesys.runtime import Message, Runtime
 from tradesys.simulation import Choices, draw
 from tradesys.simulation.seeds import run_plan
-from tradesys.systems import runtime
 from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.customer.outbox import Outbox
 from tradesys.systems.firm import FirmSystem
-from tradesys.systems.runtime import Message, Runtime
 from tradesys.systems.street import StreetSystem
 from tradesys.systems.system import System
 

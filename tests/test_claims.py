@@ -18,10 +18,10 @@ import pytest
 from tradesys import ManualClock, Network, OpeningBooks, Order, OrdStatus, ReadOnlyError
 from tradesys.network.scenario import START_NS
 from tradesys.records.schemas import SCHEMAS, Kind
+from tradesys.runtime import Message, Runtime
 from tradesys.status.kept.view import OrderState, View
 from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.firm import FirmSystem
-from tradesys.systems.runtime import Message, Runtime
 from tradesys.systems.system import System
 
 C, S, F = Kind.CUSTOMER, Kind.STREET, Kind.FIRM

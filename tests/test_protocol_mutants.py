@@ -15,6 +15,7 @@ import pyarrow as pa
 import pytest
 
 from tests.build import Row
+from tradesys import runtime
 from tradesys.audit.checks import FLAGGED, IN_TIME, TWICE
 from tradesys.log.log import Log, Part
 from tradesys.log.offsets import Offsets
@@ -25,6 +26,7 @@ from tradesys.records.schemas import split_id
 from tradesys.replication import recovery
 from tradesys.replication.carrying import takes
 from tradesys.routes import WRITES
+from tradesys.runtime import Message, Pull, Records, Requests, Runtime
 from tradesys.simulation import Choices, Plan, draw
 from tradesys.simulation.customers import NEVER_BACK
 from tradesys.simulation.disk import MemoryFile
@@ -33,10 +35,8 @@ from tradesys.simulation.run import Simulation
 from tradesys.simulation.seeds import run_plan
 from tradesys.simulation.transport import NEVER, Node
 from tradesys.status.kept.view import View
-from tradesys.systems import runtime
 from tradesys.systems.customer import CustomerSystem, customer, single
 from tradesys.systems.firm import FirmSystem
-from tradesys.systems.runtime import Message, Pull, Records, Requests, Runtime
 from tradesys.systems.street import StreetSystem
 from tradesys.systems.street.assignment import Assignment
 from tradesys.venue import BookVenue, Venue

@@ -11,9 +11,9 @@ from tests.transport import Carrier, TransportContract
 from tradesys.inquiry.answers import Order
 from tradesys.network import Network
 from tradesys.records.clock import MS, ManualClock
+from tradesys.runtime import Message
 from tradesys.simulation import Choices, Plan, Simulation
 from tradesys.systems.customer import CustomerSystem
-from tradesys.systems.runtime import Message
 
 
 class Disturbed(Network):

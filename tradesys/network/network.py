@@ -37,9 +37,9 @@ from tradesys.records.errors import (
 from tradesys.records.opening_books import OpeningBooks
 from tradesys.records.schemas import ExecType, Kind, Origin, format_id, make_id
 from tradesys.replication.carrying import behind, to_give_back
+from tradesys.runtime import MARKET, Runtime, Settings
 from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.firm import FirmSystem
-from tradesys.systems.runtime import MARKET, Runtime, Settings
 from tradesys.systems.street import StreetSystem
 from tradesys.systems.street.assignment import Assignment
 from tradesys.systems.system import Place, System, running

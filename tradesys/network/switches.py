@@ -32,7 +32,7 @@ from tradesys.replication.recovery import (
     repaired,
 )
 from tradesys.routes import WRITES
-from tradesys.systems.runtime import Message, Runtime
+from tradesys.runtime import Message, Runtime
 from tradesys.systems.street.assignment import Assignment
 from tradesys.systems.system import System
 

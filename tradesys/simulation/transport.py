@@ -87,7 +87,7 @@ class _Later(simpy.Event):
 
 
 class Transport:
-    """The time, and the ways between all nodes.
+    """The time, and the links between all nodes.
 
     :param failed: what is to be done with a node whose power fails while it works.
     """

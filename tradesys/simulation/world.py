@@ -1,7 +1,8 @@
-"""A network under virtual time: the same systems, with clocks, disks and wires that can fail.
+"""A network under virtual time: the same systems, with clocks, disks and a transport that can fail.
 
-Nothing here is a rule of the systems: they are told when to do what they do, their messages are
-carried, and what stops is made again from its disk.
+Nothing here is a rule of the systems, and nothing decides when they do something: that is their
+runtime's (:mod:`tradesys.runtime`), which is told the time. Here its messages are carried,
+it is woken when something is due, and what stops is made again from its disk.
 """
 
 import random
@@ -15,6 +16,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
+from tradesys import runtime as said
 from tradesys.audit.held import listed
 from tradesys.network import Network
 from tradesys.records.clock import MS
@@ -29,12 +31,11 @@ from tradesys.records.schemas import (
     split_id,
 )
 from tradesys.routes import WRITES
+from tradesys.runtime import MARKET, Message, Pull, Runtime, Settings
 from tradesys.simulation.disk import Disk
 from tradesys.simulation.plan import Market, Plan
 from tradesys.simulation.transport import NEVER, Node, Transport
 from tradesys.status.definition import TRADES
-from tradesys.systems import runtime as said
-from tradesys.systems.runtime import MARKET, Message, Pull, Runtime, Settings
 from tradesys.systems.street.assignment import Assignment
 from tradesys.systems.system import Place
 from tradesys.venue import BookVenue
@@ -44,7 +45,7 @@ _QUIET_MAX = 1_000 * MS
 
 
 class World(Network):
-    """A network whose systems have clocks, disks and wires that can fail; :meth:`until` a time.
+    """A network whose clocks, disks and messages can fail; it runs :meth:`until` a time.
 
     :param data: the folder of the systems' files; None keeps their disks in memory.
     :param trace: keep every message and event, for a space-time diagram.
@@ -110,7 +111,7 @@ class World(Network):
             node.disks += 1
 
     def _begin(self, kind: str, name: str) -> None:
-        """Refuse the switches of an embedded network: they would not act on the wires."""
+        """Refuse the switches of an embedded network: they would not act on the transport."""
         expected = f"none at {name} by hand: the faults of a simulation are those of its plan"
         raise InvalidValue("fault", kind, expected)
 
