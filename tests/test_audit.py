@@ -501,7 +501,7 @@ def test_work_that_is_not_done_yet_leaves_the_audit_unknown(desk: Network) -> No
     batch = desk["c1"].outbox.batches()[0]
     desk.venue.send(batch)
     assert verdicts() == {True, None}, "executed, and not recorded"
-    desk._send()
+    desk.stage("send")
     assert verdicts() == {True, None}, "sent, and not worked"
     for street in desk.streets:
         street.work()

@@ -1,4 +1,4 @@
-"""Goal: what carries records and orders is one piece of code, embedded and simulated.
+"""Goal: what carries, sends, recovers and works is one piece of code, embedded and simulated.
 
 Method: each mutant leaves out or turns round one of its steps. A few simulated seeds catch it, and
 so does a network in one process in which links are cut, systems crash and a disk is lost.
@@ -11,15 +11,21 @@ from typing import Any
 import pytest
 
 from tests.build import network, submit
-from tests.test_protocol_mutants import reuse_ids_after_a_lost_disk
+from tests.test_protocol_mutants import (
+    clear_before_peers_gave_back,
+    drawn,
+    reuse_ids_after_a_lost_disk,
+)
+from tradesys import runtime
 from tradesys.audit.checks import KNOWN
 from tradesys.log.offsets import Offsets
 from tradesys.network import Network
 from tradesys.records.errors import InvalidValue, NotYetReplicated
-from tradesys.records.schemas import Origin
+from tradesys.records.schemas import INCARNATIONS, Origin
 from tradesys.replication import carrying, recovery
 from tradesys.replication.carrying import Carried
-from tradesys.simulation import draw, ways, world
+from tradesys.runtime import Message, Runtime
+from tradesys.simulation import Choices, draw
 from tradesys.simulation.seeds import run_plan
 from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.customer.outbox import Outbox
@@ -28,12 +34,13 @@ from tradesys.systems.street import StreetSystem
 from tradesys.systems.system import System
 
 Patch = pytest.MonkeyPatch
-SEEDS = 16
+SEEDS = range(1, 17)
+FAULTS = ("lost-disk", "partition", "loss")
 
 
 def everywhere(patch: Patch, name: str, double: Callable[..., Any]) -> None:
     """Put a double in the place of a function, whoever has imported it."""
-    for module in (carrying, recovery, ways, world):
+    for module in (carrying, recovery, runtime):
         if hasattr(module, name):
             patch.setattr(module, name, double)
 
@@ -103,9 +110,81 @@ def give_nothing_back(patch: Patch) -> None:
     everywhere(patch, "gives_back", lambda *_: [])
 
 
-def begin_again_as_nobody(patch: Patch) -> None:
+def recover_nothing(patch: Patch) -> None:
     """Recovery is not there."""
     everywhere(patch, "begin_again", fails)
+
+
+def replicate_nothing(patch: Patch) -> None:
+    """Replication is not there, once a network is made, for which the firm's books are fetched."""
+    real = Runtime.pull
+
+    def pull(own: Runtime, source: str, now: int) -> list[Message]:
+        return real(own, source, now) if source == "firm" else fails()
+
+    patch.setattr(Runtime, "pull", pull)
+
+
+def send_nothing(patch: Patch) -> None:
+    """Sending is not there."""
+    patch.setattr(Runtime, "_send", fails)
+
+
+def ask_nothing_back(patch: Patch) -> None:
+    """A system that has lost its disk asks nobody for what it had."""
+    real = Runtime.ask_back
+
+    def ask_back(own: Runtime, peer: str) -> Message:
+        message = real(own, peer)
+        base = own.system.origin.code & 0xFF00
+        codes = range(base, base + INCARNATIONS)
+        everything = Offsets(((d, c), 1 << 48) for d in own.system.tables for c in codes)
+        return message._replace(body=message.body._replace(held=everything))  # type: ignore[call-arg]
+
+    patch.setattr(Runtime, "ask_back", ask_back)
+
+
+def answer_another(patch: Patch) -> None:
+    """A question is answered to somebody else."""
+    real = Runtime._answer
+
+    def answer(own: Runtime, reader: str, **how: bool) -> list[Message]:
+        others = [name for name in own.readers if name != reader]
+        return [message._replace(target=others[0]) for message in real(own, reader, **how)]
+
+    patch.setattr(Runtime, "_answer", answer)
+
+
+def wait_for_who_never_comes(patch: Patch) -> None:
+    """A firm that has lost its disk goes on waiting, whoever has been heard."""
+    real = Runtime.begin
+
+    def begin(own: Runtime, now: int, **how: bool) -> bool:
+        can = real(own, now, **how)
+        own.unheard |= {"nobody"} if own.unheard else set()
+        return can
+
+    patch.setattr(Runtime, "begin", begin)
+
+
+def take_over_nothing(patch: Patch) -> None:
+    """Nothing is done about a street-side system that is down, or back."""
+    patch.setattr(Runtime, "take_over", lambda _: None)
+
+
+def never_say_possible_resend(patch: Patch) -> None:
+    """Whatever is sent is said to be sent for the first time."""
+    real = Runtime._send
+
+    def send(own: Runtime, system: CustomerSystem) -> list[Message]:
+        return [m._replace(body=m.body._replace(again=False)) for m in real(own, system)]  # type: ignore[call-arg]
+
+    patch.setattr(Runtime, "_send", send)
+
+
+def write_and_tell_nobody(patch: Patch) -> None:
+    """What a system writes is its secret."""
+    patch.setattr(Runtime, "_answer_pull", lambda *_: [])
 
 
 def forget_what_is_not_taken(patch: Patch) -> None:
@@ -149,7 +228,16 @@ MUTANTS = [
     lack_nothing,
     give_nothing_back,
     reuse_ids_after_a_lost_disk,
-    begin_again_as_nobody,
+    recover_nothing,
+    replicate_nothing,
+    send_nothing,
+    ask_nothing_back,
+    answer_another,
+    clear_before_peers_gave_back,
+    wait_for_who_never_comes,
+    take_over_nothing,
+    never_say_possible_resend,
+    write_and_tell_nobody,
     forget_what_is_not_taken,
     forward_nothing,
     accept_nothing,
@@ -161,11 +249,9 @@ mutants = pytest.mark.parametrize("leave_out", MUTANTS, ids=lambda mutant: mutan
 
 
 def is_caught_by_a_seed() -> bool:
-    for seed in range(1, SEEDS + 1):
-        plan = draw(seed, orders=40, faults=8, phases=1, kinds=("lost-disk", "partition", "loss"))
-        if run_plan(plan).verdict is not True:
-            return True
-    return False
+    plans = [draw(seed, orders=40, faults=8, phases=1, kinds=FAULTS) for seed in SEEDS]
+    plans += [drawn(seed, ("power",), "s1", Choices()) for seed in SEEDS[:4]]
+    return any(run_plan(plan).verdict is not True for plan in plans)
 
 
 def bad_day(desk: Network) -> None:
@@ -183,10 +269,34 @@ def bad_day(desk: Network) -> None:
     desk.run()
     submit(desk["c1"], order_qty=30)
     desk.heal()
-    desk.crash("s1")
     submit(desk["c2"], order_qty=40)
-    desk.run()
+    desk.stage("send")
+    desk.crash("s1")
+    submit(desk["c2"], order_qty=50)
+    desk.stage("send")
     desk.restart("s1")
+    desk.run()
+    firm_loses_its_disk(desk)
+
+
+def firm_loses_its_disk(desk: Network) -> None:
+    """What it had posted last only c3 holds, which is out of reach while it comes back."""
+    desk.partition("firm", "c1", "c2", "s1", "s2")
+    submit(desk["c1"], side="sell", account="bob", order_qty=20)
+    desk.run()
+    desk.heal("firm", "s1", "s2")
+    desk.partition("firm", "c1", "c2")
+    for stage in ("replicate", "clear"):
+        desk.stage(stage)
+    desk.partition("firm", "s1", "s2")
+    desk.run()
+    desk.partition("firm", "c3")
+    desk.heal("firm", "s1", "s2")
+    desk.lose_disk("firm")
+    desk.run()
+    desk.heal()
+    for account, side in (("alice", "buy"), ("bob", "sell")):
+        submit(desk["c1"], account=account, side=side, order_qty=70)
     desk.run()
 
 

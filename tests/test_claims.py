@@ -18,6 +18,7 @@ import pytest
 from tradesys import ManualClock, Network, OpeningBooks, Order, OrdStatus, ReadOnlyError
 from tradesys.network.scenario import START_NS
 from tradesys.records.schemas import SCHEMAS, Kind
+from tradesys.runtime import Message, Runtime
 from tradesys.status.kept.view import OrderState, View
 from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.firm import FirmSystem
@@ -360,15 +361,13 @@ def last_message_wins(patch: pytest.MonkeyPatch) -> None:
 def send_to_every_street(patch: pytest.MonkeyPatch) -> None:
     """Each accepted request is sent to every street-side system."""
 
-    def send(desk: Network) -> int:
-        def deliver(_: str, *sent: Any) -> bool:
-            for street in desk.streets:
-                street.accept(*sent)
-            return True
+    real = Runtime._send
 
-        return sum(customer.forward(desk.street_for, deliver) for customer in desk.customers)
+    def send(own: Runtime, system: CustomerSystem) -> list[Message]:
+        sent, streets = real(own, system), [name for name in own._streets if own.reaches(name)]
+        return [message._replace(target=street) for message in sent for street in streets]
 
-    patch.setattr(Network, "_send", send)
+    patch.setattr(Runtime, "_send", send)
 
 
 def run_cells(*ids: str) -> None:

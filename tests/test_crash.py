@@ -127,7 +127,7 @@ def test_what_a_street_side_system_was_sent_and_had_not_worked_is_sent_again(
     desk: Network, then: str
 ) -> None:
     order = submit(desk["c1"])
-    desk._send()
+    desk.stage("send")
     desk.crash("s1")
     if then == "restart":
         desk.restart("s1")

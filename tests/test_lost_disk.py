@@ -21,7 +21,6 @@ from tradesys.records.clock import ManualClock
 from tradesys.records.errors import InvalidValue, NotYetReplicated, Outcome, SystemDown
 from tradesys.records.schemas import INCARNATIONS, Kind, Origin, format_id
 from tradesys.replication import recovery
-from tradesys.replication.carrying import replicate
 from tradesys.routes import WRITES
 from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.customer.outbox import by_street
@@ -32,8 +31,7 @@ WRITTEN = 6
 
 def carry(desk: Network, source: str, target: str) -> None:
     """Let one system fetch what another has written."""
-    (link,) = (k for k in desk.links if (k.source.name, k.target.name) == (source, target))
-    replicate(link)
+    desk._carry(desk.runtimes[target].pull(source, 0))
 
 
 def write(desk: Network, name: str, number: int) -> None:
@@ -43,7 +41,7 @@ def write(desk: Network, name: str, number: int) -> None:
             submit(desk["c1"], order_qty=10 * (number + 1))
         case "s1":
             desk["c2"].submit(**TERMS | {"order_qty": 10 * (number + 1), "symbol": symbol(desk)})
-            desk._send()
+            desk.stage("send")
             desk.systems["s1"].work()  # type: ignore[attr-defined]
         case _:
             desk.firm.open_accounts([f"new-{number}"], cash=10)

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pytest
 
 from tests.build import Row
+from tradesys import runtime
 from tradesys.audit.checks import FLAGGED, IN_TIME, TWICE
 from tradesys.log.log import Log
 from tradesys.log.offsets import Cursor, Offsets
@@ -24,14 +25,15 @@ from tradesys.records.opening_books import NO_FEES, Fees
 from tradesys.records.schemas import split_id
 from tradesys.replication import recovery
 from tradesys.replication.carrying import takes
-from tradesys.simulation import Choices, Plan, draw, ways
+from tradesys.routes import WRITES
+from tradesys.runtime import Message, Pull, Records, Requests, Runtime
+from tradesys.simulation import Choices, Plan, draw
 from tradesys.simulation.customers import NEVER_BACK
 from tradesys.simulation.disk import MemoryFile
 from tradesys.simulation.promises import IN_ORDER, NOT_LOST, TIMELY
 from tradesys.simulation.run import Simulation
 from tradesys.simulation.seeds import run_plan
-from tradesys.simulation.ways import Ways
-from tradesys.simulation.wires import Node
+from tradesys.simulation.transport import NEVER, Node
 from tradesys.status.kept.view import View
 from tradesys.systems.customer import CustomerSystem, customer, single
 from tradesys.systems.firm import FirmSystem
@@ -82,24 +84,27 @@ def acknowledge_before_it_is_durable(patch: Patch) -> None:
 
 def reuse_ids_after_a_lost_disk(patch: Patch) -> None:
     """A system that has lost its disk goes on under the name that it had."""
-    patch.setattr(recovery, "_next_incarnation", lambda system, _: system.origin)
+    patch.setattr(recovery, "_next_incarnation", lambda system: system.origin)
 
 
 def execute_at_two_streets(patch: Patch) -> None:
     """An order is sent to two street-side systems, to each under an id of its own."""
-    real = Simulation._dispatch
+    real = Runtime._send
 
-    def dispatch(
-        desk: Simulation, source: str, street: str, requests: pa.RecordBatch, *how: bool
-    ) -> bool:
-        real(desk, source, street, requests, *how)
-        other = next(s for s in ("s1", "s2") if s != street)
+    def send(own: Runtime, system: CustomerSystem) -> list[Message]:
+        sent = real(own, system)
+        return [*sent, *map(at_the_other, sent)]
+
+    def at_the_other(message: Message) -> Message:
+        assert isinstance(message.body, Requests)
+        requests, again = message.body
+        other = next(s for s in ("s1", "s2") if s != message.target)
         ids = pa.array(requests["record_id"].to_numpy() + np.uint64(5000))
         names = pa.array([f"{n}*" for n in requests["cl_ord_id"].to_pylist()])
         requests = with_columns(requests, record_id=ids, order_id=ids, cl_ord_id=names)
-        return real(desk, source, other, requests, *how)
+        return message._replace(target=other, body=Requests(requests, again))
 
-    patch.setattr(Simulation, "_dispatch", dispatch)
+    patch.setattr(Runtime, "_send", send)
 
 
 def clear_twice(patch: Patch) -> None:
@@ -116,14 +121,15 @@ def clear_twice(patch: Patch) -> None:
 
 def clear_before_peers_gave_back(patch: Patch) -> None:
     """A firm that has lost its disk clears before it knows what it had posted."""
-    real = Simulation.work
+    real = Runtime.work
 
-    def work(desk: Simulation, node: Node) -> None:
-        kept, node.unheard_peers = node.unheard_peers, set()
-        real(desk, node)
-        node.unheard_peers = kept
+    def work(own: Runtime) -> list[Message]:
+        kept, own.unheard = own.unheard, set()
+        messages = real(own)
+        own.unheard = kept
+        return messages
 
-    patch.setattr(Simulation, "work", work)
+    patch.setattr(Runtime, "work", work)
 
 
 def never_say_possible_duplicate(patch: Patch) -> None:
@@ -133,7 +139,7 @@ def never_say_possible_duplicate(patch: Patch) -> None:
 
 def answer_from_what_is_not_durable(patch: Patch) -> None:
     """What is replicated is not made durable before it is asked for."""
-    patch.setattr(ways, "takes", lambda target, carried, **_: takes(target, carried))
+    patch.setattr(runtime, "takes", lambda target, carried, **_: takes(target, carried))
 
 
 def never_take_over(patch: Patch) -> None:
@@ -166,7 +172,7 @@ def accept_a_name_twice(patch: Patch) -> None:
 
 def never_send_again(patch: Patch) -> None:
     """What nobody has answered is not sent again."""
-    patch.setattr(Simulation, "_send_unanswered", lambda *_: None)
+    patch.setattr(Runtime, "_resend", lambda *_: [])
 
 
 def write_read_only_data(patch: Patch) -> None:
@@ -186,23 +192,30 @@ def write_read_only_data(patch: Patch) -> None:
 
 def state_a_position_too_high(patch: Patch) -> None:
     """A system says that it holds one record more than it does."""
-    real = Ways.pull
+    real = Runtime.pull
 
-    def pull(ways: Ways, way: Any) -> None:
-        target = ways._systems[way.target]
-        logs = [log for d in way.datasets for log in target.tables[d].logs.values()]
+    def pull(own: Runtime, source: str, now: int) -> list[Message]:
+        tables = own.system.tables
+        datasets = WRITES[own.sources[source].kind]
+        logs = [log for dataset in datasets for log in tables[dataset].logs.values()]
         for log in logs:
             log.state = log.state._replace(held=log.count + 1)
-        real(ways, way)
+        messages = real(own, source, now)
         for log in logs:
             log.state = log.state._replace(held=log.count - 1)
+        return messages
 
-    patch.setattr(Ways, "pull", pull)
+    patch.setattr(Runtime, "pull", pull)
 
 
 def forget_what_was_lost(patch: Patch) -> None:
     """A system that has lost its disk is given nothing back."""
-    patch.setattr(Ways, "_given_back", lambda *_: None)
+    real = Runtime._take
+
+    def take(own: Runtime, source: str, records: Records, now: int) -> list[Message]:
+        return real(own, source, records, now) if records.number else []
+
+    patch.setattr(Runtime, "_take", take)
 
 
 def send_nothing_after_a_restart(patch: Patch) -> None:
@@ -214,7 +227,7 @@ def send_nothing_after_a_restart(patch: Patch) -> None:
         system.outbox.clear()
 
     patch.setattr(CustomerSystem, "__init__", init)
-    patch.setattr(Simulation, "_send_unanswered", lambda *_: None)
+    patch.setattr(Runtime, "_resend", lambda *_: [])
 
 
 def work_on_without_the_order(patch: Patch) -> None:
@@ -236,8 +249,21 @@ def begin_polling_at_the_end(patch: Patch) -> None:
 
 def replicate_once(patch: Patch) -> None:
     """Records are sent as they come, and never asked for again."""
-    patch.setattr(Ways, "_watch", lambda *_: None)
-    patch.setattr(Ways, "begin", lambda *_: None)
+    real_begin, real_pull = Runtime.begin, Runtime.pull
+
+    def begin(own: Runtime, now: int, **how: bool) -> bool:
+        can = real_begin(own, now, **how)
+        if now:
+            own._due |= {("pull", source): NEVER for source in own.sources}
+        return can
+
+    def pull(own: Runtime, source: str, now: int) -> list[Message]:
+        messages = real_pull(own, source, now)
+        own._due["pull", source] = NEVER
+        return messages
+
+    patch.setattr(Runtime, "begin", begin)
+    patch.setattr(Runtime, "pull", pull)
 
 
 def stand_in_for_nobody(patch: Patch) -> None:
@@ -249,8 +275,9 @@ def acknowledge_before_a_peer_has_it(patch: Patch) -> None:
     """An order counts as held by a peer that has asked for records, whatever it holds."""
     real = Simulation._held
 
-    def held(desk: Simulation, way: Any, wanted: Offsets, disks: int) -> None:
-        real(desk, way, Offsets(dict.fromkeys(wanted, 1 << 48)), disks)
+    def held(desk: Simulation, node: Node, pull: Pull) -> None:
+        everything = Offsets(dict.fromkeys(pull.held, 1 << 48))
+        real(desk, node, pull._replace(held=everything))
 
     patch.setattr(Simulation, "_held", held)
 

@@ -119,7 +119,7 @@ def test_what_a_dead_system_acknowledged_and_did_not_send_is_sent_by_its_peers()
     cut = Fault(0, 0, "partition", "c1", HOME, 20 * MS, 0)
     desk = run(cut, new("A", 1), fault("crash", "c1", 10, 300))
     assert format_id(order(desk, "A").order_id) == "c1-0"
-    sent = [e for e in desk.wires.trace or [] if e.target == HOME and "c1-0" in e.text]
+    sent = [e for e in desk.transport.trace or [] if e.target == HOME and "c1-0" in e.text]
     assert [e.system for e in sent if e.arrives and e.text.startswith("possible resend")]
     assert desk.answered_at(order(desk, "A").record_id) < 300 * MS
 

@@ -57,18 +57,18 @@ def debts(held: Held) -> tuple[int, list[Debt]]:
 def _events(executions: pl.DataFrame, fees: Fees) -> pl.DataFrame:
     """Each trade, and then each amendment, with what it moves where it is the one that stands.
 
-    ``is_handed_over``: several street-side systems have reported of the order.
+    ``is_unsure``: no system may have known what the order would come to, since several street-side
+    systems have reported of it, or what an amendment gave back to it has traded again.
     """
     events = status.each_once(executions)
     trades = events.filter(status.says(ExecType.TRADE)).with_columns(trade_id="exec_id")
     qty = pl.when(status.says(ExecType.TRADE_CANCEL)).then(0).otherwise("last_qty")
     amends = status.amendments(events).with_columns(last_qty=qty.cast(pl.Int128))
     streets = executions.group_by("order_id").agg((pl.col("record_id") // 2**48).n_unique())
-    several = streets.filter(pl.col("record_id") > 1)["order_id"].implode()
+    several = streets.filter(pl.col("record_id") > 1)["order_id"]
+    unsure = pl.concat([several, amends["order_id"]]).unique().implode()
     told = pl.concat([trades, amends.select(trades.columns)])
-    return positions.moved(told, fees).with_columns(
-        is_handed_over=pl.col("order_id").is_in(several)
-    )
+    return positions.moved(told, fees).with_columns(is_unsure=pl.col("order_id").is_in(unsure))
 
 
 def _why(held: Held, moved: pl.DataFrame, given: list[int]) -> tuple[str, bool]:
@@ -79,12 +79,12 @@ def _why(held: Held, moved: pl.DataFrame, given: list[int]) -> tuple[str, bool]:
     """
     # Of each trade, what it moved when it moved the least: no system has to have known of more.
     trades = moved.group_by("trade_id", maintain_order=True).agg(
-        pl.col("request_id", "is_handed_over").first(), pl.col("amount").max()
+        pl.col("request_id", "is_unsure").first(), pl.col("amount").max()
     )
     spent = trades.filter(pl.col("amount") < 0)
     funds = sum(amount for amount in [*given, *trades["amount"]] if amount > 0)
     # Of an order that was handed over, a system may know the end and not what had traded before.
-    sure = spent.filter(~pl.col("is_handed_over")).group_by("request_id")
+    sure = spent.filter(~pl.col("is_unsure")).group_by("request_id")
     used = dict(sure.agg(pl.col("amount").sum()).iter_rows())
     for name, known in _known(held, sorted(used)):
         if funds + sum(used[request] for request in known) < 0:

@@ -9,13 +9,11 @@ others get theirs.
 import datetime as dt
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
-from functools import partial
 from inspect import signature
 from pathlib import Path
 from typing import NamedTuple, Self, overload
 
 import polars as pl
-import pyarrow as pa
 
 from tradesys.audit.audit import Audit, audit
 from tradesys.audit.held import Held
@@ -36,18 +34,24 @@ from tradesys.records.errors import (
     StorageError,
     SystemDown,
 )
-from tradesys.records.opening_books import NO_FEES, Fees, OpeningBooks
+from tradesys.records.opening_books import OpeningBooks
 from tradesys.records.schemas import ExecType, Kind, Origin, format_id, make_id
-from tradesys.replication.carrying import behind, links, replicate, to_give_back
+from tradesys.replication.carrying import behind, to_give_back
+from tradesys.runtime import MARKET, Runtime, Settings
 from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.firm import FirmSystem
 from tradesys.systems.street import StreetSystem
 from tradesys.systems.street.assignment import Assignment
 from tradesys.systems.system import Place, System, running
-from tradesys.venue import BookVenue, TapeVenue, Venue, VenueFactory, kind_of, venue_of
+from tradesys.venue import BookVenue, TapeVenue, VenueFactory, kind_of, venue_of
 
 STAGES = ("send", "work", "replicate", "clear")
 """What a step does, in this order."""
+
+_WORKS = {"send": Kind.CUSTOMER, "work": Kind.STREET, "clear": Kind.FIRM}
+
+ON_DEMAND = Settings(pull_every=1, heartbeat=0, seldom=0, durable=False)
+"""Of systems that ask when they are told to; whoever is asked answers at once."""
 
 
 class DayEnd(NamedTuple):
@@ -199,17 +203,21 @@ class Network(Switches):
         """
         stage = given.one_of("stage", name, STAGES)
         with uninterrupted(), self.turn:
-            match stage:
-                case "send":
-                    return self._send()
-                case "work":
-                    return sum(street.work() for street in running(self.streets))
-                case "replicate":
-                    moved = sum(replicate(link) for link in self.links if self._reach(link))
-                    self.see_outages()
-                    return moved
-                case _:
-                    return sum(firm.clear() for firm in running([self.firm]))
+            before = self._moved()
+            if stage == "replicate":
+                for link in self.links:
+                    if self.reach(link):
+                        target = self.runtimes[link.target.name]
+                        self._carry(target.pull(link.source.name, 0))
+                self.see_outages()
+            else:
+                for runtime in self._up():
+                    if runtime.system.kind is _WORKS[stage]:
+                        self._carry(runtime.work())
+            return self._moved() - before
+
+    def _moved(self) -> int:
+        return sum(runtime.moved for runtime in self.runtimes.values())
 
     def run(self) -> int:
         """Step until nothing moves any more; gives how many records moved in all."""
@@ -243,22 +251,6 @@ class Network(Switches):
         """The clock of a run whose market is a tape, where it is one that stands still."""
         is_tape = isinstance(self.venue, TapeVenue)
         return self.clock if is_tape and isinstance(self.clock, ManualClock) else None
-
-    def _send(self) -> int:
-        """Send each accepted request to the one street-side system of its symbol (claim 22)."""
-        self._assign()
-        moved = 0
-        for customer in running(self.customers):
-            moved += customer.forward(self.street_for, partial(self._deliver, customer.name))
-        return moved
-
-    def _deliver(self, source: str, street: str, requests: pa.RecordBatch, again: bool) -> bool:  # noqa: FBT001
-        target = self.systems[street]
-        assert isinstance(target, StreetSystem)
-        if self.cut(source, street):
-            return False
-        target.accept(requests, again)
-        return True
 
     def street_for(self, symbol: str) -> str:
         """The street-side system of a symbol (:mod:`tradesys.systems.street.assignment`)."""
@@ -328,7 +320,7 @@ class Network(Switches):
     def behind(self) -> pl.DataFrame:
         """How far each link is behind: ``source, target, behind`` (records), ``cut``."""
         rows = [
-            (link.source.name, link.target.name, behind(link), not self._reach(link))
+            (link.source.name, link.target.name, behind(link), not self.reach(link))
             for link in self.links
         ]
         return pl.DataFrame(rows, schema=["source", "target", "behind", "cut"], orient="row")
@@ -400,7 +392,7 @@ class Network(Switches):
 
     def leave(self) -> None:
         """Let go of everything in a forked process: what is asked there is refused."""
-        self.turn = self.systems = self.links = REFUSED
+        self.turn = self.systems = self.runtimes = self.links = REFUSED
         self._lock.close()
 
     # ---- making
@@ -417,24 +409,24 @@ class Network(Switches):
             expected = "it is missing; put it back from the latest copy of the run"
             raise DamagedError(str(file.path), 0, expected)
         for origin in self.charter.origins:
-            self.systems[origin.system] = self._system(origin)
+            self._place(self._made(origin))
         self._require_reported()
         if self._own_time:
             known = [t.last_received for system in self for t in system.tables.values()]
             self._own_time.now = max(self._own_time.now, self.venue.reports.last_ts, *known)
-        self.links = links(list(self.systems.values()))
-        self.recovered = self._recover(self._lost())
+        self.recovered = self._begin_all(self._lost())
         for link in self.links:
             link.target.heard[link.source.name] = link.source.origin
         if not self.charter.is_made:
             self.firm.open_books(self.charter.books)
             for link in self.links:
                 if link.source is self.firm:
-                    replicate(link)
+                    self._carry(self.runtimes[link.target.name].pull(link.source.name, 0))
             for system in self:
                 system.sync()
             self._require_folder()
             self.charter = complete(self.data, self.charter, self.now())
+        self._assign()
 
     def _require_reported(self) -> None:
         """Refuse a market that knows less than its street-side systems last recorded of it."""
@@ -451,10 +443,31 @@ class Network(Switches):
                         str(file.path), 0, f"it is older than its systems: {expected}"
                     )
 
-    def _system(self, origin: Origin) -> System:
-        """A system of the kind that its origin says, with what its files hold."""
+    def _made(self, origin: Origin) -> Runtime:
+        """A system of the kind that its origin says, of what its files hold, and what runs it."""
         place = Place(origin, self.now, self.data, calendar=self.venue.calendar)
-        return system_of(place, self.venue, self.assignment, self.charter.books.fees)
+
+        def reaches(name: str) -> bool:
+            return name == MARKET or not self.cut(origin.system, name)
+
+        return self._runtime(place, self.assignment, ON_DEMAND, reaches)
+
+    def _runtime(
+        self,
+        place: Place,
+        assignment: Assignment,
+        settings: Settings,
+        reaches: Callable[[str], bool],
+    ) -> Runtime:
+        system: System
+        match place.origin.kind:
+            case Kind.STREET:
+                system = StreetSystem(place, venue=self.venue, assignment=assignment)
+            case Kind.FIRM:
+                system = FirmSystem(place, fees=self.charter.books.fees)
+            case _:
+                system = CustomerSystem(place, fees=self.charter.books.fees)
+        return Runtime(system, self.charter.origins, assignment, settings, reaches)
 
 
 def _is_factory(venue: object) -> bool:
@@ -465,17 +478,3 @@ def _is_factory(venue: object) -> bool:
         signature(venue).bind(clock=wall_clock, folder=None)
         return True
     return False
-
-
-def system_of(place: Place, venue: Venue, assignment: Assignment, fees: Fees = NO_FEES) -> System:
-    """A system of the kind that its origin says, with what its files hold.
-
-    :param fees: what the firm-side system charges, and customer-facing systems count on.
-    """
-    match place.origin.kind:
-        case Kind.STREET:
-            return StreetSystem(place, venue=venue, assignment=assignment)
-        case Kind.FIRM:
-            return FirmSystem(place, fees=fees)
-        case _:
-            return CustomerSystem(place, fees=fees)

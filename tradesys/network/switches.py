@@ -6,6 +6,8 @@ carried over that a real one would have taken.
 
 import shutil
 from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterable
 from pathlib import Path
 from threading import RLock
 
@@ -13,6 +15,7 @@ import polars as pl
 
 from tradesys.log.disk import disk_errors, require_at
 from tradesys.log.interrupts import uninterrupted
+from tradesys.log.offsets import Offsets
 from tradesys.network.bill import Outage, at_risk, bill, log_of
 from tradesys.network.charter import Charter
 from tradesys.records import arguments as given
@@ -20,12 +23,19 @@ from tradesys.records.clock import Clock
 from tradesys.records.errors import InvalidValue, SystemDown
 from tradesys.records.schemas import Kind, Origin
 from tradesys.replication.carrying import Link, links
-from tradesys.replication.recovery import Recovered, recover
+from tradesys.replication.recovery import (
+    Recovered,
+    damage_of,
+    damaged,
+    given_up,
+    has_lost_own,
+    last_known,
+    set_aside,
+)
 from tradesys.routes import WRITES
-from tradesys.systems.customer import CustomerSystem
-from tradesys.systems.street import StreetSystem
+from tradesys.runtime import Message, Runtime
 from tradesys.systems.street.assignment import Assignment
-from tradesys.systems.system import System, running
+from tradesys.systems.system import System
 
 
 class Switches(ABC):
@@ -37,6 +47,7 @@ class Switches(ABC):
     data: Path | None
 
     def __init__(self) -> None:
+        self.runtimes: dict[str, Runtime] = {}
         self.systems: dict[str, System] = {}
         self.links: list[Link] = []
         self.recovered: list[Recovered] = []
@@ -47,8 +58,8 @@ class Switches(ABC):
         self._cuts: set[frozenset[str]] = set()
 
     @abstractmethod
-    def _system(self, origin: Origin) -> System:
-        """A system of the kind that its origin says, with what its files hold."""
+    def _made(self, origin: Origin) -> Runtime:
+        """A system of the kind that its origin says, of what its files hold, and what runs it."""
 
     def _named(self, name: object) -> System:
         return self.systems[given.one_of("system", name, self.systems)]
@@ -90,10 +101,22 @@ class Switches(ABC):
     def cut(self, one: str, other: str) -> bool:
         """Whether two systems cannot reach each other now: a link is cut, or one is down."""
         down = self.systems[one].crashed or self.systems[other].crashed
-        return down or frozenset((one, other)) in self._cuts
+        return down or (bool(self._cuts) and frozenset((one, other)) in self._cuts)
 
-    def _reach(self, link: Link) -> bool:
+    def reach(self, link: Link) -> bool:
+        """Whether the systems of a link can reach each other now."""
         return not self.cut(link.source.name, link.target.name)
+
+    def _up(self) -> list[Runtime]:
+        return [runtime for runtime in self.runtimes.values() if not runtime.system.crashed]
+
+    def _carry(self, messages: Iterable[Message]) -> None:
+        """Carry messages, and all that follow from them, at once; no time passes meanwhile."""
+        waiting = deque(messages)
+        while waiting:
+            message = waiting.popleft()
+            if not self.cut(message.source, message.target):
+                waiting += self.runtimes[message.target].handle(message, 0)
 
     # ---- systems
 
@@ -120,21 +143,19 @@ class Switches(ABC):
         :raises SystemDown: it lost records, and has been as many incarnations as there are.
         """
         with uninterrupted(), self.turn:
-            before = self._named(name)
-            if not before.crashed:
+            if not self._named(name).crashed:
                 return None
             self._require_folder()
-            system = self._system(before.origin._replace(incarnation=0))
+            before = self.runtimes[name]
+            runtime = self._made(before.system.origin)
             try:
-                self._replace(system)
+                self._place(runtime)
                 lost = {name} if self.data is None else {name} & self._lost()
-                if lost:
-                    system.origin = before.origin
-                recovered = self._recover(lost, only={name})
-                system.require_running()
+                recovered = self._begin_all(lost, only=name)
+                runtime.system.require_running()
             except BaseException:
-                system.crash()
-                self._replace(before)
+                runtime.system.crash()
+                self._place(before)
                 raise
             self.recovered += recovered
             self._assign()
@@ -142,9 +163,11 @@ class Switches(ABC):
                 self._end(outage)
             return recovered[0] if recovered else None
 
-    def _replace(self, system: System) -> None:
+    def _place(self, runtime: Runtime) -> None:
         """Have a system in the place of the one of its name."""
-        self.systems = self.systems | {system.name: system}
+        name = runtime.system.name
+        self.runtimes = self.runtimes | {name: runtime}
+        self.systems = self.systems | {name: runtime.system}
         self.links = links(list(self.systems.values()))
 
     def lose_disk(self, name: str) -> Recovered:
@@ -191,17 +214,10 @@ class Switches(ABC):
 
         What one that is down had been sent and not worked is sent again.
         """
-        up = running(s for s in self.systems.values() if isinstance(s, StreetSystem))
-        if self.assignment.see([street.name for street in up]):
-            for street in up:
-                street.take_over()
-            self._send_again()
-
-    def _send_again(self, names: set[str] | None = None) -> None:
-        """Let customer-facing systems send again what is not answered; by default all do."""
-        for system in running(self.systems.values()):
-            if isinstance(system, CustomerSystem) and (names is None or system.name in names):
-                system.send_again()
+        up = [r.system.name for r in self._up() if r.system.kind is Kind.STREET]
+        if self.assignment.see(up):
+            for runtime in self._up():
+                runtime.take_over()
 
     def _lost(self) -> set[str]:
         """The systems whose files are new where they had been made, or that forgot who they are."""
@@ -212,15 +228,38 @@ class Switches(ABC):
         new = {name for name, files in own.items() if any(file.is_new for file in files)}
         return new | {s.name for s in systems if s.forgot}
 
-    def _recover(self, lost: set[str], only: set[str] | None = None) -> list[Recovered]:
-        """Bring back the systems that lost records; orders not answered are sent again."""
-        up = running(self.systems.values())
-        recovered = recover(up, lost, lambda one, other: not self.cut(one, other), only=only)
-        back = {each.system for each in recovered}
-        # A street-side system has lost what it was sent and had not worked.
-        street = any(self.systems[name].kind is Kind.STREET for name in back)
-        self._send_again(None if street else back)
-        return recovered
+    def _begin_all(self, lost: set[str], only: str | None = None) -> list[Recovered]:
+        """Let systems begin that have been made, and bring back those that lost records.
+
+        :param lost: those whose disk is known to be lost.
+        """
+        found = []
+        for runtime in self._up():
+            system, others = runtime.system, [each.system for each in self._up()]
+            if only in (None, system.name):
+                is_lost = system.name in lost or has_lost_own(system, others)
+                if is_lost or damaged(system):
+                    found.append(self._bring_back(runtime, others, is_lost=is_lost))
+                else:
+                    runtime.begin(0)
+        return found
+
+    def _bring_back(self, runtime: Runtime, systems: list[System], *, is_lost: bool) -> Recovered:
+        """Let a system begin that has lost records, with what those that it reaches give back."""
+        system = runtime.system
+        if is_lost:
+            system.origin = last_known(system, systems)
+        if not runtime.begin(0, lost=is_lost):
+            return given_up(system)
+        set_aside(system)  # what the damage entails is durable now
+        before = Offsets.of(system.tables).total()
+        for other in systems:
+            if other is not system:
+                self._carry([runtime.ask_back(other.name)])
+        restored = Offsets.of(system.tables).total() - before
+        system.sync()
+        incarnation = str(system.origin) if is_lost else None
+        return Recovered(system.name, damage_of(system), restored, incarnation)
 
     # ---- what became of it
 

@@ -2,9 +2,9 @@
 
 Replication is a pull. The target says what it :func:`wants`, the source :func:`gives` what follows,
 the target :func:`takes` it. That is idempotent, leaves no gap, and catches up after any outage:
-there is nothing to remember about a transfer that failed. A source that has lost a disk is first
-given back what it had written before. Whoever carries the messages, and however late, these are all
-there is to replication.
+there is nothing to remember about a transfer that failed. A source that sees from a question what
+it :func:`lacks` asks for it, and the target :func:`gives_back`. When this happens, and in which
+messages, is the matter of :mod:`tradesys.runtime`.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from tradesys.log.offsets import Key, Offsets
 from tradesys.records.arrow import as_written
 from tradesys.records.errors import GapError
 from tradesys.records.schemas import Origin
-from tradesys.routes import ROUTES, WRITES, Route
+from tradesys.routes import ROUTES, WRITES, Route, holdings
 from tradesys.systems.system import System
 
 
@@ -96,19 +96,17 @@ def lacks(source: System, wanted: Offsets) -> Offsets:
     return Offsets((key, count) for key, count in held if count < wanted[key])
 
 
-def gives_back(target: System, lacking: Offsets) -> list[Carried]:
-    """What a target holds beyond what a source lacks; it may have been lost there too by now."""
-    return _after(target, lacking, lacking)
+def gives_back(holder: System, loser: Origin, held: Offsets) -> list[Carried]:
+    """What a system holds of all that another should hold and does not, whoever wrote it.
 
+    Of what the other writes as now it gives nothing: see :func:`lacks`.
 
-def replicate(link: Link) -> int:
-    """Bring the target up to what the source itself has written; gives how many records moved."""
-    source, target, _ = link
-    target.heard[source.name] = source.origin
-    wanted = wants(target, source.origin)
-    lacking = lacks(source, wanted)
-    moved = takes(source, gives_back(target, lacking)) if lacking else 0
-    return moved + takes(target, gives(source, wanted))
+    :param loser: who asks, because it has lost records.
+    :param held: what it holds of everything.
+    """
+    datasets = [dataset for dataset in holdings(loser.kind) if dataset in holder.tables]
+    keys = [key for key in Offsets.of(holder.tables, datasets) if key[1] != loser.code]
+    return _after(holder, held, keys)
 
 
 def behind(link: Link) -> int:
@@ -126,13 +124,7 @@ def to_give_back(link: Link) -> int:
     return sum(wanted[key] - count for key, count in lacking.items())
 
 
-def relay(source: System, target: System) -> int:
-    """Give a system all that another one holds of what it should hold, whoever wrote it."""
-    held = Offsets.of(source.tables, [name for name in target.tables if name in source.tables])
-    return takes(target, _after(source, Offsets.of(target.tables), sorted(held)))
-
-
-def _after(system: System, offsets: Offsets, keys: Sequence[Key] | Offsets) -> list[Carried]:
+def _after(system: System, offsets: Offsets, keys: Sequence[Key]) -> list[Carried]:
     """The records that a system holds of each of these keys beyond offsets."""
     found = []
     for dataset, code in keys:

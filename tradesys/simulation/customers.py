@@ -12,7 +12,7 @@ from tradesys.records.clock import MS
 from tradesys.records.errors import InvalidValue, NotYetReplicated, TradesysError
 from tradesys.records.schemas import format_id
 from tradesys.simulation.plan import Ask
-from tradesys.simulation.wires import CUSTOMERS, Peers
+from tradesys.simulation.transport import CUSTOMERS, Peers
 from tradesys.simulation.world import World
 from tradesys.systems.customer import CustomerSystem
 
@@ -74,7 +74,7 @@ class Callers:
 
     def serve(self, asking: "Asking", name: str, attempt: int) -> None:
         """A system is asked by a customer: it answers, or says why not."""
-        node, system = self.world.wires.nodes[name], self.world.systems[name]
+        node, system = self.world.transport.nodes[name], self.world.systems[name]
         assert isinstance(system, CustomerSystem)
         ask, order_id = asking.ask, asking.order_id
         order: Order | None = None
@@ -87,36 +87,33 @@ class Callers:
                 order = system.replace(order_id, **asking.terms, cl_ord_id=ask.called)
             else:
                 self._inquire(name, system, order_id)
-        except NotYetReplicated as error:
-            self._reply(name, asking, attempt, None, error)
-            return
-        except InvalidValue as error:
-            self.world.log.append((self.world.wires.now, name, "refused", 0))
-            self._reply(name, asking, attempt, None, error)
+        except (NotYetReplicated, InvalidValue) as error:
+            if isinstance(error, InvalidValue):
+                self.world.log.append((self.world.transport.now, name, "refused", 0))
+            self._reply(name, asking, attempt, error=error)
             return
         if order is None:
-            self._reply(name, asking, attempt, None, None)
+            self._reply(name, asking, attempt)
             return
         self.world.log.append(
-            (self.world.wires.now, name, "refused" if order.reject_reason else "taken", 0)
+            (self.world.transport.now, name, "refused" if order.reject_reason else "taken", 0)
         )
-        self.world.wires.note(
+        self.world.transport.note(
             name, "record", f"{format_id(order.record_id)}: {ask.kind} {ask.name}"
         )
-        self.world.ways.news(name)
 
         def acknowledge(peers: Peers, order: Order = order) -> None:
             holders = {name: node.disks} | peers
             told = Acknowledged(
-                ask.called or ask.name, order.order_id, holders, self.world.wires.now
+                ask.called or ask.name, order.order_id, holders, self.world.transport.now
             )
             earlier = self.acknowledged.setdefault(order.record_id, told)
             if earlier.name != told.name:
                 both = f"{earlier.name} and {told.name}"
                 self.wrong.append((ID_ONCE, f"{format_id(order.record_id)} is {both}"))
-            self._reply(name, asking, attempt, order, None)
+            self._reply(name, asking, attempt, order)
 
-        self.world.forward(node, system)
+        self.world.work(name)
         if self.world.peers_needed():
             node.withheld.append((order.record_id, {}, acknowledge))
         else:
@@ -127,17 +124,17 @@ class Callers:
         name: str,
         asking: "Asking",
         attempt: int,
-        order: Order | None,
-        error: TradesysError | None,
+        order: Order | None = None,
+        error: TradesysError | None = None,
     ) -> None:
         words = str(error) if error else "acknowledged" if order else "answer"
-        self.world.wires.send(name, CUSTOMERS, words, asking.hear, name, attempt, order, error)
+        self.world.transport.send(name, CUSTOMERS, words, asking.hear, name, attempt, order, error)
 
     def _inquire(self, name: str, system: CustomerSystem, order_id: int) -> None:
         """Answer an inquiry, note how old the answer is, and that it does not go back."""
         answer = system.status(order_id)
         self.statuses_seen[answer.ord_status] += 1
-        now = self.world.wires.now
+        now = self.world.transport.now
         self.world.log.append((now, name, "answered", now - self._missing_since(system, order_id)))
         held = {(d, o): n for d, of in answer.positions.items() for o, n in of.items()}
         best = self.best.setdefault(name, {})
@@ -155,11 +152,11 @@ class Callers:
             times = fresh["ts"].view(pa.int64()).to_pylist()
             ids = fresh["record_id"].to_pylist(), fresh["order_id"].to_pylist()
             for exec_id, of, ts in zip(*ids, times, strict=True):
-                self._events.setdefault(of, []).append((exec_id, self.world.wires.since(ts)))
+                self._events.setdefault(of, []).append((exec_id, self.world.transport.since(ts)))
         events = self._events.get(order_id, [])
         seen = system.view.seen(np.array([i for i, _ in events], np.uint64))
         missing = np.flatnonzero(~seen)
-        return events[missing[0]][1] if len(missing) else self.world.wires.now
+        return events[missing[0]][1] if len(missing) else self.world.transport.now
 
     def forget_answers(self, name: str) -> None:
         """A system that has lost its disk may answer from less than it had."""
@@ -171,11 +168,11 @@ class Asking:
 
     def __init__(self, callers: Callers, ask: Ask, order_id: int) -> None:
         self.callers, self.world, self.ask, self.order_id = callers, callers.world, ask, order_id
-        self.attempt, self.began = 0, self.world.wires.now
+        self.attempt, self.began = 0, self.world.transport.now
         self.is_done = False
         self.terms = dict(ask.terms)
         if expires_in := self.terms.pop("expires_in", 0):
-            self.terms["expire_time"] = self.world.wires.wall + expires_in
+            self.terms["expire_time"] = self.world.transport.wall + expires_in
 
     def turn(self) -> None:
         """Turn to the next system."""
@@ -183,13 +180,13 @@ class Asking:
         name = f"c{(ask.system + self.attempt) % world.plan.customers + 1}"
         words = f"{ask.kind} {ask.name}"
         self.attempt += 1
-        world.wires.send(CUSTOMERS, name, words, self.callers.serve, self, name, self.attempt)
-        world.wires.after(_PATIENCE, self.lose_patience, name, self.attempt)
+        world.transport.send(CUSTOMERS, name, words, self.callers.serve, self, name, self.attempt)
+        world.transport.after(_PATIENCE, self.lose_patience, name, self.attempt)
 
     def lose_patience(self, name: str, attempt: int) -> None:
         """No answer has come."""
         if not self.is_done and attempt == self.attempt:
-            self.world.log.append((self.world.wires.now, name, "delayed", 0))
+            self.world.log.append((self.world.transport.now, name, "delayed", 0))
             self._go_on("no answer")
 
     def hear(
@@ -202,9 +199,9 @@ class Asking:
             if attempt == self.attempt:
                 self._go_on(str(error))
             return
-        took = self.world.wires.now - self.began
+        took = self.world.transport.now - self.began
         if order:
-            self.world.log.append((self.world.wires.now, name, "acknowledged", took))
+            self.world.log.append((self.world.transport.now, name, "acknowledged", took))
         self._end(Told(self.ask, order, str(error) if error else None, self.attempt, took))
 
     def _go_on(self, why: str) -> None:
@@ -212,7 +209,7 @@ class Asking:
         if self.attempt < _ATTEMPTS and self.ask.called:
             self.turn()
         else:
-            took = self.world.wires.now - self.began
+            took = self.world.transport.now - self.began
             self._end(Told(self.ask, None, why, self.attempt, took))
 
     def _end(self, told: Told) -> None:

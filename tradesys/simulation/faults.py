@@ -1,14 +1,13 @@
 """Faults as they begin and end, one at a time for what each can bear."""
 
-from collections.abc import Callable, Collection
-from functools import partial
+from collections.abc import Collection
 from typing import NamedTuple
 
 from tradesys.network.bill import Outage, at_risk
 from tradesys.records.clock import MS
 from tradesys.simulation.customers import Callers
 from tradesys.simulation.plan import Fault
-from tradesys.simulation.wires import CUSTOMERS, Node
+from tradesys.simulation.transport import CUSTOMERS, Node, Transport
 from tradesys.simulation.world import World
 
 
@@ -31,36 +30,36 @@ class Faults:
 
     def begin(self, fault: Fault) -> None:
         """Let a fault happen; where it cannot (the system is down already), nothing happens."""
-        node = self._world.wires.nodes[fault.system]
+        node = self._world.transport.nodes[fault.system]
         if not node.up:
             return
-        wires = self._world.wires
+        transport = self._world.transport
         kind = {"crash": self._crash, "lost-disk": self._crash, "power": self._power}.get(
             fault.kind, self._last
         )
         risk = at_risk(self._world.systems[node.name], self._world)
-        outage = Outage(node.name, fault.kind, wires.now, risk)
+        outage = Outage(node.name, fault.kind, transport.now, risk)
         in_flight = self._has_order_in_flight()
-        self.suffered.append(Suffered(fault, outage, wires.now + fault.lasts, in_flight))
+        self.suffered.append(Suffered(fault, outage, transport.now + fault.lasts, in_flight))
         words = fault.kind + (f" from {fault.other}" if fault.other else "")
-        wires.note(fault.system, "fault", words)
+        transport.note(fault.system, "fault", words)
         self.active += 1
         kind(node, fault)
-        wires.after(fault.lasts, self._over, outage, node)
+        transport.after(fault.lasts, self._over, outage, node)
 
     def _over(self, outage: Outage, node: Node) -> None:
         self.active -= 1
         if node.up:
             node.disk.fails_in = None  # a power failure that no write has met
-        self._world.wires.note(node.name, "over", outage.kind + " is over")
-        outage.end(self._world.wires.now, self._world.systems[node.name], self._world)
+        self._world.transport.note(node.name, "over", outage.kind + " is over")
+        outage.end(self._world.transport.now, self._world.systems[node.name], self._world)
         self._watch(outage, node)
 
     def _watch(self, outage: Outage, node: Node) -> None:
         """Note when the system has all that the others had when its fault was over."""
-        wires = self._world.wires
-        if not node.up or not outage.see(wires.now, self._world.systems[node.name]):
-            wires.after(MS, self._watch, outage, node)
+        transport = self._world.transport
+        if not node.up or not outage.see(transport.now, self._world.systems[node.name]):
+            transport.after(MS, self._watch, outage, node)
 
     def excuses(self, customers: Collection[str], streets: list[str]) -> list[tuple[int, int]]:
         """The times, apart, at which a request that has to come from some systems may have to wait.
@@ -88,7 +87,7 @@ class Faults:
 
     def _has_order_in_flight(self) -> bool:
         """Whether a customer waits for an answer, or a request for what the market says."""
-        up = (c for c in self._world.customers if self._world.wires.nodes[c.name].up)
+        up = (c for c in self._world.customers if self._world.transport.nodes[c.name].up)
         return bool(self._callers.waiting) or any(c.unanswered() for c in up)
 
     # ---- each kind
@@ -98,74 +97,49 @@ class Faults:
         world.stop(node, lose=fault.kind == "lost-disk")
         if fault.kind == "lost-disk":
             self._callers.forget_answers(node.name)
-        world.wires.after(fault.lasts, world.start, node)
+        world.transport.after(fault.lasts, world.start, node)
 
     def _power(self, node: Node, fault: Fault) -> None:
         node.disk.fails_in, node.outage = fault.amount, fault.lasts
 
     def _last(self, node: Node, fault: Fault) -> None:
         """What only lasts for a time: switched on now, and off again."""
-        switch = partial(_SWITCH[fault.kind], self._world, node, fault)
-        switch(1)
-        self._world.wires.after(fault.lasts, switch, -1)
+        _switch(self._world, node, fault, 1)
+        self._world.transport.after(fault.lasts, _switch, self._world, node, fault, -1)
 
 
 _STOPS = ("crash", "power", "lost-disk", "pause")
 _BACK = 100 * MS  # until what waited is sent again
 
-Switch = Callable[[World, Node, Fault, int], None]
-"""Switches a fault on (1) or off (-1); several of a kind may be on at a time."""
 
-
-def _cut(world: World, node: Node, fault: Fault, on: int) -> None:
-    wires = world.wires
-    for other in [fault.other] if fault.other else [n for n in wires.nodes if n != node.name]:
-        wires.cut[node.name, other] += on
+def _cut(transport: Transport, fault: Fault, on: int) -> None:
+    others = [fault.other] if fault.other else [n for n in transport.nodes if n != fault.system]
+    for other in others:
+        transport.cut[fault.system, other] += on
         if fault.kind == "partition":
-            wires.cut[other, node.name] += on
+            transport.cut[other, fault.system] += on
     if fault.kind == "one-way":
-        wires.cut[node.name, CUSTOMERS] += on
+        transport.cut[fault.system, CUSTOMERS] += on
 
 
-def _pause(world: World, node: Node, fault: Fault, on: int) -> None:
-    if on > 0:
-        node.paused_until = max(node.paused_until, world.wires.now + fault.lasts)
-
-
-def _write(_: World, node: Node, fault: Fault, on: int) -> None:
-    node.write_ns += on * fault.amount
-
-
-def _skew(_: World, node: Node, fault: Fault, on: int) -> None:
-    node.skew += on * fault.amount
-
-
-def _session(world: World, node: Node, _: Fault, on: int) -> None:
-    node.session_cuts += on
-    if not node.session_cuts:
-        world.wires.let(node, world.work, node)
-
-
-def _lose(world: World, node: Node, _: Fault, on: int) -> None:
-    world.wires.lossy[node.name] += on
-
-
-def _repeat(world: World, node: Node, _: Fault, on: int) -> None:
-    world.wires.repeating[node.name] += on
-
-
-def _delay(world: World, node: Node, _: Fault, on: int) -> None:
-    world.wires.slow[node.name] += on
-
-
-_SWITCH: dict[str, Switch] = {
-    "pause": _pause,
-    "slow-disk": _write,
-    "partition": _cut,
-    "one-way": _cut,
-    "loss": _lose,
-    "repeat": _repeat,
-    "delay": _delay,
-    "skew": _skew,
-    "session": _session,
-}
+def _switch(world: World, node: Node, fault: Fault, on: int) -> None:
+    """Switch a fault on (1) or off (-1); several of a kind may be on at a time."""
+    transport = world.transport
+    match fault.kind:
+        case "partition" | "one-way":
+            _cut(transport, fault, on)
+        case "pause" if on > 0:
+            node.paused_until = max(node.paused_until, transport.now + fault.lasts)
+        case "slow-disk":
+            node.write_ns += on * fault.amount
+        case "skew":
+            node.skew += on * fault.amount
+        case "session":
+            node.session_cuts += on
+            transport.let(node, world.work, node.name)
+        case "loss":
+            transport.lossy[node.name] += on
+        case "repeat":
+            transport.repeating[node.name] += on
+        case "delay":
+            transport.slow[node.name] += on

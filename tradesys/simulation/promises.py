@@ -53,7 +53,7 @@ def allowed(world: World, check: Check) -> Check:
     if check.verdict is not False or check.name != REFERRED:
         return check
     origins = [origin(split_id(i)[0]) for _, i in lost_requests(world.held())]
-    gone = all(o.incarnation < world.wires.nodes[o.system].disks for o in origins)
+    gone = all(o.incarnation < world.transport.nodes[o.system].disks for o in origins)
     return replace(check, verdict=True) if gone else check
 
 
@@ -66,7 +66,7 @@ def _not_lost(world: World, callers: Callers) -> Check:
 
 
 def _was_lost(world: World, holders: dict[str, int]) -> bool:
-    return all(world.wires.nodes[name].disks > disks for name, disks in holders.items())
+    return all(world.transport.nodes[name].disks > disks for name, disks in holders.items())
 
 
 def _timely(world: World, callers: Callers, faults: Faults) -> Check:
@@ -90,7 +90,7 @@ def _sources(world: World, request_id: int) -> set[str]:
     """Where a request comes from: the system that took it; any, if that has lost its disk."""
     taken_by = origin(split_id(request_id)[0])
     systems = {taken_by.system}
-    if taken_by.incarnation < world.wires.nodes[taken_by.system].disks:
+    if taken_by.incarnation < world.transport.nodes[taken_by.system].disks:
         systems |= {link.target.name for link in world.links if link.source.name in systems}
     return systems
 

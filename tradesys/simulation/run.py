@@ -44,17 +44,17 @@ class Simulation(World):
         last = 0
         for ask in self.plan.asks:
             if ask.phase == phase:
-                self.wires.after(ask.at, self.callers.ask, ask)
+                self.transport.after(ask.at, self.callers.ask, ask)
                 last = max(last, ask.at)
         for fault in self.plan.faults:
             if fault.phase == phase:
-                self.wires.after(fault.at, self.faults.begin, fault)
+                self.transport.after(fault.at, self.faults.begin, fault)
                 last = max(last, fault.at)
         for event in self.plan.market:
             if event.phase == phase:
-                self.wires.after(event.at, self.happen, event)
+                self.transport.after(event.at, self.happen, event)
                 last = max(last, event.at)
-        return self.wires.now + last
+        return self.transport.now + last
 
     def is_at_rest(self) -> bool:
         """Whether nobody waits, no fault lasts, and nothing is under way or left to do."""

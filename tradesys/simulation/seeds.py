@@ -131,6 +131,9 @@ def _begin(number: "Synchronized[int]") -> None:
             number.value += 1
 
 
+_SUMMED = "orders", "requests", "records", "lost", "unknown", "faults", "evaluated", "reached"
+
+
 @dataclass
 class Total:
     """What many seeds came to in sum. ``failed`` is in the order in which they came."""
@@ -149,14 +152,8 @@ class Total:
     def add(self, outcome: Outcome) -> None:
         """Count one seed."""
         self.seeds += 1
-        self.orders += outcome.orders
-        self.requests += outcome.requests
-        self.records += outcome.records
-        self.lost += outcome.lost
-        self.unknown += outcome.unknown
-        self.faults += outcome.faults
-        self.evaluated += outcome.evaluated
-        self.reached += outcome.reached
+        for name in _SUMMED:
+            setattr(self, name, getattr(self, name) + getattr(outcome, name))
         if outcome.verdict is not True:
             self.failed.append(outcome)
 

@@ -9,7 +9,7 @@ from html import escape
 
 from tradesys.records.schemas import Kind, parse_origin
 from tradesys.simulation.run import Simulation
-from tradesys.simulation.wires import CUSTOMERS, Event
+from tradesys.simulation.transport import CUSTOMERS, Event
 from tradesys.widgets.pictures import ALARM, CARD, INK, LINE, PALETTE, PAPER, Picture, drawing
 
 _LANE, _LEFT, _TOP, _ROOM = 150, 130, 76, 36
@@ -38,7 +38,7 @@ def space_time(
     :param about: only messages and events whose text has one of these in it: an id like ``c1-3``,
         a customer's name for an order. Faults are always drawn. All, when none is given.
     """
-    events = desk.wires.trace or []
+    events = desk.transport.trace or []
     last = max([e.at for e in events], default=0) / _MS
     end = last + 1 if end_ms is None else end_ms
     lanes = {name: _LEFT + _LANE * i for i, name in enumerate([CUSTOMERS, *desk.systems])}

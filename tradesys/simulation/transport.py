@@ -1,4 +1,4 @@
-"""What carries messages between simulated systems, late, lost, repeated or not at all; and nodes.
+"""How messages travel between simulated systems: late, lost, repeated or not at all; and nodes.
 
 SimPy keeps the time. A tie is never chance: what was put in first comes first.
 """
@@ -15,11 +15,12 @@ from tradesys.network.scenario import START_NS
 from tradesys.records.schemas import Origin
 from tradesys.simulation.disk import Disk, PowerFailure
 from tradesys.simulation.plan import NIGHTS
-from tradesys.systems.street.assignment import Assignment
 
 CUSTOMERS = "customers"
 """The lane of those who ask; nothing cuts them off but the system asked being down."""
 
+
+NEVER = (1 << 63) - 1
 
 Peers = dict[str, int]
 """Systems, and how many disks each had lost when it said that it has a record."""
@@ -29,18 +30,16 @@ Peers = dict[str, int]
 class Node:
     """A system's place: what stays when the system stops. ``epoch`` counts how often it did.
 
-    ``disks`` counts the disks lost, ``session_cuts`` the faults that keep the venue away. ``heard``
-    says when each street-side system was last heard of, in ns, ``held_before`` how many requests of
-    each origin's code were held when it was last looked for those that nobody answers.
+    ``disks`` counts the disks lost, ``session_cuts`` the faults that keep the venue away.
+    ``wakes_at`` is when its runtime is called next, ``withheld`` what is acknowledged once peers
+    have it.
     """
 
     origin: Origin
     disk: Disk
-    assignment: Assignment
     up: bool = True
     epoch: int = 0
     disks: int = 0
-    is_lost: bool = False
     free_at: int = 0
     paused_until: int = 0
     write_ns: int = 0
@@ -48,12 +47,8 @@ class Node:
     skew: int = 0
     session_cuts: int = 0
     outage: int = 0
-    heard: dict[str, int] = field(default_factory=dict)
-    held_before: dict[int, int] = field(default_factory=dict)
-    due: bool = False
-    idle_at: int = 0
+    wakes_at: int = NEVER
     withheld: list[tuple[int, Peers, Callable[[Peers], None]]] = field(default_factory=list)
-    unheard_peers: set[str] = field(default_factory=set)
     name: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -91,15 +86,13 @@ class _Later(simpy.Event):
         self._do(*self._args)
 
 
-class Wires:
-    """The time, and the ways between all nodes.
+class Transport:
+    """The time, and the links between all nodes.
 
     :param failed: what is to be done with a node whose power fails while it works.
     """
 
-    def __init__(
-        self, rng: random.Random, failed: Callable[[Node], None], trace: list[Event] | None
-    ) -> None:
+    def __init__(self, rng: random.Random, failed: Callable[[Node], None]) -> None:
         self.env = simpy.Environment()
         self.rng = rng
         self.nodes: dict[str, Node] = {}
@@ -109,7 +102,7 @@ class Wires:
         self.slow: defaultdict[str, int] = defaultdict(int)
         self.nights = [(0, START_NS)]
         """When, in ns since the beginning, the clocks went on at which time."""
-        self.trace = trace
+        self.trace: list[Event] | None = None
         self._failed = failed
 
     @property
@@ -219,4 +212,4 @@ class Wires:
         node.touched = node.disk.touched
 
 
-__all__ = ["CUSTOMERS", "Event", "Node", "Wires"]
+__all__ = ["CUSTOMERS", "NEVER", "Event", "Node", "Peers", "Transport"]
