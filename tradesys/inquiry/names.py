@@ -1,31 +1,49 @@
-"""What customers call their orders: (account, ``cl_ord_id``) to ``order_id``, and back."""
+"""What customers call their orders: (account, ``cl_ord_id``) to ``order_id``, and back.
+
+The index of names holds a hash and a record id for each use of a name, and no text: which account
+and which name a record gave is read from the record. So whatever else has the same hash, or stands
+in the index for a record that was never written, is passed over.
+"""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
-from itertools import repeat
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from tradesys.log.table import Tables
-from tradesys.records.arrow import Ids
+from tradesys.records.arrow import Ids, Ints
 from tradesys.records.schemas import split_id
-from tradesys.records.sessions import Calendar, ns_of
+from tradesys.records.sessions import Calendar
+from tradesys.status.kept.compiled import compiled
 
-_FEW = 16  # so many are put together one by one faster than by Arrow
+USES_READ = ("account", "cl_ord_id", "order_id", "ts")
+"""The columns of a request that say which order a name means, and when it was used."""
 
-Key = str
-"""An account and a name that it gave, told apart by how long the account's is."""
+_FNV_BASIS, _FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
+_HALF, _NOBODY = np.uint64(32), np.uint64(0)
+_FEWEST = 1 << 10  # slots of an empty index
 
 
-class Named(NamedTuple):
-    """The order that a name means, and up to when it does, in ns since 1970."""
+class Uses(NamedTuple):
+    """Uses of some names, a row a use: those of a name follow each other, its meaning first.
 
-    order_id: int
-    until: int
+    ``name`` is which of the names asked for, ``record_id`` the request that used it, ``order_id``
+    the order it means by it, ``until`` up to when it does, in ns since 1970.
+    """
+
+    name: Ints
+    record_id: Ids
+    order_id: Ids
+    until: Ints
+
+    def picked(self, rows: NDArray[Any]) -> "Uses":
+        """Some of the rows, by place or by mask."""
+        return Uses(self.name[rows], self.record_id[rows], self.order_id[rows], self.until[rows])
 
 
 class Names:
@@ -36,95 +54,184 @@ class Names:
     Where two systems took one name on the same day, the order that is open has it, or else the one
     with the lower id, wherever and in whatever order the two records arrived.
 
+    :param read: the columns :data:`USES_READ` of the requests with these ids; null where it is not
+        held.
     :param may_trade_until: the last moment at which an order may trade; 0 if it is closed.
     """
 
-    def __init__(self, calendar: Calendar, may_trade_until: Callable[[int], int]) -> None:
-        self._calendar = calendar
-        self._may_trade_until = may_trade_until
-        # The close of the day on which a name was used, and for which order: once, and other days.
-        self._uses: dict[Key, tuple[int, int]] = {}
-        self._others: dict[Key, list[tuple[int, int]]] = {}
+    def __init__(
+        self,
+        calendar: Calendar,
+        read: Callable[[Ids], pl.DataFrame],
+        may_trade_until: Callable[[int], int],
+    ) -> None:
+        self._calendar, self._read, self._may_trade_until = calendar, read, may_trade_until
+        self._slots = np.zeros((2, _FEWEST), np.uint64)  # hashes, and the records of the uses
+        self._count = np.zeros(1, np.int64)
         self._waiting: list[pa.RecordBatch] = []
 
     def apply(self, requests: pa.RecordBatch) -> None:
-        """Take in records of ``requests``; they are worked in at the next question."""
+        """Take in records of ``requests``, once or again; they are indexed at the next question."""
         if requests["cl_ord_id"].null_count < requests.num_rows:
             self._waiting.append(requests)
 
+    def add(self, account: str, cl_ord_id: str, record_id: int) -> None:
+        """Take in the name of one request."""
+        self._index(_octets(account, cl_ord_id), np.array([record_id], np.uint64))
+
     def find(self, account: str, cl_ord_id: str, ts: int) -> int | None:
         """The order that a request of this time means by a name; None if the name is free."""
-        named = self.get_each([key_of(account, cl_ord_id)], ts, ts)
-        return next((n.order_id for n in named.values() if n is not None), None)
+        uses = self.uses_of(account, cl_ord_id, ts)
+        return uses.order_id.item(0) if len(uses.name) else None
 
-    def get_each(self, keys: Iterable[Key | None], ts: int, last: int) -> dict[Key, Named | None]:
-        """The order that each key means to requests from a time to a last one, each key once."""
-        self._catch_up()
-        uses = self._uses
-        return {
-            key: self._meant(key, ts, last) if key in uses else None
-            for key in keys
-            if key is not None
-        }
+    def uses_of(self, account: str, cl_ord_id: str, ts: int) -> Uses:
+        """As :meth:`uses`, of one name at one time."""
+        octets = _octets(account, cl_ord_id)
+        name, record_id = self._found(octets)
+        if not len(name):
+            return Uses(name, record_id, record_id, name)
+        return self._valid(pa.array([key_of(account, cl_ord_id)]), name, record_id, ts, ts)
 
-    def _meant(self, key: Key, ts: int, last: int) -> Named | None:
-        uses = (self._uses[key], *self._others.get(key, ()))
-        found = None
-        for close, order_id in uses:
-            # Whether an order is open matters on another day, or beside another of its name.
-            asked = close < last or len(uses) > 1
-            open_until = self._may_trade_until(order_id) if asked else 0
-            until = max(close, open_until)
-            # Of several orders the one that may trade longest, and of those the first.
-            rank = (-open_until, -until, order_id)
-            if until >= ts and (found is None or rank < found[0]):
-                found = rank, Named(order_id, until)
-        return found[1] if found else None
+    def uses(self, keys: pa.StringArray, ts: int, last: int) -> Uses:
+        """The uses of names that count for requests from a time to a last one.
 
-    def _catch_up(self) -> None:
-        if not self._waiting:
-            return
-        waiting, self._waiting = self._waiting, []
-        for batch in waiting:
-            keys = keys_of(batch["account"], batch["cl_ord_id"])
-            closes = self._calendar.closes(ns_of(batch["ts"]))
-            is_one_day = closes.min() == closes.max()
-            days = repeat(closes.item(0), len(keys)) if is_one_day else closes.tolist()
-            uses = list(zip(days, batch["order_id"].to_pylist(), strict=True))
-            named = {k: use for k, use in zip(keys, uses, strict=True) if k is not None}
-            if len(named) == len(keys) and self._uses.keys().isdisjoint(named):
-                self._uses.update(named)
-            else:
-                for key, use in zip(keys, uses, strict=True):
-                    if key is not None:
-                        self._use(key, *use)
+        :param keys: of the names, as :func:`keys_of` makes them; no null.
+        """
+        return self._valid(keys, *self._found(_octets_of(keys)), ts, last)
 
-    def _use(self, key: Key, close: int, order_id: int) -> None:
-        """Note a use of a name."""
-        use = close, order_id
-        first = self._uses.setdefault(key, use)
-        others = self._others.get(key, [])
-        if use != first and use not in others:
-            self._others[key] = [*others, use]
+    def _valid(self, keys: pa.StringArray, name: Ints, record_id: Ids, ts: int, last: int) -> Uses:
+        """Those of the uses found that are of these names, and have not ended before a time."""
+        if len(name):
+            read = self._read(record_id)
+            given = (read[n].to_arrow().cast(pa.utf8()) for n in ("account", "cl_ord_id"))
+            is_it = pc.equal(keys_of(*given), keys.take(pa.array(name))).fill_null(fill_value=False)
+            kept = is_it.to_numpy(zero_copy_only=False)
+            name, record_id, read = name[kept], record_id[kept], read.filter(kept)
+        if not len(name):
+            none = np.zeros(0, np.uint64)
+            return Uses(none.view(np.int64), none, none, none.view(np.int64))
+        order_id = read["order_id"].to_numpy()
+        close = self._calendar.closes(read["ts"].dt.timestamp("ns").to_numpy())
+        # Whether an order is open matters on another day, or beside another use of its name.
+        asked = (close < last) | (np.bincount(name)[name] > 1)
+        open_until = np.zeros(len(name), np.int64)
+        open_until[asked] = [self._may_trade_until(i) for i in order_id[asked].tolist()]
+        until = np.maximum(close, open_until)
+        # Of several orders the one that may trade longest, and of those the first.
+        ranked = np.lexsort((record_id, order_id, -until, -open_until, name))
+        ranked = ranked[until[ranked] >= ts]
+        return Uses(name, record_id, order_id, until).picked(ranked)
+
+    def _found(self, keys: "_Octets") -> tuple[Ints, Ids]:
+        """Of each name by its number, the records whose hash is that of the name."""
+        while self._waiting:
+            batch = self._waiting[0]
+            named = batch["cl_ord_id"].is_valid()
+            keys_given = keys_of(batch["account"], batch["cl_ord_id"]).filter(named)
+            ids = batch["record_id"].filter(named).to_numpy()
+            self._index(_octets_of(keys_given), ids)
+            del self._waiting[0]  # only now: what is indexed again changes nothing
+        room = 0
+        while True:
+            name, record_id = np.empty(room, np.int64), np.empty(room, np.uint64)
+            count = look_up(self._slots, *keys, name, record_id)
+            if count <= room:
+                return name[:count], record_id[:count]
+            room = count
+
+    def _index(self, keys: "_Octets", record_ids: Ids) -> None:
+        needed = 4 * (self._count.item() + len(record_ids)) // 3
+        if needed >= self._slots.shape[1]:
+            grown = np.zeros((2, 1 << needed.bit_length()), np.uint64)
+            move(self._slots, grown)
+            self._slots = grown
+        record_ids.setflags(write=False)
+        enter(self._slots, self._count, *keys, record_ids)
 
 
-def key_of(account: str, cl_ord_id: str) -> Key:
-    """The key of one name."""
+_Octets = tuple[NDArray[np.uint8], NDArray[np.int32]]
+"""Keys one after the other, and where each ends, after a zero."""
+
+
+def key_of(account: str, cl_ord_id: str) -> str:
+    """An account and a name that it gave, told apart by how long the account's is."""
     return f"{len(account)}:{account}{cl_ord_id}"
 
 
-def keys_of(accounts: pa.StringArray, cl_ord_ids: pa.StringArray) -> list[Key | None]:
-    """The key of each row's name; None where it has none."""
-    if cl_ord_ids.null_count == len(cl_ord_ids):
-        return [None] * len(cl_ord_ids)
-    if len(accounts) <= _FEW:
-        named = zip(accounts.to_pylist(), cl_ord_ids.to_pylist(), strict=True)
-        return [
-            key_of(a, name) if a is not None and name is not None else None for a, name in named
-        ]
-    lengths = pc.binary_join_element_wise(pc.utf8_length(accounts).cast(pa.utf8()), accounts, ":")
-    keys: list[Key | None] = pc.binary_join_element_wise(lengths, cl_ord_ids, "").to_pylist()
-    return keys
+def keys_of(accounts: pa.StringArray, cl_ord_ids: pa.StringArray) -> pa.StringArray:
+    """The key of each row's name; null where it has none."""
+    lengths = pc.utf8_length(accounts).cast(accounts.type)
+    accounts = pc.binary_join_element_wise(lengths, accounts, ":")
+    return pc.binary_join_element_wise(accounts, cl_ord_ids, "")
+
+
+def _octets(account: str, cl_ord_id: str) -> _Octets:
+    key = key_of(account, cl_ord_id).encode()
+    ends = np.array([0, len(key)], np.int32)
+    ends.setflags(write=False)
+    return np.frombuffer(key, np.uint8), ends
+
+
+def _octets_of(keys: pa.StringArray) -> _Octets:
+    _, ends, octets = keys.cast(pa.utf8()).buffers()
+    found = np.frombuffer(octets or b"", np.uint8), np.frombuffer(ends, np.int32)
+    for array in found:  # whatever loops are given from Arrow is read-only, and so of one type
+        array.setflags(write=False)
+    return found[0], found[1][keys.offset : keys.offset + len(keys) + 1]
+
+
+@compiled
+def _hash(octets: NDArray[np.uint8], start: int, stop: int) -> np.uint64:
+    """The 64-bit hash of a key (FNV-1a, its halves mixed)."""
+    found = _FNV_BASIS
+    for i in range(start, stop):
+        found = (found ^ np.uint64(octets[i])) * _FNV_PRIME
+    return found ^ (found >> _HALF)
+
+
+@compiled
+def enter(
+    slots: Ids, total: Ints, octets: NDArray[np.uint8], ends: NDArray[np.int32], records: Ids
+) -> None:
+    """Enter the uses of these keys, each once, and count those that were not there."""
+    mask = slots.shape[1] - 1
+    for i in range(len(records)):
+        key, record = _hash(octets, ends[i], ends[i + 1]), records[i]
+        slot = np.int64(key) & mask
+        while slots[1, slot] != _NOBODY and (slots[0, slot] != key or slots[1, slot] != record):
+            slot = (slot + 1) & mask
+        total[0] += slots[1, slot] == _NOBODY
+        slots[0, slot], slots[1, slot] = key, record
+
+
+@compiled
+def look_up(
+    slots: Ids, octets: NDArray[np.uint8], ends: NDArray[np.int32], name: Ints, record: Ids
+) -> int:
+    """Find every use under the hash of each key, as far as there is room; gives how many."""
+    mask, count = slots.shape[1] - 1, 0
+    for i in range(len(ends) - 1):
+        key = _hash(octets, ends[i], ends[i + 1])
+        slot = np.int64(key) & mask
+        while slots[1, slot] != _NOBODY:
+            if slots[0, slot] == key:
+                if count < len(name):
+                    name[count], record[count] = i, slots[1, slot]
+                count += 1
+            slot = (slot + 1) & mask
+    return count
+
+
+@compiled
+def move(old: Ids, new: Ids) -> None:
+    """Enter what stands in an index into a larger one, which is empty."""
+    mask = new.shape[1] - 1
+    for i in range(old.shape[1]):
+        if old[1, i] != _NOBODY:
+            slot = np.int64(old[0, i]) & mask
+            while new[1, slot] != _NOBODY:
+                slot = (slot + 1) & mask
+            new[0, slot], new[1, slot] = old[0, i], old[1, i]
 
 
 class NamesGiven:

@@ -7,10 +7,13 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 
+from tradesys.inquiry import names
 from tradesys.log.interrupts import uninterrupted
 from tradesys.records.schemas import SCHEMAS, ExecType, OrdType, RequestType, Side, TimeInForce
+from tradesys.records.sessions import Calendar
 from tradesys.status.kept import loops
 from tradesys.status.kept.view import View
 
@@ -44,10 +47,14 @@ def make_ready() -> None:
         ids.setflags(write=False)  # as ids are that come from Arrow
         view.leaves_of(ids), view.uncleared(ids)
         loops.standing(view._memory, 0)  # noqa: SLF001 - of the same room
-        rows, numbers = np.zeros((1, rules.COLUMNS), np.int64), np.zeros(1, np.int64)
-        instruments = np.ones((1, 4), np.int64)
-        fees = np.zeros(2, np.int64)
-        rules.decide(rows, 1, numbers, numbers, numbers, numbers, instruments, 0, fees)
+        rows, numbers = np.zeros((1, rules.COLUMNS), np.int64), np.zeros(2, np.int64)
+        four = np.ones((1, 4), np.int64)
+        rules.decide(rows, 1, four, numbers, numbers, four, 0, numbers)
+        rules.repeats(rows, 0, 0, 1)
+        index = names.Names(Calendar(), lambda _: pl.DataFrame(), lambda _: 0)
+        index.add("account", "name", 1)
+        index.find("account", "another name", 0)
+        names.move(np.zeros((2, 1), np.uint64), np.zeros((2, 1), np.uint64))
 
 
 def _apply(view: View, dataset: str, row: dict[str, Any], number: int) -> None:

@@ -1,0 +1,53 @@
+"""What requests state, as the whole numbers that :mod:`tradesys.systems.customer.rules` reads."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow as pa
+
+from tradesys.records.arrow import Ints
+from tradesys.status.reference import Reference
+from tradesys.systems.customer import rules
+from tradesys.systems.customer.order_terms import Terms
+
+TEXTS = ("request_type", "account", "symbol", "side", "ord_type", "time_in_force")
+NUMBERS = ("expire_time", "order_qty", "price")
+"""The fields of a request in the sequence of the rules' columns, from KIND to PRICE."""
+
+_REST = [0] * (rules.COLUMNS - len(TEXTS) - len(NUMBERS))
+
+
+class Coder:
+    """A number for each text: from 0 if it is known, else below 0, and equal for equal texts."""
+
+    def __init__(self, reference: Reference) -> None:
+        self._known: tuple[Mapping[str, int], ...] = (
+            *(rules.KINDS, reference.accounts, reference.symbols),
+            *(rules.SIDES, rules.ORD_TYPES, rules.TIMES_IN_FORCE),
+        )
+        self._unknown: dict[str, int] = {}
+
+    def row(self, kind: str, terms: Terms) -> list[int]:
+        """One request, or an order held already, by name of no other."""
+        texts = zip(self._known, (kind, *terms[:5]), strict=True)
+        expire_time = rules.UNSTATED if terms.expire_time is None else terms.expire_time
+        row = [*(self._code(*each) for each in texts), expire_time, *terms[6:], *_REST]
+        row[rules.NAME] = row[rules.ORIG_NAME] = row[rules.ORDER] = -1
+        return row
+
+    def rows(self, columns: Mapping[str, pa.Array], rows: Ints) -> None:
+        """Requests, or orders held already, from columns into rows; null is unstated."""
+        for place, (name, known) in enumerate(zip(TEXTS, self._known, strict=True)):
+            encoded = columns[name].dictionary_encode()
+            codes = [self._code(known, text) for text in encoded.dictionary.to_pylist()]
+            # What states no type is a new order.
+            codes.append(rules.NEW if place == rules.KIND else rules.UNSTATED)
+            rows[:, place] = np.array(codes)[encoded.indices.fill_null(len(codes) - 1).to_numpy()]
+        for place, name in enumerate(NUMBERS, len(TEXTS)):
+            numbers = columns[name].cast(pa.int64()).fill_null(rules.UNSTATED)
+            rows[:, place] = numbers.to_numpy()
+        rows[:, [rules.NAME, rules.ORIG_NAME, rules.ORDER]] = -1
+
+    def _code(self, known: Mapping[str, int], text: str) -> int:
+        code = known.get(text)
+        return self._unknown.setdefault(text, -1 - len(self._unknown)) if code is None else code
