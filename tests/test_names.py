@@ -9,11 +9,12 @@ from collections.abc import Callable
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.build import NOON, Row, batch, change, network, new, record_id, state, submit
-from tradesys.inquiry.names import USES_READ, Names, key_of, keys_of
+from tradesys.inquiry.names import Names, key_of, keys_of
 from tradesys.records.arrow import Ids
 from tradesys.records.sessions import Calendar
 
@@ -40,11 +41,9 @@ class Held(Names):
         self.records.append(requests)
         super().apply(requests)
 
-    def read(self, ids: Ids) -> pl.DataFrame:
-        held = pl.DataFrame(pa.Table.from_batches(self.records)).unique("record_id")
-        wanted = pl.DataFrame({"record_id": ids})
-        found = wanted.join(held, "record_id", how="left", maintain_order="left")
-        return found.select(USES_READ)
+    def read(self, ids: Ids) -> pa.RecordBatch:
+        held = pa.concat_batches(self.records)
+        return held.filter(pc.is_in(held["record_id"], pa.array(ids))).sort_by("record_id")
 
 
 def requests(uses: list[tuple[str, str, int, int]]) -> list[Row]:

@@ -17,12 +17,9 @@ from numpy.typing import NDArray
 
 from tradesys.log.table import Tables
 from tradesys.records.arrow import Ids, Ints
-from tradesys.records.schemas import split_id
-from tradesys.records.sessions import Calendar
+from tradesys.records.schemas import REQUESTS, split_id
+from tradesys.records.sessions import Calendar, ns_of
 from tradesys.status.kept.compiled import compiled
-
-USES_READ = ("account", "cl_ord_id", "order_id", "ts")
-"""The columns of a request that say which order a name means, and when it was used."""
 
 _FNV_BASIS, _FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
 _HALF, _NOBODY = np.uint64(32), np.uint64(0)
@@ -32,18 +29,27 @@ _FEWEST = 1 << 10  # slots of an empty index
 class Uses(NamedTuple):
     """Uses of some names, a row a use: those of a name follow each other, its meaning first.
 
-    ``name`` is which of the names asked for, ``record_id`` the request that used it, ``order_id``
-    the order it means by it, ``until`` up to when it does, in ns since 1970.
+    ``name`` is which of the names asked for, ``until`` up to when it means its order, in ns since
+    1970, ``records`` the requests that used it.
     """
 
     name: Ints
-    record_id: Ids
-    order_id: Ids
     until: Ints
+    records: pa.RecordBatch
+
+    @property
+    def order_ids(self) -> Ids:
+        """Which order is meant."""
+        return _ids(self.records, "order_id")
 
     def picked(self, rows: NDArray[Any]) -> "Uses":
-        """Some of the rows, by place or by mask."""
-        return Uses(self.name[rows], self.record_id[rows], self.order_id[rows], self.until[rows])
+        """Some of the rows, by their places."""
+        return Uses(self.name[rows], self.until[rows], self.records.take(pa.array(rows)))
+
+
+_NO_USES = Uses(
+    np.zeros(0, np.int64), np.zeros(0, np.int64), pa.RecordBatch.from_pylist([], REQUESTS)
+)
 
 
 class Names:
@@ -54,15 +60,14 @@ class Names:
     Where two systems took one name on the same day, the order that is open has it, or else the one
     with the lower id, wherever and in whatever order the two records arrived.
 
-    :param read: the columns :data:`USES_READ` of the requests with these ids; null where it is not
-        held.
+    :param read: gives the requests with some ids, those that there are, in the order of their ids.
     :param may_trade_until: the last moment at which an order may trade; 0 if it is closed.
     """
 
     def __init__(
         self,
         calendar: Calendar,
-        read: Callable[[Ids], pl.DataFrame],
+        read: Callable[[Ids], pa.RecordBatch],
         may_trade_until: Callable[[int], int],
     ) -> None:
         self._calendar, self._read, self._may_trade_until = calendar, read, may_trade_until
@@ -82,45 +87,43 @@ class Names:
     def find(self, account: str, cl_ord_id: str, ts: int) -> int | None:
         """The order that a request of this time means by a name; None if the name is free."""
         uses = self.uses_of(account, cl_ord_id, ts)
-        return uses.order_id.item(0) if len(uses.name) else None
+        return uses.order_ids.item(0) if len(uses.name) else None
 
     def uses_of(self, account: str, cl_ord_id: str, ts: int) -> Uses:
         """As :meth:`uses`, of one name at one time."""
-        octets = _octets(account, cl_ord_id)
-        name, record_id = self._found(octets)
+        name, record_ids = self._found(_octets(account, cl_ord_id))
         if not len(name):
-            return Uses(name, record_id, record_id, name)
-        return self._valid(pa.array([key_of(account, cl_ord_id)]), name, record_id, ts, ts)
+            return _NO_USES
+        return self._valid(pa.array([key_of(account, cl_ord_id)]), name, record_ids, ts, ts)
 
     def uses(self, keys: pa.StringArray, ts: int, last: int) -> Uses:
         """The uses of names that count for requests from a time to a last one.
 
         :param keys: of the names, as :func:`keys_of` makes them; no null.
         """
-        return self._valid(keys, *self._found(_octets_of(keys)), ts, last)
+        name, record_ids = self._found(_octets_of(keys))
+        return self._valid(keys, name, record_ids, ts, last) if len(name) else _NO_USES
 
-    def _valid(self, keys: pa.StringArray, name: Ints, record_id: Ids, ts: int, last: int) -> Uses:
+    def _valid(self, keys: pa.StringArray, name: Ints, record_ids: Ids, ts: int, last: int) -> Uses:
         """Those of the uses found that are of these names, and have not ended before a time."""
-        if len(name):
-            read = self._read(record_id)
-            given = (read[n].to_arrow().cast(pa.utf8()) for n in ("account", "cl_ord_id"))
-            is_it = pc.equal(keys_of(*given), keys.take(pa.array(name))).fill_null(fill_value=False)
-            kept = is_it.to_numpy(zero_copy_only=False)
-            name, record_id, read = name[kept], record_id[kept], read.filter(kept)
-        if not len(name):
-            none = np.zeros(0, np.uint64)
-            return Uses(none.view(np.int64), none, none, none.view(np.int64))
-        order_id = read["order_id"].to_numpy()
-        close = self._calendar.closes(read["ts"].dt.timestamp("ns").to_numpy())
+        found = self._read(np.unique(record_ids))
+        is_there = np.isin(record_ids, _ids(found, "record_id"))
+        name, record_ids = name[is_there], record_ids[is_there]
+        records = found.take(pa.array(np.searchsorted(_ids(found, "record_id"), record_ids)))
+        given = keys_of(records["account"], records["cl_ord_id"])
+        is_it = pc.equal(given, keys.take(pa.array(name))).to_numpy(zero_copy_only=False)
+        uses = Uses(name, name, records).picked(np.flatnonzero(is_it))
+        name, order_ids = uses.name, uses.order_ids
+        close = self._calendar.closes(ns_of(uses.records["ts"]))
         # Whether an order is open matters on another day, or beside another use of its name.
         asked = (close < last) | (np.bincount(name)[name] > 1)
         open_until = np.zeros(len(name), np.int64)
-        open_until[asked] = [self._may_trade_until(i) for i in order_id[asked].tolist()]
+        open_until[asked] = [self._may_trade_until(i) for i in order_ids[asked].tolist()]
         until = np.maximum(close, open_until)
         # Of several orders the one that may trade longest, and of those the first.
-        ranked = np.lexsort((record_id, order_id, -until, -open_until, name))
-        ranked = ranked[until[ranked] >= ts]
-        return Uses(name, record_id, order_id, until).picked(ranked)
+        record_ids = _ids(uses.records, "record_id")
+        ranked = np.lexsort((record_ids, order_ids, -until, -open_until, name))
+        return uses._replace(until=until).picked(ranked[until[ranked] >= ts])
 
     def _found(self, keys: "_Octets") -> tuple[Ints, Ids]:
         """Of each name by its number, the records whose hash is that of the name."""
@@ -147,6 +150,11 @@ class Names:
             self._slots = grown
         record_ids.setflags(write=False)
         enter(self._slots, self._count, *keys, record_ids)
+
+
+def _ids(records: pa.RecordBatch, column: str) -> Ids:
+    ids: Ids = records[column].to_numpy()
+    return ids
 
 
 _Octets = tuple[NDArray[np.uint8], NDArray[np.int32]]

@@ -7,7 +7,6 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 
 from tradesys.inquiry import names
@@ -51,7 +50,7 @@ def make_ready() -> None:
         four = np.ones((1, 4), np.int64)
         rules.decide(rows, 1, four, numbers, numbers, four, 0, numbers)
         rules.repeats(rows, 0, 0, 1)
-        index = names.Names(Calendar(), lambda _: pl.DataFrame(), lambda _: 0)
+        index = names.Names(Calendar(), lambda _: _batch("requests", {}), lambda _: 0)
         index.add("account", "name", 1)
         index.find("account", "another name", 0)
         names.move(np.zeros((2, 1), np.uint64), np.zeros((2, 1), np.uint64))

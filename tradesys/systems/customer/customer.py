@@ -5,9 +5,8 @@ it never saw, and it asks nobody: an answer is aggregated from its own records.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,14 +15,14 @@ import pyarrow as pa
 
 from tradesys.inquiry.answers import Order, OrderLike, id_of
 from tradesys.inquiry.inquiries import Inquiries
-from tradesys.inquiry.names import USES_READ, Names
+from tradesys.inquiry.names import Names
 from tradesys.log.group_commit import Group
 from tradesys.log.interrupts import uninterrupted
 from tradesys.log.log import Part, Row, first_id
 from tradesys.log.table import Table
 from tradesys.records import fields
 from tradesys.records.arguments import one_of, text
-from tradesys.records.arrow import Ids, Ints, batch_of, picked
+from tradesys.records.arrow import Ids, Ints, batch_of, picked, rows_of
 from tradesys.records.clock import Time
 from tradesys.records.errors import InvalidValue
 from tradesys.records.opening_books import NO_FEES, Fees
@@ -39,7 +38,6 @@ from tradesys.records.schemas import (
 from tradesys.systems.customer import rules
 from tradesys.systems.customer.coding import Coder
 from tradesys.systems.customer.entry import (
-    OF_USE,
     Known,
     TableEntry,
     decide_one,
@@ -61,8 +59,7 @@ from tradesys.systems.customer.requests_table import columns_of
 from tradesys.systems.system import Place, System
 
 _ABOUT = ("order_id", "orig_cl_ord_id")  # how a row says which other order it is about
-_UNTIL = ("time_in_force", "expire_time", "ts", "order_id", "reject_reason")
-"""What a request says of how long its order may trade."""
+_NO_REQUESTS = pa.RecordBatch.from_pylist([], REQUESTS)
 _DONE = Group(done=True)
 
 
@@ -87,8 +84,7 @@ class CustomerSystem(Inquiries, System):
 
     def _begin_following(self) -> None:
         super()._begin_following()
-        read = partial(self._read, names=USES_READ)
-        self._names = Names(self.calendar, read, self._may_trade_until)
+        self._names = Names(self.calendar, self._read, self._may_trade_until)
         for part in () if self.down else self.writers["requests"].staged:
             self._names.apply(_batch(part))
 
@@ -445,9 +441,16 @@ class CustomerSystem(Inquiries, System):
             self._begin_deciding()
             self.require_described("accounts", "instruments")
             known = Known(
-                *(self.clock(), self.next_id("requests"), self.view, self.reference),
-                *(self._names, self._pending, self.calendar, self.fees),
-                *(self._read, self._expire_time_of),
+                now=self.clock(),
+                next_id=self.next_id("requests"),
+                requests=self._requests,
+                view=self.view,
+                reference=self.reference,
+                names=self._names,
+                pending=self._pending,
+                calendar=self.calendar,
+                fees=self.fees,
+                expire_time_of=self._expire_time_of,
             )
             entry = TableEntry(columns, known)
             batch, answer = entry.batch(), entry.answer()
@@ -499,37 +502,36 @@ class CustomerSystem(Inquiries, System):
         uses = self._names.uses_of(account, name, self.clock())
         if not len(uses.name):
             return None
-        first = first_use(row, name, uses, self._read(uses.record_id, OF_USE), coder)
+        first = first_use(row, name, uses, coder)
         record_id, reason = first["record_id"], first["reject_reason"]
         # What is being written is acknowledged once it is durable.
         group = _DONE if self._requests.has(record_id) else self._group.open
         return Order(first["order_id"], record_id, name, reason, repeated=True), group
 
-    def _read(self, ids: Ids, names: Sequence[str]) -> pl.DataFrame:
-        """Columns of requests, those that are being written included; null where there is none."""
-        found = pl.DataFrame({name: self._requests.column(name, ids) for name in names})
-        held, written = self._requests.holds(ids), []
+    def _read(self, ids: Ids) -> pa.RecordBatch:
+        """The requests with these ids that are held or being written, in the order of their ids.
+
+        :param ids: ascending, each once.
+        """
+        found = self._requests.records(ids)
         for part in self.writers["requests"].staged:
-            places = ids[~held] - np.uint64(first_id(part))  # of an id before these it is too large
-            mine = np.unique(places[places < len(part)])
-            if len(mine):
-                written.append(_batch(part, mine.tolist()))
-        if not written:
-            return found
-        staged = pl.DataFrame(pa.Table.from_batches(written)).with_columns(id="record_id")
-        more = pl.DataFrame({"id": ids}).join(staged, "id", how="left", maintain_order="left")
-        is_held = pl.Series(held)
-        return pl.DataFrame({n: found[n].zip_with(is_held, more[n]) for n in names})
+            places = ids - np.uint64(first_id(part))  # too large for an id before these
+            if len(mine := places[places < len(part)]):
+                found.append(_batch(part, mine.tolist()))
+        if not found:
+            return _NO_REQUESTS
+        read = pa.concat_batches(found) if len(found) > 1 else found[0]
+        return read if len(read) < 2 else read.sort_by("record_id")
 
     def _may_trade_until(self, order_id: int) -> int:
         """The last moment at which an order may trade; 0 if it is closed."""
         state = self.view.order(order_id)
         if state is None:  # it may be being written
-            stated = self._read(np.array([order_id], np.uint64), _UNTIL)
-            times = pl.col("expire_time", "ts").cast(pl.Int64)
-            kind, expires, stated_at, order, reason = stated.with_columns(times).row(0)
-            is_open = order is not None and reason is None
-            return self.calendar.last_ns(kind, expires, stated_at) if is_open else 0
+            of_it = rows_of(self._read(np.array([order_id], np.uint64)))
+            if not of_it or of_it[0]["reject_reason"] is not None:
+                return 0
+            terms = of_it[0]["time_in_force"], of_it[0]["expire_time"], of_it[0]["ts"]
+            return self.calendar.last_ns(*terms)
         if not state.leaves_qty:
             return 0
         record = self.stated(state.request_in_force)

@@ -4,7 +4,7 @@ The rules stand once, in :mod:`tradesys.systems.customer.rules`. Nothing is writ
 system is known: :class:`Known` is all that a decision rests on.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tradesys.inquiry.names import Names, Uses, keys_of
-from tradesys.records.arrow import Ids, Ints, picked
+from tradesys.log.table import Table
+from tradesys.records.arrow import Ids, Ints, picked, rows_of
 from tradesys.records.errors import InvalidValue
 from tradesys.records.opening_books import Fees
 from tradesys.records.schemas import CURRENCY, REQUESTS, RequestType, TimeInForce, format_id
@@ -21,15 +22,12 @@ from tradesys.records.sessions import Calendar, ns_of
 from tradesys.status.kept.view import View
 from tradesys.status.reference import LAST_PX, Reference
 from tradesys.systems.customer import rules
-from tradesys.systems.customer.coding import NUMBERS, TEXTS, Coder
+from tradesys.systems.customer.coding import Coder
 from tradesys.systems.customer.pending import PendingUses, Use
 from tradesys.systems.customer.requests_table import DEFAULTS, TEXT, TIME, Columns
 
 _OF_ORDER = ("account", *rules.FIXED)
 """What a change takes from its order, as texts."""
-OF_USE = (*TEXTS, *NUMBERS, "record_id", "order_id", "reject_reason")
-"""What is read of a request whose name is given again."""
-
 _TIMES_IN_FORCE = pa.array(rules.NAMES_OF_TIME, TEXT)
 _REASONS = pa.array([rules.REASONS.get(v) for v in range(max(rules.REASONS) + 1)], TEXT)
 _NO_NAMES = np.zeros((0, 4), np.int64)
@@ -38,19 +36,18 @@ _NO_NAMES = np.zeros((0, 4), np.int64)
 class Known(NamedTuple):
     """What a decision rests on: the records held and what follows from them, and the time.
 
-    ``read`` gives columns of the requests with some ids, null where one is not held;
-    ``expire_time_of`` until when an order is good. Times are in ns since 1970.
+    ``expire_time_of`` says until when an order is good. Times are in ns since 1970.
     """
 
     now: int
     next_id: int
+    requests: Table
     view: View
     reference: Reference
     names: Names
     pending: PendingUses
     calendar: Calendar
     fees: Fees
-    read: Callable[[Ids, Sequence[str]], pl.DataFrame]
     expire_time_of: Callable[[int], int | None]
 
 
@@ -82,29 +79,26 @@ def decide_one(
     return rules.REASONS.get(verdict)
 
 
-def first_use(
-    row: list[int], name: str, uses: Uses, records: pl.DataFrame, coder: Coder
-) -> dict[str, Any]:
+def first_use(row: list[int], name: str, uses: Uses, coder: Coder) -> dict[str, Any]:
     """The first record, of those that used a name, which asks for what a row asks for.
 
     :raises InvalidValue: none does.
     """
-    rows = np.array([row] * (1 + len(records)), np.int64)
-    _code_uses(coder, records, rows[1:])
+    rows = np.array([row] * (1 + len(uses.name)), np.int64)
+    _code_uses(coder, uses, rows[1:])
     place = rules.repeats(rows, 0, 1, len(rows)) - 1
     if place < 0:
         field, expected = rules.ERRORS[rules.NAME_TAKEN]
-        order = format_id(uses.order_id.item(0))
+        order = format_id(uses.order_ids.item(0))
         raise InvalidValue(field, name, expected.format(order=order))
-    return records.row(place, named=True)
+    return rows_of(uses.records.slice(place, 1))[0]
 
 
-def _code_uses(coder: Coder, records: pl.DataFrame, rows: Ints) -> None:
-    """Records of requests as rows of whole numbers."""
-    columns = (records[name].to_arrow().cast(REQUESTS.field(name).type) for name in OF_USE)
-    stated = dict(zip(OF_USE, columns, strict=True))
-    coder.rows(stated | {"price": stated["price"].fill_null(0)}, rows)
-    rows[:, rules.ORDER_ID] = stated["order_id"].to_numpy().view(np.int64)
+def _code_uses(coder: Coder, uses: Uses, rows: Ints) -> None:
+    """The requests that used names as rows of whole numbers."""
+    columns = dict(zip(REQUESTS.names, uses.records.columns, strict=True))
+    coder.rows(columns | {"price": columns["price"].fill_null(0)}, rows)
+    rows[:, rules.ORDER_ID] = uses.order_ids.view(np.int64)
 
 
 class TableEntry:
@@ -126,12 +120,11 @@ class TableEntry:
         first, last = (ts.min().item(), ts.max().item()) if count else (known.now, known.now)
         uses = known.names.uses(keys, first, last)
         taken, meaning = np.unique(uses.name, return_index=True)
-        owners = uses.order_id[meaning]
+        owners = uses.order_ids[meaning]
         self.held = self._held(owners[np.isin(taken, orig_name)])
-        self.used = uses.picked(np.isin(uses.name, name))
-        self.records = known.read(self.used.record_id, OF_USE)
+        self.used = uses.picked(np.flatnonzero(np.isin(uses.name, name)))
         self.base = count + len(self.held)
-        self.rows = np.zeros((self.base + len(self.records), rules.COLUMNS), np.int64)
+        self.rows = np.zeros((self.base + len(self.used.name), rules.COLUMNS), np.int64)
         terms = self._code()
         self._code_orders_and_times(name, orig_name, ts)
         self.names = np.full((len(keys), 4), rules.FREE)
@@ -155,8 +148,8 @@ class TableEntry:
         is_new = pc.equal(self.columns["request_type"], RequestType.NEW.value)
         lacking = pc.and_not(lacking, is_new.fill_null(True))  # noqa: FBT003
         if pc.any(lacking).as_py():
-            orders = self.known.read(ids.fill_null(0).to_numpy(), ("account",))
-            found = orders["account"].to_arrow().cast(TEXT)
+            orders = self.known.requests.column("account", ids.fill_null(0).to_numpy())
+            found = orders.to_arrow().cast(TEXT)
             self.columns["account"] = pc.if_else(lacking, found, accounts)
 
     def _names(self) -> tuple[Ints, Ints, pa.StringArray]:
@@ -170,9 +163,7 @@ class TableEntry:
     def _held(self, named: Ids) -> Ids:
         """The orders held already that rows are about, by name or by id; sorted."""
         ids = self.columns["order_id"].drop_null().to_numpy()
-        if len(ids):
-            ids = ids[self.known.read(ids, ("order_id",))["order_id"].is_not_null().to_numpy()]
-        return np.unique(np.concatenate([named, ids]))
+        return np.unique(np.concatenate([named, ids[self.known.requests.holds(ids)]]))
 
     def _rows_of(self, order_ids: Ids, otherwise: int) -> Ints:
         """The row of each of these orders, if they are among those held already."""
@@ -183,8 +174,8 @@ class TableEntry:
         """Everything as whole numbers; gives the terms of the orders held already, as columns."""
         coder = Coder(self.known.reference)
         coder.rows(self.columns, self.rows[: self.count])
-        if len(self.records):
-            _code_uses(coder, self.records, self.rows[self.base :])
+        if len(self.used.name):
+            _code_uses(coder, self.used, self.rows[self.base :])
         if not len(self.held):
             return {}
         rows, view, held = self.rows[self.count : self.base], self.known.view, self.held
@@ -268,14 +259,16 @@ class TableEntry:
         first = np.uint64(self.known.next_id)
         own = first + np.cumsum(self.recorded).astype(np.uint64) - np.uint64(1)
         orders = np.concatenate([own, self.held])[np.where(self.recorded, self.about, 0)]
-        self.order_of_row = np.concatenate([orders, self.held, self.used.order_id])
-        records = np.concatenate([own, self.held, self.used.record_id])
+        self.order_of_row = np.concatenate([orders, self.held, self.used.order_ids])
         reasons = _REASONS.take(pa.array(np.maximum(self.verdicts, rules.ACCEPTED)))
         if self.repeated.any():
             which = np.where(self.repeated, self.about, np.arange(self.count))
+            used = self.used.records
+            records = np.concatenate([own, self.held, used["record_id"].to_numpy()])
             orders, own = self.order_of_row[which], records[which]
-            given = self.records["reject_reason"].to_arrow().cast(TEXT)
-            known = pa.concat_arrays([reasons, pa.nulls(len(self.held), TEXT), given])
+            known = pa.concat_arrays(
+                [reasons, pa.nulls(len(self.held), TEXT), used["reject_reason"]]
+            )
             reasons = known.take(pa.array(which))
         self.order_ids, self.record_ids, self.reasons = orders, own, reasons
 
@@ -286,20 +279,25 @@ class TableEntry:
 
     def answer(self) -> pl.DataFrame:
         """The verdicts, for the caller."""
-        errors = self.about < 0
-        stands = pl.Series(~errors)
-        told = np.full(self.count, None, object)
-        told[errors] = [self._explain(row) for row in np.flatnonzero(errors).tolist()]
-        return pl.DataFrame(
+        frame = pl.DataFrame(
             {
-                "accepted": ~errors & self.reasons.is_null().to_numpy(zero_copy_only=False),
+                "accepted": self.about >= 0,
                 "order_id": self.order_ids,
                 "record_id": self.record_ids,
                 "repeated": self.repeated,
                 "reject_reason": pl.Series(self.reasons, dtype=pl.String),
-                "error": pl.Series(told.tolist(), dtype=pl.String),
+                "error": pl.Series([None], dtype=pl.String).new_from_index(0, self.count),
             }
-        ).with_columns(pl.when(stands).then(pl.col("order_id", "record_id")))
+        )
+        if (self.verdicts == rules.ACCEPTED).all():
+            return frame
+        errors = {row: self._explain(row) for row in np.flatnonzero(self.about < 0).tolist()}
+        is_error = pl.Series(self.about < 0)
+        return frame.with_columns(
+            pl.when(~is_error).then(pl.col("order_id", "record_id")),
+            accepted=pl.col("reject_reason").is_null() & ~is_error,
+            error=pl.Series([errors.get(row) for row in range(self.count)], dtype=pl.String),
+        )
 
     def _explain(self, row: int) -> str:
         verdict = self.verdicts.item(row)
