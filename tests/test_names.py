@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.build import NOON, Row, batch, change, network, new, record_id, state, submit
-from tradesys.inquiry.names import Names, key_of, keys_of
+from tradesys.inquiry.names import Names
 from tradesys.records.arrow import Ids
 from tradesys.records.sessions import Calendar
 
@@ -98,19 +98,19 @@ def test_a_row_without_a_name_means_no_order() -> None:
     ids = [record_id("c1", 0), record_id("c1", 1)]
     names.apply(batch("requests", [new(ids[0]), new(ids[1], cl_ord_id=None)]))
     assert names.find("alice", "A", NOON) == record_id("c1", 0)
-    accounts = pa.array(["alice", "alice", None], pa.utf8())
-    keys = keys_of(accounts, pa.array(["A", None, "A"]))
-    assert keys.to_pylist() == [key_of("alice", "A"), None, None]
-    assert keys_of(accounts, pa.nulls(3, pa.utf8())).null_count == 3
 
 
-@given(st.lists(st.tuples(st.text(), st.text()), min_size=1, max_size=40))
-def test_no_two_accounts_and_names_have_one_key(pairs: list[tuple[str, str]]) -> None:
+@given(st.lists(st.tuples(st.text(), st.text(min_size=1)), min_size=1, max_size=40))
+def test_no_two_accounts_and_names_mean_one_order(pairs: list[tuple[str, str]]) -> None:
     pairs += [("a", "b\0c"), ("a\0b", "c"), ("al", "ice"), ("", "alice"), ("1:a", "b")]
-    columns = [pa.array([pair[i] for pair in pairs], pa.utf8()) for i in (0, 1)]
-    keys = keys_of(*columns).to_pylist()
-    assert keys == [key_of(*pair) for pair in pairs]
-    assert len(set(keys)) == len(set(pairs))
+    names = Held()
+    first: dict[tuple[str, str], int] = {}
+    for number, (account, name) in enumerate(pairs):
+        first.setdefault((account, name), record_id("c1", number))
+        row = new(record_id("c1", number), account=account, cl_ord_id=name)
+        names.apply(batch("requests", [row]))
+    for (account, name), order_id in first.items():
+        assert names.find(account, name, NOON) == order_id
 
 
 def test_the_end_of_an_account_and_the_start_of_a_name_are_not_mixed_up() -> None:

@@ -7,7 +7,8 @@ in the index for a record that was never written, is passed over.
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -22,11 +23,12 @@ from tradesys.records.sessions import Calendar, ns_of
 from tradesys.status.kept.compiled import compiled
 
 _FNV_BASIS, _FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
-_HALF, _NOBODY = np.uint64(32), np.uint64(0)
+_BETWEEN, _HALF, _NOBODY = np.uint64(256), np.uint64(32), np.uint64(0)
 _FEWEST = 1 << 10  # slots of an empty index
 
 
-class Uses(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Uses:
     """Uses of some names, a row a use: those of a name follow each other, its meaning first.
 
     ``name`` is which of the names asked for, ``until`` up to when it means its order, in ns since
@@ -36,6 +38,9 @@ class Uses(NamedTuple):
     name: Ints
     until: Ints
     records: pa.RecordBatch
+
+    def __len__(self) -> int:
+        return len(self.name)
 
     @property
     def order_ids(self) -> Ids:
@@ -47,7 +52,7 @@ class Uses(NamedTuple):
         return Uses(self.name[rows], self.until[rows], self.records.take(pa.array(rows)))
 
 
-_NO_USES = Uses(
+NO_USES = Uses(
     np.zeros(0, np.int64), np.zeros(0, np.int64), pa.RecordBatch.from_pylist([], REQUESTS)
 )
 
@@ -82,37 +87,51 @@ class Names:
 
     def add(self, account: str, cl_ord_id: str, record_id: int) -> None:
         """Take in the name of one request."""
-        self._index(_octets(account, cl_ord_id), np.array([record_id], np.uint64))
+        names = *_octets(account), *_octets(cl_ord_id)
+        self._index(names, np.array([record_id], np.uint64))
 
     def find(self, account: str, cl_ord_id: str, ts: int) -> int | None:
         """The order that a request of this time means by a name; None if the name is free."""
         uses = self.uses_of(account, cl_ord_id, ts)
-        return uses.order_ids.item(0) if len(uses.name) else None
+        return uses.order_ids.item(0) if uses else None
 
     def uses_of(self, account: str, cl_ord_id: str, ts: int) -> Uses:
         """As :meth:`uses`, of one name at one time."""
-        name, record_ids = self._found(_octets(account, cl_ord_id))
+        name, record_ids = self._found((*_octets(account), *_octets(cl_ord_id)))
         if not len(name):
-            return _NO_USES
-        return self._valid(pa.array([key_of(account, cl_ord_id)]), name, record_ids, ts, ts)
+            return NO_USES
+        return self._valid(pa.array([account]), pa.array([cl_ord_id]), name, record_ids, ts, ts)
 
-    def uses(self, keys: pa.StringArray, ts: int, last: int) -> Uses:
-        """The uses of names that count for requests from a time to a last one.
+    def uses(
+        self, accounts: pa.StringArray, cl_ord_ids: pa.StringArray, ts: int, last: int
+    ) -> Uses:
+        """The uses of names, none null, that count for requests from a time to a last one."""
+        name, record_ids = self._found((*_octets_of(accounts), *_octets_of(cl_ord_ids)))
+        if not len(name):
+            return NO_USES
+        return self._valid(accounts, cl_ord_ids, name, record_ids, ts, last)
 
-        :param keys: of the names, as :func:`keys_of` makes them; no null.
-        """
-        name, record_ids = self._found(_octets_of(keys))
-        return self._valid(keys, name, record_ids, ts, last) if len(name) else _NO_USES
-
-    def _valid(self, keys: pa.StringArray, name: Ints, record_ids: Ids, ts: int, last: int) -> Uses:
+    def _valid(
+        self,
+        accounts: pa.StringArray,
+        cl_ord_ids: pa.StringArray,
+        name: Ints,
+        record_ids: Ids,
+        ts: int,
+        last: int,
+    ) -> Uses:
         """Those of the uses found that are of these names, and have not ended before a time."""
         found = self._read(np.unique(record_ids))
         is_there = np.isin(record_ids, _ids(found, "record_id"))
         name, record_ids = name[is_there], record_ids[is_there]
         records = found.take(pa.array(np.searchsorted(_ids(found, "record_id"), record_ids)))
-        given = keys_of(records["account"], records["cl_ord_id"])
-        is_it = pc.equal(given, keys.take(pa.array(name))).to_numpy(zero_copy_only=False)
-        uses = Uses(name, name, records).picked(np.flatnonzero(is_it))
+        which = pa.array(name)
+        is_it = pc.and_(
+            pc.equal(records["account"], accounts.take(which)),
+            pc.equal(records["cl_ord_id"], cl_ord_ids.take(which)),
+        )
+        places = np.flatnonzero(is_it.fill_null(fill_value=False))
+        uses = Uses(name, name, records).picked(places)
         name, order_ids = uses.name, uses.order_ids
         close = self._calendar.closes(ns_of(uses.records["ts"]))
         # Whether an order is open matters on another day, or beside another use of its name.
@@ -123,33 +142,33 @@ class Names:
         # Of several orders the one that may trade longest, and of those the first.
         record_ids = _ids(uses.records, "record_id")
         ranked = np.lexsort((record_ids, order_ids, -until, -open_until, name))
-        return uses._replace(until=until).picked(ranked[until[ranked] >= ts])
+        return replace(uses, until=until).picked(ranked[until[ranked] >= ts])
 
-    def _found(self, keys: "_Octets") -> tuple[Ints, Ids]:
-        """Of each name by its number, the records whose hash is that of the name."""
+    def _found(self, names: "_Pairs") -> tuple[Ints, Ids]:
+        """Of each name by its number, the records under its hash."""
         while self._waiting:
             batch = self._waiting[0]
-            named = batch["cl_ord_id"].is_valid()
-            keys_given = keys_of(batch["account"], batch["cl_ord_id"]).filter(named)
-            ids = batch["record_id"].filter(named).to_numpy()
-            self._index(_octets_of(keys_given), ids)
+            if batch["cl_ord_id"].null_count:
+                batch = batch.filter(batch["cl_ord_id"].is_valid())
+            given = *_octets_of(batch["account"]), *_octets_of(batch["cl_ord_id"])
+            self._index(given, _ids(batch, "record_id"))
             del self._waiting[0]  # only now: what is indexed again changes nothing
         room = 0
         while True:
-            name, record_id = np.empty(room, np.int64), np.empty(room, np.uint64)
-            count = look_up(self._slots, *keys, name, record_id)
+            name, record_ids = np.empty(room, np.int64), np.empty(room, np.uint64)
+            count = look_up(self._slots, *names, name, record_ids)
             if count <= room:
-                return name[:count], record_id[:count]
+                return name[:count], record_ids[:count]
             room = count
 
-    def _index(self, keys: "_Octets", record_ids: Ids) -> None:
+    def _index(self, names: "_Pairs", record_ids: Ids) -> None:
         needed = 4 * (self._count.item() + len(record_ids)) // 3
         if needed >= self._slots.shape[1]:
             grown = np.zeros((2, 1 << needed.bit_length()), np.uint64)
             move(self._slots, grown)
             self._slots = grown
         record_ids.setflags(write=False)
-        enter(self._slots, self._count, *keys, record_ids)
+        enter(self._slots, self._count, *names, record_ids)
 
 
 def _ids(records: pa.RecordBatch, column: str) -> Ids:
@@ -157,54 +176,49 @@ def _ids(records: pa.RecordBatch, column: str) -> Ids:
     return ids
 
 
-_Octets = tuple[NDArray[np.uint8], NDArray[np.int32]]
-"""Keys one after the other, and where each ends, after a zero."""
+_Octets = NDArray[np.uint8]
+"""Texts, one after the other."""
+_Ends = NDArray[np.int32]
+"""Where each of these texts ends, after where the first begins."""
+_Pairs = tuple[_Octets, _Ends, _Octets, _Ends]
+"""Accounts, and beside each a name."""
 
 
-def key_of(account: str, cl_ord_id: str) -> str:
-    """An account and a name that it gave, told apart by how long the account's is."""
-    return f"{len(account)}:{account}{cl_ord_id}"
-
-
-def keys_of(accounts: pa.StringArray, cl_ord_ids: pa.StringArray) -> pa.StringArray:
-    """The key of each row's name; null where it has none."""
-    lengths = pc.utf8_length(accounts).cast(accounts.type)
-    accounts = pc.binary_join_element_wise(lengths, accounts, ":")
-    return pc.binary_join_element_wise(accounts, cl_ord_ids, "")
-
-
-def _octets(account: str, cl_ord_id: str) -> _Octets:
-    key = key_of(account, cl_ord_id).encode()
-    ends = np.array([0, len(key)], np.int32)
+def _octets(text: str) -> tuple[_Octets, _Ends]:
+    octets = text.encode()
+    ends = np.array([0, len(octets)], np.int32)
     ends.setflags(write=False)
-    return np.frombuffer(key, np.uint8), ends
+    return np.frombuffer(octets, np.uint8), ends
 
 
-def _octets_of(keys: pa.StringArray) -> _Octets:
-    _, ends, octets = keys.cast(pa.utf8()).buffers()
+def _octets_of(texts: pa.StringArray) -> tuple[_Octets, _Ends]:
+    _, ends, octets = texts.buffers()
     found = np.frombuffer(octets or b"", np.uint8), np.frombuffer(ends, np.int32)
     for array in found:  # whatever loops are given from Arrow is read-only, and so of one type
         array.setflags(write=False)
-    return found[0], found[1][keys.offset : keys.offset + len(keys) + 1]
+    return found[0], found[1][texts.offset : texts.offset + len(texts) + 1]
 
 
 @compiled
-def _hash(octets: NDArray[np.uint8], start: int, stop: int) -> np.uint64:
-    """The 64-bit hash of a key (FNV-1a, its halves mixed)."""
+def _hash(accounts: _Octets, of: _Ends, names: _Octets, ends: _Ends, i: int) -> np.uint64:
+    """The 64-bit hash of an account and a name (FNV-1a, its halves mixed)."""
     found = _FNV_BASIS
-    for i in range(start, stop):
-        found = (found ^ np.uint64(octets[i])) * _FNV_PRIME
+    for j in range(of[i], of[i + 1]):
+        found = (found ^ np.uint64(accounts[j])) * _FNV_PRIME
+    found = (found ^ _BETWEEN) * _FNV_PRIME
+    for j in range(ends[i], ends[i + 1]):
+        found = (found ^ np.uint64(names[j])) * _FNV_PRIME
     return found ^ (found >> _HALF)
 
 
 @compiled
 def enter(
-    slots: Ids, total: Ints, octets: NDArray[np.uint8], ends: NDArray[np.int32], records: Ids
+    slots: Ids, total: Ints, accounts: _Octets, of: _Ends, names: _Octets, ends: _Ends, records: Ids
 ) -> None:
-    """Enter the uses of these keys, each once, and count those that were not there."""
+    """Enter the uses of these names, each once, and count those that were not there."""
     mask = slots.shape[1] - 1
     for i in range(len(records)):
-        key, record = _hash(octets, ends[i], ends[i + 1]), records[i]
+        key, record = _hash(accounts, of, names, ends, i), records[i]
         slot = np.int64(key) & mask
         while slots[1, slot] != _NOBODY and (slots[0, slot] != key or slots[1, slot] != record):
             slot = (slot + 1) & mask
@@ -214,12 +228,12 @@ def enter(
 
 @compiled
 def look_up(
-    slots: Ids, octets: NDArray[np.uint8], ends: NDArray[np.int32], name: Ints, record: Ids
+    slots: Ids, accounts: _Octets, of: _Ends, names: _Octets, ends: _Ends, name: Ints, record: Ids
 ) -> int:
-    """Find every use under the hash of each key, as far as there is room; gives how many."""
+    """Find every use under the hash of each name, as far as there is room; gives how many."""
     mask, count = slots.shape[1] - 1, 0
     for i in range(len(ends) - 1):
-        key = _hash(octets, ends[i], ends[i + 1])
+        key = _hash(accounts, of, names, ends, i)
         slot = np.int64(key) & mask
         while slots[1, slot] != _NOBODY:
             if slots[0, slot] == key:

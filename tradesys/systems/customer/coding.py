@@ -38,16 +38,24 @@ class Coder:
     def rows(self, columns: Mapping[str, pa.Array], rows: Ints) -> None:
         """Requests, or orders held already, from columns into rows; null is unstated."""
         for place, (name, known) in enumerate(zip(TEXTS, self._known, strict=True)):
-            encoded = columns[name].dictionary_encode()
+            column, default = columns[name], rules.UNSTATED
+            if place == rules.KIND:
+                default = rules.NEW  # what states no type is a new order
+            if column.null_count == len(column):
+                rows[:, place] = default
+                continue
+            encoded = column.dictionary_encode()
             codes = [self._code(known, text) for text in encoded.dictionary.to_pylist()]
-            # What states no type is a new order.
-            codes.append(rules.NEW if place == rules.KIND else rules.UNSTATED)
-            rows[:, place] = np.array(codes)[encoded.indices.fill_null(len(codes) - 1).to_numpy()]
+            places = _filled(encoded.indices, len(codes)).to_numpy()
+            rows[:, place] = np.array([*codes, default])[places]
         for place, name in enumerate(NUMBERS, len(TEXTS)):
-            numbers = columns[name].cast(pa.int64()).fill_null(rules.UNSTATED)
-            rows[:, place] = numbers.to_numpy()
+            rows[:, place] = _filled(columns[name].cast(pa.int64()), rules.UNSTATED).to_numpy()
         rows[:, [rules.NAME, rules.ORIG_NAME, rules.ORDER]] = -1
 
     def _code(self, known: Mapping[str, int], text: str) -> int:
         code = known.get(text)
         return self._unknown.setdefault(text, -1 - len(self._unknown)) if code is None else code
+
+
+def _filled(column: pa.Array, value: int) -> pa.Array:
+    return column.fill_null(value) if column.null_count else column

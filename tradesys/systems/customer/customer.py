@@ -34,6 +34,7 @@ from tradesys.records.schemas import (
     RequestType,
     Side,
     TimeInForce,
+    split_id,
 )
 from tradesys.systems.customer import rules
 from tradesys.systems.customer.coding import Coder
@@ -71,6 +72,7 @@ class CustomerSystem(Inquiries, System):
     def __init__(self, place: Place, *, fees: Fees = NO_FEES) -> None:
         self.fees = fees
         super().__init__(place)
+        self._named_from = self.next_id("requests")
         self._group = self.writers["requests"]
         self._pending = PendingUses()
         # Whether a request is being decided; what an interrupt has left of one is forgotten.
@@ -85,6 +87,8 @@ class CustomerSystem(Inquiries, System):
     def _begin_following(self) -> None:
         super()._begin_following()
         self._names = Names(self.calendar, self._read, self._may_trade_until)
+        # From this one on the names of its own requests are indexed as they are staged.
+        self._named_from = self._first_id + self._requests.count(self._code)
         for part in () if self.down else self.writers["requests"].staged:
             self._names.apply(_batch(part))
 
@@ -99,7 +103,9 @@ class CustomerSystem(Inquiries, System):
         """Keep the names of orders up to date."""
         super().applied(dataset, batch)
         if dataset == "requests":
-            self._names.apply(batch)
+            first = batch["record_id"][0].as_py()
+            if first < self._named_from or split_id(first)[0] != self._code:
+                self._names.apply(batch)
 
     # ---- taking orders
 
@@ -500,7 +506,7 @@ class CustomerSystem(Inquiries, System):
         :raises InvalidValue: it asks for something else.
         """
         uses = self._names.uses_of(account, name, self.clock())
-        if not len(uses.name):
+        if not uses:
             return None
         first = first_use(row, name, uses, coder)
         record_id, reason = first["record_id"], first["reject_reason"]

@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tradesys.inquiry.names import Names, Uses, keys_of
+from tradesys.inquiry.names import NO_USES, Names, Uses
 from tradesys.log.table import Table
 from tradesys.records.arrow import Ids, Ints, picked, rows_of
 from tradesys.records.errors import InvalidValue
@@ -24,7 +24,7 @@ from tradesys.status.reference import LAST_PX, Reference
 from tradesys.systems.customer import rules
 from tradesys.systems.customer.coding import Coder
 from tradesys.systems.customer.pending import PendingUses, Use
-from tradesys.systems.customer.requests_table import DEFAULTS, TEXT, TIME, Columns
+from tradesys.systems.customer.requests_table import DEFAULTS, NUMBER, TEXT, TIME, Columns
 
 _OF_ORDER = ("account", *rules.FIXED)
 """What a change takes from its order, as texts."""
@@ -84,7 +84,7 @@ def first_use(row: list[int], name: str, uses: Uses, coder: Coder) -> dict[str, 
 
     :raises InvalidValue: none does.
     """
-    rows = np.array([row] * (1 + len(uses.name)), np.int64)
+    rows = np.array([row] * (1 + len(uses)), np.int64)
     _code_uses(coder, uses, rows[1:])
     place = rules.repeats(rows, 0, 1, len(rows)) - 1
     if place < 0:
@@ -116,22 +116,16 @@ class TableEntry:
         columns["ts"] = columns["ts"].fill_null(pa.scalar(known.now, TIME))
         ts = ns_of(columns["ts"])
         self._state_accounts()
-        name, orig_name, keys = self._names()
+        name, orig_name, accounts, texts = self._names()
         first, last = (ts.min().item(), ts.max().item()) if count else (known.now, known.now)
-        uses = known.names.uses(keys, first, last)
-        taken, meaning = np.unique(uses.name, return_index=True)
-        owners = uses.order_ids[meaning]
-        self.held = self._held(owners[np.isin(taken, orig_name)])
-        self.used = uses.picked(np.flatnonzero(np.isin(uses.name, name)))
+        uses = known.names.uses(accounts, texts, first, last) if len(texts) else NO_USES
+        self.used = uses.picked(np.flatnonzero(np.isin(uses.name, name))) if uses else uses
+        self.held = self._held(uses, orig_name)
         self.base = count + len(self.held)
-        self.rows = np.zeros((self.base + len(self.used.name), rules.COLUMNS), np.int64)
+        self.rows = np.zeros((self.base + len(self.used), rules.COLUMNS), np.int64)
         terms = self._code()
         self._code_orders_and_times(name, orig_name, ts)
-        self.names = np.full((len(keys), 4), rules.FREE)
-        self.names[taken, rules.OWNER] = self._rows_of(owners, rules.TAKEN)
-        self.names[taken, rules.UNTIL] = uses.until[meaning]
-        self.names[taken, rules.FIRST] = self.base + np.searchsorted(self.used.name, taken)
-        self.names[taken, rules.STOP] = self.base + np.searchsorted(self.used.name, taken, "right")
+        self.names = self._owners(uses, len(texts))
         self._note_last_prices()
         self._decide(terms)
         self.verdicts, self.about = self.rows[:count, [rules.VERDICT, rules.ABOUT]].T
@@ -144,6 +138,8 @@ class TableEntry:
     def _state_accounts(self) -> None:
         """Give changes that name themselves the account of their order: a name is an account's."""
         accounts, names, ids = (self.columns[n] for n in ("account", "cl_ord_id", "order_id"))
+        if not accounts.null_count:
+            return
         lacking = pc.and_(pc.and_(accounts.is_null(), names.is_valid()), ids.is_valid())
         is_new = pc.equal(self.columns["request_type"], RequestType.NEW.value)
         lacking = pc.and_not(lacking, is_new.fill_null(True))  # noqa: FBT003
@@ -152,18 +148,50 @@ class TableEntry:
             found = orders.to_arrow().cast(TEXT)
             self.columns["account"] = pc.if_else(lacking, found, accounts)
 
-    def _names(self) -> tuple[Ints, Ints, pa.StringArray]:
-        """The number of each row's ``cl_ord_id`` and ``orig_cl_ord_id``; the key of each number."""
-        given = [self.columns[name] for name in ("cl_ord_id", "orig_cl_ord_id")]
-        keys = (keys_of(self.columns["account"], c) if c.null_count < len(c) else c for c in given)
-        encoded = pa.concat_arrays([*keys]).dictionary_encode()
-        numbers = encoded.indices.fill_null(-1).to_numpy().astype(np.int64)
-        return numbers[: self.count], numbers[self.count :], encoded.dictionary
+    def _names(self) -> tuple[Ints, Ints, pa.StringArray, pa.StringArray]:
+        """A number for each name that rows give, and for each ``orig_cl_ord_id``, -1 for none.
 
-    def _held(self, named: Ids) -> Ids:
+        :returns: both, by row, and the account and the text of each number.
+        """
+        accounts, none = self.columns["account"], np.full(self.count, -1)
+        given = {n: self.columns[n] for n in ("cl_ord_id", "orig_cl_ord_id")}
+        given = {n: column for n, column in given.items() if column.null_count < self.count}
+        if not given:
+            return none, none, accounts[:0], accounts[:0]
+        owners = pa.concat_arrays([accounts] * len(given)).dictionary_encode()
+        texts = pa.concat_arrays([*given.values()]).dictionary_encode()
+        size = len(texts.dictionary)
+        pairs = pc.add(pc.multiply(owners.indices.cast(NUMBER), size), texts.indices)
+        pairs = pairs.dictionary_encode()
+        owner, text = np.divmod(pairs.dictionary.to_numpy(), size)
+        rows = pairs.indices.fill_null(-1).to_numpy().astype(np.int64).reshape(-1, self.count)
+        numbers = dict(zip(given, rows, strict=True))
+        return (
+            *(numbers.get("cl_ord_id", none), numbers.get("orig_cl_ord_id", none)),
+            *(owners.dictionary.take(pa.array(owner)), texts.dictionary.take(pa.array(text))),
+        )
+
+    def _held(self, uses: Uses, orig_name: Ints) -> Ids:
         """The orders held already that rows are about, by name or by id; sorted."""
         ids = self.columns["order_id"].drop_null().to_numpy()
-        return np.unique(np.concatenate([named, ids[self.known.requests.holds(ids)]]))
+        ids = ids[self.known.requests.holds(ids)] if len(ids) else ids
+        if not uses:
+            return np.unique(ids)
+        names, meaning = np.unique(uses.name, return_index=True)
+        named = uses.order_ids[meaning[np.isin(names, orig_name)]]
+        return np.unique(np.concatenate([named, ids]))
+
+    def _owners(self, uses: Uses, count: int) -> Ints:
+        """Whose each name is, as :func:`~tradesys.systems.customer.rules.decide` takes it."""
+        owners = np.full((count, 4), rules.FREE)
+        if uses:
+            names, meaning = np.unique(uses.name, return_index=True)
+            orders, known = uses.order_ids[meaning], self.used.name
+            owners[names, rules.OWNER] = self._rows_of(orders, rules.TAKEN)
+            owners[names, rules.UNTIL] = uses.until[meaning]
+            owners[names, rules.FIRST] = self.base + np.searchsorted(known, names)
+            owners[names, rules.STOP] = self.base + np.searchsorted(known, names, "right")
+        return owners
 
     def _rows_of(self, order_ids: Ids, otherwise: int) -> Ints:
         """The row of each of these orders, if they are among those held already."""
@@ -174,7 +202,7 @@ class TableEntry:
         """Everything as whole numbers; gives the terms of the orders held already, as columns."""
         coder = Coder(self.known.reference)
         coder.rows(self.columns, self.rows[: self.count])
-        if len(self.used.name):
+        if self.used:
             _code_uses(coder, self.used, self.rows[self.base :])
         if not len(self.held):
             return {}
@@ -198,7 +226,7 @@ class TableEntry:
         """What requests say of other rows, and when they came."""
         rows, ids = self.rows[: self.count], self.columns["order_id"]
         rows[:, rules.NAME], rows[:, rules.ORIG_NAME] = name, orig_name
-        if ids.null_count < self.count:
+        if len(self.held) and ids.null_count < self.count:
             rows[:, rules.ORDER] = self._rows_of(ids.fill_null(0).to_numpy(), -1)
         rows[:, rules.TS], rows[:, rules.CLOSE] = ts, self.known.calendar.closes(ts)
 
@@ -220,19 +248,22 @@ class TableEntry:
             accounts, symbols = accounts.filter(pa.array(draws)), symbols.filter(pa.array(draws))
         buys = rows[draws, rules.SIDE] == rules.BUY
         spent = known.view.spends(accounts, symbols, buys)
-        balances, first, which = np.unique(spent, return_index=True, return_inverse=True)
-        rows[draws, rules.BALANCE] = which
+        balances = np.unique(spent)
+        rows[draws, rules.BALANCE] = which = np.searchsorted(balances, spent)
         before = known.pending.free(known.view, balances)
         left = before.copy()
         status, instruments = known.reference.account_status, known.reference.instruments
         fees = np.array(known.fees, np.int64)
         rules.decide(self.rows, self.count, self.names, left, status, instruments, known.now, fees)
-        drawn = first[before != left]
-        assets = pc.if_else(pa.array(buys[drawn]), CURRENCY, symbols.take(pa.array(drawn)))
+        one_of = np.zeros(len(balances), np.int64)  # a row that draws on each
+        one_of[which] = np.arange(len(which))
+        drawn = one_of[before != left]
         self.used_up = [
-            *zip(
+            (account, CURRENCY if buy else symbol, amount)
+            for account, symbol, buy, amount in zip(
                 accounts.take(pa.array(drawn)).to_pylist(),
-                assets.to_pylist(),
+                symbols.take(pa.array(drawn)).to_pylist(),
+                buys[drawn].tolist(),
                 (before - left)[before != left].tolist(),
                 strict=True,
             )
@@ -260,7 +291,9 @@ class TableEntry:
         own = first + np.cumsum(self.recorded).astype(np.uint64) - np.uint64(1)
         orders = np.concatenate([own, self.held])[np.where(self.recorded, self.about, 0)]
         self.order_of_row = np.concatenate([orders, self.held, self.used.order_ids])
-        reasons = _REASONS.take(pa.array(np.maximum(self.verdicts, rules.ACCEPTED)))
+        reasons = pa.nulls(self.count, TEXT)
+        if self.verdicts.max(initial=0) >= rules.FIRST_REASON:
+            reasons = _REASONS.take(pa.array(np.maximum(self.verdicts, rules.ACCEPTED)))
         if self.repeated.any():
             which = np.where(self.repeated, self.about, np.arange(self.count))
             used = self.used.records
@@ -279,14 +312,15 @@ class TableEntry:
 
     def answer(self) -> pl.DataFrame:
         """The verdicts, for the caller."""
+        nothing = pl.Series([None], dtype=pl.String).new_from_index(0, self.count)
         frame = pl.DataFrame(
             {
-                "accepted": self.about >= 0,
+                "accepted": self.recorded,
                 "order_id": self.order_ids,
                 "record_id": self.record_ids,
                 "repeated": self.repeated,
-                "reject_reason": pl.Series(self.reasons, dtype=pl.String),
-                "error": pl.Series([None], dtype=pl.String).new_from_index(0, self.count),
+                "reject_reason": nothing,
+                "error": nothing,
             }
         )
         if (self.verdicts == rules.ACCEPTED).all():
@@ -295,7 +329,8 @@ class TableEntry:
         is_error = pl.Series(self.about < 0)
         return frame.with_columns(
             pl.when(~is_error).then(pl.col("order_id", "record_id")),
-            accepted=pl.col("reject_reason").is_null() & ~is_error,
+            accepted=pl.Series(self.reasons.is_null()) & ~is_error,
+            reject_reason=pl.Series(self.reasons, dtype=pl.String),
             error=pl.Series([errors.get(row) for row in range(self.count)], dtype=pl.String),
         )
 
