@@ -24,6 +24,8 @@ from tradesys.status.kept.compiled import compiled
 
 _FNV_BASIS, _FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
 _BETWEEN, _HALF, _NOBODY = np.uint64(256), np.uint64(32), np.uint64(0)
+_LOW = np.uint64(0xFFFFFFFF)
+_Hashes = NDArray[np.uint32]
 _FEWEST = 1 << 10  # slots of an empty index
 
 
@@ -76,7 +78,7 @@ class Names:
         may_trade_until: Callable[[int], int],
     ) -> None:
         self._calendar, self._read, self._may_trade_until = calendar, read, may_trade_until
-        self._slots = np.zeros((2, _FEWEST), np.uint64)  # hashes, and the records of the uses
+        self._slots = _slots(_FEWEST)
         self._count = np.zeros(1, np.int64)
         self._waiting: list[pa.RecordBatch] = []
 
@@ -156,19 +158,24 @@ class Names:
         room = 0
         while True:
             name, record_ids = np.empty(room, np.int64), np.empty(room, np.uint64)
-            count = look_up(self._slots, *names, name, record_ids)
+            count = look_up(*self._slots, *names, name, record_ids)
             if count <= room:
                 return name[:count], record_ids[:count]
             room = count
 
     def _index(self, names: "_Pairs", record_ids: Ids) -> None:
-        needed = 4 * (self._count.item() + len(record_ids)) // 3
-        if needed >= self._slots.shape[1]:
-            grown = np.zeros((2, 1 << needed.bit_length()), np.uint64)
-            move(self._slots, grown)
+        needed = self._count.item() + len(record_ids)
+        if 5 * needed > 4 * len(self._slots[0]):
+            grown = _slots(15 * needed // 8)
+            move(*self._slots, *grown)
             self._slots = grown
         record_ids.setflags(write=False)
-        enter(self._slots, self._count, *names, record_ids)
+        enter(*self._slots, self._count, *names, record_ids)
+
+
+def _slots(count: int) -> tuple[_Hashes, Ids]:
+    """An empty index: the hash of each use, and its record."""
+    return np.zeros(count, np.uint32), np.zeros(count, np.uint64)
 
 
 def _ids(records: pa.RecordBatch, column: str) -> Ids:
@@ -200,60 +207,72 @@ def _octets_of(texts: pa.StringArray) -> tuple[_Octets, _Ends]:
 
 
 @compiled
-def _hash(accounts: _Octets, of: _Ends, names: _Octets, ends: _Ends, i: int) -> np.uint64:
-    """The 64-bit hash of an account and a name (FNV-1a, its halves mixed)."""
+def _hash(accounts: _Octets, of: _Ends, names: _Octets, ends: _Ends, i: int) -> np.uint32:
+    """The hash of an account and a name (FNV-1a, its halves mixed)."""
     found = _FNV_BASIS
     for j in range(of[i], of[i + 1]):
         found = (found ^ np.uint64(accounts[j])) * _FNV_PRIME
     found = (found ^ _BETWEEN) * _FNV_PRIME
     for j in range(ends[i], ends[i + 1]):
         found = (found ^ np.uint64(names[j])) * _FNV_PRIME
-    return found ^ (found >> _HALF)
+    return np.uint32((found ^ (found >> _HALF)) & _LOW)
 
 
 @compiled
 def enter(
-    slots: Ids, total: Ints, accounts: _Octets, of: _Ends, names: _Octets, ends: _Ends, records: Ids
+    hashes: _Hashes,
+    records: Ids,
+    total: Ints,
+    accounts: _Octets,
+    of: _Ends,
+    names: _Octets,
+    ends: _Ends,
+    record_ids: Ids,
 ) -> None:
     """Enter the uses of these names, each once, and count those that were not there."""
-    mask = slots.shape[1] - 1
-    for i in range(len(records)):
-        key, record = _hash(accounts, of, names, ends, i), records[i]
-        slot = np.int64(key) & mask
-        while slots[1, slot] != _NOBODY and (slots[0, slot] != key or slots[1, slot] != record):
-            slot = (slot + 1) & mask
-        total[0] += slots[1, slot] == _NOBODY
-        slots[0, slot], slots[1, slot] = key, record
+    for i in range(len(record_ids)):
+        key, record = _hash(accounts, of, names, ends, i), record_ids[i]
+        slot = np.int64(key) % len(records)
+        while records[slot] != _NOBODY and (hashes[slot] != key or records[slot] != record):
+            slot = (slot + 1) % len(records)
+        total[0] += records[slot] == _NOBODY
+        hashes[slot], records[slot] = key, record
 
 
 @compiled
 def look_up(
-    slots: Ids, accounts: _Octets, of: _Ends, names: _Octets, ends: _Ends, name: Ints, record: Ids
+    hashes: _Hashes,
+    records: Ids,
+    accounts: _Octets,
+    of: _Ends,
+    names: _Octets,
+    ends: _Ends,
+    name: Ints,
+    record: Ids,
 ) -> int:
     """Find every use under the hash of each name, as far as there is room; gives how many."""
-    mask, count = slots.shape[1] - 1, 0
+    count = 0
     for i in range(len(ends) - 1):
         key = _hash(accounts, of, names, ends, i)
-        slot = np.int64(key) & mask
-        while slots[1, slot] != _NOBODY:
-            if slots[0, slot] == key:
+        slot = np.int64(key) % len(records)
+        while records[slot] != _NOBODY:
+            if hashes[slot] == key:
                 if count < len(name):
-                    name[count], record[count] = i, slots[1, slot]
+                    name[count], record[count] = i, records[slot]
                 count += 1
-            slot = (slot + 1) & mask
+            slot = (slot + 1) % len(records)
     return count
 
 
 @compiled
-def move(old: Ids, new: Ids) -> None:
+def move(hashes: _Hashes, records: Ids, new_hashes: _Hashes, new_records: Ids) -> None:
     """Enter what stands in an index into a larger one, which is empty."""
-    mask = new.shape[1] - 1
-    for i in range(old.shape[1]):
-        if old[1, i] != _NOBODY:
-            slot = np.int64(old[0, i]) & mask
-            while new[1, slot] != _NOBODY:
-                slot = (slot + 1) & mask
-            new[0, slot], new[1, slot] = old[0, i], old[1, i]
+    for i in range(len(records)):
+        if records[i] != _NOBODY:
+            slot = np.int64(hashes[i]) % len(new_records)
+            while new_records[slot] != _NOBODY:
+                slot = (slot + 1) % len(new_records)
+            new_hashes[slot], new_records[slot] = hashes[i], records[i]
 
 
 class NamesGiven:

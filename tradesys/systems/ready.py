@@ -53,7 +53,8 @@ def make_ready() -> None:
         index = names.Names(Calendar(), lambda _: _batch("requests", {}), lambda _: 0)
         index.add("account", "name", 1)
         index.find("account", "another name", 0)
-        names.move(np.zeros((2, 1), np.uint64), np.zeros((2, 1), np.uint64))
+        none = np.zeros(1, np.uint32), np.zeros(1, np.uint64)
+        names.move(*none, *none)
 
 
 def _apply(view: View, dataset: str, row: dict[str, Any], number: int) -> None:
