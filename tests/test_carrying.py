@@ -21,7 +21,7 @@ from tradesys.replication import carrying, recovery
 from tradesys.replication.carrying import Carried
 from tradesys.simulation import draw, ways, world
 from tradesys.simulation.seeds import run_plan
-from tradesys.systems.customer import CustomerSystem, outbox
+from tradesys.systems.customer import CustomerSystem, customer, outbox
 from tradesys.systems.firm import FirmSystem
 from tradesys.systems.street import StreetSystem
 from tradesys.systems.system import System
@@ -115,7 +115,7 @@ def forget_what_is_not_taken(patch: Patch) -> None:
     def hand_over(waiting: Any, *more: Any) -> tuple[int, list[Any]]:
         return real(waiting[1:], *more)[0], []
 
-    everywhere(patch, "hand_over", hand_over)
+    patch.setattr(customer, "hand_over", hand_over)
 
 
 def forward_nothing(patch: Patch) -> None:

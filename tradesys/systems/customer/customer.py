@@ -315,8 +315,11 @@ class CustomerSystem(Inquiries, System):
         if self._send_again:
             found += [(batch, True) for batch in self._unanswered(self._read_to)]
         for code, count in self._counts().items():
-            fresh = self._requests.logs[code].between(self._read_to.get(code, 0), count)
-            found += [(batch, False) for batch in map(accepted, fresh) if batch.num_rows]
+            start = self._read_to.get(code, 0)
+            fresh = self._requests.logs[code].between(start, count) if start < count else ()
+            # What an earlier incarnation took, and is given back, may have been sent by it.
+            again = code != self._code
+            found += [(batch, again) for batch in map(accepted, fresh) if batch.num_rows]
         return found
 
     def unanswered(self, among: Mapping[int, int] | None = None) -> list[pa.RecordBatch]:
