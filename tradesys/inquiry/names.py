@@ -89,8 +89,7 @@ class Names:
 
     def add(self, account: str, cl_ord_id: str, record_id: int) -> None:
         """Take in the name of one request."""
-        names = *_octets(account), *_octets(cl_ord_id)
-        self._index(names, np.array([record_id], np.uint64))
+        self._index(_octets(account, cl_ord_id), np.array([record_id], np.uint64))
 
     def find(self, account: str, cl_ord_id: str, ts: int) -> int | None:
         """The order that a request of this time means by a name; None if the name is free."""
@@ -99,7 +98,7 @@ class Names:
 
     def uses_of(self, account: str, cl_ord_id: str, ts: int) -> Uses:
         """As :meth:`uses`, of one name at one time."""
-        name, record_ids = self._found((*_octets(account), *_octets(cl_ord_id)))
+        name, record_ids = self._found(_octets(account, cl_ord_id))
         if not len(name):
             return NO_USES
         return self._valid(pa.array([account]), pa.array([cl_ord_id]), name, record_ids, ts, ts)
@@ -191,11 +190,12 @@ _Pairs = tuple[_Octets, _Ends, _Octets, _Ends]
 """Accounts, and beside each a name."""
 
 
-def _octets(text: str) -> tuple[_Octets, _Ends]:
-    octets = text.encode()
-    ends = np.array([0, len(octets)], np.int32)
+def _octets(account: str, cl_ord_id: str) -> _Pairs:
+    owner, name = account.encode(), cl_ord_id.encode()
+    octets = np.frombuffer(owner + name, np.uint8)
+    ends = np.array([0, len(owner), len(octets)], np.int32)
     ends.setflags(write=False)
-    return np.frombuffer(octets, np.uint8), ends
+    return octets, ends[:2], octets, ends[1:]
 
 
 def _octets_of(texts: pa.StringArray) -> tuple[_Octets, _Ends]:

@@ -1,6 +1,7 @@
 """What requests state, as the whole numbers that :mod:`tradesys.systems.customer.rules` reads."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,11 +28,14 @@ class Coder:
         )
         self._unknown: dict[str, int] = {}
 
-    def row(self, kind: str, terms: Terms) -> list[int]:
+    def row(self, kind: str, terms: Terms) -> list[Any]:
         """One request, or an order held already, by name of no other."""
-        texts = zip(self._known, (kind, *terms[:5]), strict=True)
+        texts = kind, *terms[:5]
+        codes = [known.get(text) for known, text in zip(self._known, texts, strict=True)]
+        if None in codes:
+            codes = [*map(self._code, self._known, texts)]
         expire_time = rules.UNSTATED if terms.expire_time is None else terms.expire_time
-        row = [*(self._code(*each) for each in texts), expire_time, *terms[6:], *_REST]
+        row = [*codes, expire_time, *terms[6:], *_REST]
         row[rules.NAME] = row[rules.ORIG_NAME] = row[rules.ORDER] = -1
         return row
 
