@@ -7,7 +7,8 @@ in the index for a record that was never written, is passed over.
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from struct import Struct
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,11 @@ _FNV_BASIS, _FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
 _BETWEEN, _HALF, _NOBODY = np.uint64(256), np.uint64(32), np.uint64(0)
 _LOW = np.uint64(0xFFFFFFFF)
 _Hashes = NDArray[np.uint32]
+_ENDS, _ID = Struct("=3i").pack, Struct("=Q").pack  # the fastest way to an array of few
 _FEWEST = 1 << 10  # slots of an empty index
+
+
+_NO_ROOM = np.zeros(0, np.int64), np.zeros(0, np.uint64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +94,7 @@ class Names:
 
     def add(self, account: str, cl_ord_id: str, record_id: int) -> None:
         """Take in the name of one request."""
-        self._index(_octets(account, cl_ord_id), np.array([record_id], np.uint64))
+        self._index(_octets(account, cl_ord_id), np.frombuffer(_ID(record_id), np.uint64))
 
     def find(self, account: str, cl_ord_id: str, ts: int) -> int | None:
         """The order that a request of this time means by a name; None if the name is free."""
@@ -125,25 +130,25 @@ class Names:
         found = self._read(np.unique(record_ids))
         is_there = np.isin(record_ids, _ids(found, "record_id"))
         name, record_ids = name[is_there], record_ids[is_there]
-        records = found.take(pa.array(np.searchsorted(_ids(found, "record_id"), record_ids)))
-        which = pa.array(name)
+        places = np.searchsorted(_ids(found, "record_id"), record_ids)
+        rows, which = pa.array(places), pa.array(name)
         is_it = pc.and_(
-            pc.equal(records["account"], accounts.take(which)),
-            pc.equal(records["cl_ord_id"], cl_ord_ids.take(which)),
+            pc.equal(found["account"].take(rows), accounts.take(which)),
+            pc.equal(found["cl_ord_id"].take(rows), cl_ord_ids.take(which)),
         )
-        places = np.flatnonzero(is_it.fill_null(fill_value=False))
-        uses = Uses(name, name, records).picked(places)
-        name, order_ids = uses.name, uses.order_ids
-        close = self._calendar.closes(ns_of(uses.records["ts"]))
+        kept = np.flatnonzero(is_it.fill_null(fill_value=False))
+        name, record_ids, places = name[kept], record_ids[kept], places[kept]
+        order_ids = _ids(found, "order_id")[places]
+        close = self._calendar.closes(ns_of(found["ts"]))[places]
         # Whether an order is open matters on another day, or beside another use of its name.
         asked = (close < last) | (np.bincount(name)[name] > 1)
         open_until = np.zeros(len(name), np.int64)
         open_until[asked] = [self._may_trade_until(i) for i in order_ids[asked].tolist()]
         until = np.maximum(close, open_until)
         # Of several orders the one that may trade longest, and of those the first.
-        record_ids = _ids(uses.records, "record_id")
         ranked = np.lexsort((record_ids, order_ids, -until, -open_until, name))
-        return replace(uses, until=until).picked(ranked[until[ranked] >= ts])
+        ranked = ranked[until[ranked] >= ts]
+        return Uses(name[ranked], until[ranked], found.take(pa.array(places[ranked])))
 
     def _found(self, names: "_Pairs") -> tuple[Ints, Ids]:
         """Of each name by its number, the records under its hash."""
@@ -154,13 +159,13 @@ class Names:
             given = *_octets_of(batch["account"]), *_octets_of(batch["cl_ord_id"])
             self._index(given, _ids(batch, "record_id"))
             del self._waiting[0]  # only now: what is indexed again changes nothing
-        room = 0
-        while True:
-            name, record_ids = np.empty(room, np.int64), np.empty(room, np.uint64)
-            count = look_up(*self._slots, *names, name, record_ids)
-            if count <= room:
-                return name[:count], record_ids[:count]
-            room = count
+        name, record_ids = _NO_ROOM
+        # Those that are there are counted first, and then put where there is room for them.
+        while count := look_up(*self._slots, *names, name, record_ids):
+            if count == len(name):
+                break
+            name, record_ids = np.empty(count, np.int64), np.empty(count, np.uint64)
+        return name, record_ids
 
     def _index(self, names: "_Pairs", record_ids: Ids) -> None:
         needed = self._count.item() + len(record_ids)
@@ -168,7 +173,6 @@ class Names:
             grown = _slots(15 * needed // 8)
             move(*self._slots, *grown)
             self._slots = grown
-        record_ids.setflags(write=False)
         enter(*self._slots, self._count, *names, record_ids)
 
 
@@ -179,6 +183,7 @@ def _slots(count: int) -> tuple[_Hashes, Ids]:
 
 def _ids(records: pa.RecordBatch, column: str) -> Ids:
     ids: Ids = records[column].to_numpy()
+    ids.setflags(write=False)  # as all that loops are given from Arrow is, and so of one type
     return ids
 
 
@@ -193,15 +198,14 @@ _Pairs = tuple[_Octets, _Ends, _Octets, _Ends]
 def _octets(account: str, cl_ord_id: str) -> _Pairs:
     owner, name = account.encode(), cl_ord_id.encode()
     octets = np.frombuffer(owner + name, np.uint8)
-    ends = np.array([0, len(owner), len(octets)], np.int32)
-    ends.setflags(write=False)
+    ends = np.frombuffer(_ENDS(0, len(owner), len(octets)), np.int32)
     return octets, ends[:2], octets, ends[1:]
 
 
 def _octets_of(texts: pa.StringArray) -> tuple[_Octets, _Ends]:
     _, ends, octets = texts.buffers()
     found = np.frombuffer(octets or b"", np.uint8), np.frombuffer(ends, np.int32)
-    for array in found:  # whatever loops are given from Arrow is read-only, and so of one type
+    for array in found:
         array.setflags(write=False)
     return found[0], found[1][texts.offset : texts.offset + len(texts) + 1]
 

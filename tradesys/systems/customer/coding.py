@@ -39,6 +39,13 @@ class Coder:
         row[rules.NAME] = row[rules.ORIG_NAME] = row[rules.ORDER] = -1
         return row
 
+    def record(self, record: Mapping[str, Any]) -> list[Any]:
+        """A request that is recorded."""
+        terms = Terms(*(record[name] for name in (*TEXTS[1:], *NUMBERS)))
+        row = self.row(record["request_type"], terms._replace(price=terms.price or 0))
+        row[rules.ORDER_ID] = record["order_id"]
+        return row
+
     def rows(self, columns: Mapping[str, pa.Array], rows: Ints) -> None:
         """Requests, or orders held already, from columns into rows; null is unstated."""
         for place, (name, known) in enumerate(zip(TEXTS, self._known, strict=True)):

@@ -61,6 +61,7 @@ from tradesys.systems.system import Place, System
 
 _ABOUT = ("order_id", "orig_cl_ord_id")  # how a row says which other order it is about
 _NO_REQUESTS = pa.RecordBatch.from_pylist([], REQUESTS)
+_NEW = RequestType.NEW.value
 _DONE = Group(done=True)
 
 
@@ -370,13 +371,13 @@ class CustomerSystem(Inquiries, System):
             if self.news or self._view.is_torn:
                 self.catch_up()
             coder = Coder(self._reference)
-            row = coder.row(RequestType.NEW, terms)
+            row = coder.row(_NEW, terms)
             if name is not None and (first := self._first(row, terms.account, name, coder)):
                 return first
             rows = np.array([row], np.int64)
             reason, record_id = self._decided(rows, terms, given)
             record = (
-                *(record_id, self.clock(), RequestType.NEW.value, record_id, name, None),
+                *(record_id, self.clock(), _NEW, record_id, name, None),
                 *(*terms[:5], terms.expire_time, terms.order_qty),
                 *(rows.item(0, rules.PRICE) or None, reason),
             )
@@ -400,7 +401,7 @@ class CustomerSystem(Inquiries, System):
             order_id = id_of(order)
             terms = self._in_force(order_id, order)
             coder = Coder(self._reference)
-            rows = np.array([coder.row(each, terms) for each in (kind, RequestType.NEW)], np.int64)
+            rows = np.array([coder.row(each, terms) for each in (kind, _NEW)], np.int64)
             rows[0, [*CHANGED, rules.ORDER, rules.ORDER_ID]] = *asks, 1, order_id
             row = rows[0].tolist()
             if name is not None and (first := self._first(row, terms.account, name, coder)):

@@ -84,14 +84,14 @@ def first_use(row: list[int], name: str, uses: Uses, coder: Coder) -> dict[str, 
 
     :raises InvalidValue: none does.
     """
-    rows = np.array([row] * (1 + len(uses)), np.int64)
-    _code_uses(coder, uses, rows[1:])
+    used = rows_of(uses.records)
+    rows = np.array([row, *map(coder.record, used)], np.int64)
     place = rules.repeats(rows, 0, 1, len(rows)) - 1
     if place < 0:
         field, expected = rules.ERRORS[rules.NAME_TAKEN]
         order = format_id(uses.order_ids.item(0))
         raise InvalidValue(field, name, expected.format(order=order))
-    return rows_of(uses.records.slice(place, 1))[0]
+    return used[place]
 
 
 def _code_uses(coder: Coder, uses: Uses, rows: Ints) -> None:
