@@ -166,7 +166,7 @@ def reserve_differently(desk: Network) -> None:
 def lose_an_order(desk: Network) -> None:
     """An order was acknowledged, and the message to the street side was dropped."""
     submit(desk["c1"], order_qty=20)
-    desk["c1"].outbox.clear()
+    desk["c1"].forward(desk.street_for, lambda *_: True)
     desk.run()
 
 
@@ -498,7 +498,7 @@ def test_work_that_is_not_done_yet_leaves_the_audit_unknown(desk: Network) -> No
 
     submit(desk["c1"], order_qty=10)
     assert verdicts() == {True, None}, "accepted, and not sent"
-    batch = desk["c1"].outbox.batches()[0]
+    batch = desk["c1"].outbox().to_batches()[0]
     desk.venue.send(batch)
     assert verdicts() == {True, None}, "executed, and not recorded"
     desk.stage("send")

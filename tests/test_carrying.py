@@ -27,8 +27,7 @@ from tradesys.replication.carrying import Carried
 from tradesys.runtime import Message, Runtime
 from tradesys.simulation import Choices, draw
 from tradesys.simulation.seeds import run_plan
-from tradesys.systems.customer import CustomerSystem
-from tradesys.systems.customer.outbox import Outbox
+from tradesys.systems.customer import CustomerSystem, customer, outbox
 from tradesys.systems.firm import FirmSystem
 from tradesys.systems.street import StreetSystem
 from tradesys.systems.system import System
@@ -190,11 +189,12 @@ def write_and_tell_nobody(patch: Patch) -> None:
 def forget_what_is_not_taken(patch: Patch) -> None:
     """An order leaves the outbox before a street-side system has been asked to take it."""
 
-    def hand_over(outbox: Outbox, street: str, deliver: Any) -> int:
-        waiting, outbox._sorted[street] = outbox._sorted[street], []
-        return sum(deliver(street, *each) for each in waiting[1:])
+    real = outbox.hand_over
 
-    patch.setattr(Outbox, "hand_over", hand_over)
+    def hand_over(waiting: Any, *more: Any) -> tuple[int, list[Any]]:
+        return real(waiting[1:], *more)[0], []
+
+    patch.setattr(customer, "hand_over", hand_over)
 
 
 def forward_nothing(patch: Patch) -> None:

@@ -106,7 +106,7 @@ def test_what_a_crash_left_under_way_is_unknown_until_the_folder_is_run(tmp_path
         submit(desk["c1"])
         desk.step()
         submit(desk["c2"], account="bob", side="sell", order_qty=50)
-        desk.venue.send(desk["c2"].outbox.batches()[0])
+        desk.venue.send(desk["c2"].outbox().to_batches()[0])
         shutil.copytree(tmp_path / "run", tmp_path / "crashed")
     crashed = tmp_path / "crashed"
     for _ in range(2):

@@ -35,7 +35,7 @@ ASKED: dict[str, Callable[[CustomerSystem], object]] = {
     "fills": lambda c: c.fills(),
     "book": lambda c: c.book(),
     "evidence": lambda c: c.evidence(),
-    "names": lambda c: c.names,
+    "order_named": lambda c: c.order_named("alice", "A"),
 }
 
 

@@ -348,10 +348,10 @@ def test_a_table_of_several_days_takes_a_name_once_a_day() -> None:
     clock = ManualClock(NOON)
     desk = network(clock=clock)
     days = pl.Series("ts", [NOON, NOON + DAY_NS, NOON + DAY_NS]).cast(pl.Datetime("ns", "UTC"))
-    for time_in_force, taken in (("day", [True, True, False]), ("gtc", [True, False, False])):
+    for time_in_force, repeated in (("day", [False, False, True]), ("gtc", [False, True, True])):
         terms = TERMS | {"order_qty": 10, "cl_ord_id": time_in_force}
         rows = pl.DataFrame([terms] * 3).with_columns(days, time_in_force=pl.lit(time_in_force))
-        assert desk["c1"].submit_many(rows)["accepted"].to_list() == taken
+        assert desk["c1"].submit_many(rows)["repeated"].to_list() == repeated
 
 
 def test_a_change_by_name_means_the_order_of_the_day() -> None:

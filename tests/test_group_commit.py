@@ -128,7 +128,7 @@ def test_a_name_that_is_being_written_in_a_table_is_taken(desk: Network) -> None
     )
     assert (again.order_id, again.repeated) == (first["order_id"][0], True)
     assert isinstance(other, InvalidValue)
-    assert not second["accepted"].any()
+    assert second["repeated"].all()
     assert second["order_id"].to_list() == first["order_id"].to_list()
     assert len(desk["c1"].tables["requests"]) == 2
 

@@ -140,7 +140,7 @@ def test_what_reached_nobody_is_lost_and_the_audit_names_what_was_executed_of_it
         carry(desk, "c1", "c3")
         lost = submit(desk["c1"], order_qty=20)
         unsent = submit(desk["c1"], order_qty=30)
-        for batch in desk["c1"].outbox.batches():
+        for batch in desk["c1"].outbox().to_batches():
             sent = batch.filter(pc.not_equal(batch["order_id"], unsent.order_id))
             for street, part in by_street(sent, desk.street_for):
                 desk.systems[street].accept(part)  # type: ignore[attr-defined]

@@ -5,14 +5,17 @@ Method: a few names used again and again on a few days, cut into batches that ar
 """
 
 import random
+from collections.abc import Callable
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.build import NOON, Row, batch, change, network, new, record_id, state, submit
-from tradesys.inquiry.names import Names, key_of, keys_of
+from tradesys.inquiry.names import Names
+from tradesys.records.arrow import Ids
 from tradesys.records.sessions import Calendar
 
 ACCOUNTS, NAMES = ("alice", "bob"), ("A", "B", "C")
@@ -24,9 +27,23 @@ USES = st.lists(
 )
 
 
-def names_of(open_until: int = 0) -> Names:
-    """Names of orders that may all trade until then."""
-    return Names(Calendar(), lambda _: open_until)
+class Held(Names):
+    """Names that read their records from whatever they were given, in whichever order.
+
+    :param may_trade_until: as :class:`Names`; by default every order is closed.
+    """
+
+    def __init__(self, may_trade_until: Callable[[int], int] = lambda _: 0) -> None:
+        self.records: list[pa.RecordBatch] = []
+        super().__init__(Calendar(), self.read, may_trade_until)
+
+    def apply(self, requests: pa.RecordBatch) -> None:
+        self.records.append(requests)
+        super().apply(requests)
+
+    def read(self, ids: Ids) -> pa.RecordBatch:
+        held = pa.concat_batches(self.records)
+        return held.filter(pc.is_in(held["record_id"], pa.array(ids))).sort_by("record_id")
 
 
 def requests(uses: list[tuple[str, str, int, int]]) -> list[Row]:
@@ -43,7 +60,7 @@ def requests(uses: list[tuple[str, str, int, int]]) -> list[Row]:
 def test_a_name_means_the_lowest_order_of_its_day_however_the_records_arrive(
     uses: list[tuple[str, str, int, int]], seed: int, *, asked: bool
 ) -> None:
-    chance, names, rows = random.Random(seed), names_of(), requests(uses)
+    chance, names, rows = random.Random(seed), Held(), requests(uses)
     expected: dict[tuple[str, str, int], int] = {}
     for row in rows:
         key = row["account"], row["cl_ord_id"], row["ts"]
@@ -62,7 +79,7 @@ def test_a_name_means_the_lowest_order_of_its_day_however_the_records_arrive(
 
 
 def test_a_name_stays_that_of_an_order_which_is_still_open() -> None:
-    names, held = names_of(open_until=NOON + 2 * DAY_NS), record_id("c1", 0)
+    names, held = Held(lambda _: NOON + 2 * DAY_NS), record_id("c1", 0)
     names.apply(batch("requests", [new(held)]))
     assert names.find("alice", "A", NOON + 2 * DAY_NS) == held
     assert names.find("alice", "A", NOON + 2 * DAY_NS + 1) is None
@@ -70,36 +87,47 @@ def test_a_name_stays_that_of_an_order_which_is_still_open() -> None:
 
 def test_a_name_means_the_open_order_and_not_that_of_the_day() -> None:
     open_one, of_today = record_id("c1", 9), record_id("c1", 1)
-    names = Names(Calendar(), lambda order_id: 2**62 if order_id == open_one else 0)
+    names = Held(lambda order_id: 2**62 if order_id == open_one else 0)
     rows = [new(open_one), new(of_today, ts=NOON + DAY_NS)]
     names.apply(batch("requests", rows))
     assert names.find("alice", "A", NOON + DAY_NS) == open_one
 
 
 def test_a_row_without_a_name_means_no_order() -> None:
-    names = names_of()
+    names = Held()
     ids = [record_id("c1", 0), record_id("c1", 1)]
     names.apply(batch("requests", [new(ids[0]), new(ids[1], cl_ord_id=None)]))
     assert names.find("alice", "A", NOON) == record_id("c1", 0)
-    accounts = pa.array(["alice", "alice", None], pa.utf8())
-    assert keys_of(accounts, pa.array(["A", None, "A"])) == [key_of("alice", "A"), None, None]
-    assert keys_of(accounts, pa.nulls(3, pa.utf8())) == [None, None, None]
 
 
-@given(st.lists(st.tuples(st.text(), st.text()), min_size=1, max_size=40))
-def test_no_two_accounts_and_names_have_one_key(pairs: list[tuple[str, str]]) -> None:
+@given(st.lists(st.tuples(st.text(), st.text(min_size=1)), min_size=1, max_size=40))
+def test_no_two_accounts_and_names_mean_one_order(pairs: list[tuple[str, str]]) -> None:
     pairs += [("a", "b\0c"), ("a\0b", "c"), ("al", "ice"), ("", "alice"), ("1:a", "b")]
-    columns = [pa.array([pair[i] for pair in pairs], pa.utf8()) for i in (0, 1)]
-    keys = keys_of(*columns)
-    assert keys == [key_of(*pair) for pair in pairs]
-    assert len(set(keys)) == len(set(pairs))
+    names = Held()
+    first: dict[tuple[str, str], int] = {}
+    for number, (account, name) in enumerate(pairs):
+        first.setdefault((account, name), record_id("c1", number))
+        row = new(record_id("c1", number), account=account, cl_ord_id=name)
+        names.apply(batch("requests", [row]))
+    for (account, name), order_id in first.items():
+        assert names.find(account, name, NOON) == order_id
 
 
 def test_the_end_of_an_account_and_the_start_of_a_name_are_not_mixed_up() -> None:
-    names = names_of()
+    names = Held()
     names.apply(batch("requests", [new(record_id("c1", 0), account="al", cl_ord_id="ice")]))
     assert names.find("alice", "", NOON) is None
     assert names.find("al", "ice", NOON) == record_id("c1", 0)
+
+
+def test_what_has_the_hash_of_another_name_is_not_taken_for_it() -> None:
+    names = Held()
+    names.apply(batch("requests", [new(record_id("c1", 0))]))
+    names.add("alice", "B", record_id("c1", 0))  # as if the hash of B were that of A
+    names.add("alice", "C", record_id("c1", 1))  # and that of C one that was never written
+    assert names.find("alice", "A", NOON) == record_id("c1", 0)
+    assert names.find("alice", "B", NOON) is None
+    assert names.find("alice", "C", NOON) is None
 
 
 def test_a_name_that_two_systems_took_means_the_order_that_is_open() -> None:

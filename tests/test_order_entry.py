@@ -119,7 +119,7 @@ def test_an_order_that_breaks_a_rule_is_an_error_and_leaves_no_trace(
 
 def test_each_rule_is_broken_by_one_of_these_orders() -> None:
     instrument = np.array([100, 10, 1, 0])
-    about_a_change = {rules.REPEATED, rules.NO_KIND, rules.NO_ORDER, rules.NOT_OPEN}
+    about_a_change = {rules.NAME_TAKEN, rules.NO_KIND, rules.NO_ORDER, rules.NOT_OPEN}
     about_a_change |= {*range(rules.OTHER, rules.FIRST_REASON)}
     for verdict in rules.ERRORS.keys() - about_a_change:
         assert any(case[3] in rules.expected(verdict, instrument) for case in WRONG), verdict

@@ -35,7 +35,7 @@ from tradesys.simulation.run import Simulation
 from tradesys.simulation.seeds import run_plan
 from tradesys.simulation.transport import NEVER, Node
 from tradesys.status.kept.view import View
-from tradesys.systems.customer import CustomerSystem, customer, single
+from tradesys.systems.customer import CustomerSystem, customer, entry
 from tradesys.systems.firm import FirmSystem
 from tradesys.systems.street import StreetSystem
 from tradesys.systems.street.assignment import Assignment
@@ -224,7 +224,7 @@ def send_nothing_after_a_restart(patch: Patch) -> None:
 
     def init(system: CustomerSystem, *args: Any, **more: Any) -> None:
         real(system, *args, **more)
-        system.outbox.clear()
+        system._send_again = False
 
     patch.setattr(CustomerSystem, "__init__", init)
     patch.setattr(Runtime, "_resend", lambda *_: [])
@@ -306,12 +306,12 @@ def trade_on_the_next_day(patch: Patch) -> None:
 
 def reserve_no_fees(patch: Patch) -> None:
     """An order may use all that an account has for its price, and its fees come on top."""
-    real = single.judge
+    real = entry.decide_one
 
-    def judge(rows: Any, left: int, reference: Any, _: Fees, *more: Any) -> str | None:
+    def decide_one(rows: Any, left: int, reference: Any, _: Fees, *more: Any) -> str | None:
         return real(rows, left, reference, NO_FEES, *more)
 
-    patch.setattr(customer, "judge", judge)
+    patch.setattr(customer, "decide_one", decide_one)
 
 
 def give_back_an_amended_trade_again(patch: Patch) -> None:

@@ -6,8 +6,6 @@ other row by row, and they are compared after each table.
 
 Where a table differs, by design:
 
-- a repeat is an ``error`` of its row, with the ``order_id`` of the original; ``submit`` returns the
-  original as an :class:`Order` that says ``repeated``;
 - ``orig_cl_ord_id`` is recorded as the customer gave it; ``cancel`` and ``replace``, which are told
   the order's id, record the name in force;
 - a replace states both quantity and price; ``replace`` keeps what is not named;
@@ -63,17 +61,16 @@ def one_by_one(system: CustomerSystem, rows: list[Row]) -> list[Row]:
 
 
 def _verdict(system: CustomerSystem, row: Row) -> Row:
-    verdict: Row = {"accepted": False, "order_id": None, "record_id": None, "reject_reason": None}
     try:
         taken = _take(system, row)
     except InvalidValue as error:
-        return verdict | {"error": error.field}
-    if taken.repeated:
-        return verdict | {"order_id": taken.order_id, "error": "repeated"}
+        nothing = dict.fromkeys(("order_id", "record_id", "reject_reason"))
+        return {"accepted": False, "repeated": False, "error": error.field, **nothing}
     return {
         "accepted": taken.reject_reason is None,
         "order_id": taken.order_id,
         "record_id": taken.record_id,
+        "repeated": taken.repeated,
         "reject_reason": taken.reject_reason,
         "error": None,
     }
@@ -93,10 +90,10 @@ def _take(system: CustomerSystem, row: Row) -> Any:
     if kind not in ("cancel", "replace"):
         raise InvalidValue("request_type", kind, "one of new, cancel, replace")
     orig = row.get("orig_cl_ord_id")
-    known = system.names.find(account, orig, NOON) if account and orig else None
+    known = system.order_named(account, orig) if account and orig else None
     if known is None:
         raise InvalidValue("orig_cl_ord_id", orig, "the name of an order")
-    answer, repeats = system.status(known), name and system.names.find(str(account), name, NOON)
+    answer, repeats = system.status(known), name and system.order_named(str(account), name)
     for field in ("symbol", "side", "ord_type", *(["time_in_force"] * (kind == "cancel"))):
         said = row.get(field)
         if answer.leaves_qty and not repeats and said not in (None, getattr(answer, field)):
@@ -134,8 +131,6 @@ def assert_taken_alike(
         expected = one_by_one(single["c1"], rows)
         for verdict in (*found, *expected):
             verdict["error"] = verdict["error"] is not None
-            if verdict["error"]:
-                verdict["order_id"] = None
         assert found == expected
         assert_the_same(whole, single)
         if run:
@@ -468,16 +463,40 @@ def test_a_whole_table_is_one_commit_and_one_message_to_the_street(
     monkeypatch.setattr(table_of, "write", counted)
     desk["c1"].submit_many(table(*[order(order_qty=10)] * 5, order(order_qty=0)))
     assert writes == [[5]]
-    assert [batch.num_rows for batch in desk["c1"].outbox.batches()] == [5]
+    assert [batch.num_rows for batch in desk["c1"].outbox().to_batches()] == [5]
 
 
-def test_a_repeat_names_the_order_that_stands() -> None:
+def test_a_repeat_is_answered_with_the_first_and_on_other_terms_it_is_an_error() -> None:
     desk = network()
     first = submit(desk["c1"], cl_ord_id="A")
-    (verdict,) = desk["c1"].submit_many(table(order(cl_ord_id="A"))).to_dicts()
-    assert (verdict["accepted"], verdict["order_id"]) == (False, first.order_id)
-    assert "not used before" in verdict["error"]
+    rows = [order(cl_ord_id="A"), order(cl_ord_id="A", order_qty=50)]
+    same, other = desk["c1"].submit_many(table(*rows)).to_dicts()
+    assert (same["order_id"], same["record_id"]) == (first.order_id, first.record_id)
+    assert (same["accepted"], same["repeated"], same["error"]) == (True, True, None)
+    assert (other["accepted"], other["repeated"], other["order_id"]) == (False, False, None)
+    assert "not used before; c1-0 has it, on other terms" in other["error"]
     assert state(desk["c1"], first) == ("pending_new", 100, 0, 100)
+    assert len(desk["c1"].tables["requests"]) == 1
+
+
+def test_a_table_that_is_given_again_is_answered_as_it_was_and_nothing_is_recorded() -> None:
+    desk = network(2)
+    rows = [
+        *(order(cl_ord_id="A"), order(cl_ord_id="B", order_qty=CASH), order(cl_ord_id="C")),
+        change("replace", "A", cl_ord_id="R", order_qty=60),
+        *(change("cancel", "C", cl_ord_id="X"), order(cl_ord_id="E", order_qty=-1)),
+    ]
+    first = desk["c1"].submit_many(table(*rows))
+    assert not first["repeated"].any()
+    desk.run()
+    for system in desk.customers:
+        again = system.submit_many(table(*rows))
+        assert again.drop("repeated").equals(first.drop("repeated"))
+        assert again["repeated"].to_list() == [True] * 5 + [False]
+    assert len(desk["c2"].tables["requests"]) == 5
+    twice = desk["c1"].submit_many(table(order(cl_ord_id="F"), order(cl_ord_id="F")))
+    assert twice["order_id"].n_unique() == 1
+    assert twice["repeated"].to_list() == [False, True]
 
 
 def test_the_open_orders_of_a_frame_are_canceled_by_their_ids() -> None:

@@ -193,6 +193,7 @@ def test_a_queue_is_emptied_only_after_what_it_held_was_taken(when: str) -> None
 def test_a_view_that_failed_in_the_middle_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     with network() as desk:
         order = filled(desk)
+        desk["c1"].statuses()  # what waits for the view is worked in
         with monkeypatch.context() as patch:
             patch.setattr("tradesys.status.kept.view.loops.take_requests", lambda *_: 1 // 0)
             submit(desk["c1"], order_qty=10)

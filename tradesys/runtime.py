@@ -221,7 +221,7 @@ class Runtime:
         """Send again what nobody has answered for a while, whoever took it; ever more seldom."""
         system, settings = self.system, self.settings
         assert isinstance(system, CustomerSystem)
-        if not system.outbox:  # what still waits there is sent anyway
+        if not len(system.outbox()):  # what still waits there is sent anyway
             system.resend(self._held_before)
         messages = self.work()
         bodies = [message.body for message in messages]

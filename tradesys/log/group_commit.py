@@ -90,6 +90,12 @@ class GroupCommit:
         """The id that follows on from what is not part of the table yet; None if all is."""
         return self.open.next_id or (self._writing.next_id if self._writing else None)
 
+    @property
+    def staged(self) -> list[Part]:
+        """Records that have their ids, and are not part of the table yet."""
+        groups = dict.fromkeys(group for group in (self._writing, self.open) if group)
+        return [part for group in groups for part in group.parts if len(part)]
+
     def stage(self, row: Row) -> Group:
         """Put a row among what is written next."""
         group = self.open

@@ -120,6 +120,26 @@ class Table:
             held |= _sequences(record_ids, code) < log.count
         return held
 
+    def records(self, record_ids: Ids) -> list[pa.RecordBatch]:
+        """The records with these ids, those that are held, in the order of their ids.
+
+        :param record_ids: ascending.
+        """
+        found = []
+        for code, log in self.logs.items():
+            wanted = _sequences(record_ids, code)
+            wanted = wanted[wanted < log.count].view(np.int64)
+            if not len(wanted):
+                continue
+            start = wanted.item(0)
+            for batch in log.between(start, wanted.item(-1) + 1):
+                stop = start + batch.num_rows
+                first, end = np.searchsorted(wanted, (start, stop))
+                if first < end:
+                    found.append(batch.take(pa.array(wanted[first:end] - start)))
+                start = stop
+        return found
+
     def of_order(self, order_id: int) -> list[pa.RecordBatch]:
         """The records of one order, found by looking through all."""
         found = []

@@ -327,7 +327,7 @@ class Network(Switches):
 
     def undelivered(self) -> int:
         """How many accepted requests have not reached their street-side system."""
-        return sum(len(customer.outbox) for customer in running(self.customers))
+        return sum(customer.outbox().num_rows for customer in running(self.customers))
 
     def is_at_rest(self) -> bool:
         """Whether nothing is under way or left to do: what is not so now will not become so."""

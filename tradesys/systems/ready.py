@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from tradesys.inquiry import names
 from tradesys.log.interrupts import uninterrupted
 from tradesys.records.schemas import SCHEMAS, ExecType, OrdType, RequestType, Side, TimeInForce
+from tradesys.records.sessions import Calendar
 from tradesys.status.kept.view import View
 
 _ROW: dict[str, Any] = {
@@ -39,10 +41,15 @@ def make_ready() -> None:
         view.uncleared(ids)
         ids.setflags(write=False)  # as ids are that come from Arrow
         view.uncleared(ids)
-        rows, numbers = np.zeros((1, rules.COLUMNS), np.int64), np.zeros(1, np.int64)
-        instruments = np.ones((1, 4), np.int64)
-        fees = np.zeros(2, np.int64)
-        rules.decide(rows, 1, numbers, numbers, numbers, numbers, instruments, 0, fees)
+        rows, numbers = np.zeros((1, rules.COLUMNS), np.int64), np.zeros(2, np.int64)
+        four = np.ones((1, 4), np.int64)
+        rules.decide(rows, 1, four, numbers, numbers, four, 0, numbers)
+        rules.repeats(rows, 0, 0, 1)
+        index = names.Names(Calendar(), lambda _: _batch("requests", {}), lambda _: 0)
+        index.add("account", "name", 1)
+        index.find("account", "another name", 0)
+        none = np.zeros(1, np.uint32), np.zeros(1, np.uint64)
+        names.move(*none, *none)
 
 
 def _apply(view: View, dataset: str, row: dict[str, Any], number: int) -> None:

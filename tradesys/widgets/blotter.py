@@ -13,7 +13,7 @@ from tradesys.records.errors import InvalidValue
 from tradesys.records.readable import readable
 from tradesys.records.schemas import OrdStatus, OrdType, format_id, parse_id
 from tradesys.systems.customer import CustomerSystem
-from tradesys.systems.customer.terms import Price
+from tradesys.systems.customer.order_terms import Price
 from tradesys.widgets import typed_values
 from tradesys.widgets.background import Pulse
 from tradesys.widgets.panels import (

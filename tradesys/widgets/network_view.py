@@ -104,7 +104,8 @@ class NetworkView(Part):
         state = "down" if system.down else "cut off" if alone else ""
         lines = [(d, f"{len(table):,}") for d, table in system.tables.items()]
         if isinstance(system, CustomerSystem):
-            lines.append(("orders to be sent", "" if system.down else f"{len(system.outbox):,}"))
+            waiting = "" if system.down else f"{system.outbox().num_rows:,}"
+            lines.append(("orders to be sent", waiting))
         rows = "".join(
             f'<text class="soft" x="{x + 12}" y="{y + 40 + _LINE * i}">{label}</text>'
             f'<text x="{x + _WIDE - 12}" y="{y + 40 + _LINE * i}" text-anchor="end">{count}</text>'

@@ -1,11 +1,13 @@
 """The customer-facing system: it takes orders by the rules of order entry, and answers.
 
 A request is on disk here before it is acknowledged. It knows no street-side system: what it has
-accepted waits in its outbox. The system itself is in :mod:`~tradesys.systems.customer.customer`,
-the rules in :mod:`~tradesys.systems.customer.rules`; one order comes by
-:mod:`~tradesys.systems.customer.terms` and :mod:`~tradesys.systems.customer.single`, a table by
-:mod:`~tradesys.systems.customer.columns` and :mod:`~tradesys.systems.customer.entry`, and leaves by
-:mod:`~tradesys.systems.customer.outbox`.
+accepted waits in its outbox. The system is in :mod:`~tradesys.systems.customer.customer`; one order
+is read by :mod:`~tradesys.systems.customer.order_terms`, a table by
+:mod:`~tradesys.systems.customer.requests_table`. :mod:`~tradesys.systems.customer.coding` turns
+both into whole numbers, :mod:`~tradesys.systems.customer.entry` puts them before the
+:mod:`~tradesys.systems.customer.rules`, :mod:`~tradesys.systems.customer.pending` counts what they
+use until they are durable, and :mod:`~tradesys.systems.customer.outbox` hands over what was
+accepted.
 """
 
 from tradesys.systems.customer.customer import CustomerSystem

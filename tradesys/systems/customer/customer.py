@@ -5,69 +5,63 @@ it never saw, and it asks nobody: an answer is aggregated from its own records.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from tradesys.inquiry.answers import Order, OrderLike, id_of
 from tradesys.inquiry.inquiries import Inquiries
-from tradesys.inquiry.names import Key, Named, Names, key_of, keys_of
-from tradesys.log.group_commit import Group, Row
+from tradesys.inquiry.names import Names
+from tradesys.log.group_commit import Group, Part, Row
 from tradesys.log.interrupts import uninterrupted
+from tradesys.log.table import Table
 from tradesys.records import fields
 from tradesys.records.arguments import one_of, text
-from tradesys.records.arrow import Ints, as_written, picked, rows_of
+from tradesys.records.arrow import Ids, Ints, as_written, batch_of, picked, rows_of
 from tradesys.records.clock import Time
 from tradesys.records.errors import InvalidValue
 from tradesys.records.opening_books import NO_FEES, Fees
 from tradesys.records.schemas import (
     CURRENCY,
+    REQUESTS,
     Kind,
     OrdType,
     RequestType,
     Side,
     TimeInForce,
-    format_id,
-    make_id,
     split_id,
 )
-from tradesys.records.sessions import ns_of
-from tradesys.status.reference import LAST_PX
 from tradesys.systems.customer import rules
-from tradesys.systems.customer.columns import columns_of
-from tradesys.systems.customer.entry import Sheet
-from tradesys.systems.customer.outbox import Deliver, Outbox
-from tradesys.systems.customer.single import coded, judge
-from tradesys.systems.customer.terms import (
-    ASKED,
-    Asked,
+from tradesys.systems.customer.coding import Coder
+from tradesys.systems.customer.entry import (
+    Known,
+    TableEntry,
+    decide_one,
+    first_use,
+    note_last_price,
+)
+from tradesys.systems.customer.order_terms import (
+    CHANGED,
+    Change,
     Price,
     Terms,
-    asked_of,
+    change_given,
     name_given,
     terms_given,
-    terms_of,
 )
-from tradesys.systems.customer.uses import Use, Uses
+from tradesys.systems.customer.outbox import Deliver, Sent, accepted, hand_over
+from tradesys.systems.customer.pending import PendingUses, Use
+from tradesys.systems.customer.requests_table import columns_of
 from tradesys.systems.system import Place, System
 
 _ABOUT = ("order_id", "orig_cl_ord_id")  # how a row says which other order it is about
+_NO_REQUESTS = pa.RecordBatch.from_pylist([], REQUESTS)
+_NEW = RequestType.NEW.value
 _DONE = Group(done=True)
-
-
-class Staged(NamedTuple):
-    """A name that is being written: of which order, up to when, by which record, with what."""
-
-    order_id: int
-    until: int
-    record_id: int
-    row: Row | pa.RecordBatch
-    group: Group
 
 
 class CustomerSystem(Inquiries, System):
@@ -76,47 +70,42 @@ class CustomerSystem(Inquiries, System):
     kind = Kind.CUSTOMER
 
     def __init__(self, place: Place, *, fees: Fees = NO_FEES) -> None:
-        self._outbox = Outbox()
         self.fees = fees
         super().__init__(place)
+        self._named_from = self.next_id("requests")
         self._group = self.writers["requests"]
-        self._staged: dict[Key, Staged] = {}
-        self._uses = Uses()
+        self._pending = PendingUses()
         # Whether a request is being decided; what an interrupt has left of one is forgotten.
         self._deciding = False
         # Whatever was acknowledged before and not answered since is sent again: the street side
         # knows an order by its id, so sending twice is safe, and not sending is not.
-        requests = self.tables["requests"]
-        self._sent = {code: requests.count(code) for code in self.own_codes("requests")}
+        self._read_to = self._counts()
+        self._waiting: list[Sent] = []
         self._send_again = True
         self._settled: Counter[int] = Counter()
 
     def _begin_following(self) -> None:
         super()._begin_following()
-        self._names = Names(self.calendar, self._may_trade_until)
-
-    @property
-    def names(self) -> Names:
-        """What customers call their orders, from all that is held now."""
-        if self.news or self.own_news:
-            self.catch_up()
-        return self._names
+        self._names = Names(self.calendar, self._read, self._may_trade_until)
+        # From this one on the names of its own requests are indexed as they are staged.
+        self._named_from = self._first_id + self._requests.count(self._code)
+        for part in () if self.down else self.writers["requests"].staged:
+            self._names.apply(_batch(part))
 
     def catch_up(self) -> None:
         """Take in what has become part of the tables since the last question."""
         with self.lock:
             super().catch_up()
             self.own_news = False
-            if self._staged:
-                self._staged = {k: n for k, n in self._staged.items() if not n.group.done}
-            if self._uses:
-                self._uses.seen()
+            self._pending.seen()
 
     def applied(self, dataset: str, batch: pa.RecordBatch) -> None:
         """Keep the names of orders up to date."""
         super().applied(dataset, batch)
         if dataset == "requests":
-            self._names.apply(batch)
+            first = batch["record_id"][0].as_py()
+            if first < self._named_from or split_id(first)[0] != self._code:
+                self._names.apply(batch)
 
     # ---- taking orders
 
@@ -185,7 +174,7 @@ class CustomerSystem(Inquiries, System):
         :raises InvalidValue: the order is another account's, or closed, or there is none.
         :raises NotYetReplicated: it is unknown here, or no accounts or instruments have come here.
         """
-        return self._change(RequestType.CANCEL, order, Asked(), account, cl_ord_id)
+        return self._change(RequestType.CANCEL, order, Change(), account, cl_ord_id)
 
     def replace(
         self,
@@ -208,8 +197,8 @@ class CustomerSystem(Inquiries, System):
             new terms break a rule.
         :raises NotYetReplicated: as :meth:`cancel`.
         """
-        asked = Asked(order_qty, price, time_in_force, expire_time)
-        return self._change(RequestType.REPLACE, order, asked, account, cl_ord_id)
+        change = Change(order_qty, price, time_in_force, expire_time)
+        return self._change(RequestType.REPLACE, order, change, account, cl_ord_id)
 
     def submit_many(self, table: pl.DataFrame | pa.Table | pa.RecordBatch) -> pl.DataFrame:
         """Take a table of requests as one commit: the same rules, as if they came one by one.
@@ -227,8 +216,10 @@ class CustomerSystem(Inquiries, System):
             but for what a replace asks for: ``order_qty``, ``price``, ``time_in_force`` and
             ``expire_time``. A cancel may say how much it takes away, which is recorded and changes
             nothing.
-        :returns: a row a row: ``accepted``, ``order_id`` and ``record_id`` (null where nothing was
-            recorded), ``reject_reason`` (recorded, not sent) or ``error`` (not even recorded).
+        :returns: a row per row: ``accepted``, ``order_id`` and ``record_id`` (null for an error),
+            ``repeated``, ``reject_reason`` (recorded, not sent), ``error`` (not recorded). A row
+            that repeats a request, by the same name on the same terms, is answered with the first:
+            its ids, and whether it was accepted. Nothing is recorded of the row itself.
         :raises SchemaError: a column is missing, unknown, of the wrong type, or of times out of
             range; nothing is written.
         :raises InvalidValue: a price given as text is none; nothing is written.
@@ -267,38 +258,25 @@ class CustomerSystem(Inquiries, System):
             symbol = one_of("symbol", symbol, self.reference.symbols, expected)
             if price is None:
                 self.catch_up()
-                self.note_last_price(symbol)
+                note_last_price(self._reference, self._view, symbol)
                 code = self._reference.symbols[symbol]
                 price = rules.collar(rules.BUY, self._reference.instruments[code])
         amount = order_qty * price
         return amount + self.fees.of(order_qty, amount) if price else None
 
+    def order_named(self, account: str, cl_ord_id: str) -> int | None:
+        """The id of the order that an account means now by its name; None if the name is free."""
+        with self.lock:
+            if self.news:
+                self.catch_up()
+            return self._names.find(account, cl_ord_id, self.clock())
+
     # ---- what goes to the street side
 
-    @property
-    def outbox(self) -> Outbox:
-        """What was accepted and no street-side system has taken."""
-        self.flush()
+    def outbox(self) -> pa.Table:
+        """The requests that were accepted and that no street-side system has taken."""
         with self.lock:
-            logs = self.tables["requests"].logs
-            codes = self.own_codes("requests")
-            sent = {code: logs[code].count for code in codes}
-            if self._send_again:
-                waiting = self.unanswered()
-            else:
-                since = {c: self._sent.get(c, 0) for c in codes}
-                fresh = [c for c in codes if since[c] < sent[c]]
-                fresh_batches = (b for c in fresh for b in logs[c].between(since[c], sent[c]))
-                waiting = [_accepted(batch) for batch in fresh_batches]
-            first = np.uint64(make_id(self._code, self._sent.get(self._code, 0)))
-            for batch in waiting:
-                # What was there when it was asked last may have been sent before.
-                before = int(np.searchsorted(batch["record_id"].to_numpy(), first))
-                self._outbox.put(batch.slice(0, before), again=True)
-                self._outbox.put(batch.slice(before))
-            # Only now: an interrupt before sends twice, which is safe.
-            self._send_again, self._sent = False, sent
-        return self._outbox
+            return pa.Table.from_batches([batch for batch, _ in self._to_send()], REQUESTS)
 
     def forward(self, street_for: Callable[[str], str], deliver: Deliver) -> int:
         """Send each accepted request to the one street-side system of its symbol (claim 22).
@@ -306,22 +284,43 @@ class CustomerSystem(Inquiries, System):
         :param street_for: the street-side system of a symbol.
         :returns: how many requests were taken.
         """
-        outbox = self.outbox
-        return sum(outbox.hand_over(street, deliver) for street in outbox.sort(street_for))
+        self.flush()
+        with self.lock:
+            counts, waiting = self._counts(), self._to_send()
+            # An interrupt from here on sends them again, which is safe if it is said.
+            self._waiting = [(batch, True) for batch, _ in waiting]
+            self._send_again, self._read_to = False, counts
+        taken, self._waiting = hand_over(waiting, street_for, deliver)
+        return taken
 
     def resend(self, among: Mapping[int, int]) -> None:
         """Put out to be sent again what nobody has answered, whoever took it.
 
         :param among: of each origin, by its code, so many of its first.
         """
-        for batch in self.unanswered(among):
-            self._outbox.put(batch, again=True)
+        self._waiting += [(batch, True) for batch in self.unanswered(among)]
 
     def send_again(self) -> None:
         """Put everything that was accepted and is not answered out to be sent, and no more."""
         with self.lock:
-            self._send_again = True
-            self._outbox.clear()
+            self._waiting, self._send_again = [], True
+
+    def _counts(self) -> dict[int, int]:
+        """How many requests of its own are held, by the code of its incarnation."""
+        return {code: self._requests.count(code) for code in self.own_codes("requests")}
+
+    def _to_send(self) -> list[Sent]:
+        """What waits to be sent, and what was accepted since it was read for that."""
+        found = [*self._waiting]
+        if self._send_again:
+            found += [(batch, True) for batch in self._unanswered(self._read_to)]
+        for code, count in self._counts().items():
+            start = self._read_to.get(code, 0)
+            fresh = self._requests.logs[code].between(start, count) if start < count else ()
+            # What an earlier incarnation took, and is given back, may have been sent by it.
+            again = code != self._code
+            found += [(batch, again) for batch in map(accepted, fresh) if batch.num_rows]
+        return found
 
     def unanswered(self, among: Mapping[int, int] | None = None) -> list[pa.RecordBatch]:
         """Accepted requests that no street-side system is known to have answered.
@@ -335,7 +334,7 @@ class CustomerSystem(Inquiries, System):
             return self._unanswered(among)
 
     def _unanswered(self, among: Mapping[int, int] | None) -> list[pa.RecordBatch]:
-        logs = self.tables["requests"].logs
+        logs = self._requests.logs
         if among is None:
             among = {code: log.count for code, log in logs.items() if self.wrote(code)}
         waiting = []
@@ -352,42 +351,16 @@ class CustomerSystem(Inquiries, System):
             # What is answered stays answered: it is not looked at again.
             self._settled[code] += int(waits.argmax())
             orders = batch["order_id"].to_numpy()
-            waits &= self.tables["requests"].holds(orders) | self.view.answered(orders)
+            waits &= self._requests.holds(orders) | self.view.answered(orders)
             if waits.any():
                 waiting.append(as_written(picked(batch, waits)))
         return waiting
 
     # ---- inside
 
-    def free(self, pairs: Ints) -> Ints:
-        """Balances, given by slot, less what open orders may still use of them."""
-        left, names = self.view.free(pairs), self.view.accounts.names
-        if self._uses:
-            used = [self._uses.of(*names[pair]) for pair in pairs.tolist()]
-            left -= np.array(used, np.int64)
-        return left
-
-    def orders_named(
-        self, keys: Iterable[Key | None], ts: int, last: int
-    ) -> dict[Key, Named | None]:
-        """The order that each name means to requests from a time to a last one, each name once.
-
-        Those that are being written, too.
-        """
-        named = self.names.get_each(keys, ts, last)
-        for key in named.keys() & self._staged.keys():
-            if self._staged[key].until >= ts:
-                named[key] = Named(*self._staged[key][:2])
-        return named
-
-    def _may_trade_until(self, order_id: int) -> int:
-        """The last moment at which an order may trade; 0 if it is closed."""
-        state = self._view.order(order_id)
-        if state is None or not state.leaves_qty:
-            return 0
-        stated = self.stated(state.request_in_force)
-        stated_at = stated.get("transact_time", stated["ts"])
-        return self.calendar.last_ns(state.time_in_force, stated["expire_time"], stated_at)
+    @property
+    def _requests(self) -> Table:
+        return self.tables["requests"]
 
     def _stage(self, given: dict[str, Any], cl_ord_id: str | None) -> tuple[Order, Group]:
         """Decide a new order, and put it among the rows that are written next."""
@@ -396,68 +369,76 @@ class CustomerSystem(Inquiries, System):
             self._begin_deciding()
             if self.news or self._view.is_torn:
                 self.catch_up()
-            if name is not None and (repeated := self._repeat(terms, name)):
-                return repeated
-            self.require_described("accounts", "instruments")
-            record_id = self.next_id("requests")
-            reason, price = self._decide_new(record_id, terms, given)
-            row = (
-                *(record_id, self.clock(), "new", record_id, name, None, *terms[:5]),
-                *(terms.expire_time, terms.order_qty, price or None, reason),
+            coder = Coder(self._reference)
+            row = coder.row(_NEW, terms)
+            if name is not None and (first := self._first(row, terms.account, name, coder)):
+                return first
+            rows = np.array([row], np.int64)
+            reason, record_id = self._decided(rows, terms, given)
+            record = (
+                *(record_id, self.clock(), _NEW, record_id, name, None),
+                *(*terms[:5], terms.expire_time, terms.order_qty),
+                *(rows.item(0, rules.PRICE) or None, reason),
             )
-            group = self._stage_row(row)
+            group = self._stage_row(record)
         return Order(record_id, record_id, name, reason), group
 
-    def _begin_deciding(self) -> None:
-        """A request is going to be decided; whatever is kept of it is kept once it is staged."""
-        self.require_up()
-        if self._deciding:
-            self._forget_unstaged()
-        self._deciding = True
+    def _change(
+        self,
+        kind: RequestType,
+        order: OrderLike,
+        change: Change,
+        account: str | None,
+        cl_ord_id: str | None,
+    ) -> Order:
+        """Decide a change of an order, and make it durable."""
+        asks, name = change_given(change), name_given(cl_ord_id)
+        account = None if account is None else text("account", account)
+        given = change._asdict() | {"cl_ord_id": cl_ord_id}
+        with uninterrupted(), self._group.alone():
+            self._begin_deciding()
+            order_id = id_of(order)
+            terms = self._in_force(order_id, order)
+            coder = Coder(self._reference)
+            rows = np.array([coder.row(each, terms) for each in (kind, _NEW)], np.int64)
+            rows[0, [*CHANGED, rules.ORDER, rules.ORDER_ID]] = *asks, 1, order_id
+            row = rows[0].tolist()
+            if name is not None and (first := self._first(row, terms.account, name, coder)):
+                return first[0]
+            answer = self.status(order)
+            if account is not None and account != answer.account:
+                raise InvalidValue("order", str(order), f"an order of account {account}")
+            if not answer.leaves_qty:
+                raise InvalidValue(
+                    "order", str(order), f"an open order; this one is {answer.ord_status}"
+                )
+            reserved = self._view.reserved_of(np.array([order_id], np.uint64)).item()
+            rows[1, [rules.CUM_QTY, rules.RESERVED, rules.OPEN]] = answer.cum_qty, reserved, 1
+            reason, record_id = self._decided(rows, terms, given)
+            expires = rows.item(0, rules.EXPIRE_TIME)
+            record = (
+                *(record_id, self.clock(), kind.value, order_id, name, answer.cl_ord_id),
+                *(*terms[:4], rules.NAMES_OF_TIME[rows.item(0, rules.TIME_IN_FORCE)]),
+                *(None if expires == rules.UNSTATED else expires, rows.item(0, rules.ORDER_QTY)),
+                *(rows.item(0, rules.PRICE) or None, reason),
+            )
+            group = self._stage_row(record)
+        self._group.commit(group)
+        return Order(order_id, record_id, name, reason)
 
-    def _forget_unstaged(self) -> None:
-        """Forget the names and uses of requests that an interrupt, or the disk, kept from coming.
-
-        Their ids are given again. What was written counts in the view, once that is asked.
-        """
-        self.news = True
-        end = self.next_id("requests")
-        self._uses.forget(end)
-        self._staged = {k: named for k, named in self._staged.items() if named.record_id < end}
-
-    def _stage_row(self, row: Row) -> Group:
-        """Put a request among what is written next; from then on it counts."""
-        group = self._group.open
-        if row[4] is not None:
-            close = until = self.calendar.close(row[1])
-            if row[-1] is None:
-                until = max(close, self.calendar.last_ns(row[10], row[11], row[1]))
-            self._staged[key_of(row[6], row[4])] = Staged(row[3], until, row[0], row, group)
-        self._group.stage(row)
-        self._deciding = False
-        return group
-
-    def _names_staged(self, requests: pa.RecordBatch, group: Group) -> dict[Key, Staged]:
-        """The names that requests give which are written next: up to the day's close, or longer.
-
-        A name is its order's as long as that is open, too.
-        """
-        named = requests.filter(requests["cl_ord_id"].is_valid())
-        if not named.num_rows:
-            return {}
-        stated = pl.DataFrame(named.select(["time_in_force", "expire_time", "ts"]))
-        closes = self.calendar.closes(ns_of(named["ts"]))
-        last_ns = self.calendar.last_moments(stated.rename({"ts": "stated_at"}))
-        is_open = named["reject_reason"].is_null().to_numpy(zero_copy_only=False)
-        until = np.where(is_open, np.maximum(closes, last_ns), closes)
-        keys = keys_of(named["account"], named["cl_ord_id"])
-        ids = (named[n].to_pylist() for n in ("order_id", "record_id"))
-        rows = zip(keys, *ids, until.tolist(), strict=True)
-        return {
-            key: Staged(order_id, end, record_id, requests, group)
-            for key, order_id, record_id, end in rows
-            if key is not None
-        }
+    def _decided(self, rows: Ints, terms: Terms, given: dict[str, Any]) -> tuple[str | None, int]:
+        """The reason for which the request in the first row is refused, if it is; and its id."""
+        self.require_described("accounts", "instruments")
+        if terms.ord_type == OrdType.MARKET:
+            note_last_price(self._reference, self._view, terms.symbol)
+        account, asset = terms.account, CURRENCY if terms.side == Side.BUY else terms.symbol
+        left = self._view.available(account, asset) - self._pending.of(account, asset)
+        before, record_id = rows.item(-1, rules.RESERVED), self.next_id("requests")
+        reason = decide_one(rows, left, self._reference, self.fees, given, self.clock())
+        more = rows.item(-1, rules.RESERVED) - before  # the last row is the order
+        if more:
+            self._pending.add(Use(record_id, account, asset, more))
+        return reason, record_id
 
     def _stage_table(self, table: object) -> tuple[pl.DataFrame, Group]:
         """Decide a table of requests, and put it among what is written next."""
@@ -468,161 +449,128 @@ class CustomerSystem(Inquiries, System):
         with quiet:
             self._begin_deciding()
             self.require_described("accounts", "instruments")
-            sheet = Sheet(self, columns)
-            record_ids, order_ids = sheet.ids()
-            batch, answer = sheet.batch(record_ids, order_ids), sheet.answer(record_ids, order_ids)
-            for use in sheet.uses(record_ids):
-                self._uses.count(use)
+            known = Known(
+                now=self.clock(),
+                next_id=self.next_id("requests"),
+                requests=self._requests,
+                view=self.view,
+                reference=self.reference,
+                names=self._names,
+                pending=self._pending,
+                calendar=self.calendar,
+                fees=self.fees,
+                expire_time_of=self._expire_time_of,
+            )
+            entry = TableEntry(columns, known)
+            batch, answer = entry.batch(), entry.answer()
+            for use in entry.uses():
+                self._pending.add(use)
+            self._names.apply(batch)
             group = self._group.open
-            self._staged |= self._names_staged(batch, group)
             self._group.stage_batch(batch)
             self._deciding = False
             return answer, group
 
-    def _decide_new(
-        self, record_id: int, terms: Terms, given: dict[str, Any]
-    ) -> tuple[str | None, int]:
-        """The reason for which a new order is refused, None if it is not; and its price."""
-        asset = CURRENCY if terms.side == Side.BUY else terms.symbol
-        left = self._view.available(terms.account, asset) - self._uses.of(terms.account, asset)
-        rows = np.array([coded("new", terms, self._reference)], np.int64)
-        if terms.ord_type == OrdType.MARKET:
-            self.note_last_price(terms.symbol)
-        reason = judge(rows, left, self._reference, self.fees, given, self.clock())
-        if reason is None:
-            self._uses.count(Use(record_id, terms.account, asset, rows.item(0, rules.RESERVED)))
-        return reason, rows.item(0, rules.PRICE)
+    def _begin_deciding(self) -> None:
+        """A request is going to be decided; whatever is kept of it is kept once it is staged."""
+        self.require_up()
+        if self._deciding:
+            self.drop("requests")
+        self._deciding = True
 
-    def note_last_price(self, symbol: str) -> None:
-        """Put down the last price in a symbol, which market orders in it are valued at."""
-        code = self._reference.symbols.get(symbol)
-        if code is not None:
-            self._reference.instruments[code, LAST_PX] = self._view.last_px(symbol)
+    def _stage_row(self, record: Row) -> Group:
+        """Put a request among what is written next; from then on it counts."""
+        group = self._group.open
+        if record[4] is not None:
+            self._names.add(record[6], record[4], record[0])
+        self._group.stage(record)
+        self._deciding = False
+        return group
 
-    def _change(
-        self,
-        kind: RequestType,
-        order: OrderLike,
-        asked: Asked,
-        account: str | None,
-        cl_ord_id: str | None,
-    ) -> Order:
-        asks, name = asked_of(asked), name_given(cl_ord_id)
-        account = None if account is None else text("account", account)
-        given = asked._asdict() | {"cl_ord_id": cl_ord_id}
-        with uninterrupted(), self._group.alone():
-            self._begin_deciding()
-            order_id = id_of(order)
-            if name is not None and (repeated := self._repeat_change(kind, order_id, name, asks)):
-                return repeated
-            answer = self.status(order)
-            if account is not None and account != answer.account:
-                raise InvalidValue("order", str(order), f"an order of account {account}")
-            if not answer.leaves_qty:
-                raise InvalidValue(
-                    "order", str(order), f"an open order; this one is {answer.ord_status}"
-                )
-            self.require_described("accounts", "instruments")
-            terms, reference = self._in_force(order_id), self._reference
-            requests = (coded(each, terms, reference) for each in (kind, "new"))
-            rows = np.array([*requests], np.int64)
-            rows[0, [*ASKED.values(), rules.ORDER]] = *asks.values(), 1
-            ids = np.array([order_id], np.uint64)
-            rows[1, rules.CUM_QTY] = answer.cum_qty
-            rows[1, rules.RESERVED] = reserved = self.view.reserved_of(ids).item()
-            rows[1, rules.OPEN] = 1
-            asset = CURRENCY if terms.side == Side.BUY else terms.symbol
-            if terms.ord_type == OrdType.MARKET:
-                self.note_last_price(terms.symbol)
-            left = self.view.available(terms.account, asset) - self._uses.of(terms.account, asset)
-            reason = judge(rows, left, reference, self.fees, given, self.clock())
-            record_id, expires = self.next_id("requests"), rows.item(0, rules.EXPIRE_TIME)
-            row = (
-                *(record_id, self.clock(), kind, order_id, name, answer.cl_ord_id, *terms[:4]),
-                *(rules.NAMES_OF_TIME[rows.item(0, rules.TIME_IN_FORCE)],),
-                *(None if expires == rules.UNSTATED else expires,),
-                *(rows.item(0, rules.ORDER_QTY), rows.item(0, rules.PRICE) or None, reason),
-            )
-            more = rows.item(1, rules.RESERVED) - reserved
-            self._uses.count(Use(record_id, terms.account, asset, more))
-            group = self._stage_row(row)
-        self._group.commit(group)
-        return Order(order_id, record_id, name, reason)
+    def drop(self, dataset: str) -> None:
+        """Forget what requests may use that an interrupt, or the disk, kept from being written.
 
-    def _in_force(self, order_id: int) -> Terms:
-        """The terms of a known order as they are now."""
+        Their ids are given again. What was written counts in the view, once that is asked.
+        """
+        self.news = True
+        self._pending.forget(self.next_id(dataset))
+
+    def take(self, dataset: str, batches: list[pa.RecordBatch]) -> None:  # noqa: ARG002
+        """Make one's own requests, which are durable, part of the table."""
+        self._requests.take(batches)
+        self.own_news = True
+        self._pending.written(self._first_id + self._requests.count(self._code))
+
+    def _first(
+        self, row: list[int], account: str, name: str, coder: Coder
+    ) -> tuple[Order, Group] | None:
+        """The request that has a name already, if it asks for the same; None if none has it.
+
+        :raises InvalidValue: it asks for something else.
+        """
+        uses = self._names.uses_of(account, name, self.clock())
+        if not uses:
+            return None
+        first = first_use(row, name, uses, coder)
+        record_id, reason = first["record_id"], first["reject_reason"]
+        # What is being written is acknowledged once it is durable.
+        group = _DONE if self._requests.has(record_id) else self._group.open
+        return Order(first["order_id"], record_id, name, reason, repeated=True), group
+
+    def _read(self, ids: Ids) -> pa.RecordBatch:
+        """The requests with these ids that are held or being written, in the order of their ids.
+
+        :param ids: ascending, each once.
+        """
+        found = [as_written(batch) for batch in self._requests.records(ids)]
+        for part in self.writers["requests"].staged:
+            first = part[0][0] if isinstance(part, list) else part["record_id"][0].as_py()
+            places = ids - np.uint64(first)  # too large for an id before these
+            if len(mine := places[places < len(part)]):
+                found.append(_batch(part, mine.tolist()))
+        if not found:
+            return _NO_REQUESTS
+        read = pa.concat_batches(found) if len(found) > 1 else found[0]
+        return read if len(read) < 2 else read.sort_by("record_id")
+
+    def _may_trade_until(self, order_id: int) -> int:
+        """The last moment at which an order may trade; 0 if it is closed."""
         state = self.view.order(order_id)
-        assert state is not None
-        expires = None
-        if state.time_in_force == TimeInForce.GTD:
-            expires = self.expire_time_of(order_id)
+        if state is None:  # it may be being written
+            of_it = rows_of(self._read(np.array([order_id], np.uint64)))
+            if not of_it or of_it[0]["reject_reason"] is not None:
+                return 0
+            terms = of_it[0]["time_in_force"], of_it[0]["expire_time"], of_it[0]["ts"]
+            return self.calendar.last_ns(*terms)
+        if not state.leaves_qty:
+            return 0
+        record = self.stated(state.request_in_force)
+        stated_at, expires = record.get("transact_time", record["ts"]), record["expire_time"]
+        return self.calendar.last_ns(state.time_in_force, expires, stated_at)
+
+    def _in_force(self, order_id: int, order: OrderLike) -> Terms:
+        """The terms of an order as they are now.
+
+        :raises InvalidValue: there is no such order.
+        :raises NotYetReplicated: nothing of it is here yet.
+        """
+        state = self.view.order(order_id)
+        if state is None:
+            raise self._unknown(order, order_id)
+        is_gtd = state.time_in_force == TimeInForce.GTD
+        expires = self._expire_time_of(order_id) if is_gtd else None
         return Terms(*state[:5], expires, state.order_qty, state.price or 0)
 
-    def expire_time_of(self, order_id: int) -> int | None:
+    def _expire_time_of(self, order_id: int) -> int | None:
         """The ``expire_time`` in force of a known order."""
         state = self.view.order(order_id)
         assert state is not None
         expire_time: int | None = self.stated(state.request_in_force)["expire_time"]
         return expire_time
 
-    def take(self, dataset: str, batches: list[pa.RecordBatch]) -> None:
-        """Make one's own requests, which are durable, part of the table."""
-        table = self.tables[dataset]
-        table.take(batches)
-        self.own_news = True
-        self._uses.written(self._first_id + table.count(self._code))
 
-    def drop(self, dataset: str) -> None:  # noqa: ARG002 - it writes no other than requests
-        """Forget what was staged: the disk refused it."""
-        self._forget_unstaged()
-
-    def _repeat(self, terms: Terms, name: str) -> tuple[Order, Group] | None:
-        """The order that has this name already, if it is on these terms.
-
-        :raises InvalidValue: it is on other terms.
-        """
-        now, requests = self.clock(), self.tables["requests"]
-        staged = self._staged.get(key_of(terms.account, name))
-        if staged is None or staged.until < now:
-            found = self._names.find(terms.account, name, now)
-            if found is None:
-                return None
-            held = as_written(requests.read(*split_id(found), 1)) if requests.has(found) else ()
-            staged = Staged(found, now, found, held, _DONE)
-        order_id, _, record_id, row, group = staged
-        if isinstance(row, pa.RecordBatch):
-            first = row["record_id"][0].as_py()
-            row = tuple(rows_of(row.slice(record_id - first, 1))[0].values())
-        # The name may be a change's own, and be all that is held here of its order.
-        if not row or (row[0], row[4], terms_of(row)) != (order_id, name, terms):
-            expected = f"a new name: {format_id(order_id)} has it, on other terms"
-            raise InvalidValue("cl_ord_id", name, expected)
-        return Order(order_id, order_id, name, row[-1], repeated=True), group
-
-    def _repeat_change(
-        self, kind: RequestType, order_id: int, name: str, asks: dict[str, int]
-    ) -> Order | None:
-        """The request that has this name already, if it asks for the same.
-
-        :raises InvalidValue: it asks for something else.
-        """
-        state = self.view.order(order_id)
-        if state is None or self.names.find(state.account, name, self.clock()) is None:
-            return None
-        same: dict[str, object] = {n: v for n, v in asks.items() if v != rules.UNSTATED}
-        if "time_in_force" in same:
-            same["time_in_force"] = rules.NAMES_OF_TIME[asks["time_in_force"]]
-        same |= {"request_type": kind, "account": state.account, "cl_ord_id": name}
-        found = self.tables["requests"].of_order(order_id)
-        for row in (row for batch in found for row in rows_of(batch)):
-            if same.items() <= row.items():
-                return Order(order_id, row["record_id"], name, row["reject_reason"], repeated=True)
-        raise InvalidValue("cl_ord_id", name, "a name that the account has not used before")
-
-
-def _accepted(requests: pa.RecordBatch) -> pa.RecordBatch:
-    """Those of the requests that were not refused."""
-    reasons = requests["reject_reason"]
-    if reasons.null_count < requests.num_rows:
-        requests = requests.filter(pc.is_null(reasons))
-    return as_written(requests)
+def _batch(part: Part, places: list[int] | None = None) -> pa.RecordBatch:
+    """Requests that are being written, or those in some places among them."""
+    if isinstance(part, pa.RecordBatch):
+        return part if places is None else part.take(pa.array(places))
+    return batch_of(REQUESTS, part if places is None else [part[i] for i in places])

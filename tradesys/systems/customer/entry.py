@@ -1,229 +1,278 @@
-"""Order entry for a whole table: columns to whole numbers, the rules, verdicts and records.
+"""How requests are decided: one by itself, and a whole table.
 
-What goes in is a table of requests; what comes out is a verdict for each row, and one record batch
-of the rows that are recorded. Nothing is written here.
+The rules stand once, in :mod:`tradesys.systems.customer.rules`. Nothing is written here, and no
+system is known: :class:`Known` is all that a decision rests on.
 """
 
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tradesys.inquiry.names import Key, Named, keys_of
+from tradesys.inquiry.names import NO_USES, Names, Uses
 from tradesys.log.table import Table
-from tradesys.records.arrow import Ids, Ints, picked
-from tradesys.records.clock import Clock
+from tradesys.records.arrow import Ids, Ints, picked, rows_of
+from tradesys.records.errors import InvalidValue
 from tradesys.records.opening_books import Fees
-from tradesys.records.schemas import REQUESTS, RequestType
+from tradesys.records.schemas import CURRENCY, REQUESTS, RequestType, TimeInForce, format_id
 from tradesys.records.sessions import Calendar, ns_of
-from tradesys.status.kept.codes import codes_of
 from tradesys.status.kept.view import View
-from tradesys.status.reference import Reference
+from tradesys.status.reference import LAST_PX, Reference
 from tradesys.systems.customer import rules
-from tradesys.systems.customer.columns import DEFAULTS, NUMBER, TEXT, TIME, Columns
-from tradesys.systems.customer.uses import Use
+from tradesys.systems.customer.coding import Coder
+from tradesys.systems.customer.pending import PendingUses, Use
+from tradesys.systems.customer.requests_table import DEFAULTS, NUMBER, TEXT, TIME, Columns
 
-_CODED = {
-    "request_type": (rules.KIND, rules.KINDS),
-    "side": (rules.SIDE, rules.SIDES),
-    "ord_type": (rules.ORD_TYPE, rules.ORD_TYPES),
-    "time_in_force": (rules.TIME_IN_FORCE, rules.TIMES_IN_FORCE),
-}
-_NUMBERS = {
-    "expire_time": rules.EXPIRE_TIME,
-    "order_qty": rules.ORDER_QTY,
-    "price": rules.PRICE,
-}
-_KEPT = ("account", *rules.FIXED)
+_OF_ORDER = ("account", *rules.FIXED)
 """What a change takes from its order, as texts."""
 _TIMES_IN_FORCE = pa.array(rules.NAMES_OF_TIME, TEXT)
+_REASONS = pa.array([rules.REASONS.get(v) for v in range(max(rules.REASONS) + 1)], TEXT)
+_NO_NAMES = np.zeros((0, 4), np.int64)
 
 
-class Asked(Protocol):
-    """What order entry asks of whoever takes the orders."""
+class Known(NamedTuple):
+    """What a decision rests on: the records held and what follows from them, and the time.
 
-    tables: dict[str, Table]
-    clock: Clock
-    calendar: Calendar
-    fees: Fees
-
-    @property
-    def view(self) -> View:
-        """Orders and balances."""
-
-    @property
-    def reference(self) -> Reference:
-        """Accounts and instruments."""
-
-    def orders_named(
-        self, keys: Iterable[Key | None], ts: int, last: int
-    ) -> dict[Key, Named | None]:
-        """The orders of these names, between two times."""
-
-    def free(self, pairs: Ints) -> Ints:
-        """What is left of balances."""
-
-    def expire_time_of(self, order_id: int) -> int | None:
-        """Until when an order is good."""
-
-    def note_last_price(self, symbol: str) -> None:
-        """Put down the last price of a symbol."""
-
-    def next_id(self, dataset: str) -> int:
-        """The id of the next record."""
-
-
-class Sheet:
-    """A table of requests on its way through the rules of order entry.
-
-    ``rows`` are the requests as whole numbers and, after them, the orders ``held`` already that
-    they are about. ``verdicts`` says of each request what the rules say, ``orders`` which row's
-    order it is about (-1 where it is an error).
+    ``expire_time_of`` says until when an order is good. Times are in ns since 1970.
     """
 
-    def __init__(self, system: Asked, columns: Columns) -> None:
-        self.system = system
-        self.columns = columns
+    now: int
+    next_id: int
+    requests: Table
+    view: View
+    reference: Reference
+    names: Names
+    pending: PendingUses
+    calendar: Calendar
+    fees: Fees
+    expire_time_of: Callable[[int], int | None]
+
+
+def note_last_price(reference: Reference, view: View, symbol: str) -> None:
+    """Put down the last price in a symbol, which market orders in it are valued at."""
+    code = reference.symbols.get(symbol)
+    if code is not None:
+        reference.instruments[code, LAST_PX] = view.last_px(symbol)
+
+
+def decide_one(
+    rows: Ints, left: int, reference: Reference, fees: Fees, stated: Mapping[str, Any], now: int
+) -> str | None:
+    """Decide the first of these rows; the reason for which it is refused, if it is.
+
+    :param left: what is left of the balance that it draws on.
+    :param stated: its fields as they were given, for the error.
+    :raises InvalidValue: it breaks a rule.
+    """
+    balance, charged = np.array([left], np.int64), np.array(fees, np.int64)
+    status, instruments = reference.account_status, reference.instruments
+    rules.decide(rows, 1, _NO_NAMES, balance, status, instruments, now, charged)
+    verdict = rows.item(0, rules.VERDICT)
+    if rules.ACCEPTED < verdict < rules.FIRST_REASON:
+        field = rules.ERRORS[verdict][0]
+        instrument = instruments[max(rows.item(0, rules.SYMBOL), 0)]
+        value, expected = stated.get(field), rules.expected(verdict, instrument)
+        raise InvalidValue(field, value, expected + reference.nearest(field, value))
+    return rules.REASONS.get(verdict)
+
+
+def first_use(row: list[int], name: str, uses: Uses, coder: Coder) -> dict[str, Any]:
+    """The first record, of those that used a name, which asks for what a row asks for.
+
+    :raises InvalidValue: none does.
+    """
+    used = rows_of(uses.records)
+    rows = np.array([row, *map(coder.record, used)], np.int64)
+    place = rules.repeats(rows, 0, 1, len(rows)) - 1
+    if place < 0:
+        field, expected = rules.ERRORS[rules.NAME_TAKEN]
+        order = format_id(uses.order_ids.item(0))
+        raise InvalidValue(field, name, expected.format(order=order))
+    return used[place]
+
+
+def _code_uses(coder: Coder, uses: Uses, rows: Ints) -> None:
+    """The requests that used names as rows of whole numbers."""
+    columns = dict(zip(REQUESTS.names, uses.records.columns, strict=True))
+    coder.rows(columns | {"price": columns["price"].fill_null(0)}, rows)
+    rows[:, rules.ORDER_ID] = uses.order_ids.view(np.int64)
+
+
+class TableEntry:
+    """A table of requests on its way through the rules of order entry.
+
+    ``rows`` are the requests as whole numbers; after them the orders ``held`` already that they are
+    about, and the requests ``used`` already that gave names which they give too. Of each request,
+    ``verdicts`` says what the rules say, and ``about`` the row of the order that it is about, or of
+    the request that it repeats (-1 where it is an error).
+    """
+
+    def __init__(self, columns: Columns, known: Known) -> None:
+        self.columns, self.known = columns, known
         self.count = count = len(columns["account"])
-        self.now = now = system.clock()
-        if columns["ts"].null_count:
-            columns["ts"] = columns["ts"].fill_null(pa.scalar(now, TIME))
-        self._state_accounts()
-        names, orig_names = (
-            keys_of(columns["account"], columns[n]) for n in ("cl_ord_id", "orig_cl_ord_id")
-        )
-        # Every name in the table, and the order that has it already.
+        columns["ts"] = columns["ts"].fill_null(pa.scalar(known.now, TIME))
         ts = ns_of(columns["ts"])
-        first, last = (int(ts.min()), int(ts.max())) if count else (now, now)
-        self.named = system.orders_named((*names, *orig_names), first, last)
-        self.held = self._held(orig_names)
-        self.rows = np.zeros((count + len(self.held), rules.COLUMNS), np.int64)
-        self._code(names, orig_names)
-        terms = self._code_held() if len(self.held) else {}
-        self.rows[:count, rules.TS], self.rows[:count, rules.CLOSE] = ts, system.calendar.closes(ts)
-        self.owners = np.array([self._owner(named) for named in self.named.values()], np.int64)
-        until = np.array([0 if n is None else n.until for n in self.named.values()], np.int64)
-        reference = system.reference
+        self._state_accounts()
+        name, orig_name, accounts, texts = self._names()
+        first, last = (ts.min().item(), ts.max().item()) if count else (known.now, known.now)
+        uses = known.names.uses(accounts, texts, first, last) if len(texts) else NO_USES
+        self.used = uses.picked(np.flatnonzero(np.isin(uses.name, name))) if uses else uses
+        self.held = self._held(uses, orig_name)
+        self.base = count + len(self.held)
+        self.rows = np.zeros((self.base + len(self.used), rules.COLUMNS), np.int64)
+        terms = self._code()
+        self._code_orders_and_times(name, orig_name, ts)
+        self.names = self._owners(uses, len(texts))
         self._note_last_prices()
-        self.balances = self._balances(terms)
-        before = system.free(self.balances)
-        left = before.copy()
-        status, instruments = reference.account_status, reference.instruments
-        fees = np.array(system.fees, np.int64)
-        rules.decide(self.rows, count, self.owners, until, left, status, instruments, now, fees)
-        self.used = before - left
-        self.verdicts, self.orders = self.rows[:count, [rules.VERDICT, rules.ABOUT]].T
-        self.recorded = self.orders >= 0
+        self._decide(terms)
+        self.verdicts, self.about = self.rows[:count, [rules.VERDICT, rules.ABOUT]].T
+        self.repeated = self.verdicts == rules.REPEATED
+        self.recorded = (self.about >= 0) & ~self.repeated
         if (self.rows[:count, rules.KIND] != rules.NEW).any():
             self._take_terms(terms)
+        self._number()
 
     def _state_accounts(self) -> None:
         """Give changes that name themselves the account of their order: a name is an account's."""
         accounts, names, ids = (self.columns[n] for n in ("account", "cl_ord_id", "order_id"))
+        if not accounts.null_count:
+            return
         lacking = pc.and_(pc.and_(accounts.is_null(), names.is_valid()), ids.is_valid())
         is_new = pc.equal(self.columns["request_type"], RequestType.NEW.value)
         lacking = pc.and_not(lacking, is_new.fill_null(True))  # noqa: FBT003
-        if not pc.any(lacking).as_py():
-            return
-        has = self.system.tables["requests"].has
-        meant = sorted({i for i in ids.filter(lacking).to_pylist() if has(i)})
-        terms = self.system.view.terms_of(np.array(meant, np.uint64))
-        of = dict(zip(meant, terms["account"].to_pylist(), strict=True))
-        found = pa.array([of.get(i) for i in ids.to_pylist()], TEXT)
-        self.columns["account"] = pc.if_else(lacking, found, accounts)
+        if pc.any(lacking).as_py():
+            orders = self.known.requests.column("account", ids.fill_null(0).to_numpy())
+            found = orders.to_arrow().cast(TEXT)
+            self.columns["account"] = pc.if_else(lacking, found, accounts)
 
-    def _held(self, orig_names: list[str | None]) -> Ids:
+    def _names(self) -> tuple[Ints, Ints, pa.StringArray, pa.StringArray]:
+        """A number for each name that rows give, and for each ``orig_cl_ord_id``, -1 for none.
+
+        :returns: both, by row, and the account and the text of each number.
+        """
+        accounts, none = self.columns["account"], np.full(self.count, -1)
+        given = {n: self.columns[n] for n in ("cl_ord_id", "orig_cl_ord_id")}
+        given = {n: column for n, column in given.items() if column.null_count < self.count}
+        if not given:
+            return none, none, accounts[:0], accounts[:0]
+        owners = pa.concat_arrays([accounts] * len(given)).dictionary_encode()
+        texts = pa.concat_arrays([*given.values()]).dictionary_encode()
+        size = len(texts.dictionary)
+        pairs = pc.add(pc.multiply(owners.indices.cast(NUMBER), size), texts.indices)
+        pairs = pairs.dictionary_encode()
+        owner, text = np.divmod(pairs.dictionary.to_numpy(), size)
+        rows = pairs.indices.fill_null(-1).to_numpy().astype(np.int64).reshape(-1, self.count)
+        numbers = dict(zip(given, rows, strict=True))
+        return (
+            *(numbers.get("cl_ord_id", none), numbers.get("orig_cl_ord_id", none)),
+            *(owners.dictionary.take(pa.array(owner)), texts.dictionary.take(pa.array(text))),
+        )
+
+    def _held(self, uses: Uses, orig_name: Ints) -> Ids:
         """The orders held already that rows are about, by name or by id; sorted."""
-        meant = [self.named[key] for key in orig_names if key is not None]
-        ids = {named.order_id for named in meant if named is not None}
-        column = self.columns["order_id"].drop_null()
-        ids |= {i for i in column.to_pylist() if self.system.tables["requests"].has(i)}
-        return np.array(sorted(ids), np.uint64)
+        ids = self.columns["order_id"].drop_null().to_numpy()
+        ids = ids[self.known.requests.holds(ids)] if len(ids) else ids
+        if not uses:
+            return np.unique(ids)
+        names, meaning = np.unique(uses.name, return_index=True)
+        named = uses.order_ids[meaning[np.isin(names, orig_name)]]
+        return np.unique(np.concatenate([named, ids]))
 
-    def _owner(self, named: Named | None) -> int:
-        """The row of the order that has a name."""
-        if named is None:
-            return rules.FREE
-        place = int(np.searchsorted(self.held, np.uint64(named.order_id)))
-        known = place < len(self.held) and self.held[place] == named.order_id
-        return self.count + place if known else rules.TAKEN
+    def _owners(self, uses: Uses, count: int) -> Ints:
+        """Whose each name is, as :func:`~tradesys.systems.customer.rules.decide` takes it."""
+        owners = np.full((count, 4), rules.FREE)
+        if uses:
+            names, meaning = np.unique(uses.name, return_index=True)
+            orders, known = uses.order_ids[meaning], self.used.name
+            owners[names, rules.OWNER] = self._rows_of(orders, rules.TAKEN)
+            owners[names, rules.UNTIL] = uses.until[meaning]
+            owners[names, rules.FIRST] = self.base + np.searchsorted(known, names)
+            owners[names, rules.STOP] = self.base + np.searchsorted(known, names, "right")
+        return owners
 
-    def _code(self, names: list[str | None], orig_names: list[str | None]) -> None:
-        """The requests as whole numbers."""
-        rows, columns, reference = self.rows[: self.count], self.columns, self.system.reference
-        for name, (place, words) in _CODED.items():
-            default = rules.NEW if name == "request_type" else rules.UNSTATED
-            rows[:, place] = _codes(columns[name], words, default)
-        rows[:, rules.ACCOUNT] = _codes(columns["account"], reference.accounts, rules.UNSTATED)
-        rows[:, rules.SYMBOL] = _codes(columns["symbol"], reference.symbols, rules.UNSTATED)
-        for name, place in _NUMBERS.items():
-            column = columns[name].cast(NUMBER)
-            rows[:, place] = column.fill_null(rules.UNSTATED) if column.null_count else column
-        for place, keys in ((rules.NAME, names), (rules.ORIG_NAME, orig_names)):
-            rows[:, place] = -1
-            if self.named:
-                numbers = {key: number for number, key in enumerate(self.named)}
-                rows[:, place] = [-1 if key is None else numbers[key] for key in keys]
-        rows[:, rules.ORDER] = -1
-        ids = columns["order_id"]
-        if ids.null_count < self.count:
-            wanted = ids.fill_null(0).to_numpy()
-            places = np.searchsorted(self.held, wanted)
-            found = np.isin(wanted, self.held) & ids.is_valid().to_numpy(zero_copy_only=False)
-            rows[found, rules.ORDER] = self.count + places[found]
+    def _rows_of(self, order_ids: Ids, otherwise: int) -> Ints:
+        """The row of each of these orders, if they are among those held already."""
+        places = np.searchsorted(self.held, order_ids)
+        return np.where(np.isin(order_ids, self.held), self.count + places, otherwise)
 
-    def _code_held(self) -> Columns:
-        """The orders held already, as whole numbers; gives what changes keep of them, as texts."""
-        rows, view, reference = self.rows[self.count :], self.system.view, self.system.reference
-        terms = view.terms_of(self.held)
-        for name, (place, words) in _CODED.items():
-            if name != "request_type":
-                rows[:, place] = _codes(terms[name], words, rules.UNKNOWN)
-        rows[:, rules.ACCOUNT] = _codes(terms["account"], reference.accounts, rules.UNKNOWN)
-        rows[:, rules.SYMBOL] = _codes(terms["symbol"], reference.symbols, rules.UNKNOWN)
-        expire_times: list[int | None] = [None] * len(self.held)
-        for row in np.flatnonzero(rows[:, rules.TIME_IN_FORCE] == rules.GTD).tolist():
-            expire_times[row] = self.system.expire_time_of(int(self.held[row]))
-        terms["expire_time"] = pa.array(expire_times, TIME)
-        rows[:, rules.EXPIRE_TIME] = terms["expire_time"].cast(NUMBER).fill_null(rules.UNSTATED)
-        in_force = view.in_force_of(self.held)
-        rows[:, rules.ORDER_QTY], rows[:, rules.PRICE] = in_force["order_qty"], in_force["price"]
+    def _code(self) -> Columns:
+        """Everything as whole numbers; gives the terms of the orders held already, as columns."""
+        coder = Coder(self.known.reference)
+        coder.rows(self.columns, self.rows[: self.count])
+        if self.used:
+            _code_uses(coder, self.used, self.rows[self.base :])
+        if not len(self.held):
+            return {}
+        rows, view, held = self.rows[self.count : self.base], self.known.view, self.held
+        terms, in_force = view.terms_of(held), view.in_force_of(held)
+        is_gtd = pc.equal(terms["time_in_force"], TimeInForce.GTD.value).to_pylist()
+        ends = [
+            self.known.expire_time_of(order_id) if gtd else None
+            for order_id, gtd in zip(held.tolist(), is_gtd, strict=True)
+        ]
+        terms["expire_time"] = pa.array(ends, TIME)
+        numbers = {name: pa.array(in_force[name]) for name in ("order_qty", "price")}
+        coder.rows(terms | numbers | {"request_type": pa.nulls(len(held), TEXT)}, rows)
+        rows[:, rules.ORDER_ID] = held.view(np.int64)
         rows[:, rules.CUM_QTY] = in_force["cum_qty"]
-        rows[:, rules.RESERVED] = view.reserved_of(self.held)
-        rows[:, rules.OPEN] = view.leaves_of(self.held) > 0
+        rows[:, rules.RESERVED] = view.reserved_of(held)
+        rows[:, rules.OPEN] = view.leaves_of(held) > 0
         return terms
 
+    def _code_orders_and_times(self, name: Ints, orig_name: Ints, ts: Ints) -> None:
+        """What requests say of other rows, and when they came."""
+        rows, ids = self.rows[: self.count], self.columns["order_id"]
+        rows[:, rules.NAME], rows[:, rules.ORIG_NAME] = name, orig_name
+        if len(self.held) and ids.null_count < self.count:
+            rows[:, rules.ORDER] = self._rows_of(ids.fill_null(0).to_numpy(), -1)
+        rows[:, rules.TS], rows[:, rules.CLOSE] = ts, self.known.calendar.closes(ts)
+
     def _note_last_prices(self) -> None:
-        """Put down the last price of the symbols of market orders, which are valued at it."""
-        rows, reference = self.rows, self.system.reference
+        reference, rows = self.known.reference, self.rows[: self.base]
         codes = rows[rows[:, rules.ORD_TYPE] == rules.MARKET, rules.SYMBOL]
         for code in {code for code in codes.tolist() if code >= 0}:
-            self.system.note_last_price(reference.symbol(code))
+            note_last_price(reference, self.known.view, reference.symbol(code))
 
-    def _balances(self, terms: Columns) -> Ints:
-        """The balances that these rows draw on, by slot; the rows get its number among them."""
-        rows = self.rows
-        known = (rows[:, rules.ACCOUNT] >= 0) & (rows[:, rules.SYMBOL] >= 0)
-        known &= rows[:, rules.SIDE] >= 0
+    def _decide(self, terms: Columns) -> None:
+        """Decide the rows; ``used_up`` says how much they use of which balances."""
+        rows, known = self.rows[: self.base], self.known
         accounts, symbols = (
             pa.concat_arrays([self.columns[n], terms[n]]) if terms else self.columns[n]
             for n in ("account", "symbol")
         )
-        if not known.all():
-            accounts, symbols = accounts.filter(pa.array(known)), symbols.filter(pa.array(known))
-        buys = rows[known, rules.SIDE] == rules.BUY
-        balances, rows[known, rules.BALANCE] = np.unique(
-            self.system.view.spends(accounts, symbols, buys), return_inverse=True
-        )
-        return balances
+        draws = (rows[:, [rules.ACCOUNT, rules.SYMBOL, rules.SIDE]] >= 0).all(axis=1)
+        if not draws.all():
+            accounts, symbols = accounts.filter(pa.array(draws)), symbols.filter(pa.array(draws))
+        buys = rows[draws, rules.SIDE] == rules.BUY
+        spent = known.view.spends(accounts, symbols, buys)
+        balances = np.unique(spent)
+        rows[draws, rules.BALANCE] = which = np.searchsorted(balances, spent)
+        before = known.pending.free(known.view, balances)
+        left = before.copy()
+        status, instruments = known.reference.account_status, known.reference.instruments
+        fees = np.array(known.fees, np.int64)
+        rules.decide(self.rows, self.count, self.names, left, status, instruments, known.now, fees)
+        one_of = np.zeros(len(balances), np.int64)  # a row that draws on each
+        one_of[which] = np.arange(len(which))
+        drawn = one_of[before != left]
+        self.used_up = [
+            (account, CURRENCY if buy else symbol, amount)
+            for account, symbol, buy, amount in zip(
+                accounts.take(pa.array(drawn)).to_pylist(),
+                symbols.take(pa.array(drawn)).to_pylist(),
+                buys[drawn].tolist(),
+                (before - left)[before != left].tolist(),
+                strict=True,
+            )
+        ]
 
     def _take_terms(self, terms: Columns) -> None:
         """Give the changes the terms of their orders, as texts."""
-        take = pa.array(np.where(self.recorded, self.orders, np.arange(self.count)))
-        for name in _KEPT:
+        take = pa.array(np.where(self.recorded, self.about, np.arange(self.count)))
+        for name in _OF_ORDER:
             column = self.columns[name]
             if terms:
                 column = pa.concat_arrays([column, terms[name]])
@@ -236,84 +285,79 @@ class Sheet:
             expire_time, mask=expire_time == rules.UNSTATED
         ).cast(TIME)
 
-    def ids(self) -> tuple[Ids, Ids]:
-        """The record id of each row that is recorded, and the id of its order."""
-        first = np.uint64(self.system.next_id("requests"))
-        record_ids = first + np.cumsum(self.recorded).astype(np.uint64) - np.uint64(1)
-        everyone = np.concatenate([record_ids, self.held])
-        order_ids = everyone[np.where(self.recorded, self.orders, 0)]
-        ids_of_named = list(self.named.values())
-        for row in np.flatnonzero(self.verdicts == rules.REPEATED).tolist():
-            name = self.rows[row, rules.NAME]
-            owner = self.owners[name]
-            known = ids_of_named[name]
-            order_ids[row] = known.order_id if owner == rules.TAKEN and known else everyone[owner]
-        return record_ids, order_ids
+    def _number(self) -> None:
+        """Give each recorded row its id, and repeats those of what they repeat."""
+        first = np.uint64(self.known.next_id)
+        own = first + np.cumsum(self.recorded).astype(np.uint64) - np.uint64(1)
+        orders = np.concatenate([own, self.held])[np.where(self.recorded, self.about, 0)]
+        self.order_of_row = np.concatenate([orders, self.held, self.used.order_ids])
+        reasons = pa.nulls(self.count, TEXT)
+        if self.verdicts.max(initial=0) >= rules.FIRST_REASON:
+            reasons = _REASONS.take(pa.array(np.maximum(self.verdicts, rules.ACCEPTED)))
+        if self.repeated.any():
+            which = np.where(self.repeated, self.about, np.arange(self.count))
+            used = self.used.records
+            records = np.concatenate([own, self.held, used["record_id"].to_numpy()])
+            orders, own = self.order_of_row[which], records[which]
+            known = pa.concat_arrays(
+                [reasons, pa.nulls(len(self.held), TEXT), used["reject_reason"]]
+            )
+            reasons = known.take(pa.array(which))
+        self.order_ids, self.record_ids, self.reasons = orders, own, reasons
 
-    def uses(self, record_ids: Ids) -> list[Use]:
+    def uses(self) -> list[Use]:
         """What the accepted requests may use of each balance."""
-        names = self.system.view.accounts.names
-        amounts = zip(self.balances.tolist(), self.used.tolist(), strict=True)
-        used = [(*names[balance], amount) for balance, amount in amounts if amount]
-        return [Use(int(record_ids[-1]), *use) for use in used]
+        last_id = self.known.next_id + int(self.recorded.sum()) - 1
+        return [Use(last_id, *used) for used in self.used_up]
 
-    def answer(self, record_ids: Ids, order_ids: Ids) -> pl.DataFrame:
+    def answer(self) -> pl.DataFrame:
         """The verdicts, for the caller."""
-        verdicts, recorded = self.verdicts, self.recorded
+        nothing = pl.Series([None], dtype=pl.String).new_from_index(0, self.count)
         frame = pl.DataFrame(
             {
-                "accepted": verdicts == rules.ACCEPTED,
-                "order_id": order_ids,
-                "record_id": record_ids,
-                "reject_reason": pl.Series([None], dtype=pl.String).new_from_index(0, self.count),
-                "error": pl.Series([None], dtype=pl.String).new_from_index(0, self.count),
+                "accepted": self.recorded,
+                "order_id": self.order_ids,
+                "record_id": self.record_ids,
+                "repeated": self.repeated,
+                "reject_reason": nothing,
+                "error": nothing,
             }
         )
-        if recorded.all() and verdicts.max(initial=0) == rules.ACCEPTED:
+        if (self.verdicts == rules.ACCEPTED).all():
             return frame
-        errors = {i: self._explain(i) for i in np.flatnonzero(~recorded).tolist()}
-        held, named = pl.Series(recorded), pl.Series(recorded | (verdicts == rules.REPEATED))
+        errors = {row: self._explain(row) for row in np.flatnonzero(self.about < 0).tolist()}
+        is_error = pl.Series(self.about < 0)
         return frame.with_columns(
-            pl.when(named).then("order_id").alias("order_id"),
-            pl.when(held).then("record_id").alias("record_id"),
-            pl.Series(
-                "reject_reason", [rules.REASONS.get(v) for v in verdicts.tolist()], pl.String
-            ),
-            pl.Series("error", [errors.get(i) for i in range(self.count)], pl.String),
+            pl.when(~is_error).then(pl.col("order_id", "record_id")),
+            accepted=pl.Series(self.reasons.is_null()) & ~is_error,
+            reject_reason=pl.Series(self.reasons, dtype=pl.String),
+            error=pl.Series([errors.get(row) for row in range(self.count)], dtype=pl.String),
         )
 
     def _explain(self, row: int) -> str:
-        verdict = int(self.verdicts[row])
+        verdict = self.verdicts.item(row)
         field, _ = rules.ERRORS[verdict]
-        instrument = self.system.reference.instruments[max(self.rows[row, rules.SYMBOL], 0)]
+        instrument = self.known.reference.instruments[max(self.rows[row, rules.SYMBOL], 0)]
+        order = ""
+        if verdict == rules.NAME_TAKEN:
+            first = self.names[self.rows[row, rules.NAME], rules.FIRST]
+            order = format_id(self.order_of_row.item(first))
         value = self.columns[field][row].as_py()
         value = value if isinstance(value, str | int | None) else str(value)
-        return f"{field}={value!r}: expected {rules.expected(verdict, instrument)}"
+        return f"{field}={value!r}: expected {rules.expected(verdict, instrument, order)}"
 
-    def _reasons(self) -> pa.StringArray:
-        refused = np.flatnonzero(self.verdicts >= rules.FIRST_REASON)
-        if not len(refused):
-            return pa.nulls(self.count, TEXT)
-        reasons = [rules.REASONS.get(verdict) for verdict in range(self.verdicts.max() + 1)]
-        return pa.array(reasons, TEXT).take(pa.array(self.verdicts))
-
-    def batch(self, record_ids: Ids, order_ids: Ids) -> pa.RecordBatch:
+    def batch(self) -> pa.RecordBatch:
         """The recorded rows as one record batch of requests."""
         rows, columns = self.rows[: self.count], self.columns
         price = rows[:, rules.PRICE]
         made = columns | {
-            "record_id": pa.array(record_ids),
-            "order_id": pa.array(order_ids),
+            "record_id": pa.array(self.record_ids),
+            "order_id": pa.array(self.order_ids),
             "order_qty": pa.array(np.ascontiguousarray(rows[:, rules.ORDER_QTY])),
             "price": pa.array(price, mask=price == 0),
-            "reject_reason": self._reasons(),
+            "reject_reason": self.reasons,
         }
         for name, default in DEFAULTS.items():
             made[name] = made[name].fill_null(default)
         batch = pa.RecordBatch.from_arrays([made[n] for n in REQUESTS.names], schema=REQUESTS)
         return picked(batch, self.recorded)
-
-
-def _codes(column: pa.StringArray, known: dict[str, int], default: int) -> Ints:
-    """The number of each text; ``default`` where there is none."""
-    return codes_of(column, lambda text: known.get(text, rules.UNKNOWN), default)

@@ -1,8 +1,8 @@
 """The rules of order entry, each stated once: for one order, and for a table of a million.
 
-A request is a row of whole numbers (texts are codes; :mod:`tradesys.systems.customer.entry` makes
-them), and the rows are decided one after the other, as if they had come one by one: an earlier row
-takes its name, uses up its account's means, and can be what a later row is about.
+A request is a row of whole numbers (texts are codes, of :mod:`tradesys.systems.customer.coding`),
+and the rows are decided one after the other, as if they had come one by one: an earlier row takes
+its name, uses up its account's means, and can be what a later row is about.
 """
 
 from tradesys.records import fields
@@ -36,9 +36,9 @@ _QTY_MOST, _PRICE_MOST, _AMOUNT_MOST = fields.ORDER_QTY.most, fields.PRICE.most,
 COLLAR_PERCENT = 5
 """How far from the last price a market order may trade at most, in percent of it."""
 
-COLUMNS = 20
+COLUMNS = 21
 (
-    KIND,
+    KIND,  # the columns from here to PRICE are what a request states
     ACCOUNT,
     SYMBOL,
     SIDE,
@@ -49,27 +49,32 @@ COLUMNS = 20
     PRICE,  # in 1/10,000: a limit, or the collar of a market order
     BALANCE,  # which of the balances at hand a new order draws on
     ORDER,  # the row of an order held already that a change is about
+    ORDER_ID,  # the id of the order that it is about or, of one in the table, the row
     NAME,  # which of the names at hand the request bears, -1 for none
     ORIG_NAME,  # which name a change means its order by, -1 for none
     CUM_QTY,
     RESERVED,  # what an order may still spend, fees included, in 1/10,000, or sell
     OPEN,
     VERDICT,  # what is decided of the request
-    ABOUT,  # the row of the order that it is about, -1 where it is an error
+    ABOUT,  # the row of the order that it is about, or that it repeats; -1 where it is an error
     TS,  # when the request came, ns since 1970
     CLOSE,  # the close of the trading day of that, likewise
 ) = range(COLUMNS)
 """The columns of a request, and of an order held already, as whole numbers."""
 
-UNKNOWN, UNSTATED = -1, -(1 << 63)
-"""A text that is none of those known; a value that the request leaves open."""
+UNSTATED = -(1 << 63)
+"""A value that the request leaves open. A text that is none of those known is a number below 0."""
 
 FREE, TAKEN = -1, -2
 """Whose a name is, where not an order at hand: nobody's, or one's that is not at hand."""
 
-ACCEPTED = 0
+OWNER, UNTIL, FIRST, STOP = range(4)
+"""The columns of a name: the row of the order that has it, or one of these two; up to when, in ns
+since 1970; and the rows of the requests that gave it, from one to before another."""
+
+REPEATED, ACCEPTED = -1, 0
 # errors
-REPEATED, NO_KIND, NO_ORDER, NOT_OPEN, NO_SIDE, NO_ORD_TYPE, NO_TIME_IN_FORCE = range(1, 8)
+NAME_TAKEN, NO_KIND, NO_ORDER, NOT_OPEN, NO_SIDE, NO_ORD_TYPE, NO_TIME_IN_FORCE = range(1, 8)
 NO_EXPIRE_TIME, NO_GTD, NO_ACCOUNT, NO_SYMBOL, NO_QTY, NO_LOTS = range(8, 14)
 NO_LIMIT, A_LIMIT, NO_TICKS, TOO_MUCH = range(14, 18)
 OTHER = 18  # a change states something else than its order does: one for each of STATED
@@ -85,7 +90,10 @@ ACCOUNT_CLOSED, SYMBOL_HALTED, NO_CASH, NO_SHARES, NO_PRICE, NO_PROCEEDS = range
 FIRST_REASON = ACCOUNT_CLOSED
 
 ERRORS: dict[int, tuple[str, str]] = {
-    REPEATED: ("cl_ord_id", "a name that the account has not used before"),
+    NAME_TAKEN: (
+        "cl_ord_id",
+        "a name that the account has not used before; {order} has it, on other terms",
+    ),
     NO_KIND: ("request_type", f"one of {', '.join(KINDS)}"),
     NO_ORDER: ("orig_cl_ord_id", "the name, or order_id the id, of an order of this account"),
     NOT_OPEN: ("orig_cl_ord_id", "an open order; this one is closed"),
@@ -127,11 +135,16 @@ REASONS: dict[int, str] = {
 """A well-formed request with one of these is recorded with it as ``reject_reason``, never sent."""
 
 
-def expected(verdict: int, instrument: Ints) -> str:
-    """What was expected where ``verdict`` was found, of an order in this instrument."""
+def expected(verdict: int, instrument: Ints, order: str = "another order") -> str:
+    """What was expected where ``verdict`` was found, of an order in this instrument.
+
+    :param order: which one has the name already.
+    """
     tick_size, lot_size = instrument[TICK_SIZE].item(), instrument[LOT_SIZE].item()
     return ERRORS[verdict][1].format(
-        lot_size=f"{lot_size:,}", tick_size=f"{tick_size / PRICE_SCALE:.4f}".rstrip("0").rstrip(".")
+        lot_size=f"{lot_size:,}",
+        tick_size=f"{tick_size / PRICE_SCALE:.4f}".rstrip("0").rstrip("."),
+        order=order,
     )
 
 
@@ -140,7 +153,6 @@ def decide(
     rows: Ints,
     count: int,
     names: Ints,
-    until: Ints,
     left: Ints,
     accounts: Ints,
     instruments: Ints,
@@ -149,11 +161,10 @@ def decide(
 ) -> None:
     """Decide the first ``count`` rows, in their order: :data:`VERDICT` and :data:`ABOUT` of each.
 
-    :param rows: ``[:, COLUMNS]``; after the requests, the orders held already that they are about.
-        A change is given the terms of its order, where it leaves them open, in place; a market
-        order its collar.
-    :param names: which row's order has each name; names are taken in place.
-    :param until: up to when it has it, in ns since 1970.
+    :param rows: ``[:, COLUMNS]``; after the requests, the orders held already that they are about,
+        and the requests held already that gave names which they give too. A change is given the
+        terms of its order, where it leaves them open, in place; a market order its collar.
+    :param names: ``[:, 4]``, whose each name is; names are taken in place.
     :param left: what is left of each balance; it is used up in place.
     :param accounts: the status of each account, by code.
     :param instruments: ``[:, 4]``, by code.
@@ -161,21 +172,21 @@ def decide(
     :param fees: what the firm charges, as :class:`tradesys.records.opening_books.Fees`.
     """
     for i in range(count):
-        verdict, order = _order(rows, i, names, until)
+        verdict, order = _order(rows, i, names)
         if verdict == ACCEPTED and rows[i, KIND] != CANCEL:
             verdict = _error(rows, i, order, accounts, instruments, now)
         elif verdict == ACCEPTED:
             verdict = _out_of_range(rows, i, order)
-        rows[i, ABOUT] = -1
+        rows[i, ABOUT] = order if verdict <= ACCEPTED else -1
         if verdict == ACCEPTED:
-            rows[i, ABOUT] = order
             if rows[i, KIND] != CANCEL:
                 verdict = _reason(rows, i, order, left, accounts, instruments, fees)
             if rows[i, KIND] == NEW:
                 rows[i, OPEN] = verdict == ACCEPTED
             if rows[i, NAME] >= 0:
-                names[rows[i, NAME]] = order
-                until[rows[i, NAME]] = _named_until(rows, i, order)
+                name = names[rows[i, NAME]]
+                name[OWNER], name[UNTIL] = order, _named_until(rows, i, order)
+                name[FIRST], name[STOP] = i, i + 1
         rows[i, VERDICT] = verdict
 
 
@@ -190,18 +201,28 @@ def _named_until(rows: Ints, i: int, order: int) -> int:
 
 
 @compiled
-def _order(rows: Ints, i: int, names: Ints, until: Ints) -> tuple[int, int]:
-    """The row of the order that row ``i`` is about: its own, if it is a new one."""
+def _order(rows: Ints, i: int, names: Ints) -> tuple[int, int]:
+    """The row of the order that row ``i`` is about: its own, if it is a new one.
+
+    Of a repeat, the row of the request that it repeats.
+    """
     if rows[i, KIND] < 0:
         return NO_KIND, -1
-    if rows[i, NAME] >= 0 and _meant(rows, i, names, until, NAME) != FREE:
-        return REPEATED, -1
+    order = i
     if rows[i, KIND] == NEW:
         _fill(rows, i)
+        rows[i, ORDER_ID] = i
+    else:
+        order = rows[i, ORDER]
+        if rows[i, ORIG_NAME] >= 0:
+            order = _meant(rows, i, names, ORIG_NAME)
+        rows[i, ORDER_ID] = rows[order, ORDER_ID] if order >= 0 else -1
+    if rows[i, NAME] >= 0 and _meant(rows, i, names, NAME) != FREE:
+        name = names[rows[i, NAME]]
+        first = repeats(rows, i, name[FIRST], name[STOP])
+        return (REPEATED, first) if first >= 0 else (NAME_TAKEN, -1)
+    if rows[i, KIND] == NEW:
         return ACCEPTED, i
-    order = rows[i, ORDER]
-    if rows[i, ORIG_NAME] >= 0:
-        order = _meant(rows, i, names, until, ORIG_NAME)
     if order < 0 or (rows[i, ACCOUNT] != UNSTATED and rows[i, ACCOUNT] != rows[order, ACCOUNT]):
         return NO_ORDER, -1
     if not rows[order, OPEN]:
@@ -210,10 +231,31 @@ def _order(rows: Ints, i: int, names: Ints, until: Ints) -> tuple[int, int]:
 
 
 @compiled
-def _meant(rows: Ints, i: int, names: Ints, until: Ints, column: int) -> int:
+def _meant(rows: Ints, i: int, names: Ints, column: int) -> int:
     """Whose the name in a column of row ``i`` is, at the time of that row."""
-    name = rows[i, column]
-    return names[name] if rows[i, TS] <= until[name] else FREE
+    name = names[rows[i, column]]
+    return name[OWNER] if rows[i, TS] <= name[UNTIL] else FREE
+
+
+@compiled
+def repeats(rows: Ints, i: int, first: int, stop: int) -> int:
+    """The first of the requests in these rows that asked for what row ``i`` asks for; -1 if none.
+
+    A new order is the same on all the same terms, of which a collar is none; a change if it is of
+    the same order, and states nothing else than the other one did.
+    """
+    is_new = rows[i, KIND] == NEW
+    for other in range(first, stop):
+        same = rows[i, KIND] == rows[other, KIND]
+        same = same and (is_new or rows[i, ORDER_ID] == rows[other, ORDER_ID])
+        for column in range(ACCOUNT, PRICE + 1):
+            asked, given = rows[i, column], rows[other, column]
+            if column == PRICE and rows[other, ORD_TYPE] == MARKET and (is_new or asked == 0):
+                given = 0
+            same = same and (asked == given or (asked == UNSTATED and not is_new))
+        if same:
+            return other
+    return -1
 
 
 @compiled
@@ -241,7 +283,7 @@ def _keep(rows: Ints, i: int, order: int) -> int:
     may_change = may_change and time_in_force in RESTING
     for column in range(SYMBOL, TIME_IN_FORCE if may_change else EXPIRE_TIME + 1):
         said = rows[i, column]
-        if said != UNSTATED and (said != rows[order, column] or said == UNKNOWN):
+        if said != UNSTATED and said != rows[order, column]:
             return OTHER + column - SYMBOL
     for column in range(ACCOUNT, EXPIRE_TIME + 1):
         rows[i, column] = rows[order, column]

@@ -55,7 +55,9 @@ def columns_of(table: object) -> Columns:
             columns[name] = pa.nulls(given.num_rows, wanted)
         if name in ("cl_ord_id", "orig_cl_ord_id") and name in names:
             # A name without letters is none, as for one order.
-            columns[name] = pc.if_else(pc.equal(columns[name], ""), None, columns[name])
+            is_none = pc.equal(columns[name], "")
+            if pc.any(is_none).as_py():
+                columns[name] = pc.if_else(is_none, None, columns[name])
     if any(name not in names for name in _REQUIRED) and _has_new(columns["request_type"]):
         missing = [name for name in _REQUIRED if name not in names]
         raise SchemaError(f"missing columns {missing} of a new order; given {names}")

@@ -1,9 +1,8 @@
-"""What a request asks for: as it is given, and as it is recorded."""
+"""What a single request asks for: as it is given, and in the types of a record."""
 
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from tradesys.log.group_commit import Row
 from tradesys.records import arguments as given
 from tradesys.records import fields
 from tradesys.records.clock import to_ns
@@ -28,21 +27,11 @@ class Terms(NamedTuple):
     price: int
 
 
-def terms_of(row: Row) -> Terms:
-    """What a request asked for, given as the values of its record; a collar was not asked for."""
-    ord_type, expire_time, order_qty, price = row[9], *row[11:14]
-    limit = price if ord_type == OrdType.LIMIT else 0
-    return Terms._make((*row[6:11], expire_time, order_qty, limit))
-
-
-_OF_TEXTS = (
-    rules.NO_ACCOUNT,
-    rules.NO_SYMBOL,
-    rules.NO_SIDE,
-    rules.NO_ORD_TYPE,
-    rules.NO_TIME_IN_FORCE,
+_WRONG_TEXTS = (
+    *(rules.NO_ACCOUNT, rules.NO_SYMBOL, rules.NO_SIDE),
+    *(rules.NO_ORD_TYPE, rules.NO_TIME_IN_FORCE),
 )
-"""What is wrong where one of an order's texts is none."""
+"""What is wrong where one of an order's texts is no text."""
 
 
 def terms_given(
@@ -66,19 +55,14 @@ def terms_given(
     texts = [given.text_of(value) for value in stated]
     if None in texts:
         none = texts.index(None)
-        field, expected = rules.ERRORS[_OF_TEXTS[none]]
+        field, expected = rules.ERRORS[_WRONG_TEXTS[none]]
         raise InvalidValue(field, stated[none], expected)
-    return Terms._make(
-        (
-            *texts,
-            None if expire_time is None else to_ns(expire_time, "expire_time"),
-            shares(order_qty),
-            0 if price is None else to_price(price),
-        )
-    )
+    expires = None if expire_time is None else to_ns(expire_time, "expire_time")
+    limit = 0 if price is None else to_price(price)
+    return Terms._make((*texts, expires, _shares(order_qty), limit))
 
 
-class Asked(NamedTuple):
+class Change(NamedTuple):
     """What a replace asks for, as it is given; None keeps what the order has."""
 
     order_qty: object = None
@@ -87,34 +71,29 @@ class Asked(NamedTuple):
     expire_time: Any = None
 
 
-ASKED = {
-    "order_qty": rules.ORDER_QTY,
-    "price": rules.PRICE,
-    "time_in_force": rules.TIME_IN_FORCE,
-    "expire_time": rules.EXPIRE_TIME,
-}
+CHANGED = [rules.ORDER_QTY, rules.PRICE, rules.TIME_IN_FORCE, rules.EXPIRE_TIME]
 """Where a row of whole numbers has what a replace asks for."""
 
 
-def asked_of(asked: Asked) -> dict[str, int]:
-    """What a replace asks for as whole numbers, by name; what it keeps is unstated.
+def change_given(change: Change) -> list[int]:
+    """What a replace asks for as whole numbers; what it keeps is unstated.
 
     :raises InvalidValue: a value is of a type that no record holds, or no time in force.
     """
-    order_qty, price, time_in_force, expire_time = asked
+    order_qty, price, time_in_force, expire_time = change
     kinds = rules.TIMES_IN_FORCE
     if time_in_force is not None:
         time_in_force = kinds[given.one_of("time_in_force", time_in_force, kinds)]
-    known = {
-        "order_qty": order_qty if order_qty is None else shares(order_qty),
-        "price": price if price is None else to_price(price),
-        "time_in_force": time_in_force,
-        "expire_time": expire_time if expire_time is None else to_ns(expire_time, "expire_time"),
-    }
-    return {n: rules.UNSTATED if value is None else value for n, value in known.items()}
+    numbers = (
+        order_qty if order_qty is None else _shares(order_qty),
+        price if price is None else to_price(price),
+        time_in_force,
+        expire_time if expire_time is None else to_ns(expire_time, "expire_time"),
+    )
+    return [rules.UNSTATED if number is None else number for number in numbers]
 
 
-def shares(order_qty: object) -> int:
+def _shares(order_qty: object) -> int:
     """A quantity that a record can hold."""
     number = given.number_of(order_qty)
     if number is None or abs(number) >= 1 << 63:
