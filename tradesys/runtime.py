@@ -142,7 +142,7 @@ class Runtime:
         self._due: dict[tuple[str, str], int] = {}
         self._asked: Counter[str] = Counter()
         self._questions: dict[str, Pull] = {}
-        self._written = 0
+        self._told = 0
         self._idle_at = 0
         self._resend_after, self._resent = settings.resend, 0
         self._held_before: dict[int, int] = {}
@@ -157,7 +157,7 @@ class Runtime:
             return False
         if self.system.origin.incarnation:  # it lost records once; perhaps not all are back
             self.unheard = set(self.readers)
-        self._written = self._count()
+        self._told = self.written
         self._heard = dict.fromkeys(self._streets, now)
         self._idle_at = now
         self._due = {("work", ""): now, **{("pull", source): now for source in self.sources}}
@@ -333,7 +333,7 @@ class Runtime:
             self._heard[source] = now
         new = takes(self.system, records.carried, durable=self.settings.durable)
         self.moved += new
-        if new and self._count() != self._written:  # some of its own are back
+        if new and self.written != self._told:  # some of its own are back
             self._work_soon(now, 0)
         elif new and self.system.kind is Kind.FIRM:
             self._work_soon(now, 2 * self.settings.gather)
@@ -346,13 +346,14 @@ class Runtime:
 
     def _news(self) -> list[Message]:
         """Answer whoever waits for records, where there are more of one's own than before."""
-        count = self._count()
-        if count == self._written:
+        count = self.written
+        if count == self._told:
             return []
-        self._written = count
+        self._told = count
         return [m for reader in list(self._questions) for m in self._answer(reader, if_any=True)]
 
-    def _count(self) -> int:
+    @property
+    def written(self) -> int:
         """How many records of its own it holds."""
         own, tables = self.system.own_codes, self.system.tables
         return sum(tables[d].count(code) for d in WRITES[self.system.kind] for code in own(d))

@@ -206,18 +206,13 @@ class Network(Switches):
             before = self._moved()
             if stage == "replicate":
                 for link in self.links:
-                    if self.reach(link):
-                        target = self.runtimes[link.target.name]
-                        self._carry(target.pull(link.source.name, 0))
+                    self._fetch(link)
                 self.see_outages()
             else:
                 for runtime in self._up():
                     if runtime.system.kind is _WORKS[stage]:
                         self._carry(runtime.work())
             return self._moved() - before
-
-    def _moved(self) -> int:
-        return sum(runtime.moved for runtime in self.runtimes.values())
 
     def run(self) -> int:
         """Step until nothing moves any more; gives how many records moved in all."""
@@ -421,7 +416,7 @@ class Network(Switches):
             self.firm.open_books(self.charter.books)
             for link in self.links:
                 if link.source is self.firm:
-                    self._carry(self.runtimes[link.target.name].pull(link.source.name, 0))
+                    self._fetch(link)
             for system in self:
                 system.sync()
             self._require_folder()

@@ -50,6 +50,8 @@ class Switches(ABC):
         self.runtimes: dict[str, Runtime] = {}
         self.systems: dict[str, System] = {}
         self.links: list[Link] = []
+        # How much a source had written when its target found nothing new there.
+        self._fetched: dict[tuple[str, str], int] = {}
         self.recovered: list[Recovered] = []
         self.outages: list[Outage] = []
         self.turn = RLock()  # of whoever moves records or changes the network
@@ -118,6 +120,21 @@ class Switches(ABC):
             if not self.cut(message.source, message.target):
                 waiting += self.runtimes[message.target].handle(message, 0)
 
+    def _fetch(self, link: Link) -> None:
+        """Let a system fetch what another has written, unless there is nothing new since."""
+        source, target = link.source.name, link.target.name
+        writer, reader = self.runtimes[source], self.runtimes[target]
+        if not self.reach(link) or self._fetched.get((source, target)) == writer.written:
+            return
+        before = self._moved()
+        self._carry(reader.pull(source, 0))
+        if self._moved() == before and target not in writer.unheard:
+            self._fetched[source, target] = writer.written
+
+    def _moved(self) -> int:
+        """How many records systems have sent, taken, written or cleared so far."""
+        return sum(runtime.moved for runtime in self.runtimes.values())
+
     # ---- systems
 
     def crash(self, name: str) -> None:
@@ -169,6 +186,7 @@ class Switches(ABC):
         self.runtimes = self.runtimes | {name: runtime}
         self.systems = self.systems | {name: runtime.system}
         self.links = links(list(self.systems.values()))
+        self._fetched = {}
 
     def lose_disk(self, name: str) -> Recovered:
         """Take a system's files away, all that it knows with them, and bring it back.
