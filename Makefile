@@ -30,7 +30,7 @@ endif
 DOCUMENTED = $(subst /,.,$(basename $(patsubst %/__init__.py,%.py,$(filter-out %/__main__.py,\
 	$(sort $(shell find tradesys -name '*.py'))))))
 
-# What is compiled (tradesys/status/kept/compiled.py) is kept from the first use on; this uses all of it.
+# What is compiled (tradesys/status/incremental/compiled.py) is kept from the first use on; this uses all of it.
 define ONE_ORDER
 import tradesys
 desk = tradesys.Network()

@@ -15,7 +15,7 @@ import pytest
 from tradesys.audit.audit import Audit
 from tradesys.audit.checks import KNOWN
 from tradesys.inquiry.answers import Order
-from tradesys.log.stream import Stream
+from tradesys.log.verified_stream import Stream
 from tradesys.network import Network
 from tradesys.records.arrow import as_written, batch_of
 from tradesys.records.clock import Clock, ManualClock

@@ -13,8 +13,8 @@ import pytest
 
 from tests.build import contents, filled, network
 from tradesys.network import Network
-from tradesys.network.replay import Partition, open_network, parse_partition, replay
 from tradesys.network.scenario import session
+from tradesys.network.tape_replay import Partition, open_network, parse_partition, replay
 from tradesys.records.errors import InvalidValue, SchemaError
 from tradesys.records.opening_books import OpeningBooks
 from tradesys.venue import tapes

@@ -21,7 +21,7 @@ from tradesys.network import Network
 from tradesys.records.arrow import as_written, with_columns
 from tradesys.records.clock import ManualClock
 from tradesys.records.schemas import format_id
-from tradesys.records.sessions import FOREVER
+from tradesys.records.trading_calendar import FOREVER
 from tradesys.systems.system import System
 
 PLACED = "every record is where the topology says"

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tradesys.records.schemas import ExecType, OrdType, Side, TimeInForce
-from tradesys.venue.book import Level, OrderBook, Report
+from tradesys.venue.order_book import Level, OrderBook, Report
 
 BUY, SELL = Side.BUY, Side.SELL
 MARKET, LIMIT = OrdType.MARKET, OrdType.LIMIT

@@ -22,11 +22,12 @@ from tradesys.log.offsets import Offsets
 from tradesys.network import Network
 from tradesys.records.errors import InvalidValue, NotYetReplicated
 from tradesys.records.schemas import INCARNATIONS, Origin
-from tradesys.replication import carrying, recovery
-from tradesys.replication.carrying import Carried
+from tradesys.replication import recovery
+from tradesys.replication import transfer as carrying
+from tradesys.replication.transfer import Carried
 from tradesys.runtime import Message, Runtime
 from tradesys.simulation import Choices, draw
-from tradesys.simulation.seeds import run_plan
+from tradesys.simulation.many_seeds import run_plan
 from tradesys.systems.customer import CustomerSystem, customer, outbox
 from tradesys.systems.firm import FirmSystem
 from tradesys.systems.street import StreetSystem

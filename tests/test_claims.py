@@ -19,7 +19,7 @@ from tradesys import ManualClock, Network, OpeningBooks, Order, OrdStatus, ReadO
 from tradesys.network.scenario import START_NS
 from tradesys.records.schemas import SCHEMAS, Kind
 from tradesys.runtime import Message, Runtime
-from tradesys.status.kept.view import OrderState, View
+from tradesys.status.incremental.view import OrderState, View
 from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.firm import FirmSystem
 from tradesys.systems.system import System

@@ -19,7 +19,7 @@ from tests.build import filled, network, submit
 from tradesys.cli import app
 from tradesys.cli.printing import tell
 from tradesys.network import Network
-from tradesys.simulation import seeds
+from tradesys.simulation import many_seeds as seeds
 
 ROOT = Path(__file__).parent.parent
 SAMPLE = ROOT / "data" / "sample"

@@ -19,7 +19,7 @@ from tests.build import NOON, TERMS, contents, filled, network, submit
 from tradesys.network import Network
 from tradesys.records.clock import to_ns
 from tradesys.records.errors import InvalidValue, Outcome
-from tradesys.records.fields import TIME
+from tradesys.records.field_rules import TIME
 
 NONSENSE: tuple[Any, ...] = (
     *(None, "noon", "2024-06-03", 1.5, float("nan"), True, b"1", [NOON], dt.datetime.now(dt.UTC)),

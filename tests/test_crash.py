@@ -13,12 +13,12 @@ import pytest
 
 from tests.build import NOON, filled, network, sound, state, submit
 from tradesys.network import Network
-from tradesys.network.verify import verify
+from tradesys.network.file_verification import verify
 from tradesys.records.clock import MS, ManualClock
 from tradesys.records.errors import InvalidValue, SystemDown
 from tradesys.records.schemas import format_id
 from tradesys.systems.customer import CustomerSystem
-from tradesys.widgets.pictures import bill_chart
+from tradesys.widgets.svg_drawings import bill_chart
 
 EVERYBODY = ("c1", "c2", "s1", "s2", "firm")
 HOME = {"s1": "ALFA", "s2": "DLTA"}

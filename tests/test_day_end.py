@@ -21,7 +21,7 @@ from tradesys.network import Network
 from tradesys.network.network import DayEnd
 from tradesys.records.clock import ManualClock, to_ns
 from tradesys.records.errors import InvalidValue
-from tradesys.records.sessions import Calendar
+from tradesys.records.trading_calendar import Calendar
 from tradesys.systems.firm.statements import cash_lines
 from tradesys.venue import BookVenue, TapeVenue
 

@@ -20,7 +20,7 @@ import pytest
 
 from tests.build import NOON, TERMS, contents, filled, network, submit
 from tradesys.network import Network
-from tradesys.network.verify import verify
+from tradesys.network.file_verification import verify
 from tradesys.records.clock import ManualClock
 from tradesys.records.errors import Outcome, StorageError
 from tradesys.records.opening_books import OpeningBooks

@@ -25,7 +25,7 @@ from tests.build import (
     submit,
 )
 from tradesys.network import Network
-from tradesys.records import fields
+from tradesys.records import field_rules as fields
 from tradesys.records.errors import InvalidValue, SchemaError
 from tradesys.records.opening_books import OpeningBooks
 

@@ -32,7 +32,7 @@ import pytest
 from tests.build import PRICE, Row, batch, record_id
 from tradesys.records.schemas import PRICE_SCALE, OrdStatus
 from tradesys.status import definition as status
-from tradesys.status.kept.view import View
+from tradesys.status.incremental.view import View
 
 MATRICES = "fix_matrices/order_state_matrices_dev.csv"
 PRECEDENCE = "fix_matrices/ordstatus_precedence_and_transitions.csv"

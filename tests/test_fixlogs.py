@@ -16,8 +16,8 @@ import pytest
 from tests.build import Row, batch
 from tradesys.records.errors import InvalidValue, SchemaError
 from tradesys.status import definition as status
-from tradesys.status.kept.view import View
-from tradesys.venue.tapes import fix
+from tradesys.status.incremental.view import View
+from tradesys.venue.tapes import fix_log as fix
 
 STATES = ("ord_status", "order_qty", "cum_qty", "leaves_qty", "avg_px")
 

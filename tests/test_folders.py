@@ -19,8 +19,8 @@ import pytest
 from tests.build import NOON, PRICE, contents, filled, network, sound, submit
 from tradesys.log import file as logfile
 from tradesys.network import Network
-from tradesys.network.charter import FILE
-from tradesys.network.verify import verify
+from tradesys.network.file_verification import verify
+from tradesys.network.manifest import FILE
 from tradesys.records.clock import ManualClock
 from tradesys.records.errors import DamagedError, Outcome, StorageError, SystemDown, TradesysError
 

@@ -20,8 +20,8 @@ import pytest
 
 import tradesys
 from tests.build import NOON, TERMS, network, submit
-from tradesys.log import interrupts
-from tradesys.log.interrupts import uninterrupted
+from tradesys.log import ctrl_c as interrupts
+from tradesys.log.ctrl_c import uninterrupted
 from tradesys.network import Network
 from tradesys.records.clock import ManualClock
 from tradesys.records.errors import StorageError, SystemDown

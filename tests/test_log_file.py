@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from tests.build import batch, history, new, record_id, run_of
 from tradesys.log.file import LogFile
-from tradesys.log.stream import Reading, Stream
+from tradesys.log.verified_stream import Reading, Stream
 from tradesys.records.arrow import stamped
 from tradesys.records.errors import DamagedError, StorageError
 from tradesys.records.schemas import POSTINGS, REQUESTS, held

@@ -15,7 +15,7 @@ import pytest
 
 from tests.build import NOON, TERMS, filled, network, sound, submit
 from tradesys.network import Network
-from tradesys.network.verify import verify
+from tradesys.network.file_verification import verify
 from tradesys.records.arrow import as_written
 from tradesys.records.clock import ManualClock
 from tradesys.records.errors import InvalidValue, NotYetReplicated, Outcome, SystemDown

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.build import NOON, Row, batch, change, network, new, record_id, state, submit
-from tradesys.inquiry.names import Names
+from tradesys.inquiry.client_order_ids import Names
 from tradesys.records.arrow import Ids
-from tradesys.records.sessions import Calendar
+from tradesys.records.trading_calendar import Calendar
 
 ACCOUNTS, NAMES = ("alice", "bob"), ("A", "B", "C")
 DAY_NS = 86_400 * 10**9
@@ -27,7 +27,7 @@ USES = st.lists(
 )
 
 
-class Held(Names):
+class Snapshot(Names):
     """Names that read their records from whatever they were given, in whichever order.
 
     :param may_trade_until: as :class:`Names`; by default every order is closed.
@@ -60,7 +60,7 @@ def requests(uses: list[tuple[str, str, int, int]]) -> list[Row]:
 def test_a_name_means_the_lowest_order_of_its_day_however_the_records_arrive(
     uses: list[tuple[str, str, int, int]], seed: int, *, asked: bool
 ) -> None:
-    chance, names, rows = random.Random(seed), Held(), requests(uses)
+    chance, names, rows = random.Random(seed), Snapshot(), requests(uses)
     expected: dict[tuple[str, str, int], int] = {}
     for row in rows:
         key = row["account"], row["cl_ord_id"], row["ts"]
@@ -79,7 +79,7 @@ def test_a_name_means_the_lowest_order_of_its_day_however_the_records_arrive(
 
 
 def test_a_name_stays_that_of_an_order_which_is_still_open() -> None:
-    names, held = Held(lambda _: NOON + 2 * DAY_NS), record_id("c1", 0)
+    names, held = Snapshot(lambda _: NOON + 2 * DAY_NS), record_id("c1", 0)
     names.apply(batch("requests", [new(held)]))
     assert names.find("alice", "A", NOON + 2 * DAY_NS) == held
     assert names.find("alice", "A", NOON + 2 * DAY_NS + 1) is None
@@ -87,14 +87,14 @@ def test_a_name_stays_that_of_an_order_which_is_still_open() -> None:
 
 def test_a_name_means_the_open_order_and_not_that_of_the_day() -> None:
     open_one, of_today = record_id("c1", 9), record_id("c1", 1)
-    names = Held(lambda order_id: 2**62 if order_id == open_one else 0)
+    names = Snapshot(lambda order_id: 2**62 if order_id == open_one else 0)
     rows = [new(open_one), new(of_today, ts=NOON + DAY_NS)]
     names.apply(batch("requests", rows))
     assert names.find("alice", "A", NOON + DAY_NS) == open_one
 
 
 def test_a_row_without_a_name_means_no_order() -> None:
-    names = Held()
+    names = Snapshot()
     ids = [record_id("c1", 0), record_id("c1", 1)]
     names.apply(batch("requests", [new(ids[0]), new(ids[1], cl_ord_id=None)]))
     assert names.find("alice", "A", NOON) == record_id("c1", 0)
@@ -103,7 +103,7 @@ def test_a_row_without_a_name_means_no_order() -> None:
 @given(st.lists(st.tuples(st.text(), st.text(min_size=1)), min_size=1, max_size=40))
 def test_no_two_accounts_and_names_mean_one_order(pairs: list[tuple[str, str]]) -> None:
     pairs += [("a", "b\0c"), ("a\0b", "c"), ("al", "ice"), ("", "alice"), ("1:a", "b")]
-    names = Held()
+    names = Snapshot()
     first: dict[tuple[str, str], int] = {}
     for number, (account, name) in enumerate(pairs):
         first.setdefault((account, name), record_id("c1", number))
@@ -114,14 +114,14 @@ def test_no_two_accounts_and_names_mean_one_order(pairs: list[tuple[str, str]]) 
 
 
 def test_the_end_of_an_account_and_the_start_of_a_name_are_not_mixed_up() -> None:
-    names = Held()
+    names = Snapshot()
     names.apply(batch("requests", [new(record_id("c1", 0), account="al", cl_ord_id="ice")]))
     assert names.find("alice", "", NOON) is None
     assert names.find("al", "ice", NOON) == record_id("c1", 0)
 
 
 def test_what_has_the_hash_of_another_name_is_not_taken_for_it() -> None:
-    names = Held()
+    names = Snapshot()
     names.apply(batch("requests", [new(record_id("c1", 0))]))
     names.add("alice", "B", record_id("c1", 0))  # as if the hash of B were that of A
     names.add("alice", "C", record_id("c1", 1))  # and that of C one that was never written

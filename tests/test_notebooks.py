@@ -20,7 +20,7 @@ from nbconvert import HTMLExporter
 from nbformat.sign import NotebookNotary
 from papermill.exceptions import PapermillExecutionError
 
-from tradesys.venue.tapes.sample import generate
+from tradesys.venue.tapes.sample_tape import generate
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = ROOT / "notebooks"

@@ -34,7 +34,7 @@ from tradesys.inquiry.answers import Order
 from tradesys.network import Network
 from tradesys.records.clock import to_ns
 from tradesys.records.errors import InvalidValue, NotYetReplicated
-from tradesys.systems.customer import rules
+from tradesys.systems.customer import entry_rules as rules
 
 
 @pytest.fixture

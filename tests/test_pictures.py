@@ -12,7 +12,7 @@ import vl_convert
 
 from tradesys import ManualClock, Network
 from tradesys.routes import ROUTES
-from tradesys.widgets.pictures import chart_style, network_svg
+from tradesys.widgets.svg_drawings import chart_style, network_svg
 
 SVG = "{http://www.w3.org/2000/svg}"
 

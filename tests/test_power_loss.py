@@ -17,7 +17,7 @@ import pytest
 from tests.build import NOON, filled, network, sound, submit
 from tradesys.log import file as logfile
 from tradesys.network import Network
-from tradesys.network.verify import verify
+from tradesys.network.file_verification import verify
 from tradesys.records.clock import ManualClock
 
 BLOCK = 512

@@ -24,21 +24,22 @@ from tradesys.records.clock import MS
 from tradesys.records.opening_books import NO_FEES, Fees
 from tradesys.records.schemas import split_id
 from tradesys.replication import recovery
-from tradesys.replication.carrying import takes
+from tradesys.replication.transfer import takes
 from tradesys.routes import WRITES
 from tradesys.runtime import Message, Pull, Records, Requests, Runtime
 from tradesys.simulation import Choices, Plan, draw
 from tradesys.simulation.customers import NEVER_BACK
 from tradesys.simulation.disk import MemoryFile
-from tradesys.simulation.promises import IN_ORDER, NOT_LOST, TIMELY
+from tradesys.simulation.guarantees import IN_ORDER, NOT_LOST, TIMELY
+from tradesys.simulation.many_seeds import run_plan
 from tradesys.simulation.run import Simulation
-from tradesys.simulation.seeds import run_plan
 from tradesys.simulation.transport import NEVER, Node
-from tradesys.status.kept.view import View
-from tradesys.systems.customer import CustomerSystem, customer, entry
+from tradesys.status.incremental.view import View
+from tradesys.systems.customer import CustomerSystem, customer
+from tradesys.systems.customer import order_entry as entry
 from tradesys.systems.firm import FirmSystem
 from tradesys.systems.street import StreetSystem
-from tradesys.systems.street.assignment import Assignment
+from tradesys.systems.street.symbol_assignment import Assignment
 from tradesys.venue import BookVenue, Venue
 
 SEEDS = int(os.environ.get("TRADESYS_MUTANT_SEEDS", "96"))

@@ -14,7 +14,7 @@ import pytest
 from tests.lobster_oracle import final_orders
 from tradesys import InvalidValue
 from tradesys.network import Network
-from tradesys.network.replay import Partition, Replayed, open_network, parse_partition, replay
+from tradesys.network.tape_replay import Partition, Replayed, open_network, parse_partition, replay
 from tradesys.venue import tapes
 
 SAMPLE = Path(__file__).parent.parent / "data" / "sample"

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tradesys.network.replay import Partition, open_network, replay
+from tradesys.network.tape_replay import Partition, open_network, replay
 from tradesys.status import definition as status
 from tradesys.systems.customer import CustomerSystem
 from tradesys.venue import tapes

@@ -17,7 +17,7 @@ from tradesys.inquiry import inquiries
 from tradesys.log import file as logfile
 from tradesys.log.file import LogFile
 from tradesys.network import Network
-from tradesys.network.verify import verify
+from tradesys.network.file_verification import verify
 from tradesys.records.arrow import stamped
 from tradesys.records.schemas import EXECUTIONS, REQUESTS
 

@@ -13,7 +13,7 @@ from tradesys.log.offsets import Offsets
 from tradesys.network import Network
 from tradesys.records.clock import MS
 from tradesys.runtime import Message, Pull, Records, Requests, Runtime, Settings
-from tradesys.systems.street.assignment import Assignment
+from tradesys.systems.street.symbol_assignment import Assignment
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def runtime(desk: Network, name: str, **settings: Any) -> Runtime:
     """A runtime of its own for a system, which begins at 0."""
     made = Runtime(
         desk.systems[name],
-        desk.charter.origins,
+        desk.manifest.origins,
         Assignment(["s1", "s2"]),
         Settings(**settings),
         lambda _: True,

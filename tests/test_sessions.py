@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tradesys.records.clock import to_ns
 from tradesys.records.errors import InvalidValue
-from tradesys.records.sessions import ALWAYS, FOREVER, Calendar, ns_of, settle_dates
+from tradesys.records.trading_calendar import ALWAYS, FOREVER, Calendar, ns_of, settle_dates
 
 XNYS = Calendar()
 

@@ -21,11 +21,11 @@ from tradesys.records.clock import MS
 from tradesys.records.errors import InvalidValue
 from tradesys.records.schemas import format_id, parse_id
 from tradesys.simulation import FAULTS, Ask, Choices, Fault, Market, Plan, Simulation, draw
-from tradesys.simulation.promises import NOT_LOST
-from tradesys.simulation.replayed import write_notebook
-from tradesys.simulation.seeds import run_plan, shrink
-from tradesys.widgets.pictures import bill_chart
-from tradesys.widgets.spacetime import space_time
+from tradesys.simulation.failing_seed_notebook import write_notebook
+from tradesys.simulation.guarantees import NOT_LOST
+from tradesys.simulation.many_seeds import run_plan, shrink
+from tradesys.widgets.space_time_diagram import space_time
+from tradesys.widgets.svg_drawings import bill_chart
 
 
 def files_of(folder: Path) -> dict[str, bytes]:

@@ -31,10 +31,10 @@ from tests.order_lives import (
     trade,
 )
 from tradesys.records.opening_books import Fees
-from tradesys.status.kept import compiled
-from tradesys.status.kept import rows as id_rows
-from tradesys.status.kept import view as views
-from tradesys.status.kept.view import View
+from tradesys.status.incremental import compiled
+from tradesys.status.incremental import rows as id_rows
+from tradesys.status.incremental import view as views
+from tradesys.status.incremental.view import View
 
 FEES = Fees(per_share=30, per_notional=7)
 NAMES = ("ord_status", "order_qty", "cum_qty", "leaves_qty", "avg_px")

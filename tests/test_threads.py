@@ -25,8 +25,8 @@ from tradesys.audit import checks
 from tradesys.audit.audit import Audit
 from tradesys.network.scenario import Flow, session
 from tradesys.simulation import Simulation, draw
-from tradesys.status.kept.compiled import COMPILED
-from tradesys.systems.ready import make_ready
+from tradesys.status.incremental.compiled import COMPILED
+from tradesys.systems.compile_ahead import make_ready
 from tradesys.venue import BookVenue
 from tradesys.widgets import Desk
 
@@ -195,7 +195,7 @@ def test_a_view_that_failed_in_the_middle_is_made_anew(monkeypatch: pytest.Monke
         order = filled(desk)
         desk["c1"].statuses()  # what waits for the view is worked in
         with monkeypatch.context() as patch:
-            patch.setattr("tradesys.status.kept.view.loops.take_requests", lambda *_: 1 // 0)
+            patch.setattr("tradesys.status.incremental.view.loops.take_requests", lambda *_: 1 // 0)
             submit(desk["c1"], order_qty=10)
             with pytest.raises(ZeroDivisionError):
                 desk["c1"].statuses()

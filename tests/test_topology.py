@@ -8,7 +8,7 @@ import pytest
 
 from tests.build import network
 from tradesys.records.schemas import SCHEMAS, Kind
-from tradesys.replication.carrying import links
+from tradesys.replication.transfer import links
 from tradesys.routes import ROUTES, WRITER, WRITES, Holding, holdings
 
 C, S, F = Kind.CUSTOMER, Kind.STREET, Kind.FIRM

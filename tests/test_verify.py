@@ -14,9 +14,9 @@ import pytest
 
 from tests.build import filled, history, network, record_id, sound, submit
 from tradesys.log.file import LogFile
-from tradesys.log.stream import END_OF_STREAM, Stream
+from tradesys.log.verified_stream import END_OF_STREAM, Stream
 from tradesys.network import Network
-from tradesys.network.verify import Verified, verify
+from tradesys.network.file_verification import Verified, verify
 from tradesys.records.arrow import stamped
 from tradesys.records.errors import StorageError
 from tradesys.records.schemas import REPORTS, REQUESTS, held

@@ -43,12 +43,13 @@ from tradesys.records.schemas import (
 )
 from tradesys.status import definition as status
 from tradesys.status import positions
-from tradesys.status.kept import codes, loops
-from tradesys.status.kept.balances import OWNERS, Accounts
-from tradesys.status.kept.codes import codes_of, codes_of_rows
-from tradesys.status.kept.columns import ORDER, with_room
-from tradesys.status.kept.rows import Rows
-from tradesys.status.kept.view import View
+from tradesys.status.incremental import loops
+from tradesys.status.incremental import text_codes as codes
+from tradesys.status.incremental.balances import OWNERS, Accounts
+from tradesys.status.incremental.columns import ORDER, with_room
+from tradesys.status.incremental.rows import Rows
+from tradesys.status.incremental.text_codes import codes_of, codes_of_rows
+from tradesys.status.incremental.view import View
 from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.system import Place
 

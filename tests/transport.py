@@ -15,7 +15,7 @@ import pytest
 from tests.build import sound, submit
 from tradesys.inquiry.answers import Order
 from tradesys.network import Network
-from tradesys.replication.carrying import gives, wants
+from tradesys.replication.transfer import gives, wants
 from tradesys.runtime import Message, Records
 from tradesys.systems.customer import CustomerSystem
 from tradesys.venue import BookVenue

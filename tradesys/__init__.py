@@ -36,8 +36,8 @@ from tradesys.records.errors import (
     SystemDown,
     TradesysError,
 )
+from tradesys.records.formatting import readable
 from tradesys.records.opening_books import OpeningBooks
-from tradesys.records.readable import readable
 from tradesys.records.schemas import ExecType, OrdStatus, OrdType, RequestType, Side, TimeInForce
 from tradesys.venue import BookVenue, TapeVenue
 

@@ -31,13 +31,13 @@ import pyarrow as pa
 from tradesys.log.offsets import Offsets
 from tradesys.records.clock import MS
 from tradesys.records.schemas import Kind, Origin
-from tradesys.replication.carrying import Carried, gives, gives_back, lacks, takes, wants
 from tradesys.replication.recovery import begin_again
+from tradesys.replication.transfer import Carried, gives, gives_back, lacks, takes, wants
 from tradesys.routes import ROUTES, WRITES
 from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.firm import FirmSystem
 from tradesys.systems.street import StreetSystem
-from tradesys.systems.street.assignment import Assignment
+from tradesys.systems.street.symbol_assignment import Assignment
 from tradesys.systems.system import System
 
 MARKET = "market"

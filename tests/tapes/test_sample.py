@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.lobster_oracle import final_orders
 from tradesys.records.errors import InvalidValue
 from tradesys.venue.tapes import read
-from tradesys.venue.tapes.sample import SYMBOLS, generate
+from tradesys.venue.tapes.sample_tape import SYMBOLS, generate
 
 SAMPLE = Path(__file__).parents[2] / "data" / "sample"
 

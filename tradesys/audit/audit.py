@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from tradesys.audit.checks import CHECKS
-from tradesys.audit.held import Held
+from tradesys.audit.snapshot import Snapshot
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Audit:
         return "\n".join([*lines, f"{word[self.verdict]:>8}  the audit"])
 
 
-def audit(held: Held, progress: Callable[[int], None] | None = None) -> Audit:
+def audit(held: Snapshot, progress: Callable[[int], None] | None = None) -> Audit:
     """Run every check.
 
     :param progress: called with how many of :data:`CHECKS` are done.

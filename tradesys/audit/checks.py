@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import polars as pl
 
-from tradesys.audit.debts import debts
-from tradesys.audit.held import Held, differences, first_difference, listed, more_than_one, run_of
+from tradesys.audit.overdrafts import debts
+from tradesys.audit.snapshot import (
+    Snapshot,
+    differences,
+    first_difference,
+    listed,
+    more_than_one,
+    run_of,
+)
 from tradesys.log.log import Log
 from tradesys.records.arrow import Ints, as_written
 from tradesys.records.schemas import (
@@ -21,7 +28,7 @@ from tradesys.records.schemas import (
     make_id,
     origin,
 )
-from tradesys.replication.carrying import Link
+from tradesys.replication.transfer import Link
 from tradesys.routes import WRITER, WRITES
 from tradesys.status import definition as status
 from tradesys.status import positions
@@ -52,7 +59,7 @@ class Finding(NamedTuple):
     told: Sequence[str] = ()
 
 
-def _placed(held: Held) -> Finding:
+def _placed(held: Snapshot) -> Finding:
     """Every record that a system wrote is where the topology says."""
     found, evaluated = [], 0
     for link, dataset, code in _copies(held):
@@ -65,7 +72,7 @@ def _placed(held: Held) -> Finding:
     return Finding(evaluated, [], found)
 
 
-def _same(held: Held) -> Finding:
+def _same(held: Snapshot) -> Finding:
     """No replica holds a record that differs from its origin's, or that its origin never wrote."""
     wrong, waiting, evaluated = [], [], 0
     written: dict[tuple[str, int], pa.RecordBatch] = {}
@@ -88,7 +95,7 @@ def _same(held: Held) -> Finding:
     return Finding(evaluated, wrong, waiting)
 
 
-def _copies(held: Held) -> Iterator[tuple[Link, str, int]]:
+def _copies(held: Snapshot) -> Iterator[tuple[Link, str, int]]:
     """Each log that a link carries: of every incarnation of the source that either side knows."""
     for link in held.links:
         for dataset in WRITES[link.route.writer]:
@@ -97,7 +104,7 @@ def _copies(held: Held) -> Iterator[tuple[Link, str, int]]:
                 yield link, dataset, code
 
 
-def _logs(held: Held) -> Iterator[tuple[System, str, Log]]:
+def _logs(held: Snapshot) -> Iterator[tuple[System, str, Log]]:
     """Every log that a system holds."""
     for system in held.systems:
         for dataset, table in system.tables.items():
@@ -105,7 +112,7 @@ def _logs(held: Held) -> Iterator[tuple[System, str, Log]]:
                 yield system, dataset, log
 
 
-def _gapless(held: Held) -> Finding:
+def _gapless(held: Snapshot) -> Finding:
     """No record twice, none missing in between: ids of an origin run from 0 without a gap."""
     found, evaluated = [], 0
     for system, dataset, log in _logs(held):
@@ -119,7 +126,7 @@ def _gapless(held: Held) -> Finding:
     return Finding(evaluated, found, [])
 
 
-def _authority(held: Held) -> Finding:
+def _authority(held: Snapshot) -> Finding:
     """Nothing was written by a kind of system that may not write it."""
     logs = list(_logs(held))
     found = [
@@ -130,7 +137,7 @@ def _authority(held: Held) -> Finding:
     return Finding(len(logs), found, [])
 
 
-def _definition(held: Held) -> Finding:
+def _definition(held: Snapshot) -> Finding:
     """What each customer-facing system answers is what the definition says of its records."""
     found: list[str] = []
     evaluated = 0
@@ -147,12 +154,12 @@ def _definition(held: Held) -> Finding:
     return Finding(evaluated, found, [])
 
 
-def _key(held: Held, system: System) -> object:
+def _key(held: Snapshot, system: System) -> object:
     """What is equal for systems whose answers are."""
     return tuple(held.key(system, dataset) for dataset in _ANSWERED_FROM)
 
 
-def _agreement(held: Held) -> Finding:
+def _agreement(held: Snapshot) -> Finding:
     """Customer-facing systems that hold the same records give the same answers."""
     found: list[str] = []
     evaluated = 0
@@ -167,7 +174,7 @@ def _agreement(held: Held) -> Finding:
     return Finding(evaluated, found, [])
 
 
-def _conservation(held: Held) -> Finding:
+def _conservation(held: Snapshot) -> Finding:
     """Cash and shares conserve: postings sum to zero per asset, and for each fill.
 
     No balance is beyond int64, where sums begin again at the other end; these here are of 128 bits.
@@ -202,7 +209,7 @@ def _conservation(held: Held) -> Finding:
     return Finding(len(postings), found, [])
 
 
-def _cleared(held: Held) -> Finding:
+def _cleared(held: Snapshot) -> Finding:
     """What stands of each trade that the firm holds is booked, once, at its customer."""
     firm = held.firm
     executions = held.frame(firm, "executions")
@@ -273,7 +280,7 @@ def _due(trades: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _amended(held: Held) -> Finding:
+def _amended(held: Snapshot) -> Finding:
     """Every correction and bust is of a trade of its order, and every trade of some quantity."""
     events = status.each_once(held.recorded).filter(status.says(*status.OF_TRADES))
     leads = status.amendments(events).select("exec_id", "trade_id")
@@ -314,7 +321,7 @@ def _amended(held: Held) -> Finding:
     return Finding(len(events), wrong, waiting)
 
 
-def _venue(held: Held) -> Finding:
+def _venue(held: Snapshot) -> Finding:
     """Street-side executions agree with the venue's own record, event by event."""
     names = ("exec_id", "exec_type", "order_id", "request_id", "last_qty", "last_px", "order_qty")
     reports = held.reports.table().combine_chunks()
@@ -331,7 +338,7 @@ def _venue(held: Held) -> Finding:
     return Finding(len(reported), wrong, [f"{format_id(i)} is not recorded" for i in missing])
 
 
-def _answered(held: Held) -> Finding:
+def _answered(held: Snapshot) -> Finding:
     """Every accepted request was answered by a street-side system."""
     down = [s.name for s in held.systems if s.crashed and s.kind is Kind.CUSTOMER]
     found = [f"{name} is down: what it accepted is not known" for name in down]
@@ -341,7 +348,7 @@ def _answered(held: Held) -> Finding:
     return Finding(len(held.requested), [], found)
 
 
-def _sent_once(held: Held) -> Finding:
+def _sent_once(held: Snapshot) -> Finding:
     """Each request was sent to one street-side system (claim 22); what is sent again says so."""
     sent = pl.concat(
         pl.DataFrame({"record_id": street.sent}, {"record_id": pl.UInt64}).with_columns(
@@ -358,7 +365,7 @@ def _sent_once(held: Held) -> Finding:
     return Finding(len(streets), wrong, [])
 
 
-def lost_requests(held: Held) -> list[tuple[int, int]]:
+def lost_requests(held: Snapshot) -> list[tuple[int, int]]:
     """Requests held by nobody that an execution speaks of: the execution's id, the request's."""
     known = held.requested["record_id"].implode()
     asked = [
@@ -369,7 +376,7 @@ def lost_requests(held: Held) -> list[tuple[int, int]]:
     return list(lost.sort("request").iter_rows())
 
 
-def _referred(held: Held) -> Finding:
+def _referred(held: Snapshot) -> Finding:
     """Every request that an execution answers is held: what is not was lost with its system."""
     found = [
         f"{format_id(request)} is held by nobody, and {format_id(record)} answers it"
@@ -378,7 +385,7 @@ def _referred(held: Held) -> Finding:
     return Finding(len(held.recorded), [], found)
 
 
-def _known(held: Held) -> Finding:
+def _known(held: Snapshot) -> Finding:
     """Whatever a customer-facing system acknowledged is held, as far as that can be known.
 
     Where its own file was lost it goes on as another incarnation, and nobody can tell what it took
@@ -398,7 +405,7 @@ def _known(held: Held) -> Finding:
     return Finding(len(systems) + len(earlier), [], [], found)
 
 
-def _executed_once(held: Held) -> Finding:
+def _executed_once(held: Snapshot) -> Finding:
     """An order that was entered at two systems is accepted by the market once (by its name).
 
     A name is free again on another trading day, unless its order is still open at the market then.
@@ -421,7 +428,7 @@ def _executed_once(held: Held) -> Finding:
     return Finding(len(taken), found, [])
 
 
-def _in_time(held: Held) -> Finding:
+def _in_time(held: Snapshot) -> Finding:
     """No order trades after its time: a DAY order on its own trading day only (FIX tag 59)."""
     events = status.each_once(held.recorded).sort("order_id", "exec_id")
     states_terms = pl.col("exec_type").is_in([t.value for t in status.STATES_TERMS])
@@ -450,7 +457,7 @@ def _ns(times: pl.Series) -> Ints:
     return times.dt.timestamp("ns").to_numpy()
 
 
-def _flagged(held: Held) -> Finding:
+def _flagged(held: Snapshot) -> Finding:
     """Of the records of one event, at most one does not say that it may be a duplicate."""
     certain = held.recorded.filter(~pl.col("poss_dup"))
     found = [
@@ -460,7 +467,7 @@ def _flagged(held: Held) -> Finding:
     return Finding(len(certain), found, [])
 
 
-def _over_fills(held: Held) -> Finding:
+def _over_fills(held: Snapshot) -> Finding:
     """No order filled beyond its quantity; the replace that allows it may be on its way."""
     found, evaluated = [], 0
     for system in held.customers:
@@ -478,7 +485,7 @@ def _over_fills(held: Held) -> Finding:
     return Finding(evaluated, [], found)
 
 
-def _debts(held: Held) -> Finding:
+def _debts(held: Snapshot) -> Finding:
     """No system let an account use more than was left, as far as that system knew."""
     evaluated, found = debts(held)
     wrong, told = ([d.text for d in found if d.is_wrong is so] for so in (True, False))
@@ -493,7 +500,7 @@ TWICE = "no name is executed twice"
 IN_TIME = "no order trades after its time"
 FLAGGED = "what is recorded again is a possible duplicate"
 
-CHECKS: dict[str, Callable[[Held], Finding]] = {
+CHECKS: dict[str, Callable[[Snapshot], Finding]] = {
     "every record is where the topology says": _placed,
     "replicas hold what their origin wrote": _same,
     "no record twice, no gap": _gapless,

@@ -5,9 +5,9 @@ import sys
 
 import typer
 
-from tradesys.cli import batch_commands as batch
-from tradesys.cli import folder_commands as folder
+from tradesys.cli import many_runs_commands as batch
 from tradesys.cli import replay_commands as replays
+from tradesys.cli import run_folder_commands as folder
 from tradesys.cli.printing import tell_error
 from tradesys.records.errors import TradesysError
 

@@ -9,14 +9,14 @@ import typer
 
 from tradesys.cli.printing import JsonOut, out, print_audit, print_table, progress, tell
 from tradesys.network import Network
-from tradesys.network.charter import Charter
-from tradesys.network.replay import Partition, Replayed, open_network, parse_partition
-from tradesys.network.replay import replay as replay_tape
-from tradesys.records import arguments as given
+from tradesys.network.manifest import Manifest
+from tradesys.network.tape_replay import Partition, Replayed, open_network, parse_partition
+from tradesys.network.tape_replay import replay as replay_tape
+from tradesys.records import argument_checks as given
 from tradesys.records.errors import InvalidValue
 from tradesys.venue import TapeVenue, tapes
 from tradesys.venue.tapes import Tape
-from tradesys.venue.tapes import sample as sample_day
+from tradesys.venue.tapes import sample_tape as sample_day
 
 SAMPLE = Path("data/sample")
 
@@ -50,7 +50,7 @@ def replay(
     """
     partitions = [parse_partition(text) for text in partition or ()]
     given.whole("batch", batch, 1, of="events")
-    Charter(customers, streets, TapeVenue.kind).require(*(cut.system for cut in partitions))
+    Manifest(customers, streets, TapeVenue.kind).require(*(cut.system for cut in partitions))
     with progress(f"reading {tape}"):
         day = tapes.read(tape, format=format, date=date)
     network = open_network(day, customers=customers, streets=streets, data=data)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from tradesys.inquiry.evidence import Evidence
-from tradesys.records import arguments as given
+from tradesys.records import argument_checks as given
 from tradesys.records.errors import InvalidValue
 from tradesys.records.schemas import OrdStatus, average, format_id, origin, parse_id, split_id
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from tradesys.inquiry.names import NamesGiven
+from tradesys.inquiry.client_order_ids import NamesGiven
 from tradesys.log.offsets import Offsets
 from tradesys.log.table import Tables
 from tradesys.records.schemas import format_id, make_id, origin

@@ -12,12 +12,12 @@ import polars as pl
 import pyarrow as pa
 
 from tradesys.inquiry.answers import Answer, OrderLike, id_of
+from tradesys.inquiry.client_order_ids import NamesGiven
 from tradesys.inquiry.evidence import Evidence
-from tradesys.inquiry.explained import Explained, explained
-from tradesys.inquiry.holder import Holder
-from tradesys.inquiry.names import NamesGiven
+from tradesys.inquiry.explanation import Explained, explained
+from tradesys.inquiry.record_holder import RecordHolder
 from tradesys.log.offsets import Cursor
-from tradesys.records import arguments as given
+from tradesys.records import argument_checks as given
 from tradesys.records.errors import InvalidValue, NotYetReplicated
 from tradesys.records.opening_books import Fees
 from tradesys.records.schemas import (
@@ -35,7 +35,7 @@ from tradesys.records.schemas import (
 )
 from tradesys.routes import WRITES
 from tradesys.status import definition as status
-from tradesys.status.kept.view import STATUS_TYPE, View
+from tradesys.status.incremental.view import STATUS_TYPE, View
 
 _WORTH_A_VIEW = 200_000
 _FEW = 32
@@ -84,7 +84,7 @@ _CHANGED: dict[str, Any] = {
 _POSITIONS = "the token of an order or an answer, like {'c1': 18}"
 
 
-class Inquiries(Holder):
+class Inquiries(RecordHolder):
     """Who holds requests and executions, and so can answer for every order.
 
     ``fees`` is what the firm charges, which counts among what accounts owe and orders may use.

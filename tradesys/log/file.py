@@ -1,9 +1,9 @@
 """The file of a log at one system: appended to, made durable, verified when it is opened.
 
-``requests.arrows`` is one Arrow stream (:mod:`tradesys.log.stream`) with the batches in the order
-in which they were received. What does not verify is never handed out: a torn end is cut, damaged
-bytes are set aside, and ``damage`` says so. An orderly close rewrites very many small batches as
-few large ones, which open fast and take no memory until they are read.
+``requests.arrows`` is one Arrow stream (:mod:`tradesys.log.verified_stream`) with the batches in
+the order in which they were received. What does not verify is never handed out: a torn end is cut,
+damaged bytes are set aside, and ``damage`` says so. An orderly close rewrites very many small
+batches as few large ones, which open fast and take no memory until they are read.
 """
 
 import os
@@ -27,8 +27,8 @@ from tradesys.log.disk import (
     sync_data,
     write_all,
 )
-from tradesys.log.forks import leave_if_forked
-from tradesys.log.stream import END_OF_STREAM, Reading, Stream
+from tradesys.log.fork_guard import leave_if_forked
+from tradesys.log.verified_stream import END_OF_STREAM, Reading, Stream
 from tradesys.records.errors import DamagedError, GapError, Outcome, StorageError
 from tradesys.records.schemas import format_id, held, make_id, split_id
 

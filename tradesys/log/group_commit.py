@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeAlias
 
 import pyarrow as pa
 
-from tradesys.log.interrupts import uninterrupted
+from tradesys.log.ctrl_c import uninterrupted
 from tradesys.records.errors import StorageError
 
 Row = tuple[Any, ...]

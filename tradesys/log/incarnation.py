@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from tradesys.log.disk import disk_errors, name_aside, write_whole
-from tradesys.log.stream import Stream
+from tradesys.log.verified_stream import Stream
 from tradesys.records.arrow import batch_of, stamped
 from tradesys.records.errors import DamagedError
 from tradesys.records.schemas import Origin, held, parse_origin

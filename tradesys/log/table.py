@@ -26,9 +26,9 @@ class Table:
     Reading: ``arrow`` and ``frame`` give every record held, by origin and sequence, so that two
     systems with equal ``positions`` have equal tables but for ``received_at``, whatever the order
     of arrival. Writing: ``write`` and ``take`` for what the system itself writes, ``apply`` for
-    replication; users are handed a :class:`~tradesys.log.dataset.Dataset`. ``logs`` are in the
-    order of their origins' 16-bit codes. What the system knew at a time is what had been received
-    by then: ``received_at`` never goes back, though a clock may.
+    replication; users are handed a :class:`~tradesys.log.dataset_access.Dataset`. ``logs`` are in
+    the order of their origins' 16-bit codes. What the system knew at a time is what had been
+    received by then: ``received_at`` never goes back, though a clock may.
     """
 
     def __init__(

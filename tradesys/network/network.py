@@ -16,16 +16,16 @@ from typing import NamedTuple, Self, overload
 import polars as pl
 
 from tradesys.audit.audit import Audit, audit
-from tradesys.audit.held import Held
+from tradesys.audit.snapshot import Snapshot
 from tradesys.inquiry.answers import Answer, OrderLike, id_of
-from tradesys.inquiry.explained import Explained, explained
+from tradesys.inquiry.explanation import Explained, explained
 from tradesys.inquiry.inquiries import Inquiries
-from tradesys.log.forks import REFUSED, leave_if_forked
-from tradesys.log.interrupts import uninterrupted
-from tradesys.network.charter import FILE, Charter, complete, locked, read_charter, settle
-from tradesys.network.history import Past, difference
-from tradesys.network.switches import Switches
-from tradesys.records import arguments as given
+from tradesys.log.ctrl_c import uninterrupted
+from tradesys.log.fork_guard import REFUSED, leave_if_forked
+from tradesys.network.as_of import Past, difference
+from tradesys.network.fault_switches import Switches
+from tradesys.network.manifest import FILE, Manifest, complete, locked, read_manifest, settle
+from tradesys.records import argument_checks as given
 from tradesys.records.clock import Clock, ManualClock, Time, checked, wall_clock
 from tradesys.records.errors import (
     DamagedError,
@@ -36,12 +36,12 @@ from tradesys.records.errors import (
 )
 from tradesys.records.opening_books import OpeningBooks
 from tradesys.records.schemas import ExecType, Kind, Origin, format_id, make_id
-from tradesys.replication.carrying import behind, to_give_back
+from tradesys.replication.transfer import behind, to_give_back
 from tradesys.runtime import MARKET, Runtime, Settings
 from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.firm import FirmSystem
 from tradesys.systems.street import StreetSystem
-from tradesys.systems.street.assignment import Assignment
+from tradesys.systems.street.symbol_assignment import Assignment
 from tradesys.systems.system import Place, System, running
 from tradesys.venue import BookVenue, TapeVenue, VenueFactory, kind_of, venue_of
 
@@ -76,8 +76,8 @@ class Network(Switches):
         days are those of the New York Stock Exchange; ``partial(BookVenue, calendar="24/7")`` makes
         one that never closes, whose days roll at 00:00 UTC.
     :param clock: gives the time in ns since 1970; by default the wall clock. A time that is none,
-        or out of the range :data:`tradesys.records.fields.TIME`, is refused wherever it is asked
-        for.
+        or out of the range :data:`tradesys.records.field_rules.TIME`, is refused wherever it is
+        asked for.
     :raises InvalidValue: an argument is of the wrong type or out of its range, or the folder holds
         another network.
     :raises StorageError: the disk refused, or the folder is in use.
@@ -107,10 +107,10 @@ class Network(Switches):
         given.a(object, "venue", venue, "what makes a market, like BookVenue", _is_factory)
         given.a(object, "clock", clock, "what gives the time in ns since 1970", callable)
         self.clock, self.now = clock, checked(clock)
-        self.charter = Charter(customers, streets, kind_of(venue), books)
+        self.manifest = Manifest(customers, streets, kind_of(venue), books)
         self.data = None if data is None else given.folder("data", data)
         self.assignment = Assignment(
-            [o.system for o in self.charter.origins if o.kind is Kind.STREET]
+            [o.system for o in self.manifest.origins if o.kind is Kind.STREET]
         )
         super().__init__()
         self._lock = ExitStack()
@@ -143,15 +143,15 @@ class Network(Switches):
         :raises StorageError: it does not say what it holds, or another process uses it.
         """
         folder = given.folder("data", data)
-        charter = read_charter(folder)
-        if charter is None:
+        manifest = read_manifest(folder)
+        if manifest is None:
             expected = f"a folder with the files of a network, {FILE} among them"
             raise InvalidValue("data", str(folder), expected)
-        again = venue_of(charter.venue) if venue is None else venue
+        again = venue_of(manifest.venue) if venue is None else venue
         if clock is None:
             is_tape = kind_of(again).split()[0] == TapeVenue.kind
             clock = ManualClock() if is_tape else wall_clock
-        return cls(charter.customers, charter.streets, data=folder, venue=again, clock=clock)
+        return cls(manifest.customers, manifest.streets, data=folder, venue=again, clock=clock)
 
     @overload
     def __getitem__(self, name: str) -> CustomerSystem: ...
@@ -248,7 +248,7 @@ class Network(Switches):
         return self.clock if is_tape and isinstance(self.clock, ManualClock) else None
 
     def street_for(self, symbol: str) -> str:
-        """The street-side system of a symbol (:mod:`tradesys.systems.street.assignment`)."""
+        """The street-side system of a symbol (:mod:`tradesys.systems.street.symbol_assignment`)."""
         return self.assignment.street_for(symbol)
 
     # ---- looking
@@ -270,7 +270,7 @@ class Network(Switches):
         :raises InvalidValue: no such system answers inquiries, or there is no such order.
         """
         system = self._asked("at", at)
-        self.charter.require_order(order, id_of(order))
+        self.manifest.require_order(order, id_of(order))
         for _ in range(given.whole("steps", steps, 0)):
             with suppress(NotYetReplicated):
                 return system.status(order, at_least=at_least)
@@ -284,7 +284,7 @@ class Network(Switches):
         :raises NotYetReplicated: no system knows of it.
         :raises InvalidValue: there is no such order.
         """
-        self.charter.require_order(order, id_of(order))
+        self.manifest.require_order(order, id_of(order))
         answers: list[Answer] = []
         unknown: NotYetReplicated | InvalidValue | SystemDown | None = None
         for system in self:
@@ -362,13 +362,13 @@ class Network(Switches):
         """
         return audit(self.held(), progress)
 
-    def held(self) -> Held:
+    def held(self) -> Snapshot:
         """What all systems hold at this moment, to be looked at while they go on."""
         with uninterrupted(), self.turn:
-            return Held(
+            return Snapshot(
                 self,
                 at_rest=self.is_at_rest,
-                fees=self.charter.books.fees,
+                fees=self.manifest.books.fees,
                 calendar=self.venue.calendar,
                 reports=self.venue.reports,
             )
@@ -395,15 +395,15 @@ class Network(Switches):
     def _make(self, venue: VenueFactory) -> None:
         """Make the venue and the systems, of the files there are; open the books of a new firm."""
         if self.data:
-            self.charter = settle(self.data, self.charter, self.now())
+            self.manifest = settle(self.data, self.manifest, self.now())
         self.venue = venue(clock=self.now, folder=self.data)
         file = self.venue.file
-        if file and file.is_new and self.charter.is_made:
+        if file and file.is_new and self.manifest.is_made:
             file.close()
             file.path.unlink()
             expected = "it is missing; put it back from the latest copy of the run"
             raise DamagedError(str(file.path), 0, expected)
-        for origin in self.charter.origins:
+        for origin in self.manifest.origins:
             self._place(self._made(origin))
         self._require_reported()
         if self._own_time:
@@ -412,15 +412,15 @@ class Network(Switches):
         self.recovered = self._begin_all(self._lost())
         for link in self.links:
             link.target.heard[link.source.name] = link.source.origin
-        if not self.charter.is_made:
-            self.firm.open_books(self.charter.books)
+        if not self.manifest.is_made:
+            self.firm.open_books(self.manifest.books)
             for link in self.links:
                 if link.source is self.firm:
                     self._fetch(link)
             for system in self:
                 system.sync()
             self._require_folder()
-            self.charter = complete(self.data, self.charter, self.now())
+            self.manifest = complete(self.data, self.manifest, self.now())
         self._assign()
 
     def _require_reported(self) -> None:
@@ -459,10 +459,10 @@ class Network(Switches):
             case Kind.STREET:
                 system = StreetSystem(place, venue=self.venue, assignment=assignment)
             case Kind.FIRM:
-                system = FirmSystem(place, fees=self.charter.books.fees)
+                system = FirmSystem(place, fees=self.manifest.books.fees)
             case _:
-                system = CustomerSystem(place, fees=self.charter.books.fees)
-        return Runtime(system, self.charter.origins, assignment, settings, reaches)
+                system = CustomerSystem(place, fees=self.manifest.books.fees)
+        return Runtime(system, self.manifest.origins, assignment, settings, reaches)
 
 
 def _is_factory(venue: object) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from tradesys.network import Network
-from tradesys.records import arguments as given
+from tradesys.records import argument_checks as given
 from tradesys.records.clock import ManualClock
 from tradesys.records.opening_books import OpeningBooks
 from tradesys.records.schemas import PRICE_SCALE
@@ -143,7 +143,7 @@ class Flow:
     def __init__(
         self, network: Network, accounts: Sequence[str] = (), *, per_second: int = 0, seed: int = 1
     ) -> None:
-        books = network.charter.books
+        books = network.manifest.books
         self.network, self.per_second = network, per_second
         self.accounts = np.array(accounts or books.accounts)
         self.symbols = np.array(books.symbols)

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tradesys.records import arguments as given
+from tradesys.records import argument_checks as given
 from tradesys.records.errors import InvalidValue
-from tradesys.records.fields import TIME
+from tradesys.records.field_rules import TIME
 
 Clock = Callable[[], int]
 """Gives the time in nanoseconds since 1970, UTC."""

@@ -4,15 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from tradesys.records import arguments as given
-from tradesys.records import fields
+from tradesys.records import argument_checks as given
+from tradesys.records import field_rules as fields
 from tradesys.records.schemas import CURRENCY, PRICE_SCALE
 
 
 class Fees(NamedTuple):
     """What the firm charges for a fill: 1/10,000 of the currency a share, and of the notional.
 
-    In the ranges of :mod:`tradesys.records.fields` it is at most twice what an order may come to.
+    In the ranges of :mod:`tradesys.records.field_rules` it is at most twice what an order may come
+    to.
     """
 
     per_share: int = 0
@@ -40,7 +41,7 @@ class OpeningBooks:
     and ``fee_per_notional`` 1/10,000 of what was paid.
 
     :raises InvalidValue: a field is of the wrong type, or out of its range
-        (:mod:`tradesys.records.fields`); so is what all accounts have together.
+        (:mod:`tradesys.records.field_rules`); so is what all accounts have together.
     """
 
     accounts: Sequence[str] = ("alice", "bob", "carol", "dave")

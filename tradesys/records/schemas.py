@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from tradesys.records import arguments as given
+from tradesys.records import argument_checks as given
 from tradesys.records.errors import InvalidValue
 
 PRICE_SCALE = 10_000

@@ -11,7 +11,7 @@ from tradesys.log.file import Damage
 from tradesys.log.offsets import Offsets
 from tradesys.log.table import Table
 from tradesys.records.schemas import INCARNATIONS, Origin, origin
-from tradesys.replication.carrying import wants
+from tradesys.replication.transfer import wants
 from tradesys.routes import WRITES
 from tradesys.systems.system import System
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import NamedTuple
 
-from tradesys.network.bill import Outage, at_risk
+from tradesys.network.outage_bill import Outage, at_risk
 from tradesys.records.clock import MS
 from tradesys.simulation.customers import Callers
 from tradesys.simulation.plan import Fault

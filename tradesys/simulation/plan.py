@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tradesys.network.scenario import START_NS
-from tradesys.records import arguments as given
+from tradesys.records import argument_checks as given
 from tradesys.records.clock import MS, to_ns
 from tradesys.records.errors import InvalidValue
 from tradesys.records.opening_books import OpeningBooks

@@ -9,9 +9,9 @@ from pathlib import Path
 import polars as pl
 
 from tradesys.audit.audit import Audit
-from tradesys.network.bill import LOG, bill
+from tradesys.network.outage_bill import LOG, bill
 from tradesys.records.clock import MS
-from tradesys.simulation import promises
+from tradesys.simulation import guarantees as promises
 from tradesys.simulation.customers import Callers
 from tradesys.simulation.faults import Faults
 from tradesys.simulation.plan import Plan

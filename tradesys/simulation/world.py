@@ -17,26 +17,18 @@ import polars as pl
 import pyarrow as pa
 
 from tradesys import runtime as said
-from tradesys.audit.held import listed
+from tradesys.audit.snapshot import listed
 from tradesys.network import Network
 from tradesys.records.clock import MS
 from tradesys.records.errors import InvalidValue
-from tradesys.records.schemas import (
-    CAPITAL,
-    CLEARING,
-    ExecType,
-    Kind,
-    Origin,
-    span,
-    split_id,
-)
+from tradesys.records.schemas import CAPITAL, CLEARING, ExecType, Kind, Origin, span, split_id
 from tradesys.routes import WRITES
 from tradesys.runtime import MARKET, Message, Pull, Runtime, Settings
 from tradesys.simulation.disk import Disk
 from tradesys.simulation.plan import Market, Plan
 from tradesys.simulation.transport import NEVER, Node, Transport
 from tradesys.status.definition import TRADES
-from tradesys.systems.street.assignment import Assignment
+from tradesys.systems.street.symbol_assignment import Assignment
 from tradesys.systems.system import Place
 from tradesys.venue import BookVenue
 

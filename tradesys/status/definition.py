@@ -3,8 +3,9 @@
 Nothing stores a status. It follows from the set of records that a system holds, whatever the order
 in which they arrived and however often. Facts first, then rank: a status is never computed from an
 earlier status. The rules are those of FIX 4.4 Volume 4, Appendix D, one a line; where "later" is
-said it is by ``exec_id``, since the venue numbers its reports. :mod:`tradesys.status.kept.view`
-keeps the same facts up to date batch by batch and is tested against this.
+said it is by ``exec_id``, since the venue numbers its reports.
+:mod:`tradesys.status.incremental.view` keeps the same facts up to date batch by batch and is tested
+against this.
 """
 
 from functools import cache

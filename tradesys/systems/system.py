@@ -18,16 +18,16 @@ from typing import Any, NamedTuple, Self, TypeVar
 
 import pyarrow as pa
 
-from tradesys.inquiry.holder import Holder
-from tradesys.log.dataset import Dataset
+from tradesys.inquiry.record_holder import RecordHolder
+from tradesys.log.ctrl_c import uninterrupted
+from tradesys.log.dataset_access import Dataset
 from tradesys.log.file import LogFile, OpenFile
-from tradesys.log.forks import REFUSED, leave_if_forked
+from tradesys.log.fork_guard import REFUSED, leave_if_forked
 from tradesys.log.group_commit import GroupCommit, Part
 from tradesys.log.incarnation import read_incarnation, write_incarnation
-from tradesys.log.interrupts import uninterrupted
 from tradesys.log.table import Rows, Table
-from tradesys.records import arguments as given
-from tradesys.records import fields
+from tradesys.records import argument_checks as given
+from tradesys.records import field_rules as fields
 from tradesys.records.arrow import batch_of
 from tradesys.records.clock import Clock
 from tradesys.records.errors import (
@@ -40,9 +40,9 @@ from tradesys.records.errors import (
 )
 from tradesys.records.schemas import SCHEMAS, Kind, Origin, make_id
 from tradesys.records.schemas import origin as origin_of
-from tradesys.records.sessions import Calendar
+from tradesys.records.trading_calendar import Calendar
 from tradesys.routes import CALLED, WRITER, WRITES, Holding, holdings
-from tradesys.systems.ready import make_ready
+from tradesys.systems.compile_ahead import make_ready
 
 _WRITTEN_OTHERWISE = {
     "requests": "one that the firm writes; requests come from submit, cancel and replace",
@@ -135,7 +135,7 @@ class Place(NamedTuple):
     calendar: Calendar = Calendar()
 
 
-class System(Holder):
+class System(RecordHolder):
     """One system of the architecture. Subclasses say what it does for customers or the market."""
 
     def __init__(self, place: Place) -> None:
@@ -215,7 +215,7 @@ class System(Holder):
 
         :raises ReadOnlyError: another kind of system writes this dataset.
         :raises InvalidValue: requests come from order entry, executions from the market only; or a
-            value breaks a rule of its column (:data:`tradesys.records.fields.RULES`).
+            value breaks a rule of its column (:data:`tradesys.records.field_rules.RULES`).
         :raises SchemaError: a key is missing, unknown, or holds the wrong type.
         """
         self.check_writer(dataset)

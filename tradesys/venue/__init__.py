@@ -6,10 +6,10 @@ from typing import Protocol
 
 from tradesys.records.clock import Clock
 from tradesys.records.errors import InvalidValue
-from tradesys.records.sessions import EXCHANGE
+from tradesys.records.trading_calendar import EXCHANGE
+from tradesys.venue.book_market import BookVenue
 from tradesys.venue.market import Venue
-from tradesys.venue.recorded import TapeVenue
-from tradesys.venue.simulated import BookVenue
+from tradesys.venue.tape_market import TapeVenue
 
 __all__ = ["BookVenue", "TapeVenue", "Venue", "VenueFactory", "kind_of", "venue_of"]
 

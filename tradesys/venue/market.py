@@ -32,7 +32,7 @@ from tradesys.records.schemas import (
     make_id,
     split_id,
 )
-from tradesys.records.sessions import EXCHANGE, FOREVER, Calendar
+from tradesys.records.trading_calendar import EXCHANGE, FOREVER, Calendar
 from tradesys.status import definition as status
 
 ANSWER = {
@@ -53,7 +53,7 @@ class Venue(ABC):
     at it, holds its ``lock``: one thread at a time.
 
     :param calendar: whose trading days are the market's
-        (:class:`~tradesys.records.sessions.Calendar`).
+        (:class:`~tradesys.records.trading_calendar.Calendar`).
     """
 
     kind: ClassVar[str]
@@ -107,7 +107,7 @@ class Venue(ABC):
     def _tell_time(self, day_end: int = 0) -> None:
         """Have the orders expire whose time is over, and DAY orders up to the day that ends then.
 
-        An order may trade up to its :meth:`~tradesys.records.sessions.Calendar.last_ns`.
+        An order may trade up to its :meth:`~tradesys.records.trading_calendar.Calendar.last_ns`.
         """
         if self._is_torn:
             self._remember()

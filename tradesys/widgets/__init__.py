@@ -5,12 +5,12 @@ nbconvert's HTML and in the repository they are pictures.
 """
 
 from tradesys.widgets.account import AccountPanel
-from tradesys.widgets.background import Pulse
+from tradesys.widgets.background_runner import Pulse
 from tradesys.widgets.blotter import Blotter
 from tradesys.widgets.desk import Desk
 from tradesys.widgets.inquiry import InquiryPanel
 from tradesys.widgets.network_view import NetworkView
-from tradesys.widgets.story import OrderStory
+from tradesys.widgets.order_story import OrderStory
 from tradesys.widgets.ticket import OrderTicket
 
 __all__ = [

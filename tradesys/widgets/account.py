@@ -6,7 +6,7 @@ import polars as pl
 from tradesys.inquiry.inquiries import Inquiries
 from tradesys.records.errors import TradesysError
 from tradesys.records.schemas import CURRENCY
-from tradesys.widgets.background import Pulse
+from tradesys.widgets.background_runner import Pulse
 from tradesys.widgets.panels import Panel, field, money, order_cells, said, table
 
 _OPEN_SHOWN = 8
@@ -26,7 +26,7 @@ class AccountPanel(Panel):
 
     def __init__(self, pulse: Pulse, account: str | None = None, *, at: str = "c1") -> None:
         self.pulse, self.at = pulse, at
-        self.account = account or pulse.network.charter.books.accounts[0]
+        self.account = account or pulse.network.manifest.books.accounts[0]
 
     @property
     def picture(self) -> str:
@@ -62,7 +62,7 @@ class AccountPanel(Panel):
     def fields(self) -> dict[str, widgets.Widget]:
         """Whose account, and who is asked."""
         network, kind = self.pulse.network, widgets.Dropdown
-        known = {"options": list(network.charter.books.accounts), "value": self.account}
+        known = {"options": list(network.manifest.books.accounts), "value": self.account}
         systems = [s.name for s in network if isinstance(s, Inquiries)]
         return {
             "account": field(kind, "Account", 200, 60, **known),

@@ -10,12 +10,12 @@ import polars as pl
 
 from tradesys.inquiry.evidence import Evidence
 from tradesys.records.errors import InvalidValue
-from tradesys.records.readable import readable
+from tradesys.records.formatting import readable
 from tradesys.records.schemas import OrdStatus, OrdType, format_id, parse_id
 from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.customer.order_terms import Price
-from tradesys.widgets import typed_values
-from tradesys.widgets.background import Pulse
+from tradesys.widgets import input_parsing as typed_values
+from tradesys.widgets.background_runner import Pulse
 from tradesys.widgets.panels import (
     Live,
     Part,

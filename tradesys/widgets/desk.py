@@ -14,7 +14,7 @@ from tradesys.records.clock import Clock, ManualClock, wall_clock
 from tradesys.records.opening_books import OpeningBooks
 from tradesys.records.schemas import PRICE_SCALE
 from tradesys.widgets.account import AccountPanel
-from tradesys.widgets.background import AT_ONCE, Pulse, door
+from tradesys.widgets.background_runner import AT_ONCE, Pulse, door
 from tradesys.widgets.blotter import Blotter
 from tradesys.widgets.inquiry import InquiryPanel
 from tradesys.widgets.network_view import NetworkView

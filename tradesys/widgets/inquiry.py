@@ -8,10 +8,10 @@ import polars as pl
 
 from tradesys.inquiry.answers import Answer
 from tradesys.inquiry.inquiries import Inquiries
-from tradesys.records import arguments as given
+from tradesys.records import argument_checks as given
 from tradesys.records.errors import NotYetReplicated, TradesysError
 from tradesys.records.schemas import format_id
-from tradesys.widgets.background import Pulse
+from tradesys.widgets.background_runner import Pulse
 from tradesys.widgets.panels import Html, Panel, field, money, order_cells, said, table
 
 _ALL = "everybody"

@@ -11,7 +11,7 @@ from tradesys.records.schemas import Kind, parse_origin
 from tradesys.routes import ROUTES
 from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.system import System
-from tradesys.widgets.background import Pulse
+from tradesys.widgets.background_runner import Pulse
 from tradesys.widgets.panels import Live, Part, clicked, said
 
 _WIDE, _TOP, _GAP, _LINE = 176, 34, 14, 16

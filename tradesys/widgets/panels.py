@@ -21,7 +21,7 @@ from ipywidgets import HBox, VBox, Widget
 
 from tradesys.records.errors import TradesysError
 from tradesys.records.schemas import PRICE_SCALE, OrdType, format_id
-from tradesys.widgets.background import Pulse, door
+from tradesys.widgets.background_runner import Pulse, door
 
 HERE = Path(__file__).parent
 STYLE = (HERE / "style.css").read_text(encoding="utf-8")

@@ -21,12 +21,12 @@ from typing import IO, Any, NamedTuple
 
 import polars as pl
 
+from tradesys.log.ctrl_c import uninterrupted
 from tradesys.log.disk import in_making, make_folder, put_in_place
-from tradesys.log.interrupts import uninterrupted
-from tradesys.network.charter import locked
 from tradesys.network.export import write_parquet
-from tradesys.records import arguments as given
-from tradesys.widgets.pictures import PALETTE, chart_style
+from tradesys.network.manifest import locked
+from tradesys.records import argument_checks as given
+from tradesys.widgets.svg_drawings import PALETTE, chart_style
 from tradesys.widgets.sweep_parameters import TABLE, Grid, Run, grid
 
 DONE, FAILED, NOT_RUN = "done", "failed", "not run"

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from blake3 import blake3
 
 from tradesys.log.disk import in_making
-from tradesys.records import arguments as given
+from tradesys.records import argument_checks as given
 from tradesys.records.errors import InvalidValue
 
 TABLE = "results"

@@ -11,9 +11,9 @@ import polars as pl
 from tradesys.inquiry.answers import Order
 from tradesys.records.errors import InvalidValue, NotYetReplicated, SystemDown, TradesysError
 from tradesys.records.schemas import OrdType, Side, TimeInForce, format_id, origin, split_id
-from tradesys.systems.customer import rules
-from tradesys.widgets import typed_values
-from tradesys.widgets.background import Pulse
+from tradesys.systems.customer import entry_rules as rules
+from tradesys.widgets import input_parsing as typed_values
+from tradesys.widgets.background_runner import Pulse
 from tradesys.widgets.panels import Live, Part, chip, clicked, field, money, said
 
 _LABELS = {
@@ -41,7 +41,7 @@ _HINTS = {"expire_time": "2026-12-31T21:00:00Z", "cl_ord_id": "optional"}
 class OrderTicket(Part):
     """Enters orders at a customer-facing system.
 
-    A price that is far off the last one (:data:`tradesys.widgets.typed_values.FAR`) has to be
+    A price that is far off the last one (:data:`tradesys.widgets.input_parsing.FAR`) has to be
     entered twice.
 
     Its ``values`` are the terms as they stand in the fields; each can be set from code as well, by
@@ -52,7 +52,7 @@ class OrderTicket(Part):
 
     def __init__(self, pulse: Pulse, *, at: str = "c1") -> None:
         self.pulse = pulse
-        books = pulse.network.charter.books
+        books = pulse.network.manifest.books
         self.order: Order | None = None
         self.wrong: dict[str, str] = {}
         self._doubt = typed_values.Doubt()
@@ -167,7 +167,7 @@ class OrderTicket(Part):
     @cached_property
     def _fields(self) -> dict[str, widgets.Widget]:
         network = self.pulse.network
-        books = network.charter.books
+        books = network.manifest.books
         options = {
             "system": [customer.name for customer in network.customers],
             "account": list(books.accounts),

@@ -14,13 +14,13 @@ import polars as pl
 import pyarrow as pa
 
 from tradesys.inquiry.answers import Order, OrderLike, id_of
+from tradesys.inquiry.client_order_ids import Names
 from tradesys.inquiry.inquiries import Inquiries
-from tradesys.inquiry.names import Names
+from tradesys.log.ctrl_c import uninterrupted
 from tradesys.log.group_commit import Group, Part, Row
-from tradesys.log.interrupts import uninterrupted
 from tradesys.log.table import Table
-from tradesys.records import fields
-from tradesys.records.arguments import one_of, text
+from tradesys.records import field_rules as fields
+from tradesys.records.argument_checks import one_of, text
 from tradesys.records.arrow import Ids, Ints, as_written, batch_of, picked, rows_of
 from tradesys.records.clock import Time
 from tradesys.records.errors import InvalidValue
@@ -35,9 +35,8 @@ from tradesys.records.schemas import (
     TimeInForce,
     split_id,
 )
-from tradesys.systems.customer import rules
-from tradesys.systems.customer.coding import Coder
-from tradesys.systems.customer.entry import (
+from tradesys.systems.customer import entry_rules as rules
+from tradesys.systems.customer.order_entry import (
     Known,
     TableEntry,
     decide_one,
@@ -54,8 +53,9 @@ from tradesys.systems.customer.order_terms import (
     terms_given,
 )
 from tradesys.systems.customer.outbox import Deliver, Sent, accepted, hand_over
-from tradesys.systems.customer.pending import PendingUses, Use
-from tradesys.systems.customer.requests_table import columns_of
+from tradesys.systems.customer.pending_uses import PendingUses, Use
+from tradesys.systems.customer.request_encoding import Coder
+from tradesys.systems.customer.table_input import columns_of
 from tradesys.systems.system import Place, System
 
 _ABOUT = ("order_id", "orig_cl_ord_id")  # how a row says which other order it is about
@@ -130,7 +130,7 @@ class CustomerSystem(Inquiries, System):
         :param price: the limit: text or a Decimal in the currency, like "50.25", or a whole number
             of 1/10,000 of it, like 502500; a multiple of the tick; None for a market order, which
             is given a collar: it trades at most
-            :data:`~tradesys.systems.customer.rules.COLLAR_PERCENT` % from the last price.
+            :data:`~tradesys.systems.customer.entry_rules.COLLAR_PERCENT` % from the last price.
         :param ord_type: "limit" or "market"; by default what the presence of a price says.
         :param expire_time: until when an order that is good till date ("gtd") may trade.
         :param cl_ord_id: the customer's own name for the order. The same name from the same

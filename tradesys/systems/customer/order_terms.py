@@ -3,12 +3,12 @@
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from tradesys.records import arguments as given
-from tradesys.records import fields
+from tradesys.records import argument_checks as given
+from tradesys.records import field_rules as fields
 from tradesys.records.clock import to_ns
 from tradesys.records.errors import InvalidValue
 from tradesys.records.schemas import OrdType, TimeInForce, to_price
-from tradesys.systems.customer import rules
+from tradesys.systems.customer import entry_rules as rules
 
 Price = int | str | Decimal
 """A price: an int in 1/10,000 of the currency, or text or a Decimal in the currency."""

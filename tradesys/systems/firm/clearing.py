@@ -13,9 +13,9 @@ import pyarrow as pa
 
 from tradesys.records.arrow import Ints, first_of_each
 from tradesys.records.schemas import CLEARING, CURRENCY, FEES, POSTINGS
-from tradesys.records.sessions import settle_dates
-from tradesys.status.kept.columns import Uncleared
-from tradesys.status.kept.view import View
+from tradesys.records.trading_calendar import settle_dates
+from tradesys.status.incremental.columns import Uncleared
+from tradesys.status.incremental.view import View
 
 
 class Moves(NamedTuple):

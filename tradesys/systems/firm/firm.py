@@ -13,15 +13,15 @@ import polars as pl
 import pyarrow as pa
 
 from tradesys.inquiry.inquiries import Inquiries
-from tradesys.records import arguments as given
-from tradesys.records import fields
+from tradesys.records import argument_checks as given
+from tradesys.records import field_rules as fields
 from tradesys.records.arrow import picked
 from tradesys.records.clock import to_date
 from tradesys.records.errors import InvalidValue
 from tradesys.records.opening_books import NO_FEES, Fees, OpeningBooks
 from tradesys.records.schemas import CAPITAL, CURRENCY, Kind
 from tradesys.status.definition import OF_TRADES
-from tradesys.status.kept.codes import codes_of
+from tradesys.status.incremental.text_codes import codes_of
 from tradesys.systems.firm import statements
 from tradesys.systems.firm.clearing import Moves, legs_of, moves_of
 from tradesys.systems.system import Place, System, Values

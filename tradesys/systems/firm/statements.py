@@ -10,7 +10,7 @@ from typing import NamedTuple
 import polars as pl
 
 from tradesys.records.schemas import CURRENCY, FEES, FIRMS_OWN
-from tradesys.records.sessions import Calendar
+from tradesys.records.trading_calendar import Calendar
 from tradesys.status import definition as status
 
 _OF_EVENT = ("transact_time", "exec_type", "exec_ref_id", "order_id", "symbol", "last_px")

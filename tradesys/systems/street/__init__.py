@@ -2,7 +2,7 @@
 
 Each symbol is assigned to one of several, and a peer takes over while that one is down. It knows no
 customer. The system itself is in :mod:`~tradesys.systems.street.street`, beside
-:mod:`~tradesys.systems.street.assignment`.
+:mod:`~tradesys.systems.street.symbol_assignment`.
 """
 
 from tradesys.systems.street.street import StreetSystem

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from tradesys.records.arrow import Ids, picked
 from tradesys.records.errors import Outcome, StorageError
 from tradesys.records.schemas import EXECUTIONS, REPORTS, SEQUENCE_MASK, Kind, RequestType
-from tradesys.status.kept.codes import codes_of
-from tradesys.systems.street.assignment import Assignment
+from tradesys.status.incremental.text_codes import codes_of
+from tradesys.systems.street.symbol_assignment import Assignment
 from tradesys.systems.system import Place, System
 from tradesys.venue import Venue
 

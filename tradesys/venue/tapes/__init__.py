@@ -2,7 +2,7 @@
 
 import datetime as dt
 
-from tradesys.records import arguments as given
+from tradesys.records import argument_checks as given
 from tradesys.venue.tapes import lobster
 from tradesys.venue.tapes.tape import ACCOUNTS, Source, Tape, account, entry_system, mixed
 

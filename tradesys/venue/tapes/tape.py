@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-from tradesys.records import arguments as given
+from tradesys.records import argument_checks as given
 
 ACCOUNTS = 100
 """How many accounts a tape's orders are spread over, if nothing else is said."""

@@ -1,0 +1,118 @@
+"""What a view knows, as growable columns: a row per order, request, event and balance.
+
+Each table is a structured array of numpy. Only the loops of
+:mod:`tradesys.status.incremental.loops` write to its facts. Row 0 of orders, requests and events is
+nobody's and stays zero, so whatever was never seen has no facts. Compiled code tells the fields of
+a named tuple apart by their place alone.
+"""
+
+import mmap
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tradesys.records.arrow import Ids, Ints
+
+Item = TypeVar("Item", bound=np.generic)
+Records = NDArray[np.void]
+
+
+def _table(int64: str, int32: str = "", int16: str = "", int8: str = "") -> np.dtype[np.void]:
+    """Columns of these names, the widest first, so that each value of a row is aligned."""
+    names = {np.int64: int64, np.int32: int32, np.int16: int16, np.int8: int8}
+    return np.dtype([(n, kind) for kind, text in names.items() for n in text.split()], align=True)
+
+
+ORDER = _table(
+    int64="order_qty price cum_qty leaves_qty cum_amount reserved",
+    int32="in_force pair replace first_report stated_by changed_by at_work "
+    "done_for_day calculated suspended stopped",
+    int16="pending_cancels",
+    int8="flags terms status",
+)
+"""The facts of an order, and what follows from them: its status, what is left and what is reserved.
+
+``in_force`` is the request whose terms hold; ``pair`` the balance of its account and symbol;
+``replace`` the last replace asked for that waits. The others that are int32 are events: the first
+report, while the request is not held; the last that states the quantity and price in force, that
+changes the type or time in force, that shows the order at work; and the last of each state that
+passes. A price of 0 is none.
+"""
+
+REQUEST = _table(int64="order_qty price", int32="order earlier", int16="flags")
+"""The facts of a request, in the same row as those of the order that it enters.
+
+``order`` is what a change was asked of; ``earlier`` the replace that waited before this one.
+"""
+
+EVENT = _table(int64="qty px shares cash fee", int32="order refers stands", int8="flags")
+"""The facts of an event, by ``exec_id``.
+
+``refers`` is what it amends, or the trade that leads to. A trade and its amendments are one group,
+whose facts stand at the event that they all lead to: which of them ``stands``, and what postings
+have booked of them: ``shares``, ``cash`` less the fee, and the ``fee`` at the firm.
+"""
+
+BALANCE = _table(int64="booked uncleared reserved", int32="cash asset", int8="owner moved")
+"""The balances of an account and asset, in shares or 1/10,000 of cash.
+
+``cash`` is the pair of the same account's cash; ``owner`` is 0 for a customer; it has ``moved``
+where anything was traded or posted.
+"""
+
+PAGE = np.dtype([("number", np.uint64), ("first_row", np.int64)])
+"""A page of record ids: see :mod:`tradesys.status.incremental.rows`."""
+
+# Records on their way into a view: ids as rows, texts as numbers, 0 for null.
+REQUESTS = _table("request order kind is_refused pair terms order_qty price")
+EXECUTIONS = _table("event refers order request kind pair terms order_qty price last_qty last_px")
+POSTINGS = _table("event pair amount")
+
+
+class Facts(NamedTuple):
+    """All that a view knows, as the loops take it."""
+
+    orders: Records
+    requests: Records
+    events: Records
+    event_ids: Ids  # the first of each page of rows
+    news: NDArray[np.int8]  # of each page of orders, what changed since it was told
+    balances: Records
+    last_trades: Ints  # of each asset, the last event that is a trade
+    fees: Ints
+
+
+class Uncleared(NamedTuple):
+    """Of some events, what their trades still have to move (``positions.uncleared``).
+
+    ``exec_id`` is of the event that stands, 0 where no trade is held; ``order`` is the row of the
+    trade's; ``cash`` is less the ``fee``, which moves to the firm.
+    """
+
+    exec_id: Ids
+    order: Ints
+    shares: Ints
+    cash: Ints
+    fee: Ints
+
+    @property
+    def differs(self) -> NDArray[np.bool_]:
+        """Of which events the trade is not cleared."""
+        return (self.shares != 0) | (self.cash != 0) | (self.fee != 0)
+
+
+def room(count: int, dtype: np.dtype[Item]) -> NDArray[Item]:
+    """So many records, zero. What is never touched of them costs nothing."""
+    return np.frombuffer(mmap.mmap(-1, count * dtype.itemsize), dtype)
+
+
+def with_room(records: NDArray[Item], count: int) -> NDArray[Item]:
+    """The records with room for at least ``count`` of them; what is new is zero."""
+    old = len(records)
+    if count <= old:
+        return records
+    # Much more at once costs nothing: zeros take no memory until they are written to.
+    grown = np.zeros((max(count, 4 * old), *records.shape[1:]), records.dtype)
+    grown[:old] = records
+    return grown
