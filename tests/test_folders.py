@@ -323,7 +323,7 @@ def run(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def cut_charter(run: Path) -> None:
+def cut_manifest(run: Path) -> None:
     (run / FILE).write_bytes((run / FILE).read_bytes()[:-200])
 
 
@@ -345,7 +345,7 @@ def lost_market(run: Path) -> None:
     shutil.rmtree(run / "venue")
 
 
-FAILURES = [cut_charter, other_dataset, folder_for_file, file_for_folder, lost_market]
+FAILURES = [cut_manifest, other_dataset, folder_for_file, file_for_folder, lost_market]
 
 
 @pytest.mark.parametrize("spoil", FAILURES, ids=lambda f: f.__name__)

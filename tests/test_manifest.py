@@ -146,7 +146,7 @@ def test_a_folder_of_systems_that_does_not_say_what_it_is_is_refused(folder: Pat
     assert [finding.file for finding in verify(folder).findings] == [FILE]
 
 
-def test_a_charter_that_was_changed_is_told_and_never_believed(folder: Path) -> None:
+def test_a_manifest_that_was_changed_is_told_and_never_believed(folder: Path) -> None:
     path = folder / FILE
     data, written = path.read_bytes(), read_manifest(folder)
     found = 0
@@ -164,7 +164,7 @@ def test_a_charter_that_was_changed_is_told_and_never_believed(folder: Path) -> 
 
 
 @pytest.mark.parametrize("counts", [(0, 1), (1, 64), (None, 1), (True, 1), (2.0, 1), ("2", 1)])
-def test_a_charter_has_1_to_63_systems_of_a_kind(counts: tuple[Any, Any]) -> None:
+def test_a_manifest_has_1_to_63_systems_of_a_kind(counts: tuple[Any, Any]) -> None:
     with pytest.raises(InvalidValue, match="a whole number of"):
         Manifest(*counts, "book")
 
