@@ -34,6 +34,7 @@ from tradesys.replication.recovery import (
 from tradesys.replication.transfer import Link, links
 from tradesys.routes import WRITES
 from tradesys.runtime import Message, Runtime
+from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.street.symbol_assignment import Assignment
 from tradesys.systems.system import System
 
@@ -130,6 +131,12 @@ class Switches(ABC):
         self._carry(reader.pull(source, 0))
         if self._moved() == before and target not in writer.unheard:
             self._fetched[source, target] = writer.written
+
+    def _send_again(self) -> None:
+        """Let customer-facing systems send again what is not answered."""
+        for runtime in self._up():
+            if isinstance(runtime.system, CustomerSystem):
+                runtime.system.send_again()
 
     def _moved(self) -> int:
         """How many records systems have sent, taken, written or cleared so far."""

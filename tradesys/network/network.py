@@ -209,9 +209,13 @@ class Network(Switches):
                     self._fetch(link)
                 self.see_outages()
             else:
-                for runtime in self._up():
-                    if runtime.system.kind is _WORKS[stage]:
-                        self._carry(runtime.work())
+                try:
+                    for runtime in self._up():
+                        if runtime.system.kind is _WORKS[stage]:
+                            self._carry(runtime.work())
+                except BaseException:
+                    self._send_again()  # a message may have been lost with whoever carried it
+                    raise
             return self._moved() - before
 
     def run(self) -> int:

@@ -16,7 +16,6 @@ from pathlib import Path
 from subprocess import DEVNULL, Popen, TimeoutExpired
 from tempfile import TemporaryFile
 from textwrap import shorten
-from time import sleep
 from typing import IO, Any, NamedTuple
 
 import polars as pl
@@ -134,7 +133,8 @@ def _execute_all(
             while waiting and len(running) < jobs:
                 with uninterrupted():
                     running.append(_begin(points.notebook, waiting.popleft()))
-            sleep(_LOOK_S)
+            with suppress(TimeoutExpired):
+                running[0].process.wait(_LOOK_S)
             for ended in [each for each in running if each.process.poll() is not None]:
                 running.remove(ended)
                 is_first = ended.run.notebook not in errors

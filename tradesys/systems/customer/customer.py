@@ -316,10 +316,10 @@ class CustomerSystem(Inquiries, System):
             found += [(batch, True) for batch in self._unanswered(self._read_to)]
         for code, count in self._counts().items():
             start = self._read_to.get(code, 0)
-            fresh = self._requests.logs[code].between(start, count) if start < count else ()
-            # What an earlier incarnation took, and is given back, may have been sent by it.
-            again = code != self._code
-            found += [(batch, again) for batch in map(accepted, fresh) if batch.num_rows]
+            fresh = self._requests.logs[code].since(start, count - start)
+            if fresh and len(fresh := accepted(fresh)):
+                # What an earlier incarnation took, and is given back, may have been sent by it.
+                found.append((fresh, code != self._code))
         return found
 
     def unanswered(self, among: Mapping[int, int] | None = None) -> list[pa.RecordBatch]:
