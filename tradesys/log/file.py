@@ -7,6 +7,7 @@ batches as few large ones, which open fast and take no memory until they are rea
 """
 
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -243,10 +244,7 @@ class LogFile:
     def _rewrite(self) -> None:
         """Put a file with the same records in large batches, by origin, in the place of this."""
         require_at(self._fd, self.path)
-        of_origin: dict[int, list[pa.RecordBatch]] = {}
-        for batch in self._stream.read(self.path).batches():
-            code, _ = split_id(batch.column(0)[0].as_py())
-            of_origin.setdefault(code, []).append(batch)
+        of_origin = _by_origin(self._stream.read(self.path).batches())
         made = in_making(self.path)
         fd = os.open(made, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
         try:
@@ -388,23 +386,29 @@ def follow_on(reading: Reading) -> tuple[list[pa.RecordBatch], dict[int, int], R
 
 def _gathered(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
     """The batches, in sequence for each origin; small ones that follow each other are joined."""
-    of_origin: dict[int, list[pa.RecordBatch]] = {}
-    for batch in batches:
-        of_origin.setdefault(split_id(batch.column(0)[0].as_py())[0], []).append(batch)
+    of_origin = _by_origin(batches)
     return [b for each in of_origin.values() for b in _joined(each, _SMALL_ROWS)]
 
 
-def _joined(batches: list[pa.RecordBatch], rows: int) -> list[pa.RecordBatch]:
-    """Batches of one origin, those of fewer rows put together to so many or a little more."""
-    found: list[list[pa.RecordBatch]] = [[]]
-    together = 0
+def _by_origin(batches: list[pa.RecordBatch]) -> dict[int, list[pa.RecordBatch]]:
+    """The batches of each origin's 16-bit code, in their order."""
+    found: dict[int, list[pa.RecordBatch]] = {}
     for batch in batches:
-        if together >= rows or batch.num_rows >= rows:
-            found.append([])
-            together = 0
-        found[-1].append(batch)
-        together += batch.num_rows
-    return [b[0] if len(b) == 1 else pa.concat_batches(b) for b in found if b]
+        found.setdefault(split_id(batch.column(0)[0].as_py())[0], []).append(batch)
+    return found
+
+
+def _joined(batches: list[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+    """Batches of one origin, those of fewer rows put together to so many or a little more."""
+    waiting: list[pa.RecordBatch] = []
+    count = 0
+    for batch in batches:
+        if waiting and (batch.num_rows >= rows or count >= rows):
+            yield pa.concat_batches(waiting) if len(waiting) > 1 else waiting[0]
+            waiting, count = [], 0
+        waiting.append(batch)
+        count += batch.num_rows
+    yield pa.concat_batches(waiting) if len(waiting) > 1 else waiting[0]
 
 
 def _finish(fd: int, end: int) -> None:
