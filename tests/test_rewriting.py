@@ -69,6 +69,13 @@ def test_very_many_small_batches_are_rewritten_by_origin_when_the_file_is_closed
     assert not list(tmp_path.glob("*.new"))
 
 
+def test_very_many_small_batches_are_rewritten_while_the_file_is_open_too(tmp_path: Path) -> None:
+    path = tmp_path / "requests.arrows"
+    records = written(path, 3 * 16 * MANY)
+    assert len(history(path)) < 16 * MANY
+    assert held(path) == records
+
+
 def test_a_file_of_large_batches_is_not_rewritten(tmp_path: Path) -> None:
     path = tmp_path / "requests.arrows"
     file = LogFile(path, REQUESTS)

@@ -2,8 +2,9 @@
 
 ``requests.arrows`` is one Arrow stream (:mod:`tradesys.log.verified_stream`) with the batches in
 the order in which they were received. What does not verify is never handed out: a torn end is cut,
-damaged bytes are set aside, and ``damage`` says so. An orderly close rewrites very many small
-batches as few large ones, which open fast and take no memory until they are read.
+damaged bytes are set aside, and ``damage`` says so. Very many small batches are rewritten as few
+large ones, which open fast and take no memory until they are read: at an orderly close, and now and
+then before.
 """
 
 import os
@@ -33,7 +34,8 @@ from tradesys.log.verified_stream import END_OF_STREAM, Reading, Stream
 from tradesys.records.errors import DamagedError, GapError, Outcome, StorageError
 from tradesys.records.schemas import format_id, held, make_id, split_id
 
-_MANY_BATCHES, _SMALL_ROWS = 1_000, 512  # so many, so small on average, are rewritten
+_MANY_BATCHES, _SMALL_ROWS = 1_000, 512  # so many, so small on average, are rewritten at close
+_WHILE_OPEN = 16  # times as many are rewritten at once: each costs an opening 30 µs
 _LARGE_ROWS = 100_000
 _ZEROS = bytes(256 * 1024)
 
@@ -96,6 +98,7 @@ class LogFile:
         self._end = self._zeroed = 0
         self._digest = self._stream.digest
         self._batches = 0  # messages with records
+        self._most = _WHILE_OPEN * _MANY_BATCHES
         self._counts: dict[int, int] = {}  # of each origin's 16-bit code
         self._written: _Written | None = None
         self._lock = RLock()  # one's own records and those of others may come at the same time
@@ -152,6 +155,15 @@ class LogFile:
                     error.outcome = Outcome.MIGHT_HAVE
                 raise
             self._catch_up()
+            if self._is_slow_to_open(self._most):
+                self._most = 2 * self._batches  # where there is no room for it now
+                with suppress(OSError):
+                    self._rewrite()
+                    self._most = _WHILE_OPEN * _MANY_BATCHES
+
+    def _is_slow_to_open(self, most: int) -> bool:
+        """Whether the file has more batches than so many, and most of them are small."""
+        return self._batches > most and self._batches > sum(self._counts.values()) // _SMALL_ROWS
 
     def _catch_up(self) -> None:
         """Make true what the last append has come to."""
@@ -232,7 +244,7 @@ class LogFile:
                 self.abandon()
                 return
             with disk_errors(self.path):
-                if self._batches > max(_MANY_BATCHES, sum(self._counts.values()) // _SMALL_ROWS):
+                if self._is_slow_to_open(_MANY_BATCHES):
                     with suppress(OSError):
                         self._rewrite()
                 fd, self._fd = self._fd, -1
@@ -245,7 +257,7 @@ class LogFile:
         """Put a file with the same records in large batches, by origin, in the place of this."""
         require_at(self._fd, self.path)
         of_origin = _by_origin(self._stream.read(self.path).batches())
-        made = in_making(self.path)
+        made, count = in_making(self.path), 0
         fd = os.open(made, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
         try:
             end, digest = self._begin(fd)
@@ -253,15 +265,16 @@ class LogFile:
                 for large in _joined(batches, _LARGE_ROWS):
                     message, digest = self._stream.message(large, digest)
                     write_all(fd, message, end)
-                    end += len(message)
+                    end, count = end + len(message), count + 1
             _finish(fd, end)
             put_in_place(self.path)
         except OSError:
             os.close(fd)
             made.unlink(missing_ok=True)
             raise
-        os.close(self._fd)
-        self._fd, self._end, self._digest = fd, end, digest
+        before, self._fd, self._end, self._digest = self._fd, fd, end, digest
+        self._zeroed, self._batches = end, count
+        os.close(before)
 
     def abandon(self) -> None:
         """Let the file go as it is, as a process that is killed does."""
