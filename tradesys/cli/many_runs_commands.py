@@ -168,12 +168,12 @@ def _print_total(total: "Total") -> None:
     rows = [("[bold]verdict[/bold]", word)]
     rows += [(name, f"{getattr(total, name):,}") for name in names]
     rows.append(("acknowledged and lost with every disk that had it", f"{total.lost:,}"))
-    for title, counts in (
-        ("faults while an order was in flight", total.faults),
-        ("seeds that met", total.reached),
-        ("evaluated", total.evaluated),
+    for title, counts, whole in (
+        ("faults while an order was in flight", total.faults, f"{total.faults.total():,}"),
+        ("seeds that reached", total.reached, ""),
+        ("evaluated", total.evaluated, f"{total.evaluated.total():,}"),
     ):
-        rows += [("", ""), (f"[bold]{title}[/bold]", f"{counts.total():,}")]
+        rows += [("", ""), (f"[bold]{title}[/bold]", whole)]
         rows += [(f"  {name}", f"{count:,}") for name, count in counts.most_common()]
     print_table({"simulated": False, "": True}, rows)
     for failed in total.failed[:10]:
