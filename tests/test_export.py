@@ -112,7 +112,7 @@ def test_a_folder_that_holds_something_is_refused_and_left_as_it_is(
     assert [p.name for p in out.iterdir()] == ["mine"]
 
 
-def test_an_empty_folder_is_filled_and_what_an_earlier_attempt_left_is_none_of_it(
+def test_an_empty_folder_is_filled_and_no_folder_beside_it_is_touched(
     run: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "out").mkdir()
@@ -121,6 +121,9 @@ def test_an_empty_folder_is_filled_and_what_an_earlier_attempt_left_is_none_of_i
     with Network.open(run) as desk:
         export(desk, tmp_path / "out")
     assert len(by_polars(tmp_path / "out" / "requests")) == 6
+    assert (tmp_path / "out.new" / "requests" / "half.parquet").exists()
+    assert {path.name for path in tmp_path.iterdir()} >= {"out", "out.new"}
+    assert not list(tmp_path.glob(".out*"))
 
 
 def test_a_folder_that_cannot_be_made_is_a_storage_error(run: Path, tmp_path: Path) -> None:

@@ -334,3 +334,17 @@ def test_a_street_side_system_that_lost_its_disk_leaves_nothing_unknown(tmp_path
         desk.lose_disk("s1")
         desk.run()
         assert desk.audit().verdict is True
+
+
+def test_an_incarnation_that_only_the_street_side_knew_of_is_not_gone_on_as(tmp_path: Path) -> None:
+    with network(2, 1, data=tmp_path / "run") as desk:
+        desk.run()
+        desk.lose_disk("c1")
+        desk.partition("c1", "c2", "firm")
+        known_to_the_street = submit(desk["c1"])
+        desk.run()
+    shutil.rmtree(tmp_path / "run" / "c1")
+    with Network.open(tmp_path / "run", clock=ManualClock(NOON)) as desk:
+        desk.run()
+        assert str(known_to_the_street) == "c1.1-0"
+        assert str(submit(desk["c1"])) == "c1.2-0"

@@ -151,6 +151,29 @@ def test_a_run_whose_files_were_rewritten_is_as_written_and_answers_the_same(
         assert sound(again.audit())
 
 
+@pytest.mark.parametrize("when", ["at close", "while open"])
+def test_a_file_whose_bytes_changed_meanwhile_is_not_rewritten_and_found_when_it_is_opened(
+    tmp_path: Path, when: str
+) -> None:
+    path = tmp_path / "requests.arrows"
+    count = 2 * MANY if when == "at close" else 16 * MANY
+    file = LogFile(path, REQUESTS)
+    for n in range(count):
+        file.append(stamped(run_of("requests", "c1", 1, n), n))
+    file.sync()
+    data = bytearray(path.read_bytes())
+    data[len(history(path)) * 100] ^= 1
+    path.write_bytes(data)
+    file.append(stamped(run_of("requests", "c1", 1, count), count))
+    file.close()
+    again = LogFile(path, REQUESTS)
+    assert again.damage is not None
+    assert not again.damage.torn
+    again.settle()
+    assert again.damage.aside.exists()
+    again.close()
+
+
 # Opening reads no record.
 
 

@@ -254,9 +254,16 @@ class LogFile:
                     os.close(fd)
 
     def _rewrite(self) -> None:
-        """Put a file with the same records in large batches, by origin, in the place of this."""
+        """Put a file with the same records in large batches, by origin, in the place of this.
+
+        :raises StorageError: bytes have changed since they were written, which is for whoever opens
+            the file next to find; or the disk refused.
+        """
         require_at(self._fd, self.path)
-        of_origin = _by_origin(self._stream.read(self.path).batches())
+        reading = self._stream.read(self.path)
+        if reading.problem or (reading.end, reading.digest) != (self._end, self._digest):
+            raise StorageError(f"{self.path}: it is not as it was written")
+        of_origin = _by_origin(reading.batches())
         made, count = in_making(self.path), 0
         fd = os.open(made, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
         try:

@@ -1,9 +1,9 @@
 """Writing a run's records as Parquet, for those who ask with DuckDB, Spark or polars."""
 
 import io
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import polars as pl
@@ -44,26 +44,27 @@ def export(
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InvalidValue("parquet", str(out), "a folder that is new or empty")
-    made = out.with_name(f"{out.name}.new")
     counts = dict.fromkeys(SCHEMAS, 0)
     with disk_errors(out):
-        shutil.rmtree(made, ignore_errors=True)
-        made.mkdir(parents=True)
-        for dataset, log in longest(systems):
-            for batch in _partitioned(log):
-                ds.write_dataset(
-                    batch,
-                    made / dataset,
-                    format="parquet",
-                    basename_template=f"{counts[dataset]}-{{i}}.parquet",
-                    partitioning=ds.partitioning(_PARTITIONS, flavor="hive"),
-                    existing_data_behavior="overwrite_or_ignore",
-                    use_threads=False,
-                    max_rows_per_group=_ROWS,
-                )
-                counts[dataset] += batch.num_rows
-                progress(sum(counts.values()))
-        made.rename(out)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as folder:
+            made = Path(folder) / out.name
+            made.mkdir()
+            for dataset, log in longest(systems):
+                for batch in _partitioned(log):
+                    ds.write_dataset(
+                        batch,
+                        made / dataset,
+                        format="parquet",
+                        basename_template=f"{counts[dataset]}-{{i}}.parquet",
+                        partitioning=ds.partitioning(_PARTITIONS, flavor="hive"),
+                        existing_data_behavior="overwrite_or_ignore",
+                        use_threads=False,
+                        max_rows_per_group=_ROWS,
+                    )
+                    counts[dataset] += batch.num_rows
+                    progress(sum(counts.values()))
+            made.rename(out)
     return Exported(len(list(out.rglob("*.parquet"))), counts)
 
 

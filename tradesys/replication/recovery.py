@@ -7,10 +7,12 @@ no id is ever given twice; whatever its peers hold of the earlier ones is its ow
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from tradesys.log.file import Damage
 from tradesys.log.offsets import Offsets
 from tradesys.log.table import Table
-from tradesys.records.schemas import INCARNATIONS, Origin, origin
+from tradesys.records.schemas import INCARNATIONS, SEQUENCE_BITS, Origin, origin
 from tradesys.replication.transfer import wants
 from tradesys.routes import WRITES
 from tradesys.systems.system import System
@@ -44,10 +46,14 @@ def has_lost_own(system: System, systems: Sequence[System]) -> bool:
 
 
 def last_known(system: System, systems: Sequence[System]) -> Origin:
-    """The last incarnation of a system that any record is of."""
+    """The last incarnation of a system that any record is of, or names by what it wrote."""
     tables = [table for other in systems for table in other.tables.values()]
-    known = [origin(code) for table in tables for code in table.logs if system.wrote(code)]
-    return max([system.origin, *known])
+    codes = {code for table in tables for code in table.logs}
+    for executions in (table for table in tables if table.dataset == "executions"):
+        for name in ("order_id", "request_id"):
+            ids = executions.arrow[name].to_numpy()
+            codes |= set(np.unique(ids >> np.uint64(SEQUENCE_BITS)).tolist())
+    return max([system.origin, *(origin(code) for code in codes if system.wrote(code))])
 
 
 def begin_again(system: System) -> bool:
