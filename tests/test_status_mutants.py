@@ -459,7 +459,7 @@ def plain_python(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 def loops_are_wrong(plain_python: pytest.MonkeyPatch, old: str, new: str) -> bool:
     """Whether views answer wrongly with these loops."""
-    module = mutated("status.kept.loops", old, new)
+    module = mutated("status.incremental.loops", old, new)
     for user in (views, id_rows):
         plain_python.setattr(user, "loops", module)
     return views_are_wrong()

@@ -93,10 +93,10 @@ def _take(system: CustomerSystem, row: Row) -> Any:
     known = system.order_named(account, orig) if account and orig else None
     if known is None:
         raise InvalidValue("orig_cl_ord_id", orig, "the name of an order")
-    answer, repeats = system.status(known), name and system.order_named(str(account), name)
+    answer = system.status(known)
     for field in ("symbol", "side", "ord_type", *(["time_in_force"] * (kind == "cancel"))):
         said = row.get(field)
-        if answer.leaves_qty and not repeats and said not in (None, getattr(answer, field)):
+        if said not in (None, getattr(answer, field)):
             raise InvalidValue(field, said, "its order's")
     if kind == "cancel":
         return system.cancel(known, account=account, cl_ord_id=name)

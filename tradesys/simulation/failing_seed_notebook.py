@@ -12,9 +12,9 @@ has been. {asks} requests and {faults} faults remain. Not true: {found}."""
 
 _CELLS = (
     """from tradesys.records.opening_books import OpeningBooks
-from tradesys.widgets.pictures import table_style
+from tradesys.widgets.svg_drawings import table_style
 from tradesys.simulation import Ask, Choices, Fault, Market, Plan, Simulation
-from tradesys.widgets.spacetime import space_time
+from tradesys.widgets.space_time_diagram import space_time
 
 table_style()
 plan = {plan}""",
