@@ -1,7 +1,8 @@
 """What all tests share: the folder of real order flow, and how Hypothesis searches."""
 
 import os
-from collections.abc import Generator
+import signal
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,14 @@ def real_data() -> Path:
     if not path.is_dir():
         pytest.fail(f"{REAL_DATA}={folder}: there is no such folder", pytrace=False)
     return path
+
+
+@pytest.fixture
+def hears_ctrl_c() -> Iterator[None]:
+    """A process that a shell has put in the background, and what it starts, ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -9,7 +9,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -150,14 +150,6 @@ def goes_on(desk: Network, name: str) -> None:
     found = desk.audit()
     assert found.verdict is True, str(found)
     c1.positions(), c1.statuses()  # each is a question
-
-
-@pytest.fixture
-def hears_ctrl_c() -> Iterator[None]:
-    """A process that a shell has put in the background ignores Ctrl-C."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 def test_ctrl_c_waits_until_what_is_in_hand_is_whole(hears_ctrl_c: None) -> None:

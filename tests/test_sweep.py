@@ -150,6 +150,7 @@ def test_what_is_there_is_not_run_again_unless_the_notebook_has_changed(
     assert sweep(notebook, ["number=1"], out).kept == 0
 
 
+@pytest.mark.usefixtures("hears_ctrl_c")
 def test_an_interruption_keeps_what_is_done_and_ends_the_kernels(
     notebook: Path, tmp_path: Path
 ) -> None:

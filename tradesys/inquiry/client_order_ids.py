@@ -5,7 +5,6 @@ and which name a record gave is read from the record. So whatever else has the s
 in the index for a record that was never written, is passed over.
 """
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from struct import Struct
@@ -17,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from tradesys.log.offsets import Cursor
 from tradesys.log.table import Tables
 from tradesys.records.arrow import Ids, Ints
 from tradesys.records.schemas import REQUESTS, split_id
@@ -283,9 +283,9 @@ class NamesGiven:
     """The ``cl_ord_id`` of orders, from the records of requests and what reports repeat of them."""
 
     def __init__(self, tables: Tables) -> None:
-        self._requests, self._executions = tables["requests"], tables["executions"]
+        self._requests = tables["requests"]
+        self._executions = Cursor({"executions": tables["executions"]})
         self._reported: dict[int, tuple[int, str | None]] = {}
-        self._read: Counter[int] = Counter()
 
     def __call__(self, order_ids: Ids, in_force: Ids) -> pl.Series:
         """The name of each order, given with the request that states its terms.
@@ -318,14 +318,11 @@ class NamesGiven:
 
     def _catch_up(self) -> None:
         """Read reports of requests that are not held: of each request the first by record."""
-        for code, log in self._executions.logs.items():
-            count = log.count
-            for batch in log.batches(self._read[code]):
-                lacking = ~self._requests.holds(batch["request_id"].to_numpy())
-                columns = ("request_id", "record_id", "cl_ord_id")
-                found = batch.select(columns).filter(pa.array(lacking))
-                for request_id, *named in zip(*map(pa.Array.to_pylist, found), strict=True):
-                    record_id, name = named
-                    if record_id <= self._reported.get(request_id, named)[0]:
-                        self._reported[request_id] = record_id, name
-            self._read[code] = count
+        for _, batch in self._executions.read():
+            lacking = ~self._requests.holds(batch["request_id"].to_numpy())
+            columns = ("request_id", "record_id", "cl_ord_id")
+            found = batch.select(columns).filter(pa.array(lacking))
+            for request_id, *named in zip(*map(pa.Array.to_pylist, found), strict=True):
+                record_id, name = named
+                if record_id <= self._reported.get(request_id, named)[0]:
+                    self._reported[request_id] = record_id, name

@@ -214,7 +214,8 @@ class Network(Switches):
                         if runtime.system.kind is _WORKS[stage]:
                             self._carry(runtime.work())
                 except BaseException:
-                    self._send_again()  # a message may have been lost with whoever carried it
+                    if stage == "send":  # requests may have been lost on their way
+                        self._send_again()
                     raise
             return self._moved() - before
 
