@@ -8,7 +8,7 @@ then before.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -263,25 +263,8 @@ class LogFile:
         reading = self._stream.read(self.path)
         if reading.problem or (reading.end, reading.digest) != (self._end, self._digest):
             raise StorageError(f"{self.path}: it is not as it was written")
-        of_origin = _by_origin(reading.batches())
-        made, count = in_making(self.path), 0
-        fd = os.open(made, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
-        try:
-            end, digest = self._begin(fd)
-            for batches in of_origin.values():
-                for large in _joined(batches, _LARGE_ROWS):
-                    message, digest = self._stream.message(large, digest)
-                    write_all(fd, message, end)
-                    end, count = end + len(message), count + 1
-            _finish(fd, end)
-            put_in_place(self.path)
-        except OSError:
-            os.close(fd)
-            made.unlink(missing_ok=True)
-            raise
-        before, self._fd, self._end, self._digest = self._fd, fd, end, digest
-        self._zeroed, self._batches = end, count
-        os.close(before)
+        of_origin = _by_origin(reading.batches()).values()
+        self._begin(large for each in of_origin for large in _joined(each, _LARGE_ROWS))
 
     def abandon(self) -> None:
         """Let the file go as it is, as a process that is killed does."""
@@ -312,7 +295,7 @@ class LogFile:
             self._held, self._batches = _gathered(batches), len(batches)
         self.is_new = reading is None or not (reading.end or reading.problem)
         if self.is_new or not reading:
-            self._fd = self._made()
+            self._begin()
             return
         if reading.problem:
             if not reading.is_torn and not self._mends:
@@ -346,30 +329,33 @@ class LogFile:
                 os.ftruncate(self._fd, self._end)
                 self.sync()
             else:
-                os.close(self._fd)
-                self._fd = -1
-                self._fd = self._made()
+                self._begin()
         self._is_unsettled = False
 
-    def _made(self) -> int:
-        """A file with nothing in it yet; it is durable, its name too."""
-        fd = os.open(in_making(self.path), os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+    def _begin(self, batches: Iterable[pa.RecordBatch] = ()) -> None:
+        """Begin a file with these batches in the place of any other; durable, its name too."""
+        made, before = in_making(self.path), self._fd
+        fd = os.open(made, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
         try:
-            self._end, self._digest = self._begin(fd)
-            self._zeroed = self._end
+            write_all(fd, self._stream.start, 0)
+            end, digest, count = len(self._stream.start), self._stream.digest, 0
+            for batch in batches:
+                message, digest = self._stream.message(batch, digest)
+                write_all(fd, message, end)
+                end, count = end + len(message), count + 1
+            zeroed = end
             with suppress(OSError):
-                self._zeroed += os.pwrite(fd, _ZEROS, self._end)
+                zeroed += os.pwrite(fd, _ZEROS, end)
             sync_data(fd)
             put_in_place(self.path)
         except BaseException:
             os.close(fd)
+            made.unlink(missing_ok=True)
             raise
-        return fd
-
-    def _begin(self, fd: int) -> tuple[int, bytes]:
-        """Write what a file begins with; where that ends, and the digest it reaches."""
-        write_all(fd, self._stream.start, 0)
-        return len(self._stream.start), self._stream.digest
+        self._fd, self._end, self._digest = fd, end, digest
+        self._zeroed, self._batches = zeroed, count
+        if before >= 0:
+            os.close(before)
 
 
 class OpenFile(Protocol):
