@@ -236,14 +236,14 @@ def correct_what_is_no_trade(desk: Network) -> None:
 
 def clear_another_account(desk: Network) -> None:
     """A fill is posted to an account that did not trade."""
-    change_everywhere(desk, "postings", desk.firm, "account", 12, "bob")
+    change_everywhere(desk, "postings", desk.firm, "account", 9, "bob")
     view_again(desk)
 
 
 def clear_twice(desk: Network) -> None:
     """The four legs of a fill are posted again."""
     legs = as_written(everything(log_of(desk.firm, "postings", desk.firm)))
-    again = legs.slice(12, 4)
+    again = legs.slice(9, 4)
     first = legs["record_id"][-1].as_py() + 1
     ids = pa.array(np.arange(first, first + 4, dtype=np.uint64))
     desk.firm.commit("postings", with_columns(again, record_id=ids))
@@ -251,13 +251,13 @@ def clear_twice(desk: Network) -> None:
 
 
 def lose_a_leg(desk: Network) -> None:
-    """An opening balance has no other leg in the firm's capital."""
-    change_everywhere(desk, "postings", desk.firm, "amount", 1, 0)
+    """Opening balances in cash have no other leg in the firm's capital."""
+    change_everywhere(desk, "postings", desk.firm, "amount", 6, 0)
 
 
 def lose_a_clearing_leg(desk: Network) -> None:
     """A fill takes from the clearing account what it does not give to the customer."""
-    change_everywhere(desk, "postings", desk.firm, "amount", 13, 7)
+    change_everywhere(desk, "postings", desk.firm, "amount", 10, 7)
 
 
 def tick(desk: Network) -> None:
@@ -342,10 +342,10 @@ SHOWN: dict[Callable[[Network], None], str] = {
     record_again_as_certain: "v1-0 is certain in each of s1-0, s2-0$",
     correct_what_is_no_trade: "s1-7 amends v1-0: no trade",
     forge_a_price: "s1-2 is not what the market reported as v1-2",
-    clear_another_account: "firm-12 clears v1-2 amiss: bob 30 ALFA",
-    clear_twice: "v1-2 is cleared more than once: firm-12, firm-20$",
-    lose_a_leg: "USD sums to 100,000,000: firm-6$",
-    lose_a_clearing_leg: "ALFA of fill v1-2 sums to 37: firm-12, firm-13$",
+    clear_another_account: "firm-9 clears v1-2 amiss: bob 30 ALFA",
+    clear_twice: "v1-2 is cleared more than once: firm-9, firm-17$",
+    lose_a_leg: "USD sums to 200,000,000: firm-0, firm-3$",
+    lose_a_clearing_leg: "ALFA of fill v1-2 sums to 37: firm-9, firm-10$",
     let_use_too_much: "alice is 800.00 USD below zero: c1 took c1-0, c1-4, c2-0$",
 }
 
@@ -458,7 +458,8 @@ def test_a_sum_that_no_record_can_hold_does_not_wrap_around_to_zero(desk: Networ
     postings = everything(log_of(desk.firm, "postings", desk.firm)).to_pylist()
     for row, leg in enumerate(postings):
         if leg["exec_id"] is None and leg["asset"] == "USD":
-            amount = 10**10 + (1 if leg["account"] == "capital" else 2**63 - 1 - 2 * 10**10)
+            is_capital = leg["account"] == "capital"
+            amount = 2 * 10**10 + 2 if is_capital else 2**63 - 1 - 10**10
             change_everywhere(desk, "postings", desk.firm, "amount", row, amount)
     (check,) = (check for check in desk.audit().checks if check.name == CONSERVED)
     assert check.verdict is False

@@ -72,7 +72,7 @@ def test_a_network_whose_making_was_cut_short_is_completed_when_it_is_opened(
             assert [str(system.origin) for system in desk] == ["c1", "s1", "firm"]
             assert not desk.recovered
             written = {name: len(table) for name, table in desk.firm.authoritative.items()}
-            assert written == {"accounts": 2, "instruments": 2, "postings": 12}
+            assert written == {"accounts": 2, "instruments": 2, "postings": 9}
             desk.run()
             filled(desk)
             assert desk.audit().verdict is True, f"stopped after {after}"
@@ -87,7 +87,7 @@ def test_a_system_whose_folder_is_missing_has_lost_its_disk(folder: Path, name: 
     assert all(file.startswith(f"{name}/") for file in missing)
     with reopened(folder) as desk:
         assert [(r.system, r.incarnation) for r in desk.recovered] == [(name, f"{name}.1")]
-        assert len(desk.firm.tables["postings"]) == 12 + 8
+        assert len(desk.firm.tables["postings"]) == 9 + 8
         desk.run()
         assert sound(desk.audit())
         filled(desk)

@@ -276,7 +276,7 @@ def test_a_network_may_be_closed_twice_and_is_of_no_use_then(desk: Network) -> N
 def test_the_firms_books_are_opened_once(tmp_path: Path) -> None:
     for _ in range(2):
         with network(data=tmp_path, books=BOOKS) as desk:
-            assert len(desk.firm.tables["postings"]) == 12
+            assert len(desk.firm.tables["postings"]) == 9
             assert desk.audit().verdict
 
 

@@ -356,7 +356,7 @@ def test_a_fill_whose_posting_the_disk_refuses_is_cleared_later_and_once(
     submit(desk["c1"])
     refuse_in_clear(desk, monkeypatch, call)
     desk.run()
-    assert len(desk.firm.tables["postings"]) == 12 + 8
+    assert len(desk.firm.tables["postings"]) == 9 + 8
     assert desk.audit().verdict
 
 

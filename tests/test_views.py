@@ -32,6 +32,7 @@ from tests.order_lives import LIVES, Life, records_of
 from tradesys.records.clock import ManualClock
 from tradesys.records.opening_books import Fees
 from tradesys.records.schemas import (
+    FIRMS_OWN,
     ExecType,
     Kind,
     OrdStatus,
@@ -45,10 +46,10 @@ from tradesys.status import definition as status
 from tradesys.status import positions
 from tradesys.status.incremental import loops
 from tradesys.status.incremental import text_codes as codes
-from tradesys.status.incremental.balances import OWNERS, Accounts
+from tradesys.status.incremental.balances import Accounts
 from tradesys.status.incremental.columns import ORDER, with_room
 from tradesys.status.incremental.rows import Rows
-from tradesys.status.incremental.text_codes import codes_of, codes_of_rows
+from tradesys.status.incremental.text_codes import codes_of
 from tradesys.status.incremental.view import View
 from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.system import Place
@@ -436,23 +437,36 @@ def test_a_pair_is_given_once_and_knows_the_cash_of_its_account(
     accounts, known = Accounts(), dict[tuple[str, str], int]()
     for run in runs:
         columns = [pa.array([row[i] for row in run], pa.utf8()) for i in (0, 1)]
-        for words, pair in zip(run, codes_of_rows(columns, accounts.pair).tolist(), strict=True):
+        for words, pair in zip(run, accounts.pairs(*columns).tolist(), strict=True):
             assert known.setdefault(words, pair) == pair == accounts.find(*words)
-            assert accounts.names[pair] == words
+            assert accounts.names(pair) == words
             assert accounts.balances[pair]["cash"] == accounts.find(words[0], "USD")
     assert len(set(known.values())) == len(known)
-    texts = zip(*accounts.names_of(np.array([*known.values()], np.int64)), strict=True)
-    assert list(texts) == list(known)
+    columns = accounts.names_of(np.array([*known.values()], np.int64))
+    assert [*zip(*map(pa.Array.to_pylist, columns), strict=True)] == list(known)
+
+
+def test_thousands_of_pairs_are_each_found_and_never_mixed_up() -> None:
+    """More than there is room for at first, which is made several times."""
+    owners, owned = (text.ravel() for text in np.meshgrid(np.arange(3000), np.arange(7)))
+    columns = (
+        pa.array([f"{letter}{n}" for n in of]) for letter, of in (("A", owners), ("S", owned))
+    )
+    accounts, assets = columns
+    known = Accounts()
+    pairs = np.concatenate(
+        [known.pairs(accounts[i : i + 900], assets[i : i + 900]) for i in range(0, 21_000, 900)]
+    )
+    assert len(set(pairs.tolist())) == 21_000
+    assert known.count == 24_000, "and each account's cash"
+    assert known.pairs(accounts, assets).tolist() == pairs.tolist()
+    assert known.names_of(pairs) == (accounts, assets)
+    assert known.find("A7", "S8") == known.find("B", "USD") == -1
 
 
 @given(st.lists(WORDS, max_size=90))
 def test_codes_are_those_of_the_texts_whether_few_or_many(rows: list[tuple[str, str]]) -> None:
-    numbers, letter_of = dict[tuple[str, str], int](), "abcdefghij".index
-    expected = [numbers.setdefault(row, len(numbers)) for row in rows]
-    columns = [pa.array([row[i] for row in rows], pa.utf8()) for i in (0, 1)]
-    given_out: dict[tuple[str, str], int] = {}
-    found = codes_of_rows(columns, lambda *row: given_out.setdefault(row, len(given_out)))
-    assert found.tolist() == expected
+    letter_of = "abcdefghij".index
     letters = [None if row[1] == "X" else row[0] for row in rows]
     found = codes_of(pa.array(letters, pa.utf8()), letter_of, null=-1)
     assert found.tolist() == [-1 if letter is None else letter_of(letter) for letter in letters]
@@ -477,7 +491,8 @@ def test_every_text_has_a_code() -> None:
         assert sorted(texts) == sorted(kind)
     assert tuple(OrdStatus) == loops.STATUSES
     own = {"clearing": loops.CLEARING, "capital": loops.CAPITAL, "fees": loops.FEES}
-    assert own == OWNERS
+    assert {name: Accounts().accounts.numbers[name] for name in FIRMS_OWN} == own
+    assert loops.FIRST_CUSTOMER == len(FIRMS_OWN)
     for exec_type in (*status.STATES_TERMS, *status.OF_TRADES, *status.ANSWERS, *status.PENDING):
         assert getattr(loops, exec_type.name) == loops.EXEC_TYPES.index(exec_type)
 

@@ -48,6 +48,9 @@ class Offsets(Mapping[Key, int]):
     def __repr__(self) -> str:
         return f"Offsets({self._counts})"
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Offsets) and self._counts == other._counts
+
     def __hash__(self) -> int:
         return hash(frozenset(self._counts.items()))
 

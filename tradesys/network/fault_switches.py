@@ -31,7 +31,7 @@ from tradesys.replication.recovery import (
     last_known,
     set_aside,
 )
-from tradesys.replication.transfer import Link, links
+from tradesys.replication.transfer import Link, links, wants
 from tradesys.routes import WRITES
 from tradesys.runtime import Message, Runtime
 from tradesys.systems.customer import CustomerSystem
@@ -51,8 +51,8 @@ class Switches(ABC):
         self.runtimes: dict[str, Runtime] = {}
         self.systems: dict[str, System] = {}
         self.links: list[Link] = []
-        # How much a source had written when its target found nothing new there.
-        self._fetched: dict[tuple[str, str], int] = {}
+        # What a source had written of its own when everybody else was found to hold it.
+        self._fetched: dict[str, Offsets] = {}
         self.recovered: list[Recovered] = []
         self.outages: list[Outage] = []
         self.turn = RLock()  # of whoever moves records or changes the network
@@ -121,16 +121,31 @@ class Switches(ABC):
             if not self.cut(message.source, message.target):
                 waiting += self.runtimes[message.target].handle(message, 0)
 
-    def _fetch(self, link: Link) -> None:
-        """Let a system fetch what another has written, unless there is nothing new since."""
-        source, target = link.source.name, link.target.name
-        writer, reader = self.runtimes[source], self.runtimes[target]
-        if not self.reach(link) or self._fetched.get((source, target)) == writer.written:
-            return
-        before = self._moved()
-        self._carry(reader.pull(source, 0))
-        if self._moved() == before and target not in writer.unheard:
-            self._fetched[source, target] = writer.written
+    def _replicate(self) -> None:
+        """Let systems fetch what others have written, where there is anything new."""
+        for name, source in self.systems.items():
+            own = wants(source, source.origin)
+            if self._fetched.get(name) != own:
+                found = [self._fetch(link, own) for link in self.links if link.source is source]
+                if all(found):
+                    self._fetched[name] = own
+
+    def _fetch(self, link: Link, own: Offsets) -> bool:
+        """Let a system fetch what another has written; whether it holds all of it then.
+
+        :param own: what the other holds of its own.
+        """
+        source, target, _ = link
+        unheard = self.runtimes[source.name].unheard
+
+        def is_told() -> bool:
+            return target.name not in unheard and wants(target, source.origin) == own
+
+        if not self.reach(link):
+            return False
+        if not is_told():
+            self._carry(self.runtimes[target.name].pull(source.name, 0))
+        return is_told()
 
     def _send_again(self) -> None:
         """Let customer-facing systems send again what is not answered."""

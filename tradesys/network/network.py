@@ -205,8 +205,7 @@ class Network(Switches):
         with uninterrupted(), self.turn:
             before = self._moved()
             if stage == "replicate":
-                for link in self.links:
-                    self._fetch(link)
+                self._replicate()
                 self.see_outages()
             else:
                 try:
@@ -419,9 +418,7 @@ class Network(Switches):
             link.target.heard[link.source.name] = link.source.origin
         if not self.manifest.is_made:
             self.firm.open_books(self.manifest.books)
-            for link in self.links:
-                if link.source is self.firm:
-                    self._fetch(link)
+            self._replicate()
             for system in self:
                 system.sync()
             self._require_folder()

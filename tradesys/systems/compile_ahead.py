@@ -38,6 +38,9 @@ def make_ready() -> None:
         _apply(view, "postings", {}, 1)
         ids = np.arange(3, dtype=np.uint64)
         view.order(1), view.statuses(), view.positions()  # each is a question
+        many = pa.array([""] * 100)
+        view.accounts.pairs(many, many)  # there has to be made room for so many
+        view.available("", "")
         view.uncleared(ids)
         ids.setflags(write=False)  # as ids are that come from Arrow
         view.uncleared(ids)

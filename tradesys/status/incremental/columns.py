@@ -54,11 +54,11 @@ whose facts stand at the event that they all lead to: which of them ``stands``, 
 have booked of them: ``shares``, ``cash`` less the fee, and the ``fee`` at the firm.
 """
 
-BALANCE = _table(int64="booked uncleared reserved", int32="cash asset", int8="owner moved")
+BALANCE = _table(int64="booked uncleared reserved", int32="account asset cash", int8="moved")
 """The balances of an account and asset, in shares or 1/10,000 of cash.
 
-``cash`` is the pair of the same account's cash; ``owner`` is 0 for a customer; it has ``moved``
-where anything was traded or posted.
+``cash`` is the pair of the same account's cash; it has ``moved`` where anything was traded or
+posted.
 """
 
 PAGE = np.dtype([("number", np.uint64), ("first_row", np.int64)])

@@ -45,8 +45,8 @@ REQUESTED, ENTERED, REFUSED = (1 << i for i in range(4, 7))
 CANCEL_ASKED, REPLACE_ASKED, ANSWERED = (1 << i for i in range(7, 10))
 # Flags of an event: its execution was seen; it is a trade; it is a bust.
 SEEN, IS_TRADE, IS_BUST = (1 << i for i in range(3))
-# Owners of accounts: the firm, by their places in tradesys.records.schemas.FIRMS_OWN; or customers.
-CUSTOMER, CLEARING, CAPITAL, FEES = range(4)
+# The firm's own accounts, in the sequence of tradesys.records.schemas.FIRMS_OWN; then customers'.
+CLEARING, CAPITAL, FEES, FIRST_CUSTOMER = range(4)
 # What is new of a page of orders: the state of one; its terms, or its name.
 STATES, TERMS = 1, 2
 PRICE_SCALE = 10_000
@@ -474,7 +474,7 @@ def take_postings(m: Facts, records: Records) -> None:
         balance = m.balances[pair]
         balance["booked"] += amount
         balance["moved"] = 1
-        if event and balance["owner"] != CLEARING:
+        if event and balance["account"] != CLEARING:
             book(m, group_of(m, event), pair, amount)
 
 
@@ -482,7 +482,7 @@ def take_postings(m: Facts, records: Records) -> None:
 def book(m: Facts, group: int, pair: int, amount: int) -> None:
     """So much of a trade is booked: a customer's leg, or that of the fee at the firm."""
     trade, balance = m.events[group], m.balances[pair]
-    if balance["owner"] == FEES:
+    if balance["account"] == FEES:
         trade["fee"] += amount
         return
     own = m.balances[m.orders[trade["order"]]["pair"]]

@@ -27,8 +27,6 @@ from tradesys.status.incremental.rows import Rows
 from tradesys.status.incremental.text_codes import (
     TERMS,
     codes_of,
-    codes_of_rows,
-    terms_number,
     terms_texts,
 )
 
@@ -153,14 +151,14 @@ class View:
     def _take_postings(self, batch: pa.RecordBatch) -> None:
         records = np.empty(batch.num_rows, columns.POSTINGS)
         records["event"] = self.event_rows.give(_or_zero(batch["exec_id"]))
-        records["pair"] = codes_of_rows([batch["account"], batch["asset"]], self.accounts.pair)
+        records["pair"] = self.accounts.pairs(batch["account"], batch["asset"])
         records["amount"] = batch["amount"]
         loops.take_postings(self._facts(), records)
 
     def _add_terms(self, records: Records, batch: pa.RecordBatch) -> None:
         """Add what stands in texts: whose order it is, and its terms."""
-        records["pair"] = codes_of_rows([batch["account"], batch["symbol"]], self.accounts.pair)
-        records["terms"] = codes_of_rows([batch[name] for name in _TERMS], terms_number)
+        records["pair"] = self.accounts.pairs(batch["account"], batch["symbol"])
+        records["terms"] = codes.terms_of(*(batch[name] for name in _TERMS))
 
     def _facts(self) -> Facts:
         """The facts, with room for every row that was given out."""
@@ -184,7 +182,7 @@ class View:
         flags, terms, status = facts[-3:]
         if not flags & KNOWN:
             return None
-        terms_in_force = (*self.accounts.names[pair], *TERMS[terms], price or None)
+        terms_in_force = (*self.accounts.names(pair), *TERMS[terms], price or None)
         request_id = self.order_rows.id_of(in_force)
         states = (_STATUSES[status], order_qty, *quantities, request_id)
         return OrderState._make(terms_in_force + states)
@@ -198,8 +196,7 @@ class View:
         """
         pairs, terms = self._of_orders(order_ids, "pair", "terms")
         texts = (*self.accounts.names_of(pairs), *terms_texts(terms))
-        columns = (text.to_arrow().cast(pa.utf8()) for text in texts)
-        return dict(zip(OrderState._fields, columns, strict=False))
+        return dict(zip(OrderState._fields, texts, strict=False))
 
     def reserved_of(self, order_ids: Ids) -> Ints:
         """What each of these orders may still spend (cash) or sell (shares).
@@ -250,8 +247,7 @@ class View:
 
     def names_of(self, rows: Ints) -> tuple[pa.StringArray, pa.StringArray]:
         """The account and the symbol of the orders in these rows."""
-        accounts, symbols = self.accounts.names_of(self.orders["pair"][rows])
-        return accounts.to_arrow().cast(pa.utf8()), symbols.to_arrow().cast(pa.utf8())
+        return self.accounts.names_of(self.orders["pair"][rows])
 
     def _of_orders(self, order_ids: Ids, *names: str) -> list[NDArray[Any]]:
         """Facts of these orders, a column each; of one that was never seen they are zero."""
@@ -281,7 +277,7 @@ class View:
         """The balance that each order draws on: cash for a buy, shares for a sell (a pair)."""
         self._catch_up()
         self.is_torn = True
-        pairs = codes_of_rows([accounts, symbols], self.accounts.pair)
+        pairs = self.accounts.pairs(accounts, symbols)
         self.is_torn = False
         return np.where(buys, self.accounts.balances["cash"][pairs], pairs)
 
@@ -294,7 +290,10 @@ class View:
     def last_px(self, symbol: str) -> int:
         """The price of the last fill seen in a symbol; 0 when there was none."""
         self._catch_up()
-        number, last_trades = self.accounts.assets.get(symbol, -1), self.accounts.last_trades
+        number, last_trades = (
+            self.accounts.assets.numbers.get(symbol, -1),
+            self.accounts.last_trades,
+        )
         last_px: int = self.events["px"][last_trades[number]].item() if number >= 0 else 0
         return last_px
 
@@ -329,7 +328,7 @@ class View:
             ids = self.order_rows.ids_of(first + known)
             names = self.names(ids, self.order_rows.ids_of(in_force))
             texts = (*self.accounts.names_of(pairs), *terms_texts(terms)[:2])
-            told = [pl.Series(ids), names, *texts]
+            told = [pl.Series(ids), names, *map(pl.Series, texts)]
         else:
             told = self._told[first].get_columns()[: -len(_STATE)]
         price, status, *quantities, cum_amount = (orders[name][known] for name in _STATE)
@@ -342,9 +341,10 @@ class View:
     def positions(self) -> pl.DataFrame:
         """Balances, as :func:`tradesys.status.positions.balances` defines them."""
         self._catch_up()
-        balances = self.accounts.balances[: len(self.accounts.names)]
-        pairs = np.flatnonzero((balances["moved"] != 0) & (balances["owner"] == loops.CUSTOMER))
-        account, asset = self.accounts.names_of(pairs)
+        balances = self.accounts.balances[: self.accounts.count]
+        is_customers = balances["account"] >= loops.FIRST_CUSTOMER
+        pairs = np.flatnonzero((balances["moved"] != 0) & is_customers)
+        account, asset = map(pl.Series, self.accounts.names_of(pairs))
         booked, uncleared, reserved = (
             balances[name][pairs] for name in ("booked", "uncleared", "reserved")
         )

@@ -7,6 +7,8 @@ then it is counted here, so that no other request uses the same money.
 from collections import Counter
 from typing import NamedTuple
 
+import numpy as np
+
 from tradesys.records.arrow import Ints
 from tradesys.status.incremental.view import View
 
@@ -32,10 +34,16 @@ class PendingUses:
         return self._used[account, asset] if self._used else 0
 
     def free(self, view: View, balances: Ints) -> Ints:
-        """Balances, given by pair, less what open orders and pending ones may use of them."""
+        """Balances, less what open orders and pending ones may use of them.
+
+        :param balances: pairs, sorted, each once.
+        """
         left = view.free(balances)
-        for (account, asset), amount in self._used.items():
-            left[balances == view.pair(account, asset)] -= amount
+        if self._used:
+            used = np.array([view.pair(*names) for names in self._used], np.int64)
+            asked = np.isin(used, balances)
+            amounts = np.array([*self._used.values()], np.int64)[asked]
+            left[np.searchsorted(balances, used[asked])] -= amounts
         return left
 
     def add(self, use: Use) -> None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from tradesys.records.arrow import Ints, first_of_each
+from tradesys.records.arrow import Ints, first_of_each, numbered
 from tradesys.records.schemas import CLEARING, CURRENCY, FEES, POSTINGS
 from tradesys.records.trading_calendar import settle_dates
 from tradesys.status.incremental.columns import Uncleared
@@ -68,21 +68,15 @@ def legs_of(moves: Moves, first_id: int, now: int, *, with_fees: bool) -> pa.Rec
     amounts = [shares, -shares, cash, -cash, -fee, fee]
     width = 6 if with_fees else 4
     event = np.repeat(each, width)
-    ids = np.arange(first_id, first_id + width * n, dtype=np.uint64)
-    return pa.RecordBatch.from_arrays(
-        [
-            pa.array(ids),
-            pa.repeat(pa.scalar(now, pa.timestamp("ns", "UTC")), width * n),
-            moves.exec_id.take(pa.array(event)),
-            pa.concat_arrays([moves.account, pa.array([CLEARING, FEES])]).take(
-                _rows(accounts[:width])
-            ),
-            pa.concat_arrays([moves.symbol, pa.array([CURRENCY])]).take(_rows(assets[:width])),
-            _rows(amounts[:width]),
-            pa.array(settle_dates(moves.transact_time)[event]),
-        ],
-        schema=POSTINGS,
-    )
+    owner, asset = _rows(accounts[:width]), _rows(assets[:width])
+    columns = {
+        "exec_id": moves.exec_id.take(pa.array(event)),
+        "account": pa.concat_arrays([moves.account, pa.array([CLEARING, FEES])]).take(owner),
+        "asset": pa.concat_arrays([moves.symbol, pa.array([CURRENCY])]).take(asset),
+        "amount": _rows(amounts[:width]),
+        "settle_date": pa.array(settle_dates(moves.transact_time)[event]),
+    }
+    return numbered(POSTINGS, first_id, now, columns)
 
 
 def _rows(columns: list[Ints]) -> pa.Int64Array:

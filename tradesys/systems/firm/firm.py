@@ -15,11 +15,11 @@ import pyarrow as pa
 from tradesys.inquiry.inquiries import Inquiries
 from tradesys.records import argument_checks as given
 from tradesys.records import field_rules as fields
-from tradesys.records.arrow import picked
+from tradesys.records.arrow import numbered, picked
 from tradesys.records.clock import to_date
 from tradesys.records.errors import InvalidValue
 from tradesys.records.opening_books import NO_FEES, Fees, OpeningBooks
-from tradesys.records.schemas import CAPITAL, CURRENCY, Kind
+from tradesys.records.schemas import CAPITAL, CURRENCY, SCHEMAS, AccountStatus, Kind
 from tradesys.status.definition import OF_TRADES
 from tradesys.status.incremental.text_codes import codes_of
 from tradesys.systems.firm import statements
@@ -67,7 +67,7 @@ class FirmSystem(Inquiries, System):
     def open_accounts(
         self, accounts: Sequence[str], *, cash: int, shares: Mapping[str, int] | None = None
     ) -> None:
-        """Describe accounts and post their opening balances, the other leg to the firm's capital.
+        """Describe accounts and post their opening balances, the other legs to the firm's capital.
 
         :param cash: of each account, in 1/10,000 of the currency.
         :param shares: of each symbol that each account holds.
@@ -82,36 +82,41 @@ class FirmSystem(Inquiries, System):
             fields.symbol_name("shares", symbol): fields.SHARES.of_field("shares", count)
             for symbol, count in held.items()
         }
-        self.checked(
-            "postings", self._opening_legs(names, cash, held)
-        )  # before anything is written
+        each = {CURRENCY: cash, **held}
+        self._require_room({asset: len(names) * amount for asset, amount in each.items()})
         self._describe(names)
         self._post_opening(names, cash, held)
 
     def _describe(self, accounts: Sequence[str]) -> None:
-        rows = [{"account": a, "name": a, "account_status": "active"} for a in accounts]
-        self.record("accounts", rows)
+        names = pa.array(accounts, pa.utf8())
+        status = pa.repeat(AccountStatus.ACTIVE.value, len(names))
+        self._write("accounts", {"account": names, "name": names, "account_status": status})
 
     def _post_opening(self, accounts: Sequence[str], cash: int, shares: Mapping[str, int]) -> None:
-        if legs := self._opening_legs(accounts, cash, shares):
-            self.record("postings", legs)
+        """A leg of each account in each asset, and the other legs together at the firm's capital.
 
-    def _opening_legs(
-        self, accounts: Sequence[str], cash: int, shares: Mapping[str, int]
-    ) -> list[dict[str, object]]:
-        today = self._today()
-        return [
-            {
-                "account": holder,
-                "asset": asset,
-                "amount": sign * amount,
-                "exec_id": None,
-                "settle_date": today,
-            }
-            for account in accounts
-            for asset, amount in {CURRENCY: cash, **shares}.items()
-            for holder, sign in ((account, 1), (CAPITAL, -1))
-        ]
+        As columns, since books may be of millions of balances.
+        """
+        assets, count = [CURRENCY, *shares], len(accounts)
+        amounts = np.array([cash, *shares.values()], np.int64)
+        owner = np.append(np.repeat(np.arange(count), len(assets)), np.full(len(assets), count))
+        asset = np.tile(np.arange(len(assets)), count + 1)
+        columns = {
+            "account": pa.array([*accounts, CAPITAL], pa.utf8()).take(pa.array(owner)),
+            "asset": pa.array(assets, pa.utf8()).take(pa.array(asset)),
+            "amount": pa.array(np.append(np.tile(amounts, count), -count * amounts)),
+            "exec_id": pa.nulls(len(owner), pa.uint64()),
+            "settle_date": pa.repeat(pa.scalar(self._today(), pa.date32()), len(owner)),
+        }
+        if count:
+            self._write("postings", columns)
+
+    def _write(self, dataset: str, columns: Mapping[str, pa.Array]) -> None:
+        schema = SCHEMAS[dataset]
+        self.commit(
+            dataset,
+            lambda: numbered(schema, self.next_id(dataset), self.clock(), columns),
+        )
 
     def checked(self, dataset: str, rows: object) -> Values:
         """As of any system; of postings, whether they clear what is held, and the books have room.
@@ -124,15 +129,20 @@ class FirmSystem(Inquiries, System):
                 if not self.view.seen(np.array([exec_id], np.uint64)).all():
                     expected = "none, or the exec_id of an execution that the firm holds"
                     raise InvalidValue("exec_id", exec_id, expected)
-            opened = self.tables["postings"].frame.filter(
-                pl.col("exec_id").is_null(), pl.col("amount") > 0
-            )
-            total = Counter(dict(opened.group_by("asset").agg(pl.col("amount").sum()).iter_rows()))
+            further: Counter[str] = Counter()
             for _, _, asset, amount, _ in values:
-                total[asset] += max(amount, 0)
-            for asset, amount in total.items():
-                fields.require_room(asset, amount)
+                further[asset] += max(amount, 0)
+            self._require_room(further)
         return values
+
+    def _require_room(self, further: Mapping[str, int]) -> None:
+        """Refuse what the books have no room for beside the opening balances they hold."""
+        opened = self.tables["postings"].frame.filter(
+            pl.col("exec_id").is_null(), pl.col("amount") > 0
+        )
+        held = dict(opened.group_by("asset").agg(pl.col("amount").sum()).iter_rows())
+        for asset, amount in further.items():
+            fields.require_room(asset, held.get(asset, 0) + amount)
 
     def list_instruments(
         self, symbols: Sequence[str], *, tick_size: int = 100, lot_size: int = 1

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tradesys.records.arrow import Ids, picked
+from tradesys.records.arrow import Ids, numbered, picked
 from tradesys.records.errors import Outcome, StorageError
 from tradesys.records.schemas import EXECUTIONS, REPORTS, SEQUENCE_MASK, Kind, RequestType
 from tradesys.status.incremental.text_codes import codes_of
@@ -133,20 +133,14 @@ class StreetSystem(System):
         return picked(reports, wanted)
 
     def _executions(self, reports: pa.RecordBatch) -> pa.RecordBatch:
-        count, first = reports.num_rows, self.next_id("executions")
-        now = pa.scalar(self.clock(), pa.timestamp("ns", "UTC"))
         columns = dict(zip(REPORTS.names, reports.columns, strict=True))
         columns |= {
-            "record_id": pa.array(np.arange(first, first + count, dtype=np.uint64)),
-            "ts": pa.repeat(now, count),
-            "exec_id": reports["record_id"],
-            "transact_time": reports["ts"],
-            "venue": pa.repeat(self.venue.name, count),
+            "exec_id": columns.pop("record_id"),
+            "transact_time": columns.pop("ts"),
+            "venue": pa.repeat(self.venue.name, reports.num_rows),
             "poss_dup": pa.array(self._poss_dup(reports)),
         }
-        return pa.RecordBatch.from_arrays(
-            [columns[name] for name in EXECUTIONS.names], schema=EXECUTIONS
-        )
+        return numbered(EXECUTIONS, self.next_id("executions"), self.clock(), columns)
 
     def _poss_dup(self, reports: pa.RecordBatch) -> NDArray[np.bool_]:
         """Which reports another system may have recorded too (FIX PossDupFlag).
