@@ -389,7 +389,7 @@ def test_a_request_that_is_sent_again_says_so(desk: Network) -> None:
     desk.restart(home)
     desk.run()
     (other,) = (street for street in desk.streets if street.name != home)
-    assert other.venue.has_taken(order.order_id)
+    assert other.venue.has_taken(np.array([order.order_id], np.uint64)).all()
     assert order.record_id not in other.sent
     assert {check.name for check in desk.audit().checks if check.verdict is False} == set()
 

@@ -492,7 +492,7 @@ def test_every_text_has_a_code() -> None:
     assert tuple(OrdStatus) == loops.STATUSES
     own = {"clearing": loops.CLEARING, "capital": loops.CAPITAL, "fees": loops.FEES}
     assert {name: Accounts().accounts.numbers[name] for name in FIRMS_OWN} == own
-    assert loops.FIRST_CUSTOMER == len(FIRMS_OWN)
+    assert len(FIRMS_OWN) == loops.FIRST_CUSTOMER
     for exec_type in (*status.STATES_TERMS, *status.OF_TRADES, *status.ANSWERS, *status.PENDING):
         assert getattr(loops, exec_type.name) == loops.EXEC_TYPES.index(exec_type)
 

@@ -15,11 +15,12 @@ from typing import ClassVar
 import numpy as np
 import polars as pl
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from tradesys.log.file import LogFile
 from tradesys.log.group_commit import Row
 from tradesys.log.log import Log
-from tradesys.records.arrow import as_written, batch_of, picked, stamped
+from tradesys.records.arrow import Ids, as_written, batch_of, picked, stamped
 from tradesys.records.clock import Clock
 from tradesys.records.schemas import (
     REPORTS,
@@ -34,6 +35,7 @@ from tradesys.records.schemas import (
 )
 from tradesys.records.trading_calendar import EXCHANGE, FOREVER, Calendar
 from tradesys.status import definition as status
+from tradesys.status.incremental.rows import IdSet
 
 ANSWER = {
     RequestType.NEW.value: ExecType.NEW.value,
@@ -85,7 +87,7 @@ class Venue(ABC):
 
     def _begin(self) -> None:
         """Begin anew: nothing was reported."""
-        self._taken: set[int] = set()
+        self._taken = IdSet()
         self._next_end = FOREVER
 
     @abstractmethod
@@ -160,19 +162,13 @@ class Venue(ABC):
         What is done about them is a change, up to its :meth:`report`.
         """
         self._change()
-        fresh = [self._take(request_id) for request_id in requests["record_id"].to_pylist()]
-        return picked(requests, np.array(fresh, np.bool_))
+        return picked(requests, self._taken.add(requests["record_id"].to_numpy()))
 
-    def has_taken(self, request_id: int) -> bool:
-        """Whether it was sent this request before."""
+    def has_taken(self, request_ids: Ids) -> NDArray[np.bool_]:
+        """Which of these requests it was sent before."""
         with self.lock:
             self._remember()
-            return request_id in self._taken
-
-    def _take(self, request_id: int) -> bool:
-        fresh = request_id not in self._taken
-        self._taken.add(request_id)
-        return fresh
+            return self._taken.has(request_ids)
 
     def _remember(self) -> None:
         """Know again what was reported before this process began, or before an interrupt.
@@ -196,7 +192,7 @@ class Venue(ABC):
         self._is_torn = True
 
     def _restore(self, reports: pa.RecordBatch) -> None:
-        self._taken.update(reports["request_id"].to_pylist())
+        self._taken.add(reports["request_id"].to_numpy())
 
     @staticmethod
     def expired_at(time_in_force: str, last_ns: int) -> tuple[int, str]:

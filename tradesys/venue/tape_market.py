@@ -8,7 +8,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tradesys.records.arrow import Ints, batch_of, rows_of, with_columns
+from tradesys.records.arrow import Ints, batch_of, picked, rows_of, with_columns
 from tradesys.records.clock import Clock
 from tradesys.records.schemas import REPORTS, ExecType, RequestType, TimeInForce
 from tradesys.records.trading_calendar import EXCHANGE, FOREVER, ns_of
@@ -44,7 +44,7 @@ class TapeVenue(Venue):
             at = pl.col("ts").dt.timestamp("ns")
             rows = tape.fills.select("cl_ord_id", at, "last_qty", "last_px").rows()
             self._events, self._fills = tape.fills["event"].to_numpy(), rows
-        self._filled = {name for name, *_ in self._fills}
+        self._filled = pa.array({name for name, *_ in self._fills}, pa.utf8())
         self._event = 0
 
     def _begin(self) -> None:
@@ -163,14 +163,21 @@ class TapeVenue(Venue):
         stated = pl.DataFrame(requests.select(_OF_TIME)).rename({"ts": "stated_at"})
         last_ns = self.calendar.last_moments(stated)
         self._next_end = min(self._next_end, int(last_ns.min(initial=FOREVER)))
-        columns = (requests[n].to_pylist() for n in ("request_type", "order_id", "cl_ord_id"))
-        for row, (request_type, order_id, name) in enumerate(zip(*columns, strict=True)):
-            if request_type == RequestType.NEW and name in self._filled:
+        is_filled = pc.is_in(requests["cl_ord_id"], self._filled)
+        is_replace = pc.equal(requests["request_type"], RequestType.REPLACE.value)
+        matters = pc.or_(is_filled, is_replace).to_numpy(zero_copy_only=False)
+        requests, last_ns = picked(requests, matters), last_ns[matters]
+        kinds = requests["request_type"].to_pylist()
+        for kind, ends, row in zip(
+            kinds, last_ns.tolist(), rows_of(requests.select(_TERMS)), strict=True
+        ):
+            order_id, name = row["order_id"], row["cl_ord_id"]
+            if kind == RequestType.NEW:
                 self._named[name] = order_id
                 self._ready += self._awaited.pop(name, ())
-            elif request_type != RequestType.REPLACE or order_id not in self._terms:
+            elif kind != RequestType.REPLACE or order_id not in self._terms:
                 continue
-            self._terms[order_id] = _terms(requests, row), last_ns.item(row)
+            self._terms[order_id] = tuple(row.values()), ends
 
     def _report(self, taken: pa.RecordBatch | None) -> None:
         """Report the answers to requests and the fills that are due, in the order of their time."""
@@ -211,12 +218,6 @@ _TERMS = (
     *("record_id", "order_id", "cl_ord_id", "orig_cl_ord_id", "account", "symbol", "side"),
     *("ord_type", "time_in_force", "expire_time", "order_qty", "price"),
 )
-
-
-def _terms(requests: pa.RecordBatch, row: int) -> tuple[object, ...]:
-    """The terms that a request asks for, as a report of it repeats them."""
-    (found,) = rows_of(requests.slice(row, 1).select(_TERMS))
-    return tuple(found.values())
 
 
 def _answers(requests: pa.RecordBatch) -> pa.RecordBatch:

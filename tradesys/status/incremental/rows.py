@@ -5,10 +5,11 @@ finding its page, of which there are few, and pages in the order of their ids ar
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
-from tradesys.records.arrow import Ids, Ints
+from tradesys.records.arrow import Ids, Ints, first_of_each
 from tradesys.status.incremental import loops
-from tradesys.status.incremental.columns import PAGE
+from tradesys.status.incremental.columns import PAGE, with_room
 from tradesys.status.incremental.loops import PAGE_BITS, PAGE_ROWS
 
 
@@ -61,3 +62,24 @@ class Rows:
     def ids_of(self, rows: Ints) -> Ids:
         """The id of each row."""
         return self.first_ids[rows >> PAGE_BITS] + (rows & (PAGE_ROWS - 1)).astype(np.uint64)
+
+
+class IdSet:
+    """A set of record ids; it takes a byte each."""
+
+    def __init__(self) -> None:
+        self._rows, self._is_in = Rows(), np.zeros(PAGE_ROWS, np.bool_)
+
+    def add(self, record_ids: Ids) -> NDArray[np.bool_]:
+        """Put ids in; gives which of them were not in it, each once."""
+        rows = self._rows.give(record_ids)
+        self._is_in = with_room(self._is_in, self._rows.count)
+        new = ~self._is_in[rows]
+        if len(rows) > 1:
+            new &= first_of_each(rows)
+        self._is_in[rows] = True
+        return new
+
+    def has(self, record_ids: Ids) -> NDArray[np.bool_]:
+        """Which of these ids are in it."""
+        return self._is_in[self._rows.of(record_ids)]

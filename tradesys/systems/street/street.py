@@ -6,6 +6,7 @@ authoritative data, can take the order over.
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tradesys.records.arrow import Ids, numbered, picked
@@ -115,13 +116,17 @@ class StreetSystem(System):
         has come when the venue has it, or it stands before the change. What waits may be lost with
         the process: whoever sent it sends again what is not answered.
         """
-        ready, come = [], set[int]()
-        columns = (requests[name].to_pylist() for name in ("request_type", "order_id"))
-        for request_type, order_id in zip(*columns, strict=True):
-            if request_type == RequestType.NEW:
-                come.add(order_id)
-            ready.append(order_id in come or self.venue.has_taken(order_id))
-        return np.array(ready, np.bool_)
+        is_new = pc.equal(requests["request_type"], RequestType.NEW.value)
+        is_new = is_new.to_numpy(zero_copy_only=False)
+        order_ids = requests["order_id"].to_numpy()
+        # Of each order that comes, where it stands first.
+        come, at = np.unique(order_ids[is_new], return_index=True)
+        at = np.append(np.flatnonzero(is_new)[at], len(order_ids))
+        place = np.searchsorted(come, order_ids)
+        is_here = np.append(come, 0)[place] == order_ids
+        ready = is_new | is_here & (at[place] < np.arange(len(order_ids)))
+        ready[~ready] = self.venue.has_taken(order_ids[~ready])
+        return ready
 
     def _mine(self, reports: pa.RecordBatch) -> pa.RecordBatch:
         """The reports on symbols that are this system's business, and not recorded yet."""
