@@ -168,31 +168,34 @@ STATUS = {
 
 LOOPS = {
     "an event counts as often as it is reported": (
-        """        if m.events[event]["flags"] & SEEN:
+        """        if m.trades[m.events[event]]["flags"] & SEEN:
             continue
 """,
         "",
     ),
     "a trade counts as it was and as it is": ("count(m, group, -1)", "pass"),
     "an amendment by the original id counted twice": (
-        """join(m, row, group_of(m, refers))""",
-        """join(m, row, group_of(m, refers))
+        """join(m, row, group_of(m, trade_of(m, refers)))""",
+        """join(m, row, group_of(m, trade_of(m, refers)))
         count(m, group_of(m, row), 1)""",
     ),
     "a bust undone by a later correction": ("if a != b:", "if False:"),
     "the first amendment stands": (
-        "return last(m, one, other)",
-        "return one + other - last(m, one, other)",
+        "return last_trade(m, one, other)",
+        "return one + other - last_trade(m, one, other)",
     ),
     "the amendment that came last stands": (
-        "return last(m, one, other)",
+        "return last_trade(m, one, other)",
         "return other",
     ),
     "an amendment amends only what it names": (
-        """join(m, row, group_of(m, refers))""",
-        """join(m, row, refers)""",
+        """join(m, row, group_of(m, trade_of(m, refers)))""",
+        """join(m, row, trade_of(m, refers))""",
     ),
-    "an amendment amends a later event": ("is_later(m, row, refers)", "refers != row"),
+    "an amendment amends a later event": (
+        """is_later(m, record["event"], refers)""",
+        """refers != record["event"]""",
+    ),
     "an amendment does not wait for its trade": (
         """    if not trade["flags"] & IS_TRADE:
         return
@@ -200,7 +203,7 @@ LOOPS = {
         "",
     ),
     "what amended an amendment is forgotten when that one comes": (
-        """standing(m, trade["stands"], event["stands"])""",
+        """standing(m, trade["stands"], amendment["stands"])""",
         """standing(m, trade["stands"], row)""",
     ),
     "an order whose trade is amended keeps its state": (
@@ -209,28 +212,28 @@ LOOPS = {
         "    count(m, group, 1)",
     ),
     "what was booked before its event came is not booked": (
-        """    trade["shares"] += event["shares"]
+        """    trade["shares"] += amendment["shares"]
 """,
         "",
     ),
     "the other leg of the clearing account is booked too": (
-        """ and balance["owner"] != CLEARING""",
+        """ and balance["account"] != CLEARING""",
         "",
     ),
     "what is booked is owed still": ("""own["uncleared"] -= amount""", "pass"),
     "what is booked for an amendment is booked of it alone": (
-        "book(m, group_of(m, event), pair, amount)",
-        "book(m, event, pair, amount)",
+        "book(m, group_of(m, trade_of(m, event)), pair, amount)",
+        "book(m, trade_of(m, event), pair, amount)",
     ),
     "the time in force stays as it was entered": ("if kind in (REPLACED, RESTATED):", "if False:"),
     "the change of terms that came last holds": (
-        """    if is_later(m, record["event"], order["changed_by"]):
+        """    if is_later(m, record["event"], rare["changed_by"]):
 """,
         """    if True:
 """,
     ),
     "terms as entered replace those that a report changed": (
-        """    if order["changed_by"] == 0:
+        """    if m.rare[order["rare"]]["changed_by"] == 0:
         order["terms"]""",
         """    if True:
         order["terms"]""",
@@ -266,12 +269,12 @@ LOOPS = {
         "",
     ),
     "a refusal counts against the order": (
-        """m.requests[request]["flags"] |= REFUSED""",
-        """m.requests[record["order"]]["flags"] |= REFUSED""",
+        """m.orders[request]["flags"] |= REFUSED""",
+        """m.orders[record["order"]]["flags"] |= REFUSED""",
     ),
     "a trade ends a guarantee": (
-        """order["stopped"], order["stated_by"]""",
-        """order["stopped"], order["at_work"]""",
+        """rare["stopped"], order["stated_by"]""",
+        """rare["stopped"], order["at_work"]""",
     ),
     "a trade does not show an order at work": ("if kind <= TRADE and", "if kind <= RESTATED and"),
     "an order that ended may be done for the day": (
@@ -279,8 +282,8 @@ LOOPS = {
         " and",
     ),
     "a later report of being done is overlooked": (
-        """last(m, order["done_for_day"], event)""",
-        """order["done_for_day"] or event""",
+        """last(m, rare["done_for_day"], event)""",
+        """rare["done_for_day"] or event""",
     ),
     "no order is open after its day": ("""if order["terms"] < GOOD_TILL:""", "if True:"),
     "an over-fill leaves less than nothing": (
@@ -294,7 +297,7 @@ LOOPS = {
     while""",
     ),
     "a replace that was answered reserves still": (
-        """order["replace"] = change["earlier"]""",
+        """order["replace"] = rare["earlier"]""",
         "pass",
     ),
     "canceled outranks filled": (
@@ -312,14 +315,14 @@ LOOPS = {
 """,
     ),
     "a guarantee is outranked by a halt": (
-        """    if lasts(m, flags, order["stopped"], order["stated_by"]):
+        """    if lasts(m, flags, rare["stopped"], order["stated_by"]):
         return 7
-    if lasts(m, flags, order["suspended"], order["at_work"]):
+    if lasts(m, flags, rare["suspended"], order["at_work"]):
         return 6
 """,
-        """    if lasts(m, flags, order["suspended"], order["at_work"]):
+        """    if lasts(m, flags, rare["suspended"], order["at_work"]):
         return 6
-    if lasts(m, flags, order["stopped"], order["stated_by"]):
+    if lasts(m, flags, rare["stopped"], order["stated_by"]):
         return 7
 """,
     ),

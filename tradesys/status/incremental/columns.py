@@ -1,8 +1,8 @@
-"""What a view knows, as growable columns: a row per order, request, event and balance.
+"""What a view knows, as growable columns: a row per request, event, trade and balance.
 
 Each table is a structured array of numpy. Only the loops of
-:mod:`tradesys.status.incremental.loops` write to its facts. Row 0 of orders, requests and events is
-nobody's and stays zero, so whatever was never seen has no facts. Compiled code tells the fields of
+:mod:`tradesys.status.incremental.loops` write to its facts. Row 0 of each but balances is nobody's
+and stays zero, so whatever was never seen has no facts. Compiled code tells the fields of
 a named tuple apart by their place alone.
 """
 
@@ -25,32 +25,35 @@ def _table(int64: str, int32: str = "", int16: str = "", int8: str = "") -> np.d
 
 
 ORDER = _table(
-    int64="order_qty price cum_qty leaves_qty cum_amount reserved",
-    int32="in_force pair replace first_report stated_by changed_by at_work "
-    "done_for_day calculated suspended stopped",
-    int16="pending_cancels",
-    int8="flags terms status",
+    int64="order_qty price cum_qty cum_amount reserved",
+    int32="in_force pair replace stated_by at_work rare",
+    int16="flags pending_cancels",
+    int8="terms status",
 )
-"""The facts of an order, and what follows from them: its status, what is left and what is reserved.
+"""The facts of a request, and if it enters an order those of the order, and what follows from them.
 
 ``in_force`` is the request whose terms hold; ``pair`` the balance of its account and symbol;
-``replace`` the last replace asked for that waits. The others that are int32 are events: the first
-report, while the request is not held; the last that states the quantity and price in force, that
-changes the type or time in force, that shows the order at work; and the last of each state that
-passes. A price of 0 is none.
+``replace`` the last replace asked for that waits; ``stated_by`` the last event that states the
+quantity and price in force, ``at_work`` the last that shows the order at work; ``rare`` the row of
+what is seldom known. A price of 0 is none.
 """
 
-REQUEST = _table(int64="order_qty price", int32="order earlier", int16="flags")
-"""The facts of a request, in the same row as those of the order that it enters.
+RARE = _table(
+    int64="order_qty price",
+    int32="order earlier first_report changed_by done_for_day calculated suspended stopped",
+)
+"""What is known only of requests to change an order, and of few orders.
 
-``order`` is what a change was asked of; ``earlier`` the replace that waited before this one.
+Of a change what it asks for, the ``order``, and the replace that waited before it, ``earlier``. Of
+an order events: the first report, while the request is not held; the last that changes the type or
+time in force; and the last of each state that passes.
 """
 
-EVENT = _table(int64="qty px shares cash fee", int32="order refers stands", int8="flags")
-"""The facts of an event, by ``exec_id``.
+TRADE = _table(int64="qty px shares cash fee", int32="event order refers stands", int8="flags")
+"""The facts of an event that is a trade or amends one, or that is amended or booked.
 
 ``refers`` is what it amends, or the trade that leads to. A trade and its amendments are one group,
-whose facts stand at the event that they all lead to: which of them ``stands``, and what postings
+whose facts stand at the trade that they all lead to: which of them ``stands``, and what postings
 have booked of them: ``shares``, ``cash`` less the fee, and the ``fee`` at the firm.
 """
 
@@ -74,8 +77,10 @@ class Facts(NamedTuple):
     """All that a view knows, as the loops take it."""
 
     orders: Records
-    requests: Records
-    events: Records
+    rare: Records
+    events: NDArray[np.int32]  # of each event the row of its trade; 1 if it is seen, and is none
+    trades: Records
+    used: Ints  # how many rows of rare and of trades there are
     event_ids: Ids  # the first of each page of rows
     news: NDArray[np.int8]  # of each page of orders, what changed since it was told
     balances: Records

@@ -38,13 +38,17 @@ TIMES_IN_FORCE = ("day", "ioc", "fok", "gtc", "gtd")
 BUY, GOOD_TILL = 1, 4 * TIMES_IN_FORCE.index("gtc")
 
 # Flags of an order.
-KNOWN, ACKNOWLEDGED, WAS_CANCELED, HAS_EXPIRED = (1 << i for i in range(4))
+KNOWN, ACKNOWLEDGED, WAS_CANCELED, HAS_EXPIRED, IS_OPEN = (1 << i for i in range(5))
 # Flags of a request: it is held; it is held and enters an order; it was refused; it asks for a
 # cancel, or for a replace; it was answered.
-REQUESTED, ENTERED, REFUSED = (1 << i for i in range(4, 7))
-CANCEL_ASKED, REPLACE_ASKED, ANSWERED = (1 << i for i in range(7, 10))
-# Flags of an event: its execution was seen; it is a trade; it is a bust.
+REQUESTED, ENTERED, REFUSED = (1 << i for i in range(5, 8))
+CANCEL_ASKED, REPLACE_ASKED, ANSWERED = (1 << i for i in range(8, 11))
+# Flags of a trade: its execution was seen; it is a trade; it is a bust.
 SEEN, IS_TRADE, IS_BUST = (1 << i for i in range(3))
+# What is in the place of the trade of an event that is seen, and is none.
+NO_TRADE = 1
+# Which rows are given out in the loops: their places in Facts.used.
+OF_RARE, OF_TRADES = range(2)
 # The firm's own accounts, in the sequence of tradesys.records.schemas.FIRMS_OWN; then customers'.
 CLEARING, CAPITAL, FEES, FIRST_CUSTOMER = range(4)
 # What is new of a page of orders: the state of one; its terms, or its name.
@@ -79,6 +83,30 @@ def exec_id(m: Facts, event: int) -> np.uint64:
 
 
 @compiled
+def rare_of(m: Facts, order: int) -> int:
+    """The row of what is seldom known of a request or order, given out now if it has none."""
+    row = m.orders[order]["rare"]
+    if row == 0:
+        row = m.used[OF_RARE]
+        m.used[OF_RARE] += 1
+        m.orders[order]["rare"] = row
+    return row
+
+
+@compiled
+def trade_of(m: Facts, event: int) -> int:
+    """The row of the trade of an event, given out now if it has none."""
+    row = m.events[event]
+    if row <= NO_TRADE:
+        is_seen, row = row, m.used[OF_TRADES]
+        m.used[OF_TRADES] += 1
+        m.events[event] = row
+        m.trades[row]["event"] = event
+        m.trades[row]["flags"] = SEEN if is_seen else 0
+    return row
+
+
+@compiled
 def is_later(m: Facts, event: int, other: int) -> bool:
     """Whether an event is later than another, by ``exec_id``; any is later than none."""
     return bool(exec_id(m, event) > exec_id(m, other))
@@ -88,21 +116,22 @@ def is_later(m: Facts, event: int, other: int) -> bool:
 
 
 @compiled
-def status(m: Facts, order: np.void, flags: int) -> int:  # noqa: C901, PLR0911
+def status(m: Facts, order: np.void) -> int:  # noqa: C901, PLR0911
     """The place in ``STATUSES`` of the highest that holds (``status.PRECEDENCE``)."""
+    flags, rare = order["flags"], m.rare[order["rare"]]
     if order["pending_cancels"] > 0:
         return 12
     if order["replace"]:
         return 11
-    if lasts(m, flags, order["done_for_day"], order["at_work"]):
+    if lasts(m, flags, rare["done_for_day"], order["at_work"]):
         return 10
-    if lasts(m, flags, order["calculated"], order["at_work"]):
+    if lasts(m, flags, rare["calculated"], order["at_work"]):
         return 9
     if order["cum_qty"] > 0 and order["cum_qty"] >= order["order_qty"]:
         return 8
-    if lasts(m, flags, order["stopped"], order["stated_by"]):
+    if lasts(m, flags, rare["stopped"], order["stated_by"]):
         return 7
-    if lasts(m, flags, order["suspended"], order["at_work"]):
+    if lasts(m, flags, rare["suspended"], order["at_work"]):
         return 6
     if flags & WAS_CANCELED:
         return 4
@@ -122,25 +151,26 @@ def lasts(m: Facts, flags: int, began: int, ended: int) -> bool:
 
 
 @compiled
-def leaves(m: Facts, order: np.void, flags: int) -> int:
+def leaves(m: Facts, order: np.void) -> int:
     """The quantity that can still trade (``status.leaves``)."""
+    flags, rare = order["flags"], m.rare[order["rare"]]
     if flags & (REFUSED | WAS_CANCELED | HAS_EXPIRED):
         return 0
     if order["terms"] < GOOD_TILL:
-        if lasts(m, flags, order["done_for_day"], order["at_work"]):
+        if lasts(m, flags, rare["done_for_day"], order["at_work"]):
             return 0
-        if lasts(m, flags, order["calculated"], order["at_work"]):
+        if lasts(m, flags, rare["calculated"], order["at_work"]):
             return 0
     return max(order["order_qty"] - order["cum_qty"], 0)
 
 
 @compiled
-def reserved(m: Facts, order: np.void, flags: int) -> int:
+def reserved(m: Facts, order: np.void, left: int) -> int:
     """What an order may still use (``positions.reserved``): a replace counts as granted."""
-    most = use(m, order, order["leaves_qty"], order["price"])
-    request = 0 if flags & (REFUSED | WAS_CANCELED | HAS_EXPIRED) else order["replace"]
+    most = use(m, order, left, order["price"])
+    request = 0 if order["flags"] & (REFUSED | WAS_CANCELED | HAS_EXPIRED) else order["replace"]
     while request:
-        asked = m.requests[request]
+        asked = m.rare[m.orders[request]["rare"]]
         further = max(asked["order_qty"] - order["cum_qty"], 0)
         most = max(most, use(m, order, further, asked["price"]))
         request = asked["earlier"]
@@ -168,12 +198,11 @@ def fee(m: Facts, qty: int, amount: int) -> int:
 def settle(m: Facts, row: int) -> None:
     """Work out what follows from the facts of an order."""
     order = m.orders[row]
-    flags = order["flags"] | m.requests[row]["flags"]
-    if not flags & KNOWN:
+    if not order["flags"] & KNOWN:
         return
-    order["status"] = status(m, order, flags)
-    order["leaves_qty"] = leaves(m, order, flags)
-    most = reserved(m, order, flags)
+    order["status"], left = status(m, order), leaves(m, order)
+    order["flags"] = order["flags"] | IS_OPEN if left else order["flags"] & ~IS_OPEN
+    most = reserved(m, order, left)
     pair = order["pair"]
     if order["terms"] & BUY:
         pair = m.balances[pair]["cash"]
@@ -191,16 +220,16 @@ def take_requests(m: Facts, records: Records) -> None:
     for i in range(len(records)):
         record = records[i]
         request, order, kind = record["request"], record["order"], record["kind"]
-        asked = m.requests[request]
-        if asked["flags"] & REQUESTED:
+        if m.orders[request]["flags"] & REQUESTED:
             continue
-        asked["flags"] |= REQUESTED
+        m.orders[request]["flags"] |= REQUESTED
         if m.orders[order]["in_force"] == request:
             renew(m, order)
         if kind == NEW_ORDER:
-            asked["flags"] |= ENTERED | REFUSED if record["is_refused"] else ENTERED
+            m.orders[request]["flags"] |= ENTERED | REFUSED if record["is_refused"] else ENTERED
             learn(m, order, request, record)
         elif not record["is_refused"]:
+            asked = m.rare[rare_of(m, request)]
             asked["order_qty"], asked["price"] = record["order_qty"], record["price"]
             pend(m, request, order, CANCEL_ASKED if kind == CANCEL else REPLACE_ASKED)
         settle(m, order)
@@ -213,7 +242,7 @@ def learn(m: Facts, row: int, request: int, record: np.void) -> None:
     renew(m, row)
     order["flags"] |= KNOWN
     order["pair"] = record["pair"]
-    if order["changed_by"] == 0:
+    if m.rare[order["rare"]]["changed_by"] == 0:
         order["terms"] = record["terms"]
     if order["stated_by"] == 0:
         order["order_qty"], order["price"] = record["order_qty"], record["price"]
@@ -229,22 +258,24 @@ def renew(m: Facts, order: int) -> None:
 @compiled
 def pend(m: Facts, request: int, row: int, asked: int) -> None:
     """A change of an order is asked for: it pends until it is answered."""
-    change, order = m.requests[request], m.orders[row]
+    change, order = m.orders[request], m.orders[row]
     if change["flags"] & asked:
         return
     change["flags"] |= asked
-    change["order"] = row
+    rare = m.rare[rare_of(m, request)]
+    rare["order"] = row
     if not change["flags"] & ANSWERED and asked == CANCEL_ASKED:
         order["pending_cancels"] += 1
     elif not change["flags"] & ANSWERED:
-        change["earlier"], order["replace"] = order["replace"], request
+        rare["earlier"], order["replace"] = order["replace"], request
 
 
 @compiled
 def answer(m: Facts, request: int) -> None:
     """A request is answered: it pends no longer."""
-    change = m.requests[request]
-    order = m.orders[change["order"]]
+    change = m.orders[request]
+    rare = m.rare[change["rare"]]
+    order = m.orders[rare["order"]]
     if change["flags"] & ANSWERED:
         return
     change["flags"] |= ANSWERED
@@ -253,12 +284,12 @@ def answer(m: Facts, request: int) -> None:
     if change["flags"] & REPLACE_ASKED:
         later = order["replace"]
         if later == request:
-            order["replace"] = change["earlier"]
-        while later and m.requests[later]["earlier"] != request:
-            later = m.requests[later]["earlier"]
+            order["replace"] = rare["earlier"]
+        while later and m.rare[m.orders[later]["rare"]]["earlier"] != request:
+            later = m.rare[m.orders[later]["rare"]]["earlier"]
         if later:
-            m.requests[later]["earlier"] = change["earlier"]
-    settle(m, change["order"])
+            m.rare[m.orders[later]["rare"]]["earlier"] = rare["earlier"]
+    settle(m, rare["order"])
 
 
 # ---- executions
@@ -270,13 +301,15 @@ def take_executions(m: Facts, records: Records) -> None:
     for i in range(len(records)):
         record = records[i]
         event, row, kind = record["event"], record["order"], record["kind"]
-        if m.events[event]["flags"] & SEEN:
+        if m.trades[m.events[event]]["flags"] & SEEN:
             continue
-        m.events[event]["flags"] |= SEEN
-        m.events[event]["order"] = row
-        first = m.orders[row]["first_report"]
-        if not m.requests[row]["flags"] & ENTERED and (first == 0 or is_later(m, first, event)):
-            m.orders[row]["first_report"] = event
+        if m.events[event]:
+            m.trades[m.events[event]]["flags"] |= SEEN
+        else:
+            m.events[event] = NO_TRADE
+        first = m.rare[m.orders[row]["rare"]]["first_report"]
+        if not m.orders[row]["flags"] & ENTERED and (first == 0 or is_later(m, first, event)):
+            m.rare[rare_of(m, row)]["first_report"] = event
             learn(m, row, record["request"], record)
         state(m, record)
         if kind in (REPLACED, RESTATED):
@@ -293,7 +326,7 @@ def needs_terms(m: Facts, records: Records) -> bool:
     for i in range(len(records)):
         if records[i]["kind"] in (REPLACED, RESTATED):
             return True
-        if not m.requests[records[i]["order"]]["flags"] & ENTERED:
+        if not m.orders[records[i]["order"]]["flags"] & ENTERED:
             return True
     return False
 
@@ -309,8 +342,7 @@ def state(m: Facts, record: np.void) -> None:
     if kind <= TRADE and is_later(m, event, order["at_work"]):
         order["at_work"] = event
     # Of a request that is not held, the reports alone know the name.
-    is_held = m.requests[record["order"]]["flags"] & ENTERED
-    is_held = is_held and m.requests[order["in_force"]]["flags"] & REQUESTED
+    is_held = order["flags"] & ENTERED and m.orders[order["in_force"]]["flags"] & REQUESTED
     if not is_held or order["in_force"] != before:
         renew(m, record["order"])
 
@@ -319,8 +351,9 @@ def state(m: Facts, record: np.void) -> None:
 def change(m: Facts, record: np.void) -> None:
     """The type and time in force, if this is the last report that may change them."""
     order = m.orders[record["order"]]
-    if is_later(m, record["event"], order["changed_by"]):
-        order["changed_by"] = record["event"]
+    rare = m.rare[rare_of(m, record["order"])]
+    if is_later(m, record["event"], rare["changed_by"]):
+        rare["changed_by"] = record["event"]
         terms = order["terms"] & BUY | record["terms"] & ~BUY
         if terms != order["terms"]:
             order["terms"] = terms
@@ -339,20 +372,22 @@ def report(m: Facts, record: np.void) -> None:  # noqa: C901
     elif kind == EXPIRED:
         order["flags"] |= HAS_EXPIRED
     elif kind in (REJECTED, CANCEL_REJECTED):
-        m.requests[request]["flags"] |= REFUSED
+        m.orders[request]["flags"] |= REFUSED
         settle(m, request)
     elif kind == PENDING_CANCEL:
         pend(m, request, record["order"], CANCEL_ASKED)
     elif kind == PENDING_REPLACE:
         pend(m, request, record["order"], REPLACE_ASKED)
-    elif kind == DONE_FOR_DAY:
-        order["done_for_day"] = last(m, order["done_for_day"], event)
-    elif kind == CALCULATED:
-        order["calculated"] = last(m, order["calculated"], event)
-    elif kind == SUSPENDED:
-        order["suspended"] = last(m, order["suspended"], event)
-    elif kind == STOPPED:
-        order["stopped"] = last(m, order["stopped"], event)
+    elif DONE_FOR_DAY <= kind <= STOPPED:
+        rare = m.rare[rare_of(m, record["order"])]
+        if kind == DONE_FOR_DAY:
+            rare["done_for_day"] = last(m, rare["done_for_day"], event)
+        elif kind == CALCULATED:
+            rare["calculated"] = last(m, rare["calculated"], event)
+        elif kind == SUSPENDED:
+            rare["suspended"] = last(m, rare["suspended"], event)
+        else:
+            rare["stopped"] = last(m, rare["stopped"], event)
     if kind in (CANCELED, REPLACED, CANCEL_REJECTED):
         answer(m, request)
 
@@ -369,42 +404,49 @@ def last(m: Facts, one: int, other: int) -> int:
 @compiled
 def trade(m: Facts, record: np.void) -> None:
     """A trade, or an amendment of what it refers to: what stands of a trade may be another."""
-    row, kind, refers = record["event"], record["kind"], record["refers"]
-    event = m.events[row]
+    row, kind, refers = trade_of(m, record["event"]), record["kind"], record["refers"]
+    trade = m.trades[row]
+    trade["order"] = record["order"]
     if kind == TRADE_CANCEL:
-        event["flags"] |= IS_BUST
+        trade["flags"] |= IS_BUST
     else:
-        event["qty"], event["px"] = record["last_qty"], record["last_px"]
-    event["stands"] = standing(m, event["stands"], row)
+        trade["qty"], trade["px"] = record["last_qty"], record["last_px"]
+    trade["stands"] = standing(m, trade["stands"], row)
     if kind == TRADE:
-        event["flags"] |= IS_TRADE
+        trade["flags"] |= IS_TRADE
         count(m, row, 1)
-        asset = m.balances[m.orders[event["order"]]["pair"]]["asset"]
-        m.last_trades[asset] = last(m, m.last_trades[asset], row)
-    elif refers and is_later(m, row, refers):
-        join(m, row, group_of(m, refers))
+        asset = m.balances[m.orders[trade["order"]]["pair"]]["asset"]
+        m.last_trades[asset] = last_trade(m, m.last_trades[asset], row)
+    elif refers and is_later(m, record["event"], refers):
+        join(m, row, group_of(m, trade_of(m, refers)))
 
 
 @compiled
-def group_of(m: Facts, event: int) -> int:
-    """The event that this one leads to, as far as is known: its trade, in the end."""
-    while m.events[event]["refers"]:
-        above = m.events[event]["refers"]
-        if m.events[above]["refers"]:  # the way is shorter the next time
-            m.events[event]["refers"] = m.events[above]["refers"]
-        event = above
-    return event
+def group_of(m: Facts, trade: int) -> int:
+    """What this one leads to, as far as is known: its trade, in the end."""
+    while m.trades[trade]["refers"]:
+        above = m.trades[trade]["refers"]
+        if m.trades[above]["refers"]:  # the way is shorter the next time
+            m.trades[trade]["refers"] = m.trades[above]["refers"]
+        trade = above
+    return trade
+
+
+@compiled
+def last_trade(m: Facts, one: int, other: int) -> int:
+    """The later of two trades or amendments; any is later than none."""
+    return one if is_later(m, m.trades[one]["event"], m.trades[other]["event"]) else other
 
 
 @compiled
 def standing(m: Facts, one: int, other: int) -> int:
-    """Which of two events of a trade stands (``status.trades``); 0 is none."""
+    """Which of a trade and its amendments stands, of two (``status.trades``); 0 is none."""
     if one == 0 or other == 0:
         return one + other
-    a, b = m.events[one]["flags"] & IS_BUST, m.events[other]["flags"] & IS_BUST
+    a, b = m.trades[one]["flags"] & IS_BUST, m.trades[other]["flags"] & IS_BUST
     if a != b:
         return one if a else other
-    return last(m, one, other)
+    return last_trade(m, one, other)
 
 
 @compiled
@@ -413,10 +455,10 @@ def count(m: Facts, group: int, times: int) -> None:
 
     Whoever counts settles the order then.
     """
-    trade = m.events[group]
+    trade = m.trades[group]
     if not trade["flags"] & IS_TRADE:
         return
-    order, stands = m.orders[trade["order"]], m.events[trade["stands"]]
+    order, stands = m.orders[trade["order"]], m.trades[trade["stands"]]
     order["cum_qty"] += times * stands["qty"]
     order["cum_amount"] += times * stands["qty"] * stands["px"]
     balance = m.balances[order["pair"]]
@@ -430,7 +472,7 @@ def count(m: Facts, group: int, times: int) -> None:
 @compiled
 def due(m: Facts, trade: np.void) -> tuple[int, int, int]:
     """What a trade still has to move: shares, cash less the fee, and the fee."""
-    stands, sign = m.events[trade["stands"]], -1
+    stands, sign = m.trades[trade["stands"]], -1
     if m.orders[trade["order"]]["terms"] & BUY:
         sign = 1
     qty, amount = stands["qty"], stands["qty"] * stands["px"]
@@ -442,13 +484,13 @@ def due(m: Facts, trade: np.void) -> tuple[int, int, int]:
 @compiled
 def join(m: Facts, row: int, group: int) -> None:
     """What led to this amendment leads to a further event, and so do the amounts booked of it."""
-    event, trade = m.events[row], m.events[group]
+    amendment, trade = m.trades[row], m.trades[group]
     count(m, group, -1)
-    event["refers"] = group
-    trade["stands"] = standing(m, trade["stands"], event["stands"])
-    trade["shares"] += event["shares"]
-    trade["cash"] += event["cash"]
-    trade["fee"] += event["fee"]
+    amendment["refers"] = group
+    trade["stands"] = standing(m, trade["stands"], amendment["stands"])
+    trade["shares"] += amendment["shares"]
+    trade["cash"] += amendment["cash"]
+    trade["fee"] += amendment["fee"]
     count(m, group, 1)
     settle(m, trade["order"])
 
@@ -457,9 +499,10 @@ def join(m: Facts, row: int, group: int) -> None:
 def find_uncleared(m: Facts, events: Ints, to: Uncleared) -> None:
     """What the trades of these events still have to move; all stays zero where none is held."""
     for i in range(len(events)):
-        trade = m.events[group_of(m, events[i])]
+        trade = m.trades[group_of(m, m.events[events[i]])]
         if trade["flags"] & IS_TRADE:
-            to.exec_id[i], to.order[i] = exec_id(m, trade["stands"]), trade["order"]
+            stands = m.trades[trade["stands"]]["event"]
+            to.exec_id[i], to.order[i] = exec_id(m, stands), trade["order"]
             to.shares[i], to.cash[i], to.fee[i] = due(m, trade)
 
 
@@ -475,13 +518,13 @@ def take_postings(m: Facts, records: Records) -> None:
         balance["booked"] += amount
         balance["moved"] = 1
         if event and balance["account"] != CLEARING:
-            book(m, group_of(m, event), pair, amount)
+            book(m, group_of(m, trade_of(m, event)), pair, amount)
 
 
 @compiled
 def book(m: Facts, group: int, pair: int, amount: int) -> None:
     """So much of a trade is booked: a customer's leg, or that of the fee at the firm."""
-    trade, balance = m.events[group], m.balances[pair]
+    trade, balance = m.trades[group], m.balances[pair]
     if balance["account"] == FEES:
         trade["fee"] += amount
         return

@@ -22,7 +22,7 @@ from tradesys.status.incremental import columns, loops
 from tradesys.status.incremental import text_codes as codes
 from tradesys.status.incremental.balances import Accounts
 from tradesys.status.incremental.columns import Facts, Records, Uncleared, room, with_room
-from tradesys.status.incremental.loops import KNOWN, PAGE_BITS, PAGE_ROWS
+from tradesys.status.incremental.loops import IS_OPEN, KNOWN, PAGE_BITS, PAGE_ROWS
 from tradesys.status.incremental.rows import Rows
 from tradesys.status.incremental.text_codes import (
     TERMS,
@@ -34,9 +34,8 @@ STATUS_TYPE = pl.Enum(list(loops.STATUSES))
 
 _STATUSES = [OrdStatus(text) for text in loops.STATUSES]
 _TERMS = ("side", "ord_type", "time_in_force")
-_TABLES = (columns.ORDER, columns.REQUEST, columns.EVENT)
 _DATASETS = ("requests", "executions", "postings")
-_STATE = ("price", "status", "order_qty", "cum_qty", "leaves_qty", "cum_amount")
+_STATE = 6  # so many of the columns that are told change with the state of an order
 
 _MANY = 20_000
 """How many records wait for a question at most, and are worked in at a time."""
@@ -81,9 +80,13 @@ class View:
         self.names, self.fees = names or _no_names, fees
         self._fees = np.array(fees, np.int64)
         self.order_rows, self.event_rows, self.accounts = Rows(), Rows(), Accounts()
-        self.orders, self.requests, self.events = (
-            room(_FEW_PAGES * PAGE_ROWS, table) for table in _TABLES
+        self.orders, self.rare, self.trades = (
+            room(_FEW_PAGES * PAGE_ROWS, table)
+            for table in (columns.ORDER, columns.RARE, columns.TRADE)
         )
+        self.events = room(_FEW_PAGES * PAGE_ROWS, np.dtype(np.int32))
+        self.trades[loops.NO_TRADE]["flags"] = loops.SEEN
+        self._used = np.array([1, loops.NO_TRADE + 1])
         self._news = np.zeros(1, np.int8)
         self._told: dict[int, pl.DataFrame] = {}
         self._answer: pl.DataFrame | None = None
@@ -131,7 +134,7 @@ class View:
         records["is_refused"] = codes_of(batch["reject_reason"], lambda _: 1)
         records["order_qty"], records["price"] = batch["order_qty"], _or_zero(batch["price"])
         self._add_terms(records, batch)
-        loops.take_requests(self._facts(), records)
+        loops.take_requests(self._facts(len(records)), records)
 
     def _take_executions(self, batch: pa.RecordBatch) -> None:
         records = np.empty(batch.num_rows, columns.EXECUTIONS)
@@ -142,10 +145,10 @@ class View:
         records["kind"] = codes_of(batch["exec_type"], codes.exec_type)
         records["order_qty"], records["price"] = batch["order_qty"], _or_zero(batch["price"])
         records["last_qty"], records["last_px"] = batch["last_qty"], batch["last_px"]
-        facts = self._facts()
+        facts = self._facts(len(records))
         if loops.needs_terms(facts, records):
             self._add_terms(records, batch)
-            facts = self._facts()
+            facts = self._facts(len(records))
         loops.take_executions(facts, records)
 
     def _take_postings(self, batch: pa.RecordBatch) -> None:
@@ -153,23 +156,25 @@ class View:
         records["event"] = self.event_rows.give(_or_zero(batch["exec_id"]))
         records["pair"] = self.accounts.pairs(batch["account"], batch["asset"])
         records["amount"] = batch["amount"]
-        loops.take_postings(self._facts(), records)
+        loops.take_postings(self._facts(len(records)), records)
 
     def _add_terms(self, records: Records, batch: pa.RecordBatch) -> None:
         """Add what stands in texts: whose order it is, and its terms."""
         records["pair"] = self.accounts.pairs(batch["account"], batch["symbol"])
         records["terms"] = codes.terms_of(*(batch[name] for name in _TERMS))
 
-    def _facts(self) -> Facts:
-        """The facts, with room for every row that was given out."""
+    def _facts(self, count: int = 0) -> Facts:
+        """The facts, with room for every row that was given out, and for so many records."""
         self.orders = with_room(self.orders, self.order_rows.count)
-        self.requests = with_room(self.requests, self.order_rows.count)
         self.events = with_room(self.events, self.event_rows.count)
+        of_rare, of_trades = self._used.tolist()  # a record may need two rows of each
+        self.rare = with_room(self.rare, of_rare + 2 * count)
+        self.trades = with_room(self.trades, of_trades + 2 * count)
         self._news = with_room(self._news, len(self.order_rows.pages))
         accounts, event_ids = self.accounts, self.event_rows.first_ids
         return Facts(
-            *(self.orders, self.requests, self.events, event_ids, self._news),
-            *(accounts.balances, accounts.last_trades, self._fees),
+            *(self.orders, self.rare, self.events, self.trades, self._used, event_ids),
+            *(self._news, accounts.balances, accounts.last_trades, self._fees),
         )
 
     # ---- answers out: one order
@@ -178,13 +183,14 @@ class View:
         """The state of one order; None when no record held speaks of it."""
         self._catch_up()
         facts = self.orders[self.order_rows.find(order_id)].item()  # as columns.ORDER has them
-        (order_qty, price, *quantities), (in_force, pair) = facts[:5], facts[6:8]
-        flags, terms, status = facts[-3:]
+        (order_qty, price, cum_qty, cum_amount), (in_force, pair) = facts[:4], facts[5:7]
+        flags, _, terms, status = facts[-4:]
         if not flags & KNOWN:
             return None
+        leaves_qty = max(order_qty - cum_qty, 0) if flags & IS_OPEN else 0
         terms_in_force = (*self.accounts.names(pair), *TERMS[terms], price or None)
         request_id = self.order_rows.id_of(in_force)
-        states = (_STATUSES[status], order_qty, *quantities, request_id)
+        states = (_STATUSES[status], order_qty, cum_qty, leaves_qty, cum_amount, request_id)
         return OrderState._make(terms_in_force + states)
 
     # ---- answers out: some orders, requests or events
@@ -212,13 +218,13 @@ class View:
 
     def leaves_of(self, order_ids: Ids) -> Ints:
         """The open quantity of each of these orders; 0 for one that is closed or unknown."""
-        return self._of_orders(order_ids, "leaves_qty")[0]
+        return _leaves(*self._of_orders(order_ids, "order_qty", "cum_qty", "flags"))
 
     def answered(self, request_ids: Ids) -> NDArray[np.bool_]:
         """Whether a street-side system has answered each of these requests."""
         self._catch_up()
         rows = self.order_rows.of(request_ids)
-        flags = self.orders["flags"][rows] | self.requests["flags"][rows]
+        flags = self.orders["flags"][rows]
         order_done = loops.ACKNOWLEDGED | loops.REFUSED | loops.WAS_CANCELED | loops.HAS_EXPIRED
         is_change = flags & (loops.CANCEL_ASKED | loops.REPLACE_ASKED) != 0
         done = np.where(is_change, loops.ANSWERED, loops.ANSWERED | order_done)
@@ -227,7 +233,7 @@ class View:
     def seen(self, exec_ids: Ids) -> NDArray[np.bool_]:
         """Whether an execution held reports each of these events."""
         self._catch_up(("executions",))
-        return self.events["flags"][self.event_rows.of(exec_ids)] & loops.SEEN != 0
+        return self.trades["flags"][self.events[self.event_rows.of(exec_ids)]] & loops.SEEN != 0
 
     def uncleared(self, exec_ids: Ids) -> Uncleared:
         """What the trades of these events still have to move, and the events of them that stand."""
@@ -294,7 +300,7 @@ class View:
             self.accounts.assets.numbers.get(symbol, -1),
             self.accounts.last_trades,
         )
-        last_px: int = self.events["px"][last_trades[number]].item() if number >= 0 else 0
+        last_px: int = self.trades["px"][last_trades[number]].item() if number >= 0 else 0
         return last_px
 
     # ---- answers out: everything
@@ -330,12 +336,14 @@ class View:
             texts = (*self.accounts.names_of(pairs), *terms_texts(terms)[:2])
             told = [pl.Series(ids), names, *map(pl.Series, texts)]
         else:
-            told = self._told[first].get_columns()[: -len(_STATE)]
-        price, status, *quantities, cum_amount = (orders[name][known] for name in _STATE)
-        cum_qty = quantities[1]
+            told = self._told[first].get_columns()[:-_STATE]
+        state = ("price", "status", "order_qty", "cum_qty", "cum_amount", "flags")
+        price, status, order_qty, cum_qty, cum_amount, flags = (orders[n][known] for n in state)
+        leaves_qty = _leaves(order_qty, cum_qty, flags)
         avg_px = cum_amount / np.maximum(cum_qty * PRICE_SCALE, 1)
         told += map(pl.Series, (pa.array(price, mask=price == 0), status.view(np.uint8)))
-        told += map(pl.Series, (*quantities, pa.array(avg_px, mask=cum_qty <= 0)))
+        told += map(pl.Series, (order_qty, cum_qty, leaves_qty))
+        told.append(pl.Series(pa.array(avg_px, mask=cum_qty <= 0)))
         return pl.DataFrame(dict(zip(COLUMNS, told, strict=True)))
 
     def positions(self) -> pl.DataFrame:
@@ -355,6 +363,11 @@ class View:
 
 def _no_names(order_ids: Ids, _: Ids) -> pl.Series:
     return pl.repeat(None, len(order_ids), dtype=pl.String, eager=True)
+
+
+def _leaves(order_qty: Ints, cum_qty: Ints, flags: NDArray[Any]) -> Ints:
+    """What orders can still trade."""
+    return np.where(flags & IS_OPEN, np.maximum(order_qty - cum_qty, 0), 0)
 
 
 def _or_zero(column: pa.Array) -> NDArray[Any]:
