@@ -30,13 +30,14 @@ from tradesys.log.disk import (
     write_all,
 )
 from tradesys.log.fork_guard import leave_if_forked
-from tradesys.log.verified_stream import END_OF_STREAM, Reading, Stream
+from tradesys.log.verified_stream import END_OF_STREAM, Reading, Stream, map_file
 from tradesys.records.errors import DamagedError, GapError, Outcome, StorageError
 from tradesys.records.schemas import format_id, held, make_id, split_id
 
 _MANY_BATCHES, _SMALL_ROWS = 1_000, 512  # so many, so small on average, are rewritten at close
 _WHILE_OPEN = 16  # times as many are rewritten at once: each costs an opening 30 µs
 _LARGE_ROWS = 100_000
+_WORTH_MAPPING = 64 << 20  # bytes, and a quarter of what is mapped already
 _ZEROS = bytes(256 * 1024)
 
 
@@ -98,6 +99,7 @@ class LogFile:
         self._end = self._zeroed = 0
         self._digest = self._stream.digest
         self._batches = 0  # messages with records
+        self._mapped = 0  # bytes at the beginning that were last handed out as they stand here
         self._most = _WHILE_OPEN * _MANY_BATCHES
         self._counts: dict[int, int] = {}  # of each origin's 16-bit code
         self._written: _Written | None = None
@@ -195,6 +197,24 @@ class LogFile:
             self._catch_up()
             code, start = split_id(batch.column(0)[0].as_py())
             return self._counts.get(code, 0) >= start + batch.num_rows
+
+    def grown(self) -> dict[int, list[pa.RecordBatch]]:
+        """The records of each origin's code as they stand here, where the file has grown by much.
+
+        They stay in the mapped file, so whoever holds them instead of what was appended needs no
+        memory for them. Nothing, where that is not worth while yet.
+        """
+        with self._lock:
+            self._catch_up()
+            if self._end - self._mapped < max(_WORTH_MAPPING, self._mapped // 4):
+                return {}
+            self._mapped = self._end
+            reached = [(self._end, self._digest)]
+            with suppress(StorageError):  # the folder may have been moved: nothing is lost
+                require_at(self._fd, self.path)
+                reading = Reading(self.path, map_file(self.path), reached)
+                return _by_origin(_gathered(reading.batches()))
+            return {}
 
     def sync(self) -> None:
         """Make everything appended so far durable (``fdatasync``)."""

@@ -104,6 +104,15 @@ class Log:
             chunks, count = self.state
             self.state = State(_with(chunks, batch), count + batch.num_rows)
 
+    def replace(self, batches: list[pa.RecordBatch]) -> None:
+        """Hold the same records in these batches; nothing is done if they are not all of them."""
+        chunks: list[Chunk] = []
+        for batch in batches:
+            chunks.append(Chunk(_end(chunks), batch))
+        with self._lock:
+            if _end(chunks) == self.state.held:
+                self.state = State(chunks, self.state.held)
+
     def _all(self) -> list[Chunk]:
         """The records as batches, for somebody who reads everything."""
         with self._lock:

@@ -203,6 +203,7 @@ class Table:
                 )
             log.append(batch)
             self._keep(log)
+        self._let_go()
 
     def apply(self, batch: pa.RecordBatch, now: int) -> int:
         """Take in a run of records of one origin; gives how many were new.
@@ -232,7 +233,13 @@ class Table:
             self.file.append(new)
         log.append(new)
         self._keep(log)
+        self._let_go()
         return new.num_rows
+
+    def _let_go(self) -> None:
+        """Hold records as they stand in the file, once they are many: they take no memory there."""
+        for code, batches in self.file.grown().items() if self.file else ():
+            self.logs[code].replace(batches)
 
     def _keep(self, log: Log) -> None:
         """Have a log among those held, in a dictionary of its own: others may be reading this."""

@@ -218,6 +218,8 @@ class Venue(ABC):
             if _first(reports) == self.reports.count:
                 self.reports.append(reports)
             del self._unwritten[0]
+        for batches in self.file.grown().values() if self.file else ():
+            self.reports.replace([*map(as_written, batches)])
 
     @property
     def reported(self) -> int:
