@@ -442,8 +442,8 @@ def test_a_pair_is_given_once_and_knows_the_cash_of_its_account(
             assert accounts.names(pair) == words
             assert accounts.balances[pair]["cash"] == accounts.find(words[0], "USD")
     assert len(set(known.values())) == len(known)
-    columns = accounts.names_of(np.array([*known.values()], np.int64))
-    assert [*zip(*map(pa.Array.to_pylist, columns), strict=True)] == list(known)
+    texts = accounts.names_of(np.array([*known.values()], np.int64))
+    assert [*zip(*map(pa.Array.to_pylist, texts), strict=True)] == list(known)
 
 
 def test_thousands_of_pairs_are_each_found_and_never_mixed_up() -> None:
