@@ -48,7 +48,7 @@ from tradesys.status.incremental import loops
 from tradesys.status.incremental import text_codes as codes
 from tradesys.status.incremental.balances import Accounts
 from tradesys.status.incremental.columns import ORDER, with_room
-from tradesys.status.incremental.rows import Rows
+from tradesys.status.incremental.rows import IdSet, Rows
 from tradesys.status.incremental.text_codes import codes_of
 from tradesys.status.incremental.view import View
 from tradesys.systems.customer import CustomerSystem
@@ -424,6 +424,18 @@ def test_what_was_never_seen_has_no_row() -> None:
     unseen = [0, record_id("c1", 0), record_id("c1", 1 << 40), record_id("firm", 50_000)]
     assert [rows.find(record) for record in unseen] == [0, 0, 0, 0]
     assert rows.of(ids(unseen)).tolist() == [0, 0, 0, 0]
+
+
+@given(st.lists(st.lists(st.sampled_from([*range(1, 9), 3 << 14, ID, ID + 1, 5 << 40]))))
+def test_a_set_of_ids_says_of_each_once_that_it_is_new(runs: list[list[int]]) -> None:
+    known, expected = IdSet(), set[int]()
+    for run in runs:
+        new = known.add(ids(run)).tolist()
+        for record_id, is_new in zip(run, new, strict=True):
+            assert is_new == (record_id not in expected)
+            expected.add(record_id)
+    asked = [0, 1, 2, ID, ID + 1, ID + 2, 3 << 14, 5 << 40, (5 << 40) + 1]
+    assert known.has(ids(asked)).tolist() == [record_id in expected for record_id in asked]
 
 
 WORDS = st.tuples(st.sampled_from("abcdefghij"), st.sampled_from(["X", "Y", "Z", "USD"]))
