@@ -101,15 +101,14 @@ def main() -> None:
             tempfile.tempdir = str(options.folder)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="whole-job-")))
         if not options.tape:
-            options.tape = sample_tape.generate(folder / "day", events=EVENTS)[0].parent
+            options.tape = sample_tape.generate(folder / "a generated day", events=EVENTS)[0].parent
         if "postgres" in options.peers:
             program = pg_ctl()
             if program is None:
                 sys.exit("There is no PostgreSQL server here; name other --peers")
             options.server = stack.enter_context(postgres_server(program, SETTINGS))
-        runs = _measured(options, folder)
-    tape = _part(options)
-    told = {"machine": _machine(options), "tape": _said(tape, options), "peers": _medians(runs)}
+        peers = _medians(_measured(options, folder))
+        told = {"machine": _machine(options), "tape": _said(options), "peers": peers}
     _print(told)
     if options.json:
         options.json.write_text(json.dumps(told, indent=1) + "\n")
@@ -243,7 +242,8 @@ def _medians(runs: dict[str, list[Run]]) -> dict[str, dict[str, Any]]:
     return told
 
 
-def _said(tape: Tape, options: argparse.Namespace) -> dict[str, Any]:
+def _said(options: argparse.Namespace) -> dict[str, Any]:
+    tape = _part(options)
     return {
         "name": options.tape.name,
         "events": tape.events,

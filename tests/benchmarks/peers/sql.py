@@ -187,7 +187,7 @@ class SqlPeer(Peer):
         tables, every = self.sent(system, entered), []
         for customer, table in tables.items():
             first, stop = entered[customer]
-            for statement in (NEW_ORDERS, REPLACED):
+            for statement in (f"{NEW_ORDERS} and r.symbol in ({symbols})", REPLACED):
                 self.run(system, statement.replace("{source}", table), first=first, stop=stop)
             every.append(f"select * from {table} where record_id >= {first} and record_id < {stop}")
         self.run(system, self.empty.format("due"))
