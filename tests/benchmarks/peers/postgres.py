@@ -92,9 +92,9 @@ class Postgres(SqlPeer):
         taken = all_readers(dataset, spans)
 
         def take(system: str) -> None:
-            self.run(system, "set local synchronous_commit = off")
             for writer in taken[system]:
-                self.run(system, f"copy {dataset} from '{self.files[writer]}' (format binary)")
+                copied = f"copy {dataset} from '{self.files[writer]}' (format binary)"
+                self.run(system, f"set local synchronous_commit = off; {copied}")
                 self.followed(system, dataset, spans[writer])
             self.commit(system)
 

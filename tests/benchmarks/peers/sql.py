@@ -120,6 +120,8 @@ class SqlPeer(Peer):
         return first, first + count
 
     def step(self, step: Step) -> None:
+        replaces = any(pc.any(pc.equal(t["request_type"], "replace")).as_py() for t in step.tables)
+        self.changes = (NEW_ORDERS, REPLACED) if replaces else (NEW_ORDERS,)
         entered = {
             system: self.enter(system, rows)
             for system, rows in zip(CUSTOMERS, step.tables, strict=True)
@@ -153,7 +155,8 @@ class SqlPeer(Peer):
         status |= dict(self.found(system, WRONG))  # type: ignore[arg-type]
         if set(status.values()) != {"accepted"} or self.found(system, TOO_MUCH):
             raise NotImplementedError("row by row; the books of the tape are big enough")
-        self.run(system, RECORD, now=time.time_ns())
+        if self.run(system, RECORD, now=time.time_ns()) < len(rows):
+            raise NotImplementedError("row by row; no name of the tape is used twice")
         span = self.span(system, "requests", len(rows))
         self.followed(system, "requests", span)
         self.commit(system)
@@ -164,8 +167,9 @@ class SqlPeer(Peer):
         ids = {"first": span[0], "stop": span[1]}
         kind, source = KINDS[system], "{s}requests"
         if dataset == "requests" and kind is Kind.CUSTOMER:
-            for statement in (NEW_ORDERS, REPLACED):
-                self.run(system, statement.replace("{source}", source), **ids)
+            for change in self.changes:
+                statement = change.replace("{source}", source).replace("{mine}", "")
+                self.run(system, statement, **ids)
         elif dataset == "executions" and kind is Kind.CUSTOMER:
             for statement in FOLLOW:
                 self.run(system, statement, **ids)
@@ -187,7 +191,8 @@ class SqlPeer(Peer):
         tables, every = self.sent(system, entered), []
         for customer, table in tables.items():
             first, stop = entered[customer]
-            for statement in (f"{NEW_ORDERS} and r.symbol in ({symbols})", REPLACED):
+            for change in self.changes:
+                statement = change.replace("{mine}", f"and r.symbol in ({symbols})")
                 self.run(system, statement.replace("{source}", table), first=first, stop=stop)
             every.append(f"select * from {table} where record_id >= {first} and record_id < {stop}")
         self.run(system, self.empty.format("due"))

@@ -47,9 +47,7 @@ when s.price <= 0 or s.price % i.tick_size <> 0 then 'price'
 when s.order_id is null then 'orig_cl_ord_id'
 when s.request_type <> 'new' and count(case when s.request_type = 'cancel' then 1 end)
 over (partition by s.order_id order by s.record_id
-rows between unbounded preceding and 1 preceding) > 0 then 'closed'
-when exists (select 1 from {s}requests r where r.account = s.account and r.cl_ord_id = s.cl_ord_id)
-then 'cl_ord_id' end as wrong
+rows between unbounded preceding and 1 preceding) > 0 then 'closed' end as wrong
 from staged s left join {s}accounts a on a.account = s.account
 left join {s}instruments i on i.symbol = s.symbol) checked where wrong is not null"""
 TOO_MUCH = """select 1 from (select account, side, symbol,
@@ -62,11 +60,12 @@ coalesce(sum(case side when 'buy' then leaves * price else leaves end), 0) from 
 where o.account = n.account and o.side = n.side and (o.side = 'buy' or o.symbol = n.symbol))
 limit 1"""
 RECORD = f"""insert into {{s}}requests select {", ".join(GIVEN[:11])}, null, order_qty, price, null,
-:now from staged"""
+:now from staged where true on conflict do nothing"""
+"""A name that was used before is found by the unique index, and its row left out."""
 
 NEW_ORDERS = """insert into {s}orders select record_id, account, cl_ord_id, cl_ord_id, symbol, side,
 order_qty, price, order_qty from {source} r
-where r.record_id >= :first and r.record_id < :stop and r.request_type = 'new'"""
+where r.record_id >= :first and r.record_id < :stop and r.request_type = 'new' {mine}"""
 REPLACED = """update {s}orders set cl_ord_id = r.cl_ord_id, order_qty = r.order_qty,
 price = r.price, leaves = leaves + r.order_qty - orders.order_qty from {source} r
 where r.record_id in (select max(record_id) from {source} l where l.record_id >= :first
