@@ -12,6 +12,7 @@ import gc
 import json
 import os
 import platform
+import signal
 import sqlite3
 import statistics
 import subprocess
@@ -96,6 +97,7 @@ def main() -> None:
     if options.only:
         _be_one_run(options)
         return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to end"))  # the server is stopped, too
     with ExitStack() as stack:
         if options.folder:
             tempfile.tempdir = str(options.folder)

@@ -28,18 +28,18 @@ from tests.benchmarks.peers.job import (
     street_of,
 )
 from tests.benchmarks.peers.statements import (
+    CANCELED,
+    CHANGED_BY,
     CLEAR,
     EXECUTE,
+    FILLED,
     FILLS,
     FIND,
     FIND_IN_STEP,
-    FOLLOW,
     GIVEN,
-    NEW_ORDERS,
     OPEN_ORDERS,
     POST,
     RECORD,
-    REPLACED,
     TOO_MUCH,
     WRONG,
     of_schema,
@@ -120,8 +120,13 @@ class SqlPeer(Peer):
         return first, first + count
 
     def step(self, step: Step) -> None:
-        replaces = any(pc.any(pc.equal(t["request_type"], "replace")).as_py() for t in step.tables)
-        self.changes = (NEW_ORDERS, REPLACED) if replaces else (NEW_ORDERS,)
+        # Statements that nothing of this step makes necessary are left out.
+        kinds = {kind for t in step.tables for kind in t["request_type"].unique().to_pylist()}
+        self.changes = [CHANGED_BY[kind] for kind in ("new", "replace") if kind in kinds]
+        self.follow = [
+            *(FILLED if len(step.fills) else ()),
+            *(CANCELED if "cancel" in kinds else ()),
+        ]
         entered = {
             system: self.enter(system, rows)
             for system, rows in zip(CUSTOMERS, step.tables, strict=True)
@@ -132,9 +137,8 @@ class SqlPeer(Peer):
         executed = {s: span for s in STREETS if (span := self.execute(s, entered, step.fills))}
         if executed:
             self.copy("executions", executed)
-        posted = [span for span in map(self.clear, executed.values()) if span]
-        if posted:
-            self.copy("postings", {"firm": (posted[0][0], posted[-1][1])})
+        if len(step.fills):
+            self.copy("postings", {"firm": self.clear([*executed.values()])})
 
     def enter(self, system: str, rows: pa.Table) -> tuple[int, int]:
         """Check, record, make durable, acknowledge."""
@@ -153,7 +157,7 @@ class SqlPeer(Peer):
                 missing -= more
         status = dict.fromkeys(range(first, first + len(rows)), "accepted")
         status |= dict(self.found(system, WRONG))  # type: ignore[arg-type]
-        if set(status.values()) != {"accepted"} or self.found(system, TOO_MUCH):
+        if set(status.values()) != {"accepted"} or (self.changes and self.found(system, TOO_MUCH)):
             raise NotImplementedError("row by row; the books of the tape are big enough")
         if self.run(system, RECORD, now=time.time_ns()) < len(rows):
             raise NotImplementedError("row by row; no name of the tape is used twice")
@@ -171,7 +175,7 @@ class SqlPeer(Peer):
                 statement = change.replace("{source}", source).replace("{mine}", "")
                 self.run(system, statement, **ids)
         elif dataset == "executions" and kind is Kind.CUSTOMER:
-            for statement in FOLLOW:
+            for statement in self.follow:
                 self.run(system, statement, **ids)
         elif dataset == "postings" and kind is Kind.CUSTOMER:
             self.run(system, POST, **ids)
@@ -204,25 +208,21 @@ class SqlPeer(Peer):
         count = self.run(system, statement, first=first, event=self.next_event, now=time.time_ns())
         self.next_event += count
         span = self.span(system, "executions", count)
-        for statement in FOLLOW:
+        for statement in self.follow:
             self.run(system, statement, first=span[0], stop=span[1])
         self.commit(system)
         return span if count else None
 
-    def clear(self, executed: tuple[int, int]) -> tuple[int, int] | None:
-        """Book the trades, durably."""
+    def clear(self, executed: list[tuple[int, int]]) -> tuple[int, int]:
+        """Book the trades among these executions, durably."""
         self.begin("firm")
-        count = self.run(
-            "firm",
-            CLEAR,
-            base=self.next_id("firm", "postings"),
-            first=executed[0],
-            stop=executed[1],
-            now=time.time_ns(),
-            settle_date=self.settle_date,
-        )
+        start = self.next_id("firm", "postings")
+        for first, stop in executed:
+            known = {"base": self.next_id("firm", "postings"), "now": time.time_ns()}
+            known |= {"first": first, "stop": stop, "settle_date": self.settle_date}
+            self.span("firm", "postings", self.run("firm", CLEAR, **known))
         self.commit("firm")
-        return self.span("firm", "postings", count) if count else None
+        return start, self.next_id("firm", "postings")
 
     def counts(self) -> Counts:
         return {

@@ -71,6 +71,8 @@ price = r.price, leaves = leaves + r.order_qty - orders.order_qty from {source} 
 where r.record_id in (select max(record_id) from {source} l where l.record_id >= :first
 and l.record_id < :stop and l.request_type = 'replace' group by l.order_id)
 and r.order_id = orders.order_id"""
+CHANGED_BY = {"new": NEW_ORDERS, "replace": REPLACED}
+"""What requests make of open orders."""
 
 EXECUTE = f"""insert into {{s}}executions select
 :first + row_number() over (order by moment, is_fill, id) - 1, :now,
@@ -85,14 +87,16 @@ o.cl_ord_id, null, o.account, o.symbol, o.side, 'limit', 'day', o.order_qty, o.p
 f.last_px from due f join {{s}}orders o on o.account = f.account and o.name = f.cl_ord_id) e"""
 
 _NEW = "record_id >= :first and record_id < :stop"
-FOLLOW = (
+FILLED = (
     f"""update {{s}}orders set leaves = leaves - t.qty from (select order_id, sum(last_qty) as qty
     from {{s}}executions where {_NEW} and exec_type = 'trade' group by order_id) t
     where t.order_id = orders.order_id""",
-    f"""delete from {{s}}orders where order_id in (select order_id from {{s}}executions
-    where {_NEW} and exec_type = 'canceled')""",
     f"""delete from {{s}}orders where leaves <= 0 and order_id in (select order_id
     from {{s}}executions where {_NEW} and exec_type = 'trade')""",
+)
+CANCELED = (
+    f"""delete from {{s}}orders where order_id in (select order_id from {{s}}executions
+    where {_NEW} and exec_type = 'canceled')""",
 )
 """What executions make of open orders."""
 
