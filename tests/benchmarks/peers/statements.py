@@ -44,10 +44,7 @@ when a.account is null then 'account' when i.symbol is null then 'symbol'
 when s.side not in ('buy', 'sell') then 'side'
 when s.order_qty <= 0 or s.order_qty % i.lot_size <> 0 then 'order_qty'
 when s.price <= 0 or s.price % i.tick_size <> 0 then 'price'
-when s.order_id is null then 'orig_cl_ord_id'
-when s.request_type <> 'new' and count(case when s.request_type = 'cancel' then 1 end)
-over (partition by s.order_id order by s.record_id
-rows between unbounded preceding and 1 preceding) > 0 then 'closed' end as wrong
+when s.order_id is null then 'orig_cl_ord_id' end as wrong
 from staged s left join {s}accounts a on a.account = s.account
 left join {s}instruments i on i.symbol = s.symbol) checked where wrong is not null"""
 TOO_MUCH = """select 1 from (select account, side, symbol,
