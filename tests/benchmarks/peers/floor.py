@@ -76,9 +76,12 @@ class Floor(Peer):
         ]
         requests = pa.concat_batches([batch for batch, _ in given]) if given else None
         numbers = np.concatenate([n for _, n in given]) if given else np.zeros(0, np.int64)
+        trades = []
         for street in dict.fromkeys(self.streets.values()):
             mine = pa.array([s for s, at in self.streets.items() if at == street])
-            self.execute(street, requests, numbers, step.fills, mine)
+            trades.append(self.execute(street, requests, numbers, step.fills, mine))
+        if len(step.fills):
+            self.clear(*map(np.concatenate, zip(*trades, strict=True)))
 
     def enter(self, system: str, rows: pa.Table) -> tuple[pa.RecordBatch, Ints]:
         """Check, record, make durable; gives the numbers of the orders, too."""
@@ -120,19 +123,12 @@ class Floor(Peer):
                 self.replace(order, names[row], int(qty[row]), int(price[row]))
                 self.order_named[keys[row]] = order
         number[changes] = found = [self.order_named.get(about[row], -1) for row in changes.tolist()]
-        is_open = not (self.canceled | (self.cum >= self.qty))[number].any()
+        is_open = not (self.canceled[number] | (self.cum[number] >= self.qty[number])).any()
         fits = (self.reserved <= self.balances).all()
         if not (good.all() and fresh and -1 not in found and is_open and fits):
             raise NotImplementedError("row by row; the books of the tape are big enough")
         self.order_named.update(zip([keys[row] for row in changes.tolist()], found, strict=True))
-        made = batch_of(
-            REQUESTS,
-            count,
-            batch,
-            record_id=ids,
-            order_id=self.order_id[number],
-            received_at=now(),
-        )
+        made = batch_of(REQUESTS, count, batch, record_id=ids, order_id=self.order_id[number])
         self.files.write(system, "requests", made)
         return made, number
 
@@ -152,17 +148,14 @@ class Floor(Peer):
         numbers: Ints,
         fills: pa.Table,
         symbols: pa.Array,
-    ) -> None:
-        """Answer the requests, report the fills, clear them."""
+    ) -> tuple[Ints, Ints, Ints, Ints]:
+        """Answer requests and report fills; gives order, quantity, price and id of each fill."""
         parts = []
         if requests is not None:
             mine = requests
             if len(symbols) < len(self.symbols):
-                wanted = pc.is_in(requests["symbol"], symbols)
-                mine, numbers = (
-                    requests.filter(wanted),
-                    numbers[wanted.to_numpy(zero_copy_only=False)],
-                )
+                wanted = pc.is_in(requests["symbol"], symbols).to_numpy(zero_copy_only=False)
+                mine, numbers = requests.filter(pa.array(wanted)), numbers[wanted]
             parts.append(answers_to(mine))
             gone = numbers[pc.equal(mine["request_type"], "cancel").to_numpy(zero_copy_only=False)]
         number = self.numbers(fills["account"], fills["cl_ord_id"])
@@ -177,7 +170,7 @@ class Floor(Peer):
             self.canceled[gone] = True
             self.release(gone, (self.qty - self.cum)[gone])
         if not sum(map(len, parts)):
-            return
+            return number, qty, px, number
         batch = pa.concat_batches(parts)
         order = pa.array(
             np.argsort(batch["transact_time"].cast(pa.int64()).to_numpy(), kind="stable")
@@ -187,9 +180,8 @@ class Floor(Peer):
         more = {"record_id": ids, "exec_id": exec_ids, "ts": now()}
         made = batch_of(EXECUTIONS, count, batch, **more, venue="TAPE", poss_dup=False)
         self.files.write(street, "executions", made)
-        if len(number):
-            is_trade = pc.equal(made["exec_type"], "trade").to_numpy(zero_copy_only=False)
-            self.clear(number, qty, px, exec_ids[is_trade])
+        is_trade = pc.equal(made["exec_type"], "trade").to_numpy(zero_copy_only=False)
+        return number, qty, px, exec_ids[is_trade]
 
     def numbers(self, accounts: pa.Array, names: pa.Array) -> Ints:
         """The orders of these names."""
