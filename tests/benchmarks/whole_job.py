@@ -281,7 +281,7 @@ def _machine(options: argparse.Namespace) -> dict[str, Any]:
 
 def _print(told: dict[str, Any]) -> None:
     machine, tape = told["machine"], told["tape"]
-    print(f"{machine['date']}, {machine['cores']} cores of {machine['cpu']}")
+    print(f"{machine['date']}, {machine['cpu']}, cores used: {machine['cores']}")
     packages = [f"{name} {number}" for name, number in machine["packages"].items()]
     print(", ".join(packages[:6]) + ",\n" + ", ".join(packages[6:]))
     print(
