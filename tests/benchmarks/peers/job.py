@@ -155,11 +155,11 @@ def opening(tape: Tape) -> dict[str, pa.Table]:
     """What the firm has written before the day begins; the same as our opening books."""
     accounts = tape.requests["account"].unique().sort().to_list()
     assets = {CURRENCY: PLENTY_CASH, **dict.fromkeys(tape.symbols, PLENTY_SHARES)}
+    owners = {**dict.fromkeys(accounts, 1), CAPITAL: -len(accounts)}
     legs = [
-        {"account": owner, "asset": asset, "amount": amount}
-        for account in accounts
+        {"account": owner, "asset": asset, "amount": times * held_of}
+        for owner, times in owners.items()
         for asset, held_of in assets.items()
-        for owner, amount in ((account, held_of), (CAPITAL, -held_of))
     ]
     rows: dict[str, list[dict[str, Any]]] = {
         "accounts": [{"account": a, "name": a, "account_status": "active"} for a in accounts],
