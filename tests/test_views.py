@@ -431,9 +431,9 @@ def test_a_set_of_ids_says_of_each_once_that_it_is_new(runs: list[list[int]]) ->
     known, expected = IdSet(), set[int]()
     for run in runs:
         new = known.add(ids(run)).tolist()
-        for record_id, is_new in zip(run, new, strict=True):
-            assert is_new == (record_id not in expected)
-            expected.add(record_id)
+        for number, is_new in zip(run, new, strict=True):
+            assert is_new == (number not in expected)
+            expected.add(number)
     asked = [0, 1, 2, ID, ID + 1, ID + 2, 3 << 14, 5 << 40, (5 << 40) + 1]
     assert known.has(ids(asked)).tolist() == [record_id in expected for record_id in asked]
 

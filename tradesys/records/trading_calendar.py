@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tradesys.records import argument_checks as given
@@ -99,12 +100,24 @@ class Calendar:
 
     def last_moments(self, stated: pl.DataFrame) -> Ints:
         """As :meth:`last_ns`, of each order: a frame of these three columns, times of Arrow."""
-        close = pl.Series(self.closes(stated["stated_at"].dt.timestamp("ns").to_numpy()))
-        is_gtc = pl.col("time_in_force") == TimeInForce.GTC.value
-        is_gtd = pl.col("time_in_force") == TimeInForce.GTD.value
-        before = pl.col("expire_time").dt.timestamp("ns") - 1
-        last = pl.when(is_gtc).then(FOREVER).when(is_gtd).then(pl.coalesce(before, close))
-        return stated.select(last.otherwise(close)).to_series().to_numpy()
+        times = (stated[name].to_arrow().cast(_TIME) for name in ("expire_time", "stated_at"))
+        return self.last_of_each(stated["time_in_force"].to_arrow().cast(pa.utf8()), *times)
+
+    def last_of_each(
+        self, time_in_force: pa.StringArray, expire_time: pa.Array, stated_at: pa.Array
+    ) -> Ints:
+        """As :meth:`last_ns`, of each order, from columns of Arrow."""
+        is_gtc, is_gtd = (
+            pc.equal(time_in_force, each.value).to_numpy(zero_copy_only=False)
+            for each in (TimeInForce.GTC, TimeInForce.GTD)
+        )
+        close = self.closes(ns_of(stated_at))
+        before = expire_time.view(pa.int64()).fill_null(0).to_numpy() - 1
+        last = np.where(is_gtd & (before >= 0), before, close)
+        return np.where(is_gtc, FOREVER, last)
+
+
+_TIME = pa.timestamp("ns", "UTC")
 
 
 def ns_of(times: pa.TimestampArray) -> Ints:

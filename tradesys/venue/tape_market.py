@@ -160,8 +160,8 @@ class TapeVenue(Venue):
 
     def _learn(self, requests: pa.RecordBatch) -> None:
         """Note the terms of orders that the tape fills, as last replaced; free what waited."""
-        stated = pl.DataFrame(requests.select(_OF_TIME)).rename({"ts": "stated_at"})
-        last_ns = self.calendar.last_moments(stated)
+        of_time = (requests[name] for name in ("time_in_force", "expire_time", "ts"))
+        last_ns = self.calendar.last_of_each(*of_time)
         self._next_end = min(self._next_end, int(last_ns.min(initial=FOREVER)))
         is_filled = pc.is_in(requests["cl_ord_id"], self._filled)
         is_replace = pc.equal(requests["request_type"], RequestType.REPLACE.value)
@@ -211,8 +211,6 @@ class TapeVenue(Venue):
         batch = batch.take(pa.array(order))
         self.report(with_columns(batch, record_id=self.next_ids(len(batch)), ts=times))
 
-
-_OF_TIME = ("time_in_force", "expire_time", "ts")
 
 _TERMS = (
     *("record_id", "order_id", "cl_ord_id", "orig_cl_ord_id", "account", "symbol", "side"),

@@ -193,6 +193,9 @@ class FirmSystem(Inquiries, System):
             return None
         events = pa.concat_batches(self._unseen)
         events = picked(events, codes_of(events["exec_type"], _OF_TRADES.__contains__) > 0)
+        if not events.num_rows:
+            self._unseen = []
+            return None
         found = self.view.uncleared(events["exec_id"].to_numpy())
         # An amendment of a trade that is not held waits for it.
         waits = picked(events, found.differs | (found.exec_id == 0))
