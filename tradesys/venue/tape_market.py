@@ -164,7 +164,7 @@ class TapeVenue(Venue):
         last_ns = self.calendar.last_of_each(*of_time)
         self._next_end = min(self._next_end, int(last_ns.min(initial=FOREVER)))
         is_filled = pc.is_in(requests["cl_ord_id"], self._filled)
-        is_replace = pc.equal(requests["request_type"], RequestType.REPLACE.value)
+        is_replace = pc.is_in(requests["request_type"], _REPLACES)
         matters = pc.or_(is_filled, is_replace).to_numpy(zero_copy_only=False)
         requests, last_ns = picked(requests, matters), last_ns[matters]
         kinds = requests["request_type"].to_pylist()
@@ -211,6 +211,8 @@ class TapeVenue(Venue):
         batch = batch.take(pa.array(order))
         self.report(with_columns(batch, record_id=self.next_ids(len(batch)), ts=times))
 
+
+_REPLACES = pa.array([RequestType.REPLACE.value])
 
 _TERMS = (
     *("record_id", "order_id", "cl_ord_id", "orig_cl_ord_id", "account", "symbol", "side"),
