@@ -14,7 +14,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.build import BOOKS, CASH, NOON, PRICE, contents, filled, network, sound, state, submit
+from tests.build import (
+    BOOKS,
+    CASH,
+    NOON,
+    PRICE,
+    Row,
+    batch,
+    contents,
+    filled,
+    network,
+    new,
+    record_id,
+    sound,
+    state,
+    submit,
+)
 from tradesys.inquiry.answers import Order
 from tradesys.network import Network
 from tradesys.records.arrow import as_written
@@ -434,3 +449,23 @@ def test_a_system_is_found_by_its_name_and_no_other() -> None:
     assert [system.name for system in desk] == ["c1", "c2", "s1", "s2", "firm"]
     with pytest.raises(InvalidValue, match="c3"):
         desk["c3"]
+
+
+def test_a_change_waits_for_its_own_order_and_for_no_other_whatever_their_ids() -> None:
+    """Neighbouring ids are the same number where 53 bits are kept of them."""
+    desk = network(clock=ManualClock(NOON))
+    street = desk.streets[0]
+
+    def cancel(request_id: int, order_id: int) -> Row:
+        return {"record_id": request_id, "order_id": order_id, "request_type": "cancel"}
+
+    ids = [record_id("c1", n) for n in range(60)]
+    street.accept(batch("requests", [new(ids[47]), cancel(ids[50], ids[24])]))
+    street.work()
+    assert desk.venue.reports.table()["request_id"].to_pylist() == [ids[47]]
+    street.accept(batch("requests", [cancel(ids[51], ids[25]), new(ids[24])]))
+    street.work()
+    street.work()
+    told = desk.venue.reports.table().select(["request_id", "exec_type"]).to_pylist()
+    assert [tuple(row.values()) for row in told[1:]] == [(ids[24], "new"), (ids[50], "canceled")]
+    assert street.has_work, "the order of one change has not come"

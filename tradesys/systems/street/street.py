@@ -123,7 +123,7 @@ class StreetSystem(System):
         come, at = np.unique(order_ids[is_new], return_index=True)
         at = np.append(np.flatnonzero(is_new)[at], len(order_ids))
         place = np.searchsorted(come, order_ids)
-        is_here = np.append(come, 0)[place] == order_ids
+        is_here = np.append(come, np.uint64(0))[place] == order_ids
         ready = is_new | is_here & (at[place] < np.arange(len(order_ids)))
         ready[~ready] = self.venue.has_taken(order_ids[~ready])
         return ready
