@@ -463,7 +463,7 @@ def test_a_change_waits_for_its_own_order_and_for_no_other_whatever_their_ids() 
     street.accept(batch("requests", [new(ids[47]), cancel(ids[50], ids[24])]))
     street.work()
     assert desk.venue.reports.table()["request_id"].to_pylist() == [ids[47]]
-    street.accept(batch("requests", [cancel(ids[51], ids[25]), new(ids[24])]))
+    street.accept(batch("requests", [cancel(ids[51], ids[25]), new(ids[24], cl_ord_id="B")]))
     street.work()
     street.work()
     told = desk.venue.reports.table().select(["request_id", "exec_type"]).to_pylist()
