@@ -1,9 +1,10 @@
 """How cost grows with records, accounts, symbols and systems: ``python -m tests.benchmarks.scale``.
 
 A generated day is replayed on disk by the embedded job, 2,000 events at a time, in a process that
-has replayed a small day before; processor time from the first event until all is quiet. One quantity is varied; an exponent is fitted to what it costs (1 is in proportion, 0
-is no growth). Then a wide book is opened, in memory, until one order in it is visible at three
-customer-facing systems, beside polars, which makes as many postings and groups them once.
+has replayed a small day before; processor time from the first event until all is quiet. One
+quantity is varied; an exponent is fitted to what it costs (1 is in proportion, 0 is no growth).
+Then a wide book is opened, in memory, until one order in it is visible at three customer-facing
+systems, beside polars, which makes as many postings and groups them once.
 """
 
 import resource
