@@ -22,8 +22,8 @@ from tests.benchmarks.whole_job import EVENTS, machine
 from tradesys.venue.tapes import sample_tape
 
 ROUNDS = "5" if FULL else "3"
-SLOW_EVENTS = "148000" if FULL else "12000"
-"""So much of the day do PostgreSQL and ``eventsourcing``, and ours beside them."""
+FEWER = EVENTS if FULL else 12_000
+"""So many events has the day of PostgreSQL and ``eventsourcing``, and of ours beside them."""
 
 SINGLE = "2000" if FULL else "200"
 MODULES = ("peers.visible", "names", "scale", "long_run", "replication", "limits")
@@ -32,12 +32,16 @@ TESTS = ("test_log", "test_open", "test_status", *["test_whole_job", "test_laten
 
 def parts() -> dict[str, list[str]]:
     """What each part is called, and with what it is run."""
-    tape = sample_tape.generate(FOLDER / "day", events=EVENTS, symbols=("GNRT",))[0]
     server = ["postgres"] if pg_ctl() else []
+    tape, less = (
+        sample_tape.generate(FOLDER / f"{events}", events=events, symbols=("GNRT",))[0]
+        for events in (EVENTS, FEWER)
+    )
+    one_by_one = ["ours", "floor", "sqlite", *server * FULL]
     found = {
         "whole_day": job(tape, ["ours", "floor", "sqlite"]),
-        "part_of_a_day": job(tape, ["ours", *server, "events"], "--events", SLOW_EVENTS),
-        "one_at_a_time": job(tape, ["ours", "floor", "sqlite", *server], "--one-at-a-time", SINGLE),
+        "small_day": job(less, ["ours", *server, "events"]),
+        "one_at_a_time": job(less, one_by_one, "--one-at-a-time", SINGLE),
     }
     if real := os.environ.get("TRADESYS_REAL_DATA"):
         goog = Path(real) / "lobster" / "GOOG_message_10.parquet"
@@ -71,9 +75,10 @@ def main() -> None:
         given = [part.format(name) if part == "{}" else part for part in command]
         if subprocess.run([sys.executable, *given], check=False).returncode:
             is_test = "pytest" in command
-            notes.append(f"{name}: " + ("a goal was not reached." if is_test else "it failed."))
+            notes.append(
+                f"{name}: " + ("a goal was not reached, see above." if is_test else "it failed.")
+            )
             status = status if is_test else 1
-    tables = [pl.read_parquet(path) for path in sorted(FOLDER.glob("*.parquet"))]
     found, size = machine(), "large" if FULL else "quick"
     versions = ", ".join(f"{name} {number}" for name, number in found["packages"].items())
     text = f"""# What was measured
@@ -82,11 +87,17 @@ def main() -> None:
 {time.perf_counter() - start:.0f} s. {versions}{redis_version()}.
 
 {"".join(f"- {note}{chr(10)}" for note in notes)}"""
-    for table in tables:
-        text += f"\n## {table['part'][0]}\n\n{figures.HEAD}{figures.lines(table)}"
+    text += f"\n{figures.HEAD}{figures.lines(of_all_parts())}"
     (FOLDER / "summary.md").write_text(text, encoding="utf-8")
     print(f"\n{text}")
     sys.exit(status)
+
+
+def of_all_parts() -> pl.DataFrame:
+    """Every run of every part, as they were measured; what is measured says of which part it is."""
+    files = sorted(FOLDER.glob("*.parquet"), key=lambda path: path.stat().st_mtime)
+    what = pl.concat_str("part", pl.lit(": "), "what")
+    return pl.concat([pl.read_parquet(path) for path in files]).with_columns(what=what)
 
 
 def redis_version() -> str:

@@ -73,7 +73,7 @@ def lines(frame: pl.DataFrame) -> str:
                 better = one / other if str(unit).endswith("/s") else other / one
                 ratio = f"{better:.2f}" if better < MANY else f"{better:,.0f}"
             beside = f"{who} {_median(theirs)}" if theirs else ""
-            spread = "; ".join(_spread(each) for each in (ours, theirs) if len(each) > 1)
+            spread = "; ".join(_spread(each) for each in (ours, theirs) if each)
             told.append(f"| {what}, {unit} | {_median(ours)} | {beside} | {ratio} | {spread} |\n")
     return "".join(told)
 
@@ -83,6 +83,8 @@ def _median(values: list[float]) -> str:
 
 
 def _spread(values: list[float]) -> str:
+    if len(values) == 1:
+        return "one run"
     if len(values) > MANY:
         return f"p99 {short(float(np.quantile(values, 0.99)))}"
     return f"{short(min(values))} to {short(max(values))}"

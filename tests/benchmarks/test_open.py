@@ -30,6 +30,9 @@ ONE_BY_ONE = 1_000_000 if FULL else 100_000
 RUNS = 5 if FULL else 3
 AN_ORDER = "c1-1234"
 FIGURES = Figures("open")
+OPENING = (len(BOOKS.accounts) + 1) * (len(BOOKS.symbols) + 1)
+"""Postings that a new network begins with: each account's cash and shares, and the capital's."""
+
 HOLDERS = {
     "requests": ("c1", "c2", "firm"),
     "executions": ("s1", "c1", "c2", "firm"),
@@ -108,7 +111,7 @@ def batches(first: int, count: int) -> dict[str, pa.RecordBatch]:
     }
     events = ids(Kind.VENUE, 2 * first, 2 * count)
     fills = events.take(pa.array(np.repeat(np.arange(1, 2 * count, 2), 4)))
-    opening = 12 + 4 * first
+    opening = OPENING + 4 * first
     return {
         "requests": filled(REQUESTS, count, record_id=orders, order_id=orders, **terms),
         "reports": filled(REPORTS, 2 * count, record_id=events, **reports),
