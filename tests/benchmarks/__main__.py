@@ -65,7 +65,8 @@ def main() -> None:
     """Run them, and tell what they came to."""
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
-    load, start, notes, status = os.getloadavg()[1], time.perf_counter(), [], 0
+    start, notes, status = time.perf_counter(), [], 0
+    loads = [os.getloadavg()[0]]
     if not pg_ctl():
         notes.append("PostgreSQL is not installed: what is beside it is left out.")
     if not shutil.which("redis-server"):
@@ -79,12 +80,14 @@ def main() -> None:
                 f"{name}: " + ("a goal was not reached, see above." if is_test else "it failed.")
             )
             status = status if is_test else 1
+        loads.append(os.getloadavg()[0])
     found, size = machine(), "large" if FULL else "quick"
     versions = ", ".join(f"{name} {number}" for name, number in found["packages"].items())
     text = f"""# What was measured
 
-{found["date"]}, {found["cpu"]}, {found["cores"]} cores, load {load:.1f} before; {size} sizes, in
-{time.perf_counter() - start:.0f} s. {versions}{redis_version()}.
+{found["date"]}, {found["cpu"]}, {found["cores"]} cores, load {loads[0]:.1f} before
+and up to {max(loads):.1f} meanwhile; {size} sizes, in {time.perf_counter() - start:.0f} s.
+{versions}{redis_version()}.
 
 {"".join(f"- {note}{chr(10)}" for note in notes)}"""
     text += f"\n{figures.HEAD}{figures.lines(of_all_parts())}"
