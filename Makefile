@@ -97,8 +97,8 @@ format: setup ## format the code and the notebooks, and mend what lint can mend 
 	@$(BIN)/ruff check --quiet --fix-only .
 	@$(BIN)/ruff format .
 
-bench: setup ## run the benchmarks, which `make test` leaves out
-	@$(BIN)/pytest tests/benchmarks -n 0 -p no:randomly --capture=no
+bench: setup ## run the benchmarks in less than ten minutes; FULL=1 takes the large sizes, and hours
+	@TRADESYS_BENCH_FULL=$(FULL) $(BIN)/python -m tests.benchmarks
 
 lock: ## remake requirements.lock from pyproject.toml; UPGRADE=1 takes the newest versions
 	@$(PYTHON) -m venv --clear build/uv

@@ -311,3 +311,14 @@ def test_the_first_seed_that_is_not_true_is_replayed_in_a_notebook(
     notebook = (tmp_path / "seed-2.ipynb").read_text()
     assert "a rule (is broken)" in notebook
     assert "0 requests and 0 faults remain" in notebook
+
+
+def test_bench_measures_this_machine_and_leaves_nothing(tmp_path: Path) -> None:
+    done = tradesys("bench", "--quick", "--data", tmp_path / "disk", "--json", tmp_path / "told")
+    assert (done.returncode, done.stderr) == (0, "")
+    told = json.loads((tmp_path / "told").read_text())
+    assert told["events"] == 20_000
+    assert all(value > 0 for value in told.values())
+    assert told["submit_to_visible_at_all_ms_p50"] <= told["submit_to_visible_at_all_ms_p99"]
+    assert f"{told['events_per_second']:,}" in done.stdout
+    assert not list((tmp_path / "disk").iterdir())

@@ -47,13 +47,15 @@ import pytest
 from eventsourcing.persistence import StoredEvent
 from eventsourcing.sqlite import SQLiteAggregateRecorder, SQLiteDatastore
 
+from tests.benchmarks.figures import FULL, OURS, Figures
 from tests.build import NOON, PRICE
 from tradesys.network import Network
 from tradesys.records.opening_books import OpeningBooks
 from tradesys.records.schemas import REQUESTS
 from tradesys.systems.customer import CustomerSystem
 
-ROUNDS, TURNS = 5, 8
+ROUNDS, TURNS = (5, 8) if FULL else (3, 4)
+FIGURES = Figures("log")
 ACCOUNTS = [f"A{n:03}" for n in range(100)]
 SYMBOLS = [f"S{n:02}" for n in range(10)]
 BOOKS = OpeningBooks(ACCOUNTS, SYMBOLS, cash=10**16, shares=10**12)
@@ -145,6 +147,13 @@ def shown(title: str, rates: dict[str, list[float]]) -> dict[str, float]:
     medians = {name: statistics.median(found) for name, found in rates.items()}
     print(f"\n{title}")
     ours = next(iter(medians.values()))
+    own = [name for name in rates if name.startswith(("the log", "order entry"))]
+    for name in own:
+        what = f"{title}: {name.split(',', maxsplit=1)[0]}"
+        FIGURES.add(what, OURS, "orders/s", rates[name])
+        for other in rates.keys() - own:
+            FIGURES.add(what, other, "orders/s", rates[other])
+    FIGURES.write()
     for name, rate in medians.items():
         print(f"  {name:<44} {rate:>12,.0f} orders/s   the log is {ours / rate:>6.2f} x")
     return medians

@@ -2,7 +2,7 @@
 
 Method: folders written once through the systems' own tables; each is opened by a fresh process that
 first reads and hashes the same bytes, and asks one customer-facing system for one order's status.
-Medians of 5, side by side. ``TRADESYS_BENCH_RECORDS`` says how many records the big folder holds.
+Medians, side by side.
 """
 
 import json
@@ -19,15 +19,20 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from tests.benchmarks.figures import FULL, OURS, Figures
 from tests.build import BOOKS, NOON
 from tradesys.network import Network
 from tradesys.records.clock import ManualClock
 from tradesys.records.schemas import EXECUTIONS, POSTINGS, REPORTS, REQUESTS, Kind, Origin, make_id
 
-RECORDS = int(os.environ.get("TRADESYS_BENCH_RECORDS", "10_000_000"))
-ONE_BY_ONE = 1_000_000
-RUNS = 5
-AN_ORDER = "c1-4321"
+RECORDS = 10_000_000 if FULL else 1_000_000
+ONE_BY_ONE = 1_000_000 if FULL else 100_000
+RUNS = 5 if FULL else 3
+AN_ORDER = "c1-1234"
+FIGURES = Figures("open")
+OPENING = (len(BOOKS.accounts) + 1) * (len(BOOKS.symbols) + 1)
+"""Postings that a new network begins with: each account's cash and shares, and the capital's."""
+
 HOLDERS = {
     "requests": ("c1", "c2", "firm"),
     "executions": ("s1", "c1", "c2", "firm"),
@@ -106,7 +111,7 @@ def batches(first: int, count: int) -> dict[str, pa.RecordBatch]:
     }
     events = ids(Kind.VENUE, 2 * first, 2 * count)
     fills = events.take(pa.array(np.repeat(np.arange(1, 2 * count, 2), 4)))
-    opening = 12 + 4 * first
+    opening = OPENING + 4 * first
     return {
         "requests": filled(REQUESTS, count, record_id=orders, order_id=orders, **terms),
         "reports": filled(REPORTS, 2 * count, record_id=events, **reports),
@@ -142,7 +147,7 @@ def write(desk: Network, orders: int, at_once: int, step: int = 0) -> None:
                     desk.systems[name].tables[dataset].apply(part, NOON)
 
 
-def measured(folder: Path) -> dict[str, float]:
+def measured(folder: Path, what: str) -> dict[str, float]:
     """What a fresh process measures; medians. It opens a copy, since closing makes it another."""
     found = []
     for _ in range(RUNS):
@@ -157,6 +162,9 @@ def measured(folder: Path) -> dict[str, float]:
         found.append(json.loads(done.stdout))
         assert (found[-1].pop("status"), found[-1]["cum_qty"]) == ("filled", 100)
         assert not found[-1]["recovered"]
+    FIGURES.add(what, OURS, "s", [f["answered"] for f in found])
+    FIGURES.add(what, "reading and hashing", "s", [f["hashed"] for f in found])
+    FIGURES.write()
     return {name: statistics.median(f[name] for f in found) for name in found[0]}
 
 
@@ -187,8 +195,8 @@ def test_a_big_book_is_opened_in_about_the_time_that_its_bytes_take(tmp_path: Pa
     folder = tmp_path / "big"
     with Network(2, 1, firm=BOOKS, data=folder, clock=ManualClock(NOON)) as desk:
         write(desk, RECORDS // PER_ORDER, at_once=50_000)
-    got = measured(folder)
-    tell(f"{RECORDS:,} records", folder, got)
+    got = measured(folder, what := f"{RECORDS:,} records")
+    tell(what, folder, got)
     shutil.rmtree(folder)
     assert got["answered"] <= 2 * got["hashed"] + 1
     assert got["private"] < 100e6
@@ -199,6 +207,6 @@ def test_records_that_came_one_by_one_are_opened_within_seconds(
     one_by_one: tuple[Path, Path], kind: int, seconds: int
 ) -> None:
     folder = one_by_one[kind]
-    got = measured(folder)
-    tell(f"{ONE_BY_ONE:,} one by one, {folder.name}", folder, got)
+    got = measured(folder, what := f"{ONE_BY_ONE:,} one by one, {folder.name}")
+    tell(what, folder, got)
     assert got["answered"] < seconds

@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from tests.benchmarks.figures import Figures
 from tests.benchmarks.peers import job
 from tests.benchmarks.peers.job import Answers, Peer
 from tests.benchmarks.server import SETTINGS, Server, pg_ctl, postgres_server
@@ -110,8 +111,15 @@ def main() -> None:
                 sys.exit("There is no PostgreSQL server here; name other --peers")
             options.server = stack.enter_context(postgres_server(program, SETTINGS))
         peers = _medians(_measured(options, folder))
-        told = {"machine": _machine(options), "tape": _said(options), "peers": peers}
+        told = {"machine": machine(), "tape": _said(options), "peers": peers}
     _print(told)
+    if options.figures:
+        figures = Figures(options.figures)
+        for name, peer in peers.items():
+            for what, text in (("wall", "time"), ("cpu", "CPU time")):
+                about = f"{text} of {told['tape']['events']:,} events"
+                figures.add(about, name, "s", peer[f"all_{what}"])
+        figures.write()
     if options.json:
         options.json.write_text(json.dumps(told, indent=1) + "\n")
 
@@ -134,6 +142,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--folder", type=Path, help="where files are written: on the disk you mean")
     parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--figures", metavar="NAME", help="keep each run, as NAME.parquet")
     parser.add_argument("--only", help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--server", nargs=2, help=argparse.SUPPRESS)
@@ -257,7 +266,8 @@ def _said(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _machine(options: argparse.Namespace) -> dict[str, Any]:
+def machine() -> dict[str, Any]:
+    """What it is measured on, and with what."""
     info = Path("/proc/cpuinfo")
     names = [
         x.split(":")[1]
@@ -268,7 +278,7 @@ def _machine(options: argparse.Namespace) -> dict[str, Any]:
     packages = {name: version(name) for name in PACKAGES}
     packages |= {"Python": platform.python_version(), "SQLite": sqlite3.sqlite_version}
     program = pg_ctl()
-    if options.server and program:
+    if program:
         said = subprocess.run([program, "--version"], check=True, capture_output=True, text=True)
         packages["PostgreSQL"] = said.stdout.split()[2]
     return {

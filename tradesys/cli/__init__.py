@@ -5,6 +5,7 @@ import sys
 
 import typer
 
+from tradesys.cli import bench_command as measuring
 from tradesys.cli import many_runs_commands as batch
 from tradesys.cli import replay_commands as replays
 from tradesys.cli import run_folder_commands as folder
@@ -21,7 +22,7 @@ app = typer.Typer(
 for command in (
     *(replays.replay, replays.demo, replays.sample),
     *(folder.status, folder.statement, folder.audit, folder.run, folder.end_of_day),
-    *(folder.verify, folder.export, batch.simulate, batch.sweep),
+    *(folder.verify, folder.export, batch.simulate, batch.sweep, measuring.bench),
 ):
     # Lines are broken where the terminal ends, and not where they are in the code.
     paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")

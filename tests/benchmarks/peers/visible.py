@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from tests.benchmarks.figures import OURS, Figures
 from tradesys.network import Network
 from tradesys.records.opening_books import OpeningBooks
 
@@ -99,7 +100,7 @@ class Plain:
             os.close(fd)
 
 
-def measured(customers: int, orders: int, folder: Path) -> None:
+def measured(customers: int, orders: int, folder: Path, figures: Figures) -> None:
     """One line of the table."""
     ours, plain = [], []
     with Network(customers, 2, firm=BOOKS, data=folder / "run") as desk:
@@ -109,6 +110,9 @@ def measured(customers: int, orders: int, folder: Path) -> None:
             ours += [one_order(desk) for _ in range(10)]
             plain += [beside.one_order() for _ in range(10)]
         beside.close()
+    what = f"submit to visible at all, {customers} customer-facing"
+    figures.add(what, OURS, "ms", [1e3 * taken for taken in ours])
+    figures.add(what, "the same writes", "ms", [1e3 * taken for taken in plain])
     quantiles = [np.quantile(np.array(each) * 1e3, (0.5, 0.99)) for each in (ours, plain)]
     syncs = sum(not size for _, size in calls)
     line = f"{customers:<10}{len(calls) - syncs:>8}{sum(size for _, size in calls):>8,}{syncs:>7}"
@@ -125,9 +129,11 @@ def main() -> None:
     print(f"{'customer-':<33}{'ours, ms':>22}{'plain, ms':>22}")
     names = [f"{'facing':<10}", f"{'writes':>8}", f"{'bytes':>8}", f"{'syncs':>7}"]
     print("".join(names) + 2 * f"{'p50':>12}{'p99':>10}" + f"{'ours/plain':>12}")
+    figures = Figures("visible")
     for customers in (3, 8, 16):
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-            measured(customers, options.orders, Path(folder))
+            measured(customers, options.orders, Path(folder), figures)
+    figures.write()
 
 
 if __name__ == "__main__":
