@@ -4,6 +4,7 @@ Goal: a caller that retries can tell by the error alone whether it may.
 Method: the picture in the module's docstring is read line by line and held against the classes.
 """
 
+import pickle
 import re
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +18,7 @@ from tradesys.records.errors import (
     InvalidValue,
     NotYetReplicated,
     Outcome,
+    StorageError,
     TradesysError,
 )
 
@@ -119,3 +121,20 @@ def test_damage_names_the_file_the_byte_and_why() -> None:
 
 def test_an_answer_that_is_not_here_yet_names_the_records_it_waits_for() -> None:
     assert NotYetReplicated("later", ("c1-0", "c1-4")).missing == ("c1-0", "c1-4")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        InvalidValue("price", 3, "a multiple of the tick"),
+        DamagedError("c1/requests.arrows", 12, "what follows does not verify"),
+        NotYetReplicated("it is on its way", ("c1-3",)),
+        StorageError("the disk is full", outcome=Outcome.MIGHT_HAVE),
+    ],
+)
+def test_an_error_is_the_same_in_another_process(error: TradesysError) -> None:
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301 - it was made here
+    assert type(again) is type(error)
+    assert str(again) == str(error)
+    assert again.__dict__ == error.__dict__
+    assert again.outcome is error.outcome

@@ -14,6 +14,7 @@ A caller that retries needs exactly this and nothing else.
         └── DamagedError               a file holds bytes that were not written      did not happen
 """
 
+from collections.abc import Callable
 from enum import StrEnum
 
 _SHOWN_MAX = 120  # letters of a value in a message
@@ -37,6 +38,10 @@ class TradesysError(Exception):
         if outcome is not None:
             self.outcome = outcome
 
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        """As it is: another process raises it with the same words."""
+        return _made_again, (type(self), self.args, self.__dict__)
+
 
 def shown(value: object) -> str:
     """A value as a message shows it: in full, or the beginning and the end of a long one."""
@@ -45,6 +50,14 @@ def shown(value: object) -> str:
     except Exception:  # noqa: BLE001 - it is the value that is wrong, and it is told by its type
         text = f"<a {type(value).__name__}>"
     return text if len(text) <= _SHOWN_MAX else f"{text[:60]} … {text[-20:]}"
+
+
+def _made_again(
+    kind: type[TradesysError], args: tuple[object, ...], said: dict[str, object]
+) -> TradesysError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(said)
+    return error
 
 
 class InvalidValue(TradesysError, ValueError):
