@@ -55,7 +55,8 @@ def shown(value: object) -> str:
 def _made_again(
     kind: type[TradesysError], args: tuple[object, ...], said: dict[str, object]
 ) -> TradesysError:
-    error = kind.__new__(kind, *args)
+    error = kind.__new__(kind)
+    error.args = args
     error.__dict__.update(said)
     return error
 
