@@ -318,6 +318,7 @@ def test_bench_measures_this_machine_and_leaves_nothing(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     told = json.loads((tmp_path / "told").read_text())
     assert told["events"] == 20_000
+    assert told.pop("machine")["cores"] > 0
     assert all(value > 0 for value in told.values())
     assert told["submit_to_visible_at_all_ms_p50"] <= told["submit_to_visible_at_all_ms_p99"]
     assert f"{told['events_per_second']:,}" in done.stdout

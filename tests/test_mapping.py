@@ -122,3 +122,19 @@ def test_what_was_written_takes_no_memory(tmp_path: Path) -> None:
 
     assert taken("mapped", 1 << 18) < 100
     assert taken("kept", 1 << 40) > 200
+
+
+@pytest.mark.usefixtures("at_once")
+def test_bytes_that_changed_in_the_file_are_never_held_instead_of_what_is_in_memory(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "requests.arrows"
+    file = LogFile(path, REQUESTS)
+    file.append(stamped(run_of("requests", "c1", 600), 5))
+    data = bytearray(path.read_bytes())
+    at = data.index(b"alice")
+    data[at : at + 5] = b"mario"
+    path.write_bytes(data)
+    file.append(stamped(run_of("requests", "c1", 600, 600), 6))
+    assert file.grown() == {}
+    file.abandon()

@@ -30,7 +30,7 @@ from tradesys.log.disk import (
     write_all,
 )
 from tradesys.log.fork_guard import leave_if_forked
-from tradesys.log.verified_stream import END_OF_STREAM, Reading, Stream, map_file
+from tradesys.log.verified_stream import END_OF_STREAM, Reading, Stream
 from tradesys.records.errors import DamagedError, GapError, Outcome, StorageError
 from tradesys.records.schemas import format_id, held, make_id, split_id
 
@@ -209,11 +209,9 @@ class LogFile:
             if self._end - self._mapped < max(_WORTH_MAPPING, self._mapped // 4):
                 return {}
             self._mapped = self._end
-            reached = [(self._end, self._digest)]
-            with suppress(StorageError):  # the folder may have been moved: nothing is lost
-                require_at(self._fd, self.path)
-                reading = Reading(self.path, map_file(self.path), reached)
-                return _by_origin(_gathered(reading.batches()))
+            # Where the folder was moved, or bytes have changed, what is in memory stays there.
+            with suppress(StorageError):
+                return _by_origin(_gathered(self._as_written().batches()))
             return {}
 
     def sync(self) -> None:
@@ -279,12 +277,19 @@ class LogFile:
         :raises StorageError: bytes have changed since they were written, which is for whoever opens
             the file next to find; or the disk refused.
         """
+        of_origin = _by_origin(self._as_written().batches()).values()
+        self._begin(large for each in of_origin for large in _joined(each, _LARGE_ROWS))
+
+    def _as_written(self) -> Reading:
+        """What the file holds, verified.
+
+        :raises StorageError: it is not where it was, or bytes have changed since they were written.
+        """
         require_at(self._fd, self.path)
         reading = self._stream.read(self.path)
         if reading.problem or (reading.end, reading.digest) != (self._end, self._digest):
             raise StorageError(f"{self.path}: it is not as it was written")
-        of_origin = _by_origin(reading.batches()).values()
-        self._begin(large for each in of_origin for large in _joined(each, _LARGE_ROWS))
+        return reading
 
     def abandon(self) -> None:
         """Let the file go as it is, as a process that is killed does."""
@@ -373,7 +378,7 @@ class LogFile:
             made.unlink(missing_ok=True)
             raise
         self._fd, self._end, self._digest = fd, end, digest
-        self._zeroed, self._batches = zeroed, count
+        self._zeroed, self._batches, self._mapped = zeroed, count, 0
         if before >= 0:
             os.close(before)
 

@@ -96,7 +96,7 @@ class Stream:
 
         :raises StorageError: it cannot be read, or is of another format.
         """
-        raw = map_file(path)
+        raw = _map(path)
         if bytes(raw[: len(self.start)]) == self.start:
             return _verified(path, raw, len(self.start), self.digest)
         version = _VERSION.search(bytes(raw[:_BEGINNING]))
@@ -198,11 +198,7 @@ def _header(schema: pa.Schema) -> bytes:
     return sink.getvalue().to_pybytes()[: -len(END_OF_STREAM)]
 
 
-def map_file(path: Path) -> memoryview:
-    """The bytes of a file, which are read when they are looked at.
-
-    :raises StorageError: it cannot be read.
-    """
+def _map(path: Path) -> memoryview:
     if path.is_dir():
         raise StorageError(f"{path}: a folder is in the place of this file")
     try:

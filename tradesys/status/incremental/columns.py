@@ -26,8 +26,8 @@ def _table(int64: str, int32: str = "", int16: str = "", int8: str = "") -> np.d
 
 ORDER = _table(
     int64="order_qty price cum_qty cum_amount reserved",
-    int32="in_force pair replace stated_by at_work rare",
-    int16="flags pending_cancels",
+    int32="in_force pair replace stated_by at_work rare pending_cancels",
+    int16="flags",
     int8="terms status",
 )
 """The facts of a request, and if it enters an order those of the order, and what follows from them.

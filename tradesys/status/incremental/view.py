@@ -184,7 +184,7 @@ class View:
         self._catch_up()
         facts = self.orders[self.order_rows.find(order_id)].item()  # as columns.ORDER has them
         (order_qty, price, cum_qty, cum_amount), (in_force, pair) = facts[:4], facts[5:7]
-        flags, _, terms, status = facts[-4:]
+        flags, terms, status = facts[-3:]
         if not flags & KNOWN:
             return None
         leaves_qty = max(order_qty - cum_qty, 0) if flags & IS_OPEN else 0
