@@ -41,10 +41,10 @@ endef
 export ONE_ORDER
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test soak lab app notebooks pictures html docs format bench lock clean
+.PHONY: help setup demo test soak lab cluster-demo app notebooks pictures html docs format bench lock clean
 
 help: ## list what can be done
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "make %-9s  %s\n", $$1, $$2 }' Makefile
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "make %-12s  %s\n", $$1, $$2 }' Makefile
 
 setup: $(TRUSTED) ## install everything into .venv, in the versions of requirements.lock
 
@@ -64,6 +64,9 @@ soak: setup ## what takes hours: 1,000 seeds, two minutes of threads, every line
 
 lab: setup ## open the notebooks in JupyterLab; LAB=--allow-root and the like go to it
 	@JUPYTER_CONFIG_PATH="$(CURDIR)/.jupyter:$$JUPYTER_CONFIG_PATH" $(BIN)/jupyter lab $(LAB)
+
+cluster-demo: setup ## run a made-up day through servers and processes on this machine, and audit it
+	@$(BIN)/tradesys cluster demo
 
 # A page that is closed ends its kernel by a request that Voila forgets to sign, hence the setting; it
 # listens on this machine alone.
@@ -103,7 +106,7 @@ bench: setup ## run the benchmarks in less than ten minutes; FULL=1 takes the la
 lock: ## remake requirements.lock from pyproject.toml; UPGRADE=1 takes the newest versions
 	@$(PYTHON) -m venv --clear build/uv
 	@build/uv/bin/python -m pip --disable-pip-version-check -qq install uv
-	@build/uv/bin/uv pip compile pyproject.toml --extra lab --group dev $(if $(UPGRADE),--upgrade) \
+	@build/uv/bin/uv pip compile pyproject.toml --extra lab --extra cluster --group dev $(if $(UPGRADE),--upgrade) \
 		--universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-annotate \
 		--custom-compile-command "make lock" --quiet --output-file requirements.lock
 	@echo "requirements.lock is remade. Next: make test"

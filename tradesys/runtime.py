@@ -53,8 +53,8 @@ class Settings(NamedTuple):
     than that by so much is lost. ``grace``: a street-side system whose heartbeat is later by so
     much is taken to be down. ``resend``: a request unanswered for so long is sent again, as long as
     nothing is answered after twice that, and so on up to ``resend_most`` (0: never). ``gather``:
-    what comes within so long is worked together. ``rows``: so many requests at most go in a
-    message. ``durable``: records are on disk before anybody can ask for them.
+    what comes within so long is worked together. ``rows``: so many records of one origin at most
+    go in a message. ``durable``: records are on disk before anybody can ask for them.
     """
 
     pull_every: int = 0
@@ -282,7 +282,7 @@ class Runtime:
             case Records():
                 return self._take(message.source, body, now)
             case GiveBack(loser, held):
-                carried = gives_back(self.system, loser, held)
+                carried = gives_back(self.system, loser, held, self.settings.rows)
                 return [self._to(message.source, Records(self.system.origin, 0, carried))]
             case Requests(batch, again):
                 assert isinstance(self.system, StreetSystem)
@@ -319,7 +319,7 @@ class Runtime:
     def _answer(self, reader: str, *, if_any: bool = False) -> list[Message]:
         """Answer the question kept of a reader, ``if_any``: not with nothing."""
         pull = self._questions[reader]
-        carried = gives(self.system, pull.held)
+        carried = gives(self.system, pull.held, self.settings.rows)
         if if_any and not carried:
             return []
         del self._questions[reader]

@@ -6,6 +6,7 @@ import sys
 import typer
 
 from tradesys.cli import bench_command as measuring
+from tradesys.cli import cluster_commands as clusters
 from tradesys.cli import many_runs_commands as batch
 from tradesys.cli import replay_commands as replays
 from tradesys.cli import run_folder_commands as folder
@@ -23,10 +24,17 @@ for command in (
     *(replays.replay, replays.demo, replays.sample),
     *(folder.status, folder.statement, folder.audit, folder.run, folder.end_of_day),
     *(folder.verify, folder.export, batch.simulate, batch.sweep, measuring.bench),
+    clusters.serve,
 ):
     # Lines are broken where the terminal ends, and not where they are in the code.
     paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
     app.command(help="\n\n".join(" ".join(text.split()) for text in paragraphs))(command)
+
+cluster = typer.Typer(help="The same systems on many machines, over NATS.", no_args_is_help=True)
+cluster.command()(clusters.init)
+cluster.command()(clusters.up)
+cluster.command()(clusters.demo)
+app.add_typer(cluster, name="cluster")
 
 
 def main() -> None:

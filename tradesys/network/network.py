@@ -50,7 +50,7 @@ STAGES = ("send", "work", "replicate", "clear")
 
 _WORKS = {"send": Kind.CUSTOMER, "work": Kind.STREET, "clear": Kind.FIRM}
 
-ON_DEMAND = Settings(pull_every=1, heartbeat=0, seldom=0, durable=False)
+ON_DEMAND = Settings(pull_every=1, heartbeat=0, seldom=0, durable=False, rows=1 << 40)
 """Of systems that ask when they are told to; whoever is asked answers at once."""
 
 

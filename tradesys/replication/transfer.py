@@ -60,10 +60,13 @@ def wants(target: System, source: Origin) -> Offsets:
     )
 
 
-def gives(source: System, wanted: Offsets) -> list[Carried]:
-    """What a source has written beyond what is wanted, of all its incarnations."""
+def gives(source: System, wanted: Offsets, rows: int | None = None) -> list[Carried]:
+    """What a source has written beyond what is wanted, of all its incarnations.
+
+    :param rows: so many records at most of each.
+    """
     keys = [(dataset, c) for dataset in WRITES[source.kind] for c in source.own_codes(dataset)]
-    return _after(source, wanted, keys)
+    return _after(source, wanted, keys, rows)
 
 
 def takes(target: System, carried: Sequence[Carried], *, durable: bool = False) -> int:
@@ -96,17 +99,20 @@ def lacks(source: System, wanted: Offsets) -> Offsets:
     return Offsets((key, count) for key, count in held if count < wanted[key])
 
 
-def gives_back(holder: System, loser: Origin, held: Offsets) -> list[Carried]:
+def gives_back(
+    holder: System, loser: Origin, held: Offsets, rows: int | None = None
+) -> list[Carried]:
     """What a system holds of all that another should hold and does not, whoever wrote it.
 
     Of what the other writes as now it gives nothing: see :func:`lacks`.
 
     :param loser: who asks, because it has lost records.
     :param held: what it holds of everything.
+    :param rows: so many records at most of each.
     """
     datasets = [dataset for dataset in holdings(loser.kind) if dataset in holder.tables]
     keys = [key for key in Offsets.of(holder.tables, datasets) if key[1] != loser.code]
-    return _after(holder, held, keys)
+    return _after(holder, held, keys, rows)
 
 
 def behind(link: Link) -> int:
@@ -124,12 +130,14 @@ def to_give_back(link: Link) -> int:
     return sum(wanted[key] - count for key, count in lacking.items())
 
 
-def _after(system: System, offsets: Offsets, keys: Sequence[Key]) -> list[Carried]:
+def _after(
+    system: System, offsets: Offsets, keys: Sequence[Key], rows: int | None
+) -> list[Carried]:
     """The records that a system holds of each of these keys beyond offsets."""
     found = []
     for dataset, code in keys:
         log = system.tables[dataset].logs.get(code)
-        batch = log.since(offsets[dataset, code]) if log else None
+        batch = log.since(offsets[dataset, code], rows) if log else None
         if batch is not None:
             found.append(Carried(dataset, as_written(batch)))
     return found

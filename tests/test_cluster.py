@@ -1,0 +1,369 @@
+"""A cluster of real processes: systems, servers and the market's gateway, each killed in turn.
+
+Goal: nothing that was acknowledged is lost, nothing is executed twice, the audit is true; whoever
+has no right is refused.
+Method: three servers and seven processes on this machine; orders are entered while a fault lasts.
+"""
+
+import asyncio
+import datetime as dt
+import os
+import re
+import shutil
+import signal
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import nats
+import nkeys
+import pytest
+import trustme
+
+from tests.build import PRICE, run_of, sound
+from tradesys.cluster import layout as layouts
+from tradesys.cluster import leases
+from tradesys.cluster.broker import Access
+from tradesys.cluster.connection import RemoteNetwork, connect
+from tradesys.cluster.layout import TRADER
+from tradesys.cluster.message_encoding import encoded, pack
+from tradesys.cluster.processes import Cluster
+from tradesys.inquiry.answers import Order
+from tradesys.records.errors import NotYetReplicated, SystemDown
+from tradesys.records.opening_books import OpeningBooks
+from tradesys.records.schemas import parse_origin
+from tradesys.replication.transfer import Carried
+from tradesys.runtime import Records
+
+BOOKS = OpeningBooks(["alice", "bob"], ["ALFA", "DLTA"], cash=10**14, shares=10**9)
+"""ALFA is the business of s1, and DLTA that of s2."""
+
+
+class Entry:
+    """Orders entered at every customer-facing system that answers, one after the other."""
+
+    def __init__(self, desk: RemoteNetwork) -> None:
+        self.desk = desk
+        self.acknowledged: list[Order] = []
+        self.number = 0
+
+    def enter(self, count: int) -> None:
+        for _ in range(count):
+            self.number += 1
+            customer = self.desk.customers[self.number % len(self.desk.customers)]
+            side = "buy" if self.number % 3 else "sell"
+            try:
+                order = customer.submit(
+                    account="alice" if side == "buy" else "bob",
+                    symbol=BOOKS.symbols[self.number % 2],
+                    side=side,
+                    order_qty=10,
+                    price=PRICE,
+                    cl_ord_id=f"o{self.number}",
+                )
+            except (SystemDown, NotYetReplicated):  # another is asked
+                continue
+            self.acknowledged.append(order)
+
+    def require_sound(self) -> None:
+        """All that was acknowledged is there, each order was worked once, and the audit is true."""
+        self.desk.run()
+        for customer in self.desk.customers:
+            held = set(customer.tables["requests"].frame["record_id"].to_list())
+            assert {order.record_id for order in self.acknowledged} <= held
+        reports = self.desk.venue.reports.table().to_pylist()
+        taken = [row["order_id"] for row in reports if row["exec_type"] in ("new", "rejected")]
+        assert sorted(taken) == sorted(set(taken)), "no order is executed twice"
+        assert {order.order_id for order in self.acknowledged} <= set(taken)
+        audit = self.desk.audit()
+        assert sound(audit), str(audit)
+
+
+def free_ports() -> int:
+    """The first of three ports for clients; the servers' own are a thousand further."""
+    for first in range(20_000, 28_000, 7):
+        with ExitStack() as stack, suppress(OSError):
+            for port in (*range(first, first + 3), *range(first + 1000, first + 1003)):
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return first
+    raise AssertionError("no ports are free")
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    folder = tmp_path_factory.mktemp("cluster") / "run"
+    layouts.init(folder, 3, 2, 3, books=BOOKS, port=free_ports())
+    with Cluster(folder) as running:
+        yield running
+
+
+@pytest.fixture
+def entry(cluster: Cluster) -> Iterator[Entry]:
+    desk = connect(cluster.layout.access(TRADER), cluster.layout.manifest, TRADER)
+    yield Entry(desk)
+    desk.close()
+
+
+@pytest.mark.parametrize("name", ["c1", "c2", "s1", "s2", "firm", "market", "n1", "n2", "n3"])
+def test_a_process_that_is_killed_and_started_again_loses_nothing(
+    cluster: Cluster, entry: Entry, name: str
+) -> None:
+    entry.enter(20)
+    cluster.kill(name)
+    entry.enter(20)
+    cluster.restart(name)
+    entry.enter(20)
+    entry.require_sound()
+
+
+@pytest.mark.parametrize("name", ["c1", "s1", "firm"])
+def test_a_system_that_lost_its_disk_is_given_back_what_it_wrote(
+    cluster: Cluster, entry: Entry, name: str
+) -> None:
+    entry.enter(20)
+    entry.desk.run()
+    cluster.kill(name)
+    shutil.rmtree(cluster.layout.data / name)
+    cluster.restart(name)
+    entry.enter(20)
+    entry.require_sound()
+
+
+def test_what_one_more_has_on_its_disk_survives_the_loss_of_the_first(cluster: Cluster) -> None:
+    layout = cluster.layout
+    desk = connect(layout.access(TRADER), layout.manifest, TRADER, acknowledge="one")
+    try:
+        entry = Entry(desk)
+        for _ in range(3):
+            entry.enter(9)
+            cluster.kill("c2")
+            shutil.rmtree(layout.data / "c2")
+            cluster.restart("c2")
+        entry.require_sound()
+    finally:
+        desk.close()
+
+
+def test_a_street_side_system_that_slept_executes_nothing_when_it_wakes(
+    cluster: Cluster, entry: Entry
+) -> None:
+    entry.enter(10)
+    entry.desk.run()
+    os.kill(cluster.processes["s1"].pid, signal.SIGSTOP)
+    entry.enter(20)
+    until = time.monotonic() + 20
+    alfa = [o for o in entry.acknowledged if o.order_id]
+    while not answered(entry, alfa):
+        assert time.monotonic() < until, "another has taken its symbols over"
+        entry.desk.step()
+    os.kill(cluster.processes["s1"].pid, signal.SIGCONT)
+    entry.enter(20)
+    entry.require_sound()
+
+
+def answered(entry: Entry, orders: list[Order]) -> bool:
+    reports = set(entry.desk.venue.reports.table()["order_id"].to_pylist())
+    return {order.order_id for order in orders} <= reports
+
+
+def test_a_majority_of_servers_may_be_away_and_come_back(cluster: Cluster, entry: Entry) -> None:
+    entry.enter(10)
+    for name in ("n1", "n2"):
+        cluster.kill(name)
+    entry.enter(10)
+    for name in ("n1", "n2"):
+        cluster.restart(name)
+    entry.enter(10)
+    entry.require_sound()
+
+
+@pytest.mark.parametrize("names", [("n1",), ("n1", "n2", "n3")], ids=["one", "all"])
+def test_the_store_of_servers_may_be_lost(
+    cluster: Cluster, entry: Entry, names: tuple[str, ...]
+) -> None:
+    entry.enter(10)
+    for name in names:
+        cluster.kill(name)
+        shutil.rmtree(cluster.layout.folder / "servers" / name)
+    for name in names:
+        cluster.start(name)
+    until = time.monotonic() + 2 * (leases.TTL + leases.MARGIN)
+    while time.monotonic() < until:  # also when what they knew of leases is no longer good
+        entry.enter(2)
+        entry.require_sound()
+
+
+# Who has no right is refused.
+
+
+async def said(
+    access: Access, subject: str = "", data: bytes = b"", seconds: float = 0.5
+) -> list[str]:
+    """What the servers say to somebody who connects and publishes one message."""
+    heard: list[str] = []
+
+    async def note(error: Exception) -> None:
+        heard.append(str(error))
+
+    try:
+        broker = await nats.connect(
+            access.servers[:1], allow_reconnect=False, error_cb=note, **access.options
+        )
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is what was said
+        return [*heard, repr(error)]
+    try:
+        if subject:
+            await broker.publish(subject, data)
+        await broker.flush()
+        await asyncio.sleep(seconds)
+    except Exception as error:  # noqa: BLE001
+        heard.append(repr(error))
+    finally:
+        with suppress(Exception):
+            await broker.close()
+    return heard
+
+
+def refused_at(cluster: Cluster, name: str) -> int:
+    return (cluster.logs / f"{name}.log").read_text().count('"refused"')
+
+
+def seed() -> str:
+    return bytes(nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER)).decode()
+
+
+def with_certificate(
+    cluster: Cluster, path: Path, authority: trustme.CA, until: dt.datetime | None = None
+) -> ssl.SSLContext:
+    """A certificate of an authority, which may be one that the servers do not know."""
+    certificate = authority.issue_cert(
+        "127.0.0.1", not_before=dt.datetime(2020, 1, 1, tzinfo=dt.UTC), not_after=until
+    )
+    certificate.private_key_and_cert_chain_pem.write_to_path(str(path))
+    context = ssl.create_default_context(cafile=str(cluster.layout.folder / "certificates/ca.pem"))
+    context.load_cert_chain(str(path))
+    return context
+
+
+def test_whoever_has_no_key_a_wrong_one_or_a_foreign_certificate_is_not_let_in(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    folder, access = cluster.layout.folder, cluster.layout.access("analyst")
+    own = trustme.CA.from_pem(
+        (folder / "certificates" / "ca.pem").read_bytes(), (folder / "keys" / "ca.pem").read_bytes()
+    )
+    past = dt.datetime(2021, 1, 1, tzinfo=dt.UTC)
+    assert asyncio.run(said(access)) == []
+    assert (
+        asyncio.run(
+            said(
+                access._replace(
+                    options=access.options
+                    | {"tls": with_certificate(cluster, tmp_path / "own.pem", own)}
+                )
+            )
+        )
+        == []
+    )
+    for options in (
+        {"nkeys_seed_str": None},
+        {"nkeys_seed_str": seed()},
+        {"tls": with_certificate(cluster, tmp_path / "foreign.pem", trustme.CA())},
+        {"tls": with_certificate(cluster, tmp_path / "expired.pem", own, past)},
+    ):
+        denied = access._replace(options=access.options | options)
+        assert asyncio.run(said(denied)), options
+
+
+@pytest.mark.parametrize(
+    ("name", "subject"),
+    [
+        ("c2", "to.c3.c1"),  # in the name of another
+        ("c2", "ask.c1.submit"),
+        ("s1", "to.c1.s2"),
+        ("c1", "market.s1.send"),
+        ("analyst", "ask.c1.submit"),
+        ("analyst", "to.c1.c2"),
+        ("trader", "market.s1.fence"),
+        ("trader", "$KV.leases.s1"),
+    ],
+)
+def test_nobody_says_what_is_anothers_to_say(cluster: Cluster, name: str, subject: str) -> None:
+    heard = asyncio.run(said(cluster.layout.access(name), subject, b"{}"))
+    assert "permissions violation" in str(heard).lower()
+
+
+def forged(system: str, dataset: str = "requests", of: str | None = None) -> bytes:
+    """An answer of a system with a record that it may not have written."""
+    batch = run_of(dataset, of or system, 1, 10**6)
+    return encoded(Records(parse_origin(system), 1, [Carried(dataset, batch)]))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\0" * 64,
+        b'{"kind": "Pull"}\n',
+        forged("c1"),
+        forged("c2", of="c1"),
+        forged("c2", "executions", of="c2"),
+        forged("c2", "executions", of="s1"),
+        forged("c2")[:-40],
+        encoded(Records(parse_origin("c2"), 0, [])),
+        pack({"kind": "Requests", "again": False}, [run_of("executions", "s1", 1)]),
+    ],
+)
+def test_what_is_no_message_or_not_the_senders_to_say_is_refused_and_changes_nothing(
+    cluster: Cluster, entry: Entry, data: bytes
+) -> None:
+    entry.desk.run()
+    before, held = refused_at(cluster, "c3"), entry.desk.summary()
+    assert asyncio.run(said(cluster.layout.access("c2"), "to.c3.c2", data)) == []
+    until = time.monotonic() + 10
+    while refused_at(cluster, "c3") == before:
+        assert time.monotonic() < until, "it is told"
+    entry.desk.run()
+    assert entry.desk.summary() == held
+
+
+def test_what_is_too_large_is_not_taken(cluster: Cluster) -> None:
+    data = bytes(layouts.PAYLOAD + 1)
+    assert asyncio.run(said(cluster.layout.access("c2"), "to.c1.c2", data))
+
+
+def test_a_key_that_is_removed_is_let_in_no_more(cluster: Cluster) -> None:
+    users = cluster.layout.folder / "servers" / "users.conf"
+    before = users.read_text()
+    assert asyncio.run(said(cluster.layout.access("analyst"))) == []
+    key = nkeys.from_seed(
+        bytearray((cluster.layout.folder / "keys" / "analyst.nk").read_bytes())
+    ).public_key.decode()
+    try:
+        users.write_text(
+            before.replace(key, nkeys.from_seed(bytearray(seed().encode())).public_key.decode())
+        )
+        cluster.reload()
+        until = time.monotonic() + 10
+        while not asyncio.run(said(cluster.layout.access("analyst"), seconds=0)):
+            assert time.monotonic() < until
+    finally:
+        users.write_text(before)
+        cluster.reload()
+
+
+def test_what_the_readme_says_of_many_machines_runs(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```py\n(.*?)```", readme, re.DOTALL)
+    (tmp_path / "cluster1").symlink_to(cluster.layout.folder)
+    monkeypatch.chdir(tmp_path)
+    found: dict[str, Any] = {}
+    exec(code, found)  # noqa: S102 - the README's own
+    found["desk"].close()
+    assert found["order"].reject_reason is None

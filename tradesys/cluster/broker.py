@@ -1,0 +1,128 @@
+"""The connection to the broker, and questions that are answered with a value or an error."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import nats
+import pyarrow as pa
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as BrokerError
+
+from tradesys.cluster.message_encoding import pack, unpack
+from tradesys.records import errors
+from tradesys.records.errors import Outcome, SystemDown, TradesysError
+
+PATIENCE = 10.0
+"""How many seconds an answer is waited for."""
+
+Answer = tuple[dict[str, Any], list[pa.RecordBatch]]
+
+
+class Access(NamedTuple):
+    """Where the broker is, and who asks: what :func:`nats.connect` is given."""
+
+    servers: list[str]
+    options: dict[str, Any]
+
+
+async def connected(access: Access, name: str) -> Client:
+    """A connection that comes back by itself, for ever, and says nothing of it meanwhile."""
+
+    async def note(_: Exception) -> None:
+        pass
+
+    return await nats.connect(
+        access.servers,
+        name=name,
+        max_reconnect_attempts=-1,
+        reconnect_time_wait=0.2,
+        error_cb=note,
+        **access.options,
+    )
+
+
+async def serve(
+    broker: Client, subject: str, act: Callable[[str, str, bytes], Awaitable[bytes]]
+) -> None:
+    """Answer questions on a subject: each is a task; an error that is foreseen is the answer.
+
+    :param act: is given the last two parts of the subject, and what was asked.
+    """
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def one(message: Msg) -> None:
+        *_, about, verb = message.subject.split(".")
+        try:
+            answer = await act(about, verb, message.data)
+        except TradesysError as error:
+            answer = _told(error)
+        except Exception as error:  # noqa: BLE001 - it is told to who asked
+            answer = pack(
+                {
+                    "error": "TradesysError",
+                    "text": f"{type(error).__name__}: {error}",
+                    "outcome": Outcome.MIGHT_HAVE,
+                    "given": None,
+                },
+                [],
+            )
+        with suppress(BrokerError):
+            await message.respond(answer)
+
+    async def heard(message: Msg) -> None:
+        task = asyncio.create_task(one(message))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    await broker.subscribe(subject, cb=heard)
+
+
+async def ask(broker: Client, subject: str, data: bytes, patience: float = PATIENCE) -> bytes:
+    """Ask, and wait for the answer.
+
+    :raises SystemDown: nobody answers; what was asked for may have happened.
+    :raises TradesysError: what the one asked says.
+    """
+    try:
+        answer: bytes = (await broker.request(subject, data, timeout=patience)).data
+    except (BrokerError, TimeoutError) as error:
+        none = type(error).__name__ == "NoRespondersError"
+        outcome = Outcome.DID_NOT_HAPPEN if none else Outcome.MIGHT_HAVE
+        raise SystemDown(
+            f"no answer to {subject}: {str(error) or 'in time'}", outcome=outcome
+        ) from error
+    if answer.startswith(b'{"error"'):
+        raise _error(answer)
+    return answer
+
+
+def _told(error: TradesysError) -> bytes:
+    given = (
+        [error.field, str(error.value), error.expected]
+        if isinstance(error, errors.InvalidValue)
+        else None
+    )
+    told = {
+        "error": type(error).__name__,
+        "text": str(error),
+        "outcome": error.outcome,
+        "given": given,
+    }
+    return pack(told, [])
+
+
+def _error(answer: bytes) -> TradesysError:
+    told, _ = unpack(answer)
+    kind = getattr(errors, told["error"], TradesysError)
+    found: TradesysError
+    if told["given"]:
+        found = errors.InvalidValue(*told["given"])
+    elif issubclass(kind, errors.DamagedError):
+        found = errors.StorageError(told["text"])
+    else:
+        found = kind(told["text"])
+    found.outcome = Outcome(told["outcome"])
+    return found

@@ -1,0 +1,197 @@
+"""A cluster as an analyst has it: a network whose systems are mirrors of those that are elsewhere.
+
+Whatever is asked is answered from what each real system held when it was last looked at; orders go
+to the real system, and what it says comes back.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import polars as pl
+import pyarrow as pa
+
+from tradesys.cluster.broker import Access, ask, connected
+from tradesys.cluster.gateway import RemoteVenue
+from tradesys.cluster.layout import ANALYST
+from tradesys.cluster.message_encoding import pack, unpack
+from tradesys.inquiry.answers import Order
+from tradesys.log.offsets import Offsets
+from tradesys.network import Network
+from tradesys.network.manifest import Manifest
+from tradesys.records import argument_checks as given
+from tradesys.records.clock import Clock, wall_clock
+from tradesys.records.errors import SystemDown
+from tradesys.records.schemas import Kind, Origin, parse_origin
+from tradesys.records.trading_calendar import Calendar
+from tradesys.replication.transfer import behind, links, to_give_back
+from tradesys.systems.customer import CustomerSystem
+from tradesys.systems.customer.table_input import columns_of
+from tradesys.systems.firm import FirmSystem
+from tradesys.systems.street import StreetSystem
+from tradesys.systems.street.symbol_assignment import Assignment
+from tradesys.systems.system import Place, System
+
+T = TypeVar("T")
+
+
+class _Broker:
+    """The event loop, in a thread of its own, and what is asked through it."""
+
+    def __init__(self, access: Access, name: str) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+        self._client = self._wait(connected(access, name))
+
+    def _run(self) -> None:
+        self._loop.run_forever()
+        self._loop.close()
+
+    def _wait(self, what: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(what, self._loop).result()
+
+    def ask(self, subject: str, data: bytes) -> bytes:
+        return self._wait(ask(self._client, subject, data))
+
+    def close(self) -> None:
+        self._wait(self._client.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+
+class _Customer(CustomerSystem):
+    """A mirror that takes no orders itself: the real system does."""
+
+    broker: _Broker
+    peers = 0
+    """So many others have an order on their disks, too, before it is acknowledged."""
+
+    def _ask(self, verb: str, args: Sequence[Any], given: dict[str, Any]) -> Order:
+        stated = {name: value for name, value in given.items() if value is not None}
+        told = {"args": args, "given": stated, "peers": self.peers}
+        answer, _ = unpack(self.broker.ask(f"ask.{self.name}.{verb}", pack(told, [])))
+        return Order(*answer["order"])
+
+    def submit(self, **given: Any) -> Order:
+        return self._ask("submit", [], given)
+
+    def cancel(self, order: Any, **given: Any) -> Order:
+        return self._ask("cancel", [_plain(order)], given)
+
+    def replace(self, order: Any, **given: Any) -> Order:
+        return self._ask("replace", [_plain(order)], given)
+
+    def submit_many(self, table: pl.DataFrame | pa.Table | pa.RecordBatch) -> pl.DataFrame:
+        columns = columns_of(table)
+        batch = pa.RecordBatch.from_pydict(columns)
+        asked = pack({"peers": self.peers}, [batch])
+        _, answer = unpack(self.broker.ask(f"ask.{self.name}.submit_many", asked))
+        return pl.DataFrame(pa.Table.from_batches(answer))
+
+
+def _plain(order: Any) -> Any:
+    return order if isinstance(order, int | str) else order.order_id
+
+
+class RemoteNetwork(Network):
+    """See :func:`connect`."""
+
+    def __init__(
+        self, access: Access, manifest: Manifest, name: str, clock: Clock = wall_clock
+    ) -> None:
+        self.clock = self.now = clock
+        self.manifest, self.data = manifest, None
+        self.assignment = Assignment([o.system for o in manifest.origins if o.kind is Kind.STREET])
+        super(Network, self).__init__()
+        self._broker = _Broker(access, name)
+        market: Any = RemoteVenue(lambda verb, data: self._broker.ask(f"market.desk.{verb}", data))
+        market.calendar = Calendar()
+        self.venue = market
+        self.facts: dict[str, dict[str, Any]] = {}
+        """What each system that answers has said of itself; those that do not are not in it."""
+        self.systems = {each.system: self._mirror(each) for each in manifest.origins}
+        self.links = links(list(self.systems.values()))
+        self.step()
+
+    def _mirror(self, origin: Origin) -> System:
+        place, fees = Place(origin, self.now), self.manifest.books.fees
+        match origin.kind:
+            case Kind.STREET:
+                return StreetSystem(place, venue=self.venue, assignment=self.assignment)
+            case Kind.FIRM:
+                return FirmSystem(place, fees=fees)
+            case _:
+                customer = _Customer(place, fees=fees)
+                customer.broker = self._broker
+                return customer
+
+    def step(self) -> int:
+        """Look at all systems; gives how many records are new here."""
+        with self.turn:
+            return sum(self._look_at(system) for system in self.systems.values())
+
+    def _look_at(self, system: System) -> int:
+        new = 0
+        self.facts.pop(system.name, None)
+        with suppress(SystemDown):
+            while True:
+                held = [(d, c, n) for (d, c), n in Offsets.of(system.tables).items()]
+                asked = pack({"held": held}, [])
+                told, batches = unpack(self._broker.ask(f"ask.{system.name}.records", asked))
+                with system.turn, system.lock:
+                    for dataset, batch in zip(told["datasets"], batches, strict=True):
+                        system.tables[dataset].take([batch])
+                    system.origin = parse_origin(told["origin"])
+                    system.news = system.news or bool(batches)
+                new += sum(map(len, batches))
+                if not batches:
+                    self.facts[system.name] = told
+                    break
+        return new
+
+    def run(self, patience: float = 60.0) -> int:
+        """Wait until all is quiet; gives how many records are new here.
+
+        :raises SystemDown: it does not become so.
+        """
+        total, until = 0, time.monotonic() + patience
+        while not self.is_at_rest():
+            if time.monotonic() > until:
+                raise SystemDown(f"not at rest: {', '.join(self._busy())}")
+            total += self.step()
+        return total
+
+    def is_at_rest(self) -> bool:
+        """Whether nothing was under way or left to do when it was last looked at."""
+        self.step()
+        return not self._busy() and not any(behind(x) or to_give_back(x) for x in self.links)
+
+    def _busy(self) -> list[str]:
+        return [name for name in self.systems if not self.facts.get(name, {}).get("idle")]
+
+    def close(self) -> None:
+        """Let go of the connection; the cluster goes on."""
+        self._broker.close()
+
+
+def connect(
+    access: Access, manifest: Manifest, name: str = ANALYST, *, acknowledge: str = "own"
+) -> RemoteNetwork:
+    """The network of systems that are processes elsewhere.
+
+    :param name: whose access it is: ``"analyst"``, who only asks, or ``"trader"``.
+    :param acknowledge: on whose disks an order is before it is acknowledged: its system's
+        ``"own"``; that of ``"one"`` more, so that it survives the loss of the first; of ``"all"``.
+    :raises SystemDown: a system that is needed for that does not answer.
+    """
+    holders = sum(origin.kind in (Kind.CUSTOMER, Kind.FIRM) for origin in manifest.origins)
+    peers = {"own": 0, "one": 1, "all": holders - 1}
+    desk = RemoteNetwork(access, manifest, name)
+    for customer in desk.customers:
+        assert isinstance(customer, _Customer)
+        customer.peers = peers[given.one_of("acknowledge", acknowledge, peers)]
+    return desk

@@ -1,0 +1,182 @@
+"""The market's gateway: the one process that is connected to the market, and what asks it.
+
+To street-side systems on other machines the market is a :class:`RemoteVenue`: it is sent requests,
+and its reports are followed by position, as any log.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from tradesys.cluster.broker import Access, connected, serve
+from tradesys.cluster.message_encoding import pack, unpack
+from tradesys.log.disk import write_whole
+from tradesys.log.log import Log
+from tradesys.records.arrow import Ids, picked
+from tradesys.records.clock import wall_clock
+from tradesys.records.errors import InvalidValue
+from tradesys.records.schemas import REPORTS, Kind, Origin
+from tradesys.status.incremental.text_codes import codes_of
+from tradesys.venue import VenueFactory
+
+ROWS = 10_000
+"""So many reports at most are told at once."""
+
+Ask = Callable[[str, bytes], bytes]
+"""Asks the gateway one thing, from any thread but the event loop's, and waits for the answer."""
+
+Epoch = Callable[[str], tuple[str, int] | None]
+"""Of a symbol that one may act in now, whose it is at home, and the epoch of the lease."""
+
+
+class Gateway:
+    """Answers for a market that runs in this process, over the broker.
+
+    It keeps, for the symbols of each home, the last epoch that it was told of, and refuses orders
+    of an earlier one: whoever sends them has slept, and another has taken over.
+    """
+
+    def __init__(self, access: Access, make: VenueFactory, folder: Path) -> None:
+        self.access, self.make, self.folder = access, make, folder
+        self.ready = asyncio.Event()
+
+    async def run(self) -> None:
+        """Answer until :meth:`stop`; then close, with everything durable."""
+        self._stop, self._turn = asyncio.Event(), asyncio.Lock()
+        self.venue = await asyncio.to_thread(self.make, clock=wall_clock, folder=self.folder)
+        self._fences = self.folder / "venue" / "fences.json"
+        self._epochs: dict[str, int] = {}
+        if self._fences.exists():
+            self._epochs = json.loads(self._fences.read_text(encoding="utf-8"))
+        self.broker = await connected(self.access, "market")
+        try:
+            await serve(self.broker, "market.*.*", self._asked)
+            await self.broker.flush()
+            self.ready.set()
+            await self._stop.wait()
+        finally:
+            await self.broker.close()
+            self.venue.close()
+
+    def stop(self) -> None:
+        """Have :meth:`run` end, from its own thread."""
+        self._stop.set()
+
+    async def _asked(self, _: str, verb: str, data: bytes) -> bytes:
+        told, batches = unpack(data)
+        before = self.venue.reported
+        async with self._turn:
+            answer = await asyncio.to_thread(self._answer, verb, told, batches)
+        if self.venue.reported > before:
+            await self.broker.publish("market.news", str(self.venue.reported).encode())
+        return answer
+
+    def _answer(self, verb: str, told: dict[str, Any], batches: list[pa.RecordBatch]) -> bytes:
+        venue = self.venue
+        match verb:
+            case "fence":
+                return pack({"epoch": self._raise(told["home"])}, [])
+            case "send":
+                late = [h for h, epoch in told["epochs"].items() if epoch < self._epochs.get(h, 0)]
+                if not late:  # no market is relied on to know a request that it is sent again
+                    again = venue.has_taken(batches[0]["record_id"].to_numpy())
+                    venue.send(picked(batches[0], ~again))
+                return pack({"reported": venue.reported, "late": late}, [])
+            case "poll":
+                reports = venue.poll(told["position"])
+                found = [] if reports is None else [reports.slice(0, ROWS)]
+                return pack({"reported": venue.reported, "name": venue.name}, found)
+            case "taken":
+                ids = batches[0]["record_id"].to_numpy()
+                return pack({"taken": venue.has_taken(ids).tolist()}, [])
+            case _:
+                raise InvalidValue("verb", verb, "fence, send, poll or taken")
+
+    def _raise(self, home: str) -> int:
+        """Begin a new epoch; earlier ones are refused, also after this process has ended."""
+        self._epochs[home] = self._epochs.get(home, 0) + 1
+        write_whole(self._fences, json.dumps(self._epochs).encode())
+        return self._epochs[home]
+
+
+class RemoteVenue:
+    """The market as a street-side system on another machine has it.
+
+    It stands where a :class:`~tradesys.venue.market.Venue` does.
+
+    :raises SystemDown: the gateway does not answer; nothing is known to have happened.
+    """
+
+    def __init__(
+        self, ask: Ask, epoch: Epoch | None = None, lost: Callable[[str], object] = str
+    ) -> None:
+        self._ask, self._epoch, self._lost = ask, epoch, lost
+        self._log = Log(Origin(Kind.VENUE).code, REPORTS)
+        self._told = 0
+        self.name = ""
+        self._fetch()
+
+    def heard(self, reported: int) -> None:
+        """The gateway says how many events were reported."""
+        self._told = max(self._told, reported)
+
+    @property
+    def reported(self) -> int:
+        """How many events were reported, as far as has been heard."""
+        return max(self._told, self._log.count)
+
+    @property
+    def reports(self) -> Log:
+        """Everything that was reported."""
+        self._fetch()
+        return self._log
+
+    def send(self, requests: pa.RecordBatch) -> None:
+        """Send requests, in their order; the market takes each once.
+
+        Those in symbols that are another's business are left out: who sent them does so again.
+        """
+        epochs: dict[str, int] = {}
+
+        def is_own(symbol: str) -> int:
+            lease = self._epoch(symbol) if self._epoch else (symbol, 0)
+            if lease:
+                epochs[lease[0]] = lease[1]
+            return bool(lease)
+
+        own = picked(requests, codes_of(requests["symbol"], is_own) > 0)
+        if own.num_rows:
+            told, _ = unpack(self._ask("send", pack({"epochs": epochs}, [own])))
+            self.heard(told["reported"])
+            for home in told["late"]:  # another has begun an epoch since
+                self._lost(home)
+
+    def poll(self, position: int) -> pa.RecordBatch | None:
+        """The reports from ``position`` on, or the first of them; None when there are none."""
+        self._fetch()
+        return self._log.since(position, ROWS)
+
+    def has_taken(self, request_ids: Ids) -> NDArray[np.bool_]:
+        """Which of these requests it was sent before."""
+        if not len(request_ids):
+            return np.zeros(0, np.bool_)
+        asked = pa.RecordBatch.from_arrays([pa.array(request_ids)], ["record_id"])
+        told, _ = unpack(self._ask("taken", pack({}, [asked])))
+        return np.array(told["taken"], np.bool_)
+
+    def _fetch(self) -> None:
+        """Follow what was reported."""
+        while True:
+            told, batches = unpack(self._ask("poll", pack({"position": self._log.count}, [])))
+            self.name = told["name"]
+            for batch in batches:
+                self._log.append(batch)
+            self.heard(told["reported"])
+            if not batches:
+                return

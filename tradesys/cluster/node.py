@@ -1,0 +1,350 @@
+"""One system as a process: its runtime, and whoever asks it over the broker.
+
+The event loop carries messages. The runtime is one thread's, so what it does by itself is done one
+thing after the other; customers' requests are threads of their own, which share fdatasyncs.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import astuple
+from functools import partial
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+from nats.aio.msg import Msg
+
+from tradesys.cluster.broker import ask, connected, serve
+from tradesys.cluster.gateway import RemoteVenue
+from tradesys.cluster.layout import Layout
+from tradesys.cluster.leases import TTL, LeasedAssignment, Leasing, store_of
+from tradesys.cluster.message_encoding import decoded, encoded, pack, unpack
+from tradesys.log.offsets import Offsets
+from tradesys.records.clock import MS, wall_clock
+from tradesys.records.errors import (
+    InvalidValue,
+    ReadOnlyError,
+    SchemaError,
+    StorageError,
+    SystemDown,
+)
+from tradesys.records.schemas import Kind, origin, split_id
+from tradesys.records.trading_calendar import Calendar
+from tradesys.replication.recovery import damaged, set_aside
+from tradesys.routes import WRITES
+from tradesys.runtime import GiveBack, Message, Pull, Records, Runtime, Settings
+from tradesys.systems.customer import CustomerSystem
+from tradesys.systems.firm import FirmSystem
+from tradesys.systems.street import StreetSystem
+from tradesys.systems.street.symbol_assignment import Assignment
+from tradesys.systems.system import Place, System
+
+SETTINGS = Settings(
+    heartbeat=200 * MS,
+    seldom=1000 * MS,
+    late=400 * MS,
+    grace=800 * MS,
+    resend=1000 * MS,
+    resend_most=4000 * MS,
+)
+"""Of systems on machines of their own."""
+
+
+class Node:
+    """A system at work. Make it, and :meth:`run` it in an event loop.
+
+    :param layout: the cluster's; its data folder has that of this system.
+    """
+
+    def __init__(self, layout: Layout, name: str, *, settings: Settings = SETTINGS) -> None:
+        layout.manifest.require(name)
+        self.layout, self.name, self.settings = layout, name, settings
+        self.peers = layout.manifest.origins
+        (self.origin,) = (peer for peer in self.peers if peer.system == name)
+        self.others = [peer.system for peer in self.peers if peer.system != name]
+        self.ready = asyncio.Event()
+        self._stop = asyncio.Event()
+        self.refused = 0
+        """How many messages were none, or said what their sender may not say."""
+        self._asked_back: set[str] = set()
+        self._held: dict[str, Offsets] = {}
+        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._broke: BaseException | None = None
+
+    async def run(self) -> None:
+        """Work until :meth:`stop`; then close, with everything durable."""
+        self._loop, self._inbox = asyncio.get_running_loop(), asyncio.Queue[Message | None]()
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix=self.name)
+        self.broker = await connected(self.layout.access(self.name), self.name)
+        try:
+            while not hasattr(self, "runtime"):
+                try:
+                    self.runtime = await self._let(self._made)
+                except SystemDown:  # of the market: it is waited for
+                    await asyncio.sleep(0.2)
+            self.system = self.runtime.system
+            await self.broker.subscribe(f"to.{self.name}.*", cb=self._heard)
+            await serve(self.broker, f"hello.*.{self.name}", self._hello)
+            await self._begin()
+            if isinstance(self.system, StreetSystem):
+                await self.broker.subscribe("market.news", cb=self._news)
+                await self._lease()
+            await serve(self.broker, f"ask.{self.name}.*", self._asked)
+            await self.broker.flush()
+            self.ready.set()
+            await self._work()
+            if self._broke:
+                raise self._broke
+        finally:
+            await self._end()
+
+    async def _end(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        if isinstance(self.assignment, LeasedAssignment) and hasattr(self, "leasing"):
+            await self.leasing.give_up()
+        if hasattr(self, "runtime"):
+            await self._let(self.runtime.system.close)
+        self._worker.shutdown()
+        await self.broker.close()
+
+    def stop(self) -> None:
+        """Have :meth:`run` end, from its own thread."""
+        self._stop.set()
+        self._inbox.put_nowait(None)
+
+    # ---- making
+
+    def _made(self) -> Runtime:
+        manifest = self.layout.manifest
+        _, _, calendar = manifest.venue.partition(" ")
+        known = Calendar(calendar) if calendar else Calendar()
+        place = Place(self.origin, wall_clock, self.layout.data, calendar=known)
+        streets = [peer.system for peer in self.peers if peer.kind is Kind.STREET]
+        self.assignment = Assignment(streets)
+        system: System
+        match self.origin.kind:
+            case Kind.STREET:
+                leased = self.assignment = LeasedAssignment(streets)
+                venue: Any = RemoteVenue(
+                    self._ask_market,
+                    lambda symbol: leased.epoch(symbol, self.name),
+                    lambda home: leased.leases.pop(home, None),
+                )
+                system = StreetSystem(place, venue=venue, assignment=leased)
+            case Kind.FIRM:
+                system = FirmSystem(place, fees=manifest.books.fees)
+            case _:
+                system = CustomerSystem(place, fees=manifest.books.fees)
+        return Runtime(system, self.peers, self.assignment, self.settings, lambda _: True)
+
+    async def _lease(self) -> None:
+        """Take the leases of this street-side system, and look after them from now on."""
+        leased = self.assignment
+        assert isinstance(leased, LeasedAssignment)
+        servers = len(self.layout.servers)
+        self.leasing = Leasing(
+            self.name, leased, lambda: store_of(self.broker, servers), self._fence, self._taken
+        )
+        streets = [peer.system for peer in self.peers if peer.kind is Kind.STREET]
+
+        async def look_after() -> None:
+            while True:
+                await self.leasing.look(streets)
+                await asyncio.sleep(TTL / 4)
+
+        self._keep(look_after())
+
+    async def _fence(self, home: str) -> int:
+        """Begin an epoch: the market's gateway refuses whoever had the lease before."""
+        told, _ = unpack(
+            await ask(self.broker, f"market.{self.name}.fence", pack({"home": home}, []))
+        )
+        epoch: int = told["epoch"]
+        return epoch
+
+    async def _taken(self) -> None:
+        """A lease is taken: what the one before may have left is looked at."""
+        await self._let(self.runtime.take_over)
+        self._keep(self._act(self.runtime.work))
+
+    def _keep(self, what: Coroutine[Any, Any, Any]) -> None:
+        task = self._loop.create_task(what)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        """A task has ended: if by what nobody foresaw, this process ends, and is started anew."""
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            self._broke = error
+            self.stop()
+
+    async def _begin(self) -> None:
+        """Begin, once it is known what peers hold that is not held here."""
+        own = [self.system.tables[dataset] for dataset in WRITES[self.system.kind]]
+        lost = self.system.forgot or any(t.file and t.file.is_new for t in own)
+        lost = lost or any(table in own for table in damaged(self.system))
+        if lost:
+            codes = [self.origin.code]
+            for peer in self.others:
+                asked = ask(self.broker, f"hello.{self.name}.{peer}", pack({}, []))
+                codes += unpack(await asked)[0]["codes"]
+            self.system.origin = max(origin(code) for code in codes)
+        if not await self._let(self.runtime.begin, time.monotonic_ns(), lost=lost):
+            raise SystemDown(f"{self.name} has been as many incarnations as there are")
+        await self._let(set_aside, self.system)
+        if lost:
+            await self._send([self.runtime.ask_back(peer) for peer in self.others])
+
+    async def _hello(self, asker: str, _: str, __: bytes) -> bytes:
+        """Which incarnations of a peer are known here: it has lost what it knew of itself."""
+        codes = {code for table in self.system.tables.values() for code in table.logs}
+        return pack({"codes": [c for c in codes if origin(c).system == asker]}, [])
+
+    # ---- what it does by itself
+
+    async def _work(self) -> None:
+        while not self._stop.is_set():
+            due = max(self.runtime.due - time.monotonic_ns(), 0) / 1e9
+            message = None
+            with suppress(TimeoutError):
+                message = await asyncio.wait_for(self._inbox.get(), due)
+            act: Callable[..., list[Message]] = self.runtime.tick
+            about: tuple[Any, ...] = (time.monotonic_ns(),)
+            if message is not None:
+                act, about = self.runtime.handle, (message, *about)
+            try:
+                await self._send(await self._let(act, *about))
+            except (SchemaError, ReadOnlyError) as error:
+                self._refuse(message, error)
+            except (SystemDown, StorageError):
+                if self.system.down:
+                    raise
+                await asyncio.sleep(0.05)  # the market does not answer: what waits is tried again
+            if message is not None and isinstance(message.body, Pull):
+                self._told_by(message.source, message.body.held)
+
+    def _refuse(self, message: Message | None, error: Exception) -> None:
+        self.refused += 1
+        told = {"at": time.time(), "system": self.name, "refused": str(error)}
+        print(json.dumps(told | {"source": message and message.source}), flush=True)  # noqa: T201
+
+    async def _send(self, messages: list[Message]) -> None:
+        for message in messages:
+            if isinstance(message.body, GiveBack):
+                self._asked_back.add(message.target)
+            subject = f"to.{message.target}.{self.name}"
+            await self.broker.publish(subject, encoded(message.body))
+
+    async def _heard(self, message: Msg) -> None:
+        _, target, source = message.subject.split(".")
+        try:
+            heard = decoded(source, target, message.data)
+        except SchemaError as error:
+            self._refuse(None, error)
+            return
+        given_back = isinstance(heard.body, Records) and not heard.body.number
+        if given_back and source not in self._asked_back:  # they may be records of others
+            self._refuse(heard, SchemaError("it was not asked to give anything back"))
+            return
+        self._inbox.put_nowait(heard)
+
+    async def _news(self, message: Msg) -> None:
+        if isinstance(self.system, StreetSystem):
+            venue: Any = self.system.venue
+            venue.heard(int(message.data))
+            await self._act(self.runtime.work)
+
+    async def _act(self, act: Callable[[], list[Message]]) -> None:
+        with suppress(SystemDown):
+            await self._send(await self._let(act))
+
+    async def _let(self, act: Callable[..., Any], *about: Any, **how: Any) -> Any:
+        return await self._loop.run_in_executor(self._worker, partial(act, *about, **how))
+
+    def _ask_market(self, verb: str, data: bytes) -> bytes:
+        asked = ask(self.broker, f"market.{self.name}.{verb}", data)
+        return asyncio.run_coroutine_threadsafe(asked, self._loop).result()
+
+    # ---- what it is asked
+
+    async def _asked(self, _: str, verb: str, data: bytes) -> bytes:
+        told, batches = unpack(data)
+        match verb:
+            case "submit" | "cancel" | "replace":
+                order = await asyncio.to_thread(
+                    getattr(self.system, verb), *told["args"], **told["given"]
+                )
+                await self._acknowledged(order.record_id, told.get("peers", 0))
+                return pack({"order": astuple(order)}, [])
+            case "submit_many":
+                answer = await asyncio.to_thread(self.system.submit_many, batches[0])
+                last = answer["record_id"].max()
+                if last is not None:
+                    await self._acknowledged(last, told.get("peers", 0))
+                return pack({}, _batches(answer))
+            case "records":
+                return await asyncio.to_thread(self._records, told)
+            case _:
+                raise InvalidValue("verb", verb, "submit, cancel, replace, submit_many or records")
+
+    async def _acknowledged(self, record_id: int, peers: int) -> None:
+        """Send what was accepted; wait until so many peers have it on their disks."""
+        self._keep(self._act(self.runtime.work))
+        if peers:
+            done = self._loop.create_future()
+            self._waiting.append((record_id, peers, done))
+            self._resolve()
+            await done
+
+    def _told_by(self, peer: str, held: Offsets) -> None:
+        """A peer says what it holds, on its disk, of what this system wrote."""
+        self._held[peer] = held
+        self._resolve()
+
+    def _resolve(self) -> None:
+        still = []
+        for record_id, peers, done in self._waiting:
+            code, sequence = split_id(record_id)
+            if sum(held["requests", code] > sequence for held in self._held.values()) < peers:
+                still.append((record_id, peers, done))
+            elif not done.done():
+                done.set_result(None)
+        self._waiting = still
+
+    def _records(self, told: dict[str, Any]) -> bytes:
+        """What is held beyond offsets, as it is held, and whether anything is left to do here."""
+        wanted = Offsets(((d, c), n) for d, c, n in told["held"])
+        system, found = self.system, []
+        for name, table in system.tables.items():
+            for code, log in list(table.logs.items()):
+                batch = log.since(wanted[name, code], 50_000)
+                if batch is not None:
+                    found.append((name, batch))
+        idle = not found and self._inbox.empty()
+        match system:
+            case CustomerSystem():
+                idle = idle and not system.outbox().num_rows and not system.unanswered()
+            case StreetSystem() | FirmSystem():
+                idle = idle and not system.has_work
+        leases = getattr(self.assignment, "leases", {}).items()
+        facts = {
+            "datasets": [n for n, _ in found],
+            "origin": str(system.origin),
+            "idle": idle,
+            "refused": self.refused,
+            "owns": [home for home, lease in leases if lease.owner == self.name],
+        }
+        return pack(facts, [b for _, b in found])
+
+
+def _batches(frame: pl.DataFrame) -> list[pa.RecordBatch]:
+    table = frame.to_arrow(compat_level=pl.CompatLevel.oldest()).combine_chunks()
+    found: list[pa.RecordBatch] = table.to_batches()
+    return found
