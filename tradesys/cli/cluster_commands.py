@@ -1,6 +1,7 @@
 """Commands about a cluster: its folder is made, its processes are run."""
 
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -66,11 +67,12 @@ def up(folder: Folder) -> None:
     with processes.Cluster(folder) as cluster:
         desk = connect(cluster.layout.access("analyst"), cluster.layout.manifest)
         try:
+            pause = threading.Event()
             with Live(_shown(desk), console=out, auto_refresh=False) as live:
                 while True:
                     desk.step()
                     live.update(_shown(desk), refresh=True)
-                    time.sleep(0.5)
+                    pause.wait(0.5)
         except KeyboardInterrupt:
             console.print("stopping")
         finally:

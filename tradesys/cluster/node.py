@@ -232,7 +232,7 @@ class Node:
 
     def _refuse(self, message: Message | None, error: Exception) -> None:
         self.refused += 1
-        told = {"at": time.time(), "system": self.name, "refused": str(error)}
+        told = {"at": wall_clock(), "system": self.name, "refused": str(error)}
         print(json.dumps(told | {"source": message and message.source}), flush=True)  # noqa: T201
 
     async def _send(self, messages: list[Message]) -> None:

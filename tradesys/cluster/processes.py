@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from shutil import which
 from typing import Self
@@ -98,7 +99,8 @@ class Cluster:
         while words not in path.read_bytes():
             if process.poll() is not None or time.monotonic() > until:
                 raise SystemDown(f"{name} does not come up; its words are in {path}")
-            time.sleep(0.02)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(0.02)
 
     def kill(self, name: str) -> None:
         """Kill a process; its memory is gone."""
