@@ -7,12 +7,15 @@ Method: three servers and seven processes on this machine; orders are entered wh
 
 import asyncio
 import datetime as dt
+import json
 import os
 import re
 import shutil
 import signal
 import socket
 import ssl
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -33,7 +36,7 @@ from tradesys.cluster.layout import TRADER
 from tradesys.cluster.message_encoding import encoded, pack
 from tradesys.cluster.processes import Cluster
 from tradesys.inquiry.answers import Order
-from tradesys.records.errors import NotYetReplicated, SystemDown
+from tradesys.records.errors import InvalidValue, NotYetReplicated, SystemDown
 from tradesys.records.opening_books import OpeningBooks
 from tradesys.records.schemas import parse_origin
 from tradesys.replication.transfer import Carried
@@ -290,6 +293,8 @@ def test_whoever_has_no_key_a_wrong_one_or_a_foreign_certificate_is_not_let_in(
         ("analyst", "to.c1.c2"),
         ("trader", "market.s1.fence"),
         ("trader", "$KV.leases.s1"),
+        ("c1", "$KV.leases.s1"),
+        ("firm", "$KV.leases.s1"),
     ],
 )
 def test_nobody_says_what_is_anothers_to_say(cluster: Cluster, name: str, subject: str) -> None:
@@ -367,3 +372,38 @@ def test_what_the_readme_says_of_many_machines_runs(
     exec(code, found)  # noqa: S102 - the README's own
     found["desk"].close()
     assert found["order"].reject_reason is None
+
+
+def test_a_system_is_one_process(cluster: Cluster) -> None:
+    command = [sys.executable, "-m", "tradesys", "serve", "c1", "--config"]
+    ran = subprocess.run(
+        [*command, str(cluster.layout.folder)], check=False, capture_output=True, text=True
+    )
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert "in use by another process" in ran.stderr
+
+
+def test_the_demonstration_runs_a_day_and_tells_what_came_of_it(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tradesys", "cluster", "demo", "--servers", "1", "--json", "-"]
+    sizes = ["--events", "3000", "--customers", "2", "--streets", "1"]
+    ran = subprocess.run(
+        [*command, *sizes, "--port", str(free_ports())],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    told = json.loads(ran.stdout)
+    assert told["verdict"] is True
+    assert 0 < told["accepted"] <= told["requests"]
+    assert told["systems"]["c1"]["requests"] == told["systems"]["firm"]["requests"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_holds_anything_is_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "mine").touch()
+    with pytest.raises(InvalidValue, match="empty or not there yet"):
+        layouts.init(tmp_path, 1, 1, 1)
+    with pytest.raises(InvalidValue, match="cluster init"):
+        layouts.read(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]

@@ -30,6 +30,7 @@ import pyarrow as pa
 
 from tradesys.log.offsets import Offsets
 from tradesys.records.clock import MS
+from tradesys.records.opening_books import Fees
 from tradesys.records.schemas import Kind, Origin
 from tradesys.replication.recovery import begin_again
 from tradesys.replication.transfer import Carried, gives, gives_back, lacks, takes, wants
@@ -38,7 +39,8 @@ from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.firm import FirmSystem
 from tradesys.systems.street import StreetSystem
 from tradesys.systems.street.symbol_assignment import Assignment
-from tradesys.systems.system import System
+from tradesys.systems.system import Place, System
+from tradesys.venue import Venue
 
 MARKET = "market"
 """What a street-side system reaches beside other systems, or does not."""
@@ -105,6 +107,24 @@ class Message(NamedTuple):
     source: str
     target: str
     body: Pull | Records | GiveBack | Requests
+
+
+def made(
+    place: Place,
+    *,
+    venue: Venue,
+    assignment: Assignment,
+    fees: Fees,
+    customer: type[CustomerSystem] = CustomerSystem,
+) -> System:
+    """The system of the kind that its place says, of what its files hold."""
+    match place.origin.kind:
+        case Kind.STREET:
+            return StreetSystem(place, venue=venue, assignment=assignment)
+        case Kind.FIRM:
+            return FirmSystem(place, fees=fees)
+        case _:
+            return customer(place, fees=fees)
 
 
 class Runtime:

@@ -20,20 +20,20 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-for command in (
-    *(replays.replay, replays.demo, replays.sample),
-    *(folder.status, folder.statement, folder.audit, folder.run, folder.end_of_day),
-    *(folder.verify, folder.export, batch.simulate, batch.sweep, measuring.bench),
-    clusters.serve,
-):
-    # Lines are broken where the terminal ends, and not where they are in the code.
-    paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
-    app.command(help="\n\n".join(" ".join(text.split()) for text in paragraphs))(command)
-
 cluster = typer.Typer(help="The same systems on many machines, over NATS.", no_args_is_help=True)
-cluster.command()(clusters.init)
-cluster.command()(clusters.up)
-cluster.command()(clusters.demo)
+
+for group, commands in (
+    (app, (replays.replay, replays.demo, replays.sample)),
+    (app, (folder.status, folder.statement, folder.audit, folder.run, folder.end_of_day)),
+    (app, (folder.verify, folder.export, batch.simulate, batch.sweep, measuring.bench)),
+    (app, (clusters.serve,)),
+    (cluster, (clusters.init, clusters.up, clusters.demo)),
+):
+    for command in commands:
+        # Lines are broken where the terminal ends, and not where they are in the code.
+        paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
+        told = "\n\n".join(" ".join(text.split()) for text in paragraphs)
+        group.command(help=told)(command)
 app.add_typer(cluster, name="cluster")
 
 

@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 
 from tradesys.cli.printing import JsonOut, console, out, print_audit, progress, tell
+from tradesys.cli.replay_commands import Customers, Streets
 from tradesys.records.opening_books import OpeningBooks
 from tradesys.replication.transfer import behind
 from tradesys.venue import tapes
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from tradesys.cluster.connection import RemoteNetwork
 
 Folder = Annotated[Path, typer.Argument(help="A cluster's folder.")]
-Customers = Annotated[int, typer.Option(help="How many customer-facing systems.")]
-Streets = Annotated[int, typer.Option(help="How many street-side systems.")]
 Servers = Annotated[int, typer.Option(help="How many servers of the broker.")]
 
 

@@ -1,24 +1,26 @@
 """The connection to the broker, and questions that are answered with a value or an error."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 import nats
-import pyarrow as pa
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as BrokerError
+from nats.errors import NoRespondersError
 
 from tradesys.cluster.message_encoding import pack, unpack
 from tradesys.records import errors
 from tradesys.records.errors import Outcome, SystemDown, TradesysError
 
+# A secure connection that ends says so, to nobody's use, on the terminal of whoever asked.
+logging.getLogger("asyncio").addFilter(lambda said: "eof_received" not in said.getMessage())
+
 PATIENCE = 10.0
 """How many seconds an answer is waited for."""
-
-Answer = tuple[dict[str, Any], list[pa.RecordBatch]]
 
 
 class Access(NamedTuple):
@@ -57,18 +59,8 @@ async def serve(
         *_, about, verb = message.subject.split(".")
         try:
             answer = await act(about, verb, message.data)
-        except TradesysError as error:
-            answer = _told(error)
         except Exception as error:  # noqa: BLE001 - it is told to who asked
-            answer = pack(
-                {
-                    "error": "TradesysError",
-                    "text": f"{type(error).__name__}: {error}",
-                    "outcome": Outcome.MIGHT_HAVE,
-                    "given": None,
-                },
-                [],
-            )
+            answer = _told(error)
         with suppress(BrokerError):
             await message.respond(answer)
 
@@ -89,8 +81,8 @@ async def ask(broker: Client, subject: str, data: bytes, patience: float = PATIE
     try:
         answer: bytes = (await broker.request(subject, data, timeout=patience)).data
     except (BrokerError, TimeoutError) as error:
-        none = type(error).__name__ == "NoRespondersError"
-        outcome = Outcome.DID_NOT_HAPPEN if none else Outcome.MIGHT_HAVE
+        nobody = isinstance(error, NoRespondersError)
+        outcome = Outcome.DID_NOT_HAPPEN if nobody else Outcome.MIGHT_HAVE
         raise SystemDown(
             f"no answer to {subject}: {str(error) or 'in time'}", outcome=outcome
         ) from error
@@ -99,16 +91,15 @@ async def ask(broker: Client, subject: str, data: bytes, patience: float = PATIE
     return answer
 
 
-def _told(error: TradesysError) -> bytes:
-    given = (
-        [error.field, str(error.value), error.expected]
-        if isinstance(error, errors.InvalidValue)
-        else None
-    )
+def _told(error: Exception) -> bytes:
+    """An error as an answer; of one that nobody foresaw it is not known what has happened."""
+    foreseen, given = isinstance(error, TradesysError), None
+    if isinstance(error, errors.InvalidValue):
+        given = [error.field, str(error.value), error.expected]
     told = {
         "error": type(error).__name__,
-        "text": str(error),
-        "outcome": error.outcome,
+        "text": str(error) if foreseen else repr(error),
+        "outcome": getattr(error, "outcome", Outcome.MIGHT_HAVE),
         "given": given,
     }
     return pack(told, [])

@@ -26,14 +26,13 @@ from tradesys.records import argument_checks as given
 from tradesys.records.clock import Clock, wall_clock
 from tradesys.records.errors import SystemDown
 from tradesys.records.schemas import Kind, Origin, parse_origin
-from tradesys.records.trading_calendar import Calendar
 from tradesys.replication.transfer import behind, links, to_give_back
+from tradesys.runtime import made
 from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.customer.table_input import columns_of
-from tradesys.systems.firm import FirmSystem
-from tradesys.systems.street import StreetSystem
 from tradesys.systems.street.symbol_assignment import Assignment
 from tradesys.systems.system import Place, System
+from tradesys.venue import calendar_of
 
 T = TypeVar("T")
 
@@ -109,7 +108,7 @@ class RemoteNetwork(Network):
         super(Network, self).__init__()
         self._broker = _Broker(access, name)
         market: Any = RemoteVenue(lambda verb, data: self._broker.ask(f"market.desk.{verb}", data))
-        market.calendar = Calendar()
+        market.calendar = calendar_of(manifest.venue)
         self.venue = market
         self.facts: dict[str, dict[str, Any]] = {}
         """What each system that answers has said of itself; those that do not are not in it."""
@@ -118,16 +117,16 @@ class RemoteNetwork(Network):
         self.step()
 
     def _mirror(self, origin: Origin) -> System:
-        place, fees = Place(origin, self.now), self.manifest.books.fees
-        match origin.kind:
-            case Kind.STREET:
-                return StreetSystem(place, venue=self.venue, assignment=self.assignment)
-            case Kind.FIRM:
-                return FirmSystem(place, fees=fees)
-            case _:
-                customer = _Customer(place, fees=fees)
-                customer.broker = self._broker
-                return customer
+        mirror = made(
+            Place(origin, self.now, calendar=self.venue.calendar),
+            venue=self.venue,
+            assignment=self.assignment,
+            fees=self.manifest.books.fees,
+            customer=_Customer,
+        )
+        if isinstance(mirror, _Customer):
+            mirror.broker = self._broker
+        return mirror
 
     def step(self) -> int:
         """Look at all systems; gives how many records are new here."""
@@ -158,16 +157,19 @@ class RemoteNetwork(Network):
 
         :raises SystemDown: it does not become so.
         """
-        total, until = 0, time.monotonic() + patience
-        while not self.is_at_rest():
+        total, until = self.step(), time.monotonic() + patience
+        while not self._was_at_rest():
             if time.monotonic() > until:
                 raise SystemDown(f"not at rest: {', '.join(self._busy())}")
             total += self.step()
         return total
 
     def is_at_rest(self) -> bool:
-        """Whether nothing was under way or left to do when it was last looked at."""
+        """Whether nothing is under way or left to do."""
         self.step()
+        return self._was_at_rest()
+
+    def _was_at_rest(self) -> bool:
         return not self._busy() and not any(behind(x) or to_give_back(x) for x in self.links)
 
     def _busy(self) -> list[str]:

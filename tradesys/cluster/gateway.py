@@ -18,6 +18,7 @@ from tradesys.cluster.broker import Access, connected, serve
 from tradesys.cluster.message_encoding import pack, unpack
 from tradesys.log.disk import write_whole
 from tradesys.log.log import Log
+from tradesys.network.manifest import locked
 from tradesys.records.arrow import Ids, picked
 from tradesys.records.clock import wall_clock
 from tradesys.records.errors import InvalidValue
@@ -38,8 +39,8 @@ Epoch = Callable[[str], tuple[str, int] | None]
 class Gateway:
     """Answers for a market that runs in this process, over the broker.
 
-    It keeps, for the symbols of each home, the last epoch that it was told of, and refuses orders
-    of an earlier one: whoever sends them has slept, and another has taken over.
+    It counts the epochs of the symbols of each home, and refuses orders of an earlier one than the
+    last: whoever sends them has slept, and another has taken over.
     """
 
     def __init__(self, access: Access, make: VenueFactory, folder: Path) -> None:
@@ -48,6 +49,10 @@ class Gateway:
 
     async def run(self) -> None:
         """Answer until :meth:`stop`; then close, with everything durable."""
+        with locked(self.folder / "venue"):
+            await self._run()
+
+    async def _run(self) -> None:
         self._stop, self._turn = asyncio.Event(), asyncio.Lock()
         self.venue = await asyncio.to_thread(self.make, clock=wall_clock, folder=self.folder)
         self._fences = self.folder / "venue" / "fences.json"

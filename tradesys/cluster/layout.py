@@ -144,15 +144,12 @@ def _rights(origin: Origin, systems: list[Origin]) -> dict[str, Any]:
     """What a system may say follows from the routes: to whom it writes, and of whom it reads."""
     name = origin.system
     near = [peer.system for peer in systems if peer != origin and _speak(origin.kind, peer.kind)]
-    publish = [*(f"to.{peer}.{name}" for peer in near), f"hello.{name}.*", *_LEASES]
+    publish = [*(f"to.{peer}.{name}" for peer in near), f"hello.{name}.*"]
     subscribe = [f"to.{name}.*", f"hello.*.{name}", f"ask.{name}.*", f"_INBOX.{name}.>"]
     if origin.kind is Kind.STREET:
-        publish.append(f"market.{name}.*")
+        publish += [f"market.{name}.*", "$JS.API.>", "$KV.leases.>"]
         subscribe.append("market.news")
     return _allowed(publish, subscribe, answers=True)
-
-
-_LEASES = ("$JS.API.>", "$KV.leases.>")
 
 
 def _speak(one: Kind, other: Kind) -> bool:
@@ -169,7 +166,7 @@ def _allowed(publish: list[str], subscribe: list[str], *, answers: bool) -> dict
 
 
 _ENTRY = [f"ask.*.{verb}" for verb in ("submit", "cancel", "replace", "submit_many")]
-_LOOK = ["ask.*.records", "market.*.poll", "$SYS.REQ.SERVER.PING.>"]
+_LOOK = ["ask.*.records", "market.desk.poll"]
 _OTHERS = {
     MARKET: _allowed(["market.news"], ["market.*.*", "_INBOX.market.>"], answers=True),
     ANALYST: _allowed(_LOOK, ["_INBOX.analyst.>"], answers=False),

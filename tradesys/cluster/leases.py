@@ -123,8 +123,7 @@ class Leasing:
         known = leases.get(home)
         if known and known.owner == self.name:
             # What was taken over goes back once its home is there again.
-            goes_home = home != self.name and home in self.assignment.up
-            if goes_home and now > self.assignment.leases[home].since + TTL / 8:
+            if home != self.name and home in self.assignment.up:
                 del leases[home]
                 await self._set(home, known.revision, owner="")
                 return

@@ -7,15 +7,14 @@ of its dataset and is valid throughout, and records that answer a question are o
 import json
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from tradesys.log.offsets import Offsets
 from tradesys.records.errors import SchemaError
-from tradesys.records.schemas import REQUESTS, SCHEMAS, Origin, origin, parse_origin
+from tradesys.records.schemas import SCHEMAS, SEQUENCE_BITS, origin, parse_origin
 from tradesys.replication.transfer import Carried
 from tradesys.runtime import GiveBack, Message, Pull, Records, Requests
-
-_KINDS = {kind.__name__: kind for kind in (Pull, Records, GiveBack, Requests)}
 
 
 def encoded(body: Pull | Records | GiveBack | Requests) -> bytes:
@@ -112,16 +111,15 @@ def _nothing(schema: pa.Schema) -> pa.RecordBatch:
 
 def _checked(parts: list[tuple[str, pa.RecordBatch]]) -> list[Carried]:
     for dataset, batch in parts:
-        schema = REQUESTS if dataset == "requests" else SCHEMAS[dataset]
-        if not batch.schema.equals(schema):
+        if not batch.schema.equals(SCHEMAS[dataset]):
             raise SchemaError(f"a batch of {dataset} has schema\n{batch.schema}")
     return [Carried(dataset, batch) for dataset, batch in parts]
 
 
 def _system(batch: pa.RecordBatch) -> set[str]:
     """The systems that wrote these records."""
-    codes = {record_id >> 48 for record_id in batch["record_id"].to_pylist()}
-    return {origin(code).system for code in codes}
+    codes = np.unique(batch["record_id"].to_numpy() >> np.uint64(SEQUENCE_BITS))
+    return {origin(code).system for code in codes.tolist()}
 
 
 def _told(offsets: Offsets) -> list[tuple[str, int, int]]:
@@ -130,6 +128,3 @@ def _told(offsets: Offsets) -> list[tuple[str, int, int]]:
 
 def _offsets(told: list[Any]) -> Offsets:
     return Offsets(((str(dataset), int(code)), int(count)) for dataset, code, count in told)
-
-
-__all__ = ["Origin", "decoded", "encoded", "pack", "unpack"]

@@ -24,6 +24,7 @@ from tradesys.cluster.layout import Layout
 from tradesys.cluster.leases import TTL, LeasedAssignment, Leasing, store_of
 from tradesys.cluster.message_encoding import decoded, encoded, pack, unpack
 from tradesys.log.offsets import Offsets
+from tradesys.network.manifest import locked
 from tradesys.records.clock import MS, wall_clock
 from tradesys.records.errors import (
     InvalidValue,
@@ -32,16 +33,16 @@ from tradesys.records.errors import (
     StorageError,
     SystemDown,
 )
-from tradesys.records.schemas import Kind, origin, split_id
-from tradesys.records.trading_calendar import Calendar
-from tradesys.replication.recovery import damaged, set_aside
+from tradesys.records.schemas import Kind, parse_origin, split_id
+from tradesys.replication.recovery import damaged, incarnations, set_aside
 from tradesys.routes import WRITES
-from tradesys.runtime import GiveBack, Message, Pull, Records, Runtime, Settings
+from tradesys.runtime import GiveBack, Message, Pull, Records, Runtime, Settings, made
 from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.firm import FirmSystem
 from tradesys.systems.street import StreetSystem
 from tradesys.systems.street.symbol_assignment import Assignment
-from tradesys.systems.system import Place, System
+from tradesys.systems.system import Place
+from tradesys.venue import calendar_of
 
 SETTINGS = Settings(
     heartbeat=200 * MS,
@@ -66,6 +67,8 @@ class Node:
         self.peers = layout.manifest.origins
         (self.origin,) = (peer for peer in self.peers if peer.system == name)
         self.others = [peer.system for peer in self.peers if peer.system != name]
+        self.streets = [peer.system for peer in self.peers if peer.kind is Kind.STREET]
+        self.assignment = LeasedAssignment(self.streets)
         self.ready = asyncio.Event()
         self._stop = asyncio.Event()
         self.refused = 0
@@ -77,7 +80,14 @@ class Node:
         self._broke: BaseException | None = None
 
     async def run(self) -> None:
-        """Work until :meth:`stop`; then close, with everything durable."""
+        """Work until :meth:`stop`; then close, with everything durable.
+
+        :raises StorageError: another process is this system already.
+        """
+        with locked(self.layout.data / self.name):
+            await self._run()
+
+    async def _run(self) -> None:
         self._loop, self._inbox = asyncio.get_running_loop(), asyncio.Queue[Message | None]()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix=self.name)
         self.broker = await connected(self.layout.access(self.name), self.name)
@@ -106,7 +116,7 @@ class Node:
     async def _end(self) -> None:
         for task in self._tasks:
             task.cancel()
-        if isinstance(self.assignment, LeasedAssignment) and hasattr(self, "leasing"):
+        if hasattr(self, "leasing"):
             await self.leasing.give_up()
         if hasattr(self, "runtime"):
             await self._let(self.runtime.system.close)
@@ -121,41 +131,36 @@ class Node:
     # ---- making
 
     def _made(self) -> Runtime:
-        manifest = self.layout.manifest
-        _, _, calendar = manifest.venue.partition(" ")
-        known = Calendar(calendar) if calendar else Calendar()
-        place = Place(self.origin, wall_clock, self.layout.data, calendar=known)
-        streets = [peer.system for peer in self.peers if peer.kind is Kind.STREET]
-        self.assignment = Assignment(streets)
-        system: System
-        match self.origin.kind:
-            case Kind.STREET:
-                leased = self.assignment = LeasedAssignment(streets)
-                venue: Any = RemoteVenue(
-                    self._ask_market,
-                    lambda symbol: leased.epoch(symbol, self.name),
-                    lambda home: leased.leases.pop(home, None),
-                )
-                system = StreetSystem(place, venue=venue, assignment=leased)
-            case Kind.FIRM:
-                system = FirmSystem(place, fees=manifest.books.fees)
-            case _:
-                system = CustomerSystem(place, fees=manifest.books.fees)
-        return Runtime(system, self.peers, self.assignment, self.settings, lambda _: True)
+        manifest, leased = self.layout.manifest, self.assignment
+        calendar = calendar_of(manifest.venue)
+        place = Place(self.origin, wall_clock, self.layout.data, calendar=calendar)
+        venue: Any = None
+        if self.origin.kind is Kind.STREET:
+            venue = RemoteVenue(
+                self._ask_market,
+                lambda symbol: leased.epoch(symbol, self.name),
+                lambda home: leased.leases.pop(home, None),
+            )
+        fees = manifest.books.fees
+        # Whoever executes nothing sends to the home of a symbol, or to who is up in its place.
+        assignment = leased if venue else Assignment(self.streets)
+        system = made(place, venue=venue, assignment=assignment, fees=fees)
+        return Runtime(system, self.peers, assignment, self.settings, lambda _: True)
 
     async def _lease(self) -> None:
         """Take the leases of this street-side system, and look after them from now on."""
-        leased = self.assignment
-        assert isinstance(leased, LeasedAssignment)
         servers = len(self.layout.servers)
         self.leasing = Leasing(
-            self.name, leased, lambda: store_of(self.broker, servers), self._fence, self._taken
+            self.name,
+            self.assignment,
+            lambda: store_of(self.broker, servers),
+            self._fence,
+            self._taken,
         )
-        streets = [peer.system for peer in self.peers if peer.kind is Kind.STREET]
 
         async def look_after() -> None:
             while True:
-                await self.leasing.look(streets)
+                await self.leasing.look(self.streets)
                 await asyncio.sleep(TTL / 4)
 
         self._keep(look_after())
@@ -191,11 +196,11 @@ class Node:
         lost = self.system.forgot or any(t.file and t.file.is_new for t in own)
         lost = lost or any(table in own for table in damaged(self.system))
         if lost:
-            codes = [self.origin.code]
+            known = [self.origin]
             for peer in self.others:
                 asked = ask(self.broker, f"hello.{self.name}.{peer}", pack({}, []))
-                codes += unpack(await asked)[0]["codes"]
-            self.system.origin = max(origin(code) for code in codes)
+                known += map(parse_origin, unpack(await asked)[0]["incarnations"])
+            self.system.origin = max(known)
         if not await self._let(self.runtime.begin, time.monotonic_ns(), lost=lost):
             raise SystemDown(f"{self.name} has been as many incarnations as there are")
         await self._let(set_aside, self.system)
@@ -204,8 +209,8 @@ class Node:
 
     async def _hello(self, asker: str, _: str, __: bytes) -> bytes:
         """Which incarnations of a peer are known here: it has lost what it knew of itself."""
-        codes = {code for table in self.system.tables.values() for code in table.logs}
-        return pack({"codes": [c for c in codes if origin(c).system == asker]}, [])
+        known = incarnations(parse_origin(asker), self.system.tables.values())
+        return pack({"incarnations": [*map(str, known)]}, [])
 
     # ---- what it does by itself
 
@@ -333,7 +338,7 @@ class Node:
                 idle = idle and not system.outbox().num_rows and not system.unanswered()
             case StreetSystem() | FirmSystem():
                 idle = idle and not system.has_work
-        leases = getattr(self.assignment, "leases", {}).items()
+        leases = self.assignment.leases.items()
         facts = {
             "datasets": [n for n, _ in found],
             "origin": str(system.origin),

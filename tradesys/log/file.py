@@ -211,7 +211,8 @@ class LogFile:
             self._mapped = self._end
             # Where the folder was moved, or bytes have changed, what is in memory stays there.
             with suppress(StorageError):
-                return _by_origin(_gathered(self._as_written().batches()))
+                found = _gathered(self._as_written().batches(), _SMALL_ROWS)
+                return {code: list(batches) for code, batches in found.items()}
             return {}
 
     def sync(self) -> None:
@@ -277,8 +278,8 @@ class LogFile:
         :raises StorageError: bytes have changed since they were written, which is for whoever opens
             the file next to find; or the disk refused.
         """
-        of_origin = _by_origin(self._as_written().batches()).values()
-        self._begin(large for each in of_origin for large in _joined(each, _LARGE_ROWS))
+        large = _gathered(self._as_written().batches(), _LARGE_ROWS)
+        self._begin(batch for each in large.values() for batch in each)
 
     def _as_written(self) -> Reading:
         """What the file holds, verified.
@@ -317,7 +318,9 @@ class LogFile:
         if self.path.exists():
             reading = self._stream.read(self.path)
             batches, self._counts, reading = follow_on(reading)
-            self._held, self._batches = _gathered(batches), len(batches)
+            of_origin = _gathered(batches, _SMALL_ROWS).values()
+            self._held = [batch for each in of_origin for batch in each]
+            self._batches = len(batches)
         self.is_new = reading is None or not (reading.end or reading.problem)
         if self.is_new or not reading:
             self._begin()
@@ -415,18 +418,12 @@ def follow_on(reading: Reading) -> tuple[list[pa.RecordBatch], dict[int, int], R
     return batches, counts, reading
 
 
-def _gathered(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
-    """The batches, in sequence for each origin; small ones that follow each other are joined."""
-    of_origin = _by_origin(batches)
-    return [b for each in of_origin.values() for b in _joined(each, _SMALL_ROWS)]
-
-
-def _by_origin(batches: list[pa.RecordBatch]) -> dict[int, list[pa.RecordBatch]]:
-    """The batches of each origin's 16-bit code, in their order."""
+def _gathered(batches: list[pa.RecordBatch], rows: int) -> dict[int, Iterator[pa.RecordBatch]]:
+    """The batches of each origin's 16-bit code, in sequence; smaller ones are joined to so many."""
     found: dict[int, list[pa.RecordBatch]] = {}
     for batch in batches:
         found.setdefault(split_id(batch.column(0)[0].as_py())[0], []).append(batch)
-    return found
+    return {code: _joined(each, rows) for code, each in found.items()}
 
 
 def _joined(batches: list[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:

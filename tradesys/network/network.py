@@ -37,7 +37,7 @@ from tradesys.records.errors import (
 from tradesys.records.opening_books import OpeningBooks
 from tradesys.records.schemas import ExecType, Kind, Origin, format_id, make_id
 from tradesys.replication.transfer import behind, to_give_back
-from tradesys.runtime import MARKET, Runtime, Settings
+from tradesys.runtime import MARKET, Runtime, Settings, made
 from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.firm import FirmSystem
 from tradesys.systems.street import StreetSystem
@@ -456,14 +456,8 @@ class Network(Switches):
         settings: Settings,
         reaches: Callable[[str], bool],
     ) -> Runtime:
-        system: System
-        match place.origin.kind:
-            case Kind.STREET:
-                system = StreetSystem(place, venue=self.venue, assignment=assignment)
-            case Kind.FIRM:
-                system = FirmSystem(place, fees=self.manifest.books.fees)
-            case _:
-                system = CustomerSystem(place, fees=self.manifest.books.fees)
+        fees = self.manifest.books.fees
+        system = made(place, venue=self.venue, assignment=assignment, fees=fees)
         return Runtime(system, self.manifest.origins, assignment, settings, reaches)
 
 

@@ -4,7 +4,7 @@ A system that may have lost records of its own goes on as a new incarnation, a n
 no id is ever given twice; whatever its peers hold of the earlier ones is its own again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,14 +46,23 @@ def has_lost_own(system: System, systems: Sequence[System]) -> bool:
 
 
 def last_known(system: System, systems: Sequence[System]) -> Origin:
-    """The last incarnation of a system that any record is of, or names by what it wrote."""
-    tables = [table for other in systems for table in other.tables.values()]
-    codes = {code for table in tables for code in table.logs}
-    for executions in (table for table in tables if table.dataset == "executions"):
-        for name in ("order_id", "request_id"):
-            ids = executions.arrow[name].to_numpy()
+    """The last incarnation of a system that any system knows of."""
+    tables = (table for other in systems for table in other.tables.values())
+    return max([system.origin, *incarnations(system.origin, tables)])
+
+
+def incarnations(of: Origin, tables: Iterable[Table]) -> set[Origin]:
+    """The incarnations of a system that any record is of, or names by what it wrote.
+
+    :param of: any of them.
+    """
+    codes: set[int] = set()
+    for table in tables:
+        codes |= set(table.logs)
+        for name in ("order_id", "request_id") if table.dataset == "executions" else ():
+            ids = table.arrow[name].to_numpy()
             codes |= set(np.unique(ids >> np.uint64(SEQUENCE_BITS)).tolist())
-    return max([system.origin, *(origin(code) for code in codes if system.wrote(code))])
+    return {origin(code) for code in codes if code >> 8 == of.code >> 8}
 
 
 def begin_again(system: System) -> bool:

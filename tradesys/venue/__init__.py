@@ -6,12 +6,20 @@ from typing import Protocol
 
 from tradesys.records.clock import Clock
 from tradesys.records.errors import InvalidValue
-from tradesys.records.trading_calendar import EXCHANGE
+from tradesys.records.trading_calendar import EXCHANGE, Calendar
 from tradesys.venue.book_market import BookVenue
 from tradesys.venue.market import Venue
 from tradesys.venue.tape_market import TapeVenue
 
-__all__ = ["BookVenue", "TapeVenue", "Venue", "VenueFactory", "kind_of", "venue_of"]
+__all__ = [
+    "BookVenue",
+    "TapeVenue",
+    "Venue",
+    "VenueFactory",
+    "calendar_of",
+    "kind_of",
+    "venue_of",
+]
 
 
 class VenueFactory(Protocol):
@@ -31,6 +39,12 @@ def kind_of(venue: VenueFactory) -> str:
     kind = str(getattr(maker, "kind", getattr(maker, "__name__", type(maker).__name__)))
     calendar = getattr(venue, "keywords", {}).get("calendar", EXCHANGE)
     return kind if calendar == EXCHANGE else f"{kind} {calendar}"
+
+
+def calendar_of(kind: str) -> Calendar:
+    """Whose trading days are those of a market of this kind."""
+    _, _, code = kind.partition(" ")
+    return Calendar(code or EXCHANGE)
 
 
 def venue_of(kind: str) -> VenueFactory:

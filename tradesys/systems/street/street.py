@@ -117,16 +117,15 @@ class StreetSystem(System):
         the process: whoever sent it sends again what is not answered.
         """
         is_new = pc.equal(requests["request_type"], RequestType.NEW.value)
-        is_new = is_new.to_numpy(zero_copy_only=False)
-        order_ids = requests["order_id"].to_numpy()
-        # Of each order that comes, where it stands first.
-        come, at = np.unique(order_ids[is_new], return_index=True)
-        at = np.append(np.flatnonzero(is_new)[at], len(order_ids))
-        place = np.searchsorted(come, order_ids)
-        is_here = np.append(come, np.uint64(0))[place] == order_ids
-        ready = is_new | is_here & (at[place] < np.arange(len(order_ids)))
-        ready[~ready] = self.venue.has_taken(order_ids[~ready])
-        return ready
+        is_new, order_ids = is_new.to_numpy(zero_copy_only=False), requests["order_id"].to_numpy()
+        changed = order_ids[~is_new]
+        come = set(changed[self.venue.has_taken(changed)].tolist())
+        ready = []
+        for order_id, enters in zip(order_ids.tolist(), is_new.tolist(), strict=True):
+            if enters:
+                come.add(order_id)
+            ready.append(order_id in come)
+        return np.array(ready, np.bool_)
 
     def _mine(self, reports: pa.RecordBatch) -> pa.RecordBatch:
         """The reports on symbols that are this system's business, and not recorded yet."""
