@@ -407,3 +407,27 @@ def test_a_folder_that_holds_anything_is_left_as_it_is(tmp_path: Path) -> None:
     with pytest.raises(InvalidValue, match="cluster init"):
         layouts.read(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_cluster_is_run_twice_and_ends_with_its_terminal(tmp_path: Path) -> None:
+    folder, log = tmp_path / "cluster1", tmp_path / "cluster1" / "logs" / "firm.log"
+    layouts.init(folder, 1, 1, 1, books=BOOKS, port=free_ports())
+    up = [sys.executable, "-m", "tradesys", "cluster", "up", str(folder)]
+    for times, number in enumerate((signal.SIGHUP, signal.SIGINT), start=1):
+        with (tmp_path / "said").open("wb") as said:
+            ran = subprocess.Popen(up, stdout=said, stderr=said, start_new_session=True)
+        until = time.monotonic() + 60
+        while not log.exists() or log.read_bytes().count(b'"ready"') < times:
+            assert ran.poll() is None, (tmp_path / "said").read_text()
+            assert time.monotonic() < until
+        ran.send_signal(number)
+        assert ran.wait(30) == (1 if number is signal.SIGHUP else 0)
+        assert "error" not in (tmp_path / "said").read_text()
+        left = [path for path in Path("/proc").glob("[0-9]*/cmdline") if holds(path, folder)]
+        assert left == [], "no process is left"
+
+
+def holds(path: Path, folder: Path) -> bool:
+    with suppress(OSError):
+        return str(folder).encode() in path.read_bytes()
+    return False

@@ -1,8 +1,11 @@
 """Commands about a cluster: its folder is made, its processes are run."""
 
+import signal
+import sys
 import tempfile
 import threading
 import time
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -63,19 +66,23 @@ def up(folder: Folder) -> None:
     from tradesys.cluster import processes
     from tradesys.cluster.connection import connect
 
-    with processes.Cluster(folder) as cluster:
-        desk = connect(cluster.layout.access("analyst"), cluster.layout.manifest)
-        try:
-            pause = threading.Event()
-            with Live(_shown(desk), console=out, auto_refresh=False) as live:
-                while True:
-                    desk.step()
-                    live.update(_shown(desk), refresh=True)
-                    pause.wait(0.5)
-        except KeyboardInterrupt:
-            console.print("stopping")
-        finally:
-            desk.close()
+    _end_in_order()
+    with suppress(KeyboardInterrupt), processes.Cluster(folder) as cluster:
+        layout, pause = cluster.layout, threading.Event()
+        with (
+            closing(connect(layout.access("analyst"), layout.manifest)) as desk,
+            Live(_shown(desk), console=out, auto_refresh=False) as live,
+        ):
+            while True:
+                desk.step()
+                live.update(_shown(desk), refresh=True)
+                pause.wait(0.5)
+
+
+def _end_in_order() -> None:
+    """Let this process end those that it starts, too, when its terminal is closed or it is told."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(1))
 
 
 def _shown(desk: "RemoteNetwork") -> Table:
@@ -119,6 +126,7 @@ def demo(
         place = layout.init(
             Path(made) / "cluster", customers, streets, servers, books=books, port=port
         )
+        _end_in_order()
         with processes.Cluster(place.folder) as cluster:
             desk = connect(cluster.layout.access("trader"), cluster.layout.manifest, "trader")
             rows = day.requests.drop("ts", "event")

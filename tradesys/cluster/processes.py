@@ -53,6 +53,7 @@ class Cluster:
     def __init__(self, folder: Path) -> None:
         self.layout = layouts.read(folder)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._said: dict[str, int] = {}  # how long each log was when its process was started
         self.logs = folder / "logs"
         self.logs.mkdir(exist_ok=True)
 
@@ -87,6 +88,7 @@ class Cluster:
             )
             command = [program or "nats-server", "-c", str(folder / "servers" / f"{name}.conf")]
         with (self.logs / f"{name}.log").open("ab") as log:
+            self._said[name] = log.tell()
             self.processes[name] = subprocess.Popen(  # noqa: S603 - a command of ours
                 command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
@@ -96,7 +98,7 @@ class Cluster:
         process, until = self.processes[name], time.monotonic() + patience
         words = b"Server is ready" if name in self.servers else b'{"ready"'
         path = self.logs / f"{name}.log"
-        while words not in path.read_bytes():
+        while words not in path.read_bytes()[self._said[name] :]:
             if process.poll() is not None or time.monotonic() > until:
                 raise SystemDown(f"{name} does not come up; its words are in {path}")
             with suppress(subprocess.TimeoutExpired):
@@ -109,7 +111,6 @@ class Cluster:
 
     def restart(self, name: str) -> None:
         """Start a process anew that has ended, and wait until it is ready."""
-        (self.logs / f"{name}.log").unlink()
         self.start(name)
         self.await_ready(name)
 
