@@ -84,8 +84,8 @@ LEAVE_OUT = {"queue": leave_out_queue, "lock": leave_out_lock}
 class Stress:
     """The network, and what its customers were told."""
 
-    def __init__(self, data: Path | None, seed: int) -> None:
-        self.data, self.seed = data, seed
+    def __init__(self, data: Path | None, seed: int, faults: bool = True) -> None:
+        self.data, self.seed, self.faults = data, seed, faults
         self.network = Network(3, 2, firm=BOOKS, data=data, venue=MoodyVenue)
         self.desk = Desk(self.network)
         self.acknowledged: dict[str, set[int]] = {}
@@ -109,8 +109,8 @@ class Stress:
             self.ask: 4,
             self.step: 3,
             self.table: 2,
-            self.cut: 1,
-            self.crash: 1,
+            self.cut: int(self.faults),
+            self.crash: int(self.faults),
             self.audit: 1,
             self.amend: 1,
         }
@@ -225,9 +225,11 @@ class Stress:
         while self.is_on():
             try:
                 self.hears = True
-                while self.is_on():
-                    self.click()
-                self.hears = False
+                try:
+                    while self.is_on():
+                        self.click()
+                finally:
+                    self.hears = False
             except KeyboardInterrupt:
                 self.did["interrupt"] += 1
             except MarketDown:
@@ -315,7 +317,8 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.leave_out:
         LEAVE_OUT[asked.leave_out]()
-    stress = Stress(asked.data, asked.seed)
+    # After a fault everything unanswered is sent again, which heals what was left out.
+    stress = Stress(asked.data, asked.seed, faults=not asked.leave_out)
     stress.play(asked.seconds)
     stress.check(stress.network, "at the end")
     stress.network.close()
