@@ -22,16 +22,17 @@ from tradesys.venue import venue_of
 
 def serve(layout: Layout, name: str) -> None:
     """Be one process of a cluster, until SIGTERM or SIGINT."""
-    asyncio.run(_serve(layout, name))
-
-
-async def _serve(layout: Layout, name: str) -> None:
     process: Gateway | Node
     if name == MARKET:
         venue = venue_of(layout.manifest.venue)
         process = Gateway(layout.access(MARKET), venue, layout.data)
     else:
         process = Node(layout, name)
+    asyncio.run(run_until_told(process, name))
+
+
+async def run_until_told(process: Gateway | Node, name: str) -> None:
+    """Run it until SIGTERM or SIGINT; say on standard output when it is ready."""
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, process.stop)
     said = asyncio.create_task(_say_ready(process, name))
@@ -80,18 +81,21 @@ class Cluster:
 
     def start(self, name: str) -> None:
         """Start a server, the market's gateway or a system."""
-        folder = self.layout.folder
-        command = [sys.executable, "-m", "tradesys", "serve", name, "--config", str(folder)]
-        if name in self.servers:
-            program = which(
-                "nats-server", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-            )
-            command = [program or "nats-server", "-c", str(folder / "servers" / f"{name}.conf")]
+        command = self.command(name)
         with (self.logs / f"{name}.log").open("ab") as log:
             self._said[name] = log.tell()
             self.processes[name] = subprocess.Popen(  # noqa: S603 - a command of ours
                 command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
+
+    def command(self, name: str) -> list[str]:
+        """What starts a process."""
+        folder = self.layout.folder
+        if name not in self.servers:
+            return [sys.executable, "-m", "tradesys", "serve", name, "--config", str(folder)]
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        program = which("nats-server", path=path) or "nats-server"
+        return [program, "-c", str(folder / "servers" / f"{name}.conf")]
 
     def await_ready(self, name: str, patience: float = 30.0) -> None:
         """Wait until a process says that it is ready."""
