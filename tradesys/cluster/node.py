@@ -54,6 +54,9 @@ SETTINGS = Settings(
 )
 """Of systems on machines of their own."""
 
+MARKET_PATIENCE = 2.0
+"""How many seconds an answer of the market's gateway is waited for: nothing else is done then."""
+
 
 class Node:
     """A system at work. Make it, and :meth:`run` it in an event loop.
@@ -73,6 +76,7 @@ class Node:
         self._stop = asyncio.Event()
         self.refused = 0
         """How many messages were none, or said what their sender may not say."""
+        self._coming = 0  # messages not yet taken in that bring anything
         self._asked_back: set[str] = set()
         self._held: dict[str, Offsets] = {}
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
@@ -232,8 +236,10 @@ class Node:
                 if self.system.down:
                     raise
                 await asyncio.sleep(0.05)  # the market does not answer: what waits is tried again
-            if message is not None and isinstance(message.body, Pull):
-                self._told_by(message.source, message.body.held)
+            if message is not None:
+                self._coming -= _brings(message)
+                if isinstance(message.body, Pull):
+                    self._told_by(message.source, message.body.held)
 
     def _refuse(self, message: Message | None, error: Exception) -> None:
         self.refused += 1
@@ -258,6 +264,7 @@ class Node:
         if given_back and source not in self._asked_back:  # they may be records of others
             self._refuse(heard, SchemaError("it was not asked to give anything back"))
             return
+        self._coming += _brings(heard)
         self._inbox.put_nowait(heard)
 
     async def _news(self, message: Msg) -> None:
@@ -274,7 +281,7 @@ class Node:
         return await self._loop.run_in_executor(self._worker, partial(act, *about, **how))
 
     def _ask_market(self, verb: str, data: bytes) -> bytes:
-        asked = ask(self.broker, f"market.{self.name}.{verb}", data)
+        asked = ask(self.broker, f"market.{self.name}.{verb}", data, MARKET_PATIENCE)
         return asyncio.run_coroutine_threadsafe(asked, self._loop).result()
 
     # ---- what it is asked
@@ -332,7 +339,7 @@ class Node:
                 batch = log.since(wanted[name, code], 50_000)
                 if batch is not None:
                     found.append((name, batch))
-        idle = not found and self._inbox.empty()
+        idle = not (found or self._coming)
         match system:
             case CustomerSystem():
                 idle = idle and not system.outbox().num_rows and not system.unanswered()
@@ -347,6 +354,17 @@ class Node:
             "owns": [home for home, lease in leases if lease.owner == self.name],
         }
         return pack(facts, [b for _, b in found])
+
+
+def _brings(message: Message) -> bool:
+    """Whether it is more than a question or an answer of nothing, which come all the time."""
+    match message.body:
+        case Pull():
+            return False
+        case Records(carried=carried):
+            return bool(carried)
+        case _:
+            return True
 
 
 def _batches(frame: pl.DataFrame) -> list[pa.RecordBatch]:
