@@ -20,7 +20,7 @@ from tests.clusters import FaultyCluster, free_ports
 from tests.test_transport import InOneProcess, played
 from tests.transport import BOOKS, Carrier, TransportContract
 from tradesys.cluster import layout as layouts
-from tradesys.cluster.connection import connect
+from tradesys.cluster.connection import RemoteNetwork, connect
 from tradesys.cluster.layout import MARKET, TRADER
 from tradesys.cluster.message_encoding import encoded
 from tradesys.inquiry.answers import Order
@@ -39,7 +39,7 @@ class InProcesses(Carrier):
     def __init__(self, cluster: FaultyCluster) -> None:
         self.cluster = cluster
         layout = cluster.layout
-        self.desk = connect(layout.access(TRADER), layout.manifest, TRADER)
+        self.desk: RemoteNetwork = connect(layout.access(TRADER), layout.manifest, TRADER)
         self.down: set[str] = set()
         self.pairs: set[frozenset[str]] = set()
 

@@ -73,7 +73,7 @@ class Node:
         self.streets = [peer.system for peer in self.peers if peer.kind is Kind.STREET]
         self.assignment = LeasedAssignment(self.streets)
         self.ready = asyncio.Event()
-        self._stop = asyncio.Event()
+        self._stop, self._inbox = asyncio.Event(), asyncio.Queue[Message | None]()
         self.refused = 0
         """How many messages were none, or said what their sender may not say."""
         self._coming = 0  # messages not yet taken in that bring anything
@@ -92,11 +92,13 @@ class Node:
             await self._run()
 
     async def _run(self) -> None:
-        self._loop, self._inbox = asyncio.get_running_loop(), asyncio.Queue[Message | None]()
+        self._loop = asyncio.get_running_loop()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix=self.name)
         self.broker = await connected(self.layout.access(self.name), self.name)
         try:
             while not hasattr(self, "runtime"):
+                if self._stop.is_set():
+                    return
                 try:
                     self.runtime = await self._let(self._made)
                 except SystemDown:  # of the market: it is waited for
