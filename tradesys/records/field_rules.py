@@ -57,6 +57,9 @@ LOT_SIZE = Range(1, ORDER_QTY.most, "shares")
 TIME = Range(0, 47_482 * 86_400 * 10**9 - 1, "ns since 1970")
 """The times that calendars, files and arithmetic bear: to the end of 2099."""
 
+NAME_LETTERS = 255
+"""So many letters at most has a customer's own name for a request: a message bears many records."""
+
 
 def account_name(field: str, value: object) -> str:
     """The name of a customer's account: text, and none that the firm keeps for its own.
