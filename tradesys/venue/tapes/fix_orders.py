@@ -1,0 +1,411 @@
+"""Which order each message of a FIX log is about, and the records that it comes to.
+
+An order is the chain of its names (ClOrdID and OrigClOrdID, tags 11 and 41) within a session, and
+of the broker's OrderID (37). A name that is used again on another day is another order's; on the
+same day it stays the first one's, and what is refused is the second.
+"""
+
+import datetime as dt
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from tradesys.records import field_rules as fields
+from tradesys.records.errors import InvalidValue
+from tradesys.records.schemas import Kind, Origin, make_id
+from tradesys.venue.tapes import fix_codes as fix
+
+Message = Mapping[str, str]
+"""A FIX message: values by tag."""
+
+_Session = frozenset[str]
+Row = dict[str, Any]
+
+_SAME_REQUEST = ("49", "56", "35", "11", "34", "52")
+_SAME_REPORT = (
+    *("49", "56", "35", "37", "11", "41", "17", "20", "150"),
+    *("39", "14", "151", "32", "31", "60"),
+)
+"""The tags by which a message is known to be there again."""
+
+_TERMS = (
+    *("account", "symbol", "side", "ord_type", "time_in_force", "expire_time"),
+    *("order_qty", "price"),
+)
+_TIME = re.compile(r"(\d{8}-\d\d:\d\d:\d\d)(?:\.(\d{1,12}))?Z?")
+
+
+@dataclass
+class _Order:
+    """An order: the request whose terms are in force, and what was reported."""
+
+    order_id: int
+    request: Row
+    terms: Row
+    events: dict[str, tuple[int, str]] = field(default_factory=dict)
+    """Of each ExecID (17) our own, and the trade that it leads to."""
+    traded: dict[str, Decimal] = field(default_factory=dict)
+    """Of each trade, by its ExecID, the quantity that stands."""
+    ends: set[str] = field(default_factory=set)
+
+    def note(self, report: Row, request: Row) -> None:
+        """Note what a report on this request changes of the order."""
+        exec_type = report["exec_type"]
+        if exec_type in ("new", "replaced", "restated"):
+            self.terms = report
+        if exec_type == "replaced":
+            self.request = request
+        if exec_type in fix.ENDS.values():
+            self.ends.add(exec_type)
+
+
+@dataclass
+class _Asked:
+    """A request by its name: the record, its order, and whether it was ever reported of."""
+
+    row: Row
+    order: _Order
+    answered: bool = False
+
+
+class Orders:
+    """The orders of a log, and the records so far: rows whose quantities are decimals."""
+
+    def __init__(self) -> None:
+        self.requests: list[Row] = []
+        self.executions: list[Row] = []
+        self.stated: list[Row] = []
+        self.ignored: Counter[str] = Counter()
+        self.terms: Counter[str] = Counter()
+        self.repeats = self.unheard = self.qty_digits = 0
+        self._named: dict[tuple[_Session, str | None], list[_Asked]] = {}
+        self._by_id: dict[tuple[_Session, str | None], _Order] = {}
+        self._seen: set[tuple[str | None, ...]] = set()
+
+    def take(self, line: int, message: Message) -> None:
+        """The next message, in this line.
+
+        :raises InvalidValue: it lacks a field, or one holds what no record can; nothing is taken.
+        """
+        kind = message["35"]
+        if kind in fix.REQUEST_TYPES:
+            self._request(message)
+        elif kind in ("8", "9"):
+            self._report(line, message)
+        else:
+            self.ignored[kind] += 1
+
+    # ---- requests
+
+    def _request(self, message: Message) -> None:
+        """A new order, a cancel or a replace. One of an order that is unknown is about none."""
+        kind, session = fix.REQUEST_TYPES[message["35"]], _session(message)
+        key = session, _need(message, "11")
+        earlier, ts = self._named.get(key, []), _time(message, "52", "60")
+        again = "Y" in (message.get("43"), message.get("97"))
+        again = again and any(asked.row["request_type"] == kind for asked in earlier)
+        if self._was_there(message, _SAME_REQUEST) or again:
+            self.repeats += 1
+            return
+        order = None if kind == "new" else self._order_named(session, message, "41")
+        before = order.terms if order else {"account": message.get("49")}
+        row = self._entered(message, kind, order, self._terms(message, before))
+        if order is None:
+            order = _Order(row["record_id"], row, row)
+        if earlier and _day(earlier[-1].row["ts"]) != _day(ts):
+            earlier = []
+        self._named[key] = [*earlier, _Asked(row, order)]
+
+    def _entered(self, message: Message, kind: str, order: _Order | None, terms: Row) -> Row:
+        """The record of a request."""
+        record_id = _id(Kind.CUSTOMER, len(self.requests))
+        row = {
+            "record_id": record_id,
+            "ts": _time(message, "52", "60"),
+            "request_type": kind,
+            "order_id": order.order_id if order else record_id,
+            "cl_ord_id": message.get("11"),
+            "orig_cl_ord_id": message.get("41"),
+            **terms,
+            "reject_reason": None,
+        }
+        self.requests.append(row)
+        return row
+
+    # ---- reports
+
+    def _report(self, line: int, message: Message) -> None:
+        """An execution report or a cancel reject."""
+        if self._was_there(message, _SAME_REPORT):
+            self.repeats += 1
+            return
+        statement = self._statement(line, message)
+        event = {
+            "ts": _time(message, "52", "60"),
+            "transact_time": _time(message, "60", "52"),
+            "cl_ord_id": message.get("11"),
+            "orig_cl_ord_id": message.get("41"),
+            "text": message.get("58"),
+            "venue": message.get("49", ""),
+            "poss_dup": message.get("43") == "Y",
+        }
+        last_qty = self._quantity(message, "32") or Decimal(0)
+        last_px = fix.price(message, "31") if "31" in message else 0
+        exec_type = self._exec_type(message)
+        asked = self._answered(message, refuses=exec_type in ("rejected", "cancel_rejected"))
+        exec_type = _as_answer(exec_type, asked.row["request_type"])
+        if statement["ord_status"] == "pending_cancel" and exec_type == "pending_replace":
+            statement["ord_status"] = exec_type
+        in_force = asked.row if exec_type == "replaced" else asked.order.terms
+        event |= self._terms(message, in_force, reported=True)
+        for each in self._events(exec_type, message, asked.order, last_qty):
+            row = event | self._numbered(each, message, asked.order, last_qty, last_px)
+            row["request_id"] = asked.row["record_id"]
+            self.executions.append(row)
+            asked.order.note(row, asked.row)
+        asked.answered = True
+        if message.get("37", "NONE").upper() not in fix.NO_ORDER_ID:
+            self._by_id[_session(message), message["37"]] = asked.order
+        statement["order_id"] = asked.order.order_id
+        statement |= {"requests": len(self.requests), "executions": len(self.executions)}
+        self.stated.append(statement)
+
+    def _exec_type(self, message: Message) -> str:
+        """What a report reports; what is unknown is a statement of the order's status."""
+        if message["35"] == "9":
+            return "cancel_rejected"
+        if message.get("20", "0") in fix.TRANS_TYPES:
+            return fix.TRANS_TYPES[message["20"]]
+        tag = "150" if "150" in message else "39"
+        return self._code(message, tag, fix.EXEC_TYPES, "order_status")
+
+    def _events(self, exec_type: str, message: Message, order: _Order, last: Decimal) -> list[str]:
+        """What a report reports, one or two events: a fill may end its order, or an end fill it.
+
+        What would be a trade of nothing, or amend a trade that the log does not have, is a
+        statement of the order's status.
+        """
+        if exec_type in ("trade", "trade_correct") and not last:
+            self.terms["32=0"] += 1
+            return ["order_status"]
+        if exec_type in ("trade_cancel", "trade_correct"):
+            if message.get("19") in order.events:
+                return [exec_type]
+            self.terms[f"150={exec_type} of no trade"] += 1
+            return ["order_status"]
+        end = fix.ENDS.get(message.get("39", ""))
+        if exec_type == "trade" and end and end not in order.ends:
+            return [exec_type, end]
+        if exec_type in fix.ENDS.values() and last and "14" in message:
+            cum_qty = sum(order.traded.values()) + last
+            return ["trade", exec_type] if fix.quantity(message, "14") == cum_qty else [exec_type]
+        return [exec_type]
+
+    def _numbered(
+        self, exec_type: str, message: Message, order: _Order, last_qty: Decimal, last_px: int
+    ) -> Row:
+        """What of an event is its own: ids, type, and the trade that it is or amends."""
+        number, name = len(self.executions), message.get("17", "")
+        exec_id, refers = _id(Kind.VENUE, number), None
+        is_of_trade = exec_type in ("trade", "trade_correct", "trade_cancel")
+        if is_of_trade:
+            refers = order.events.get(message.get("19", "")) if exec_type != "trade" else None
+            root = refers[1] if refers else name
+            order.events[name] = exec_id, root
+            order.traded[root] = Decimal(0) if exec_type == "trade_cancel" else last_qty
+        return {
+            "record_id": _id(Kind.STREET, number),
+            "exec_id": exec_id,
+            "exec_type": exec_type,
+            "exec_ref_id": refers and refers[0],
+            "order_id": order.order_id,
+            "last_qty": last_qty if is_of_trade else Decimal(0),
+            "last_px": last_px if is_of_trade else 0,
+        }
+
+    def _statement(self, line: int, message: Message) -> Row:
+        """What a report says of its order."""
+        quantities = {"order_qty": "38", "cum_qty": "14", "leaves_qty": "151"}
+        return {
+            "line": line,
+            "secondary_order_id": message.get("37"),
+            "ord_status": self._code(message, "39", fix.STATUSES, None)
+            if "39" in message
+            else None,
+            **{n: self._quantity(message, tag) for n, tag in quantities.items()},
+            "avg_px": fix.average(message, "6"),
+        }
+
+    # ---- whose
+
+    def _answered(self, message: Message, *, refuses: bool) -> _Asked:
+        """The request that a report is about: the one of its name, or else that in force.
+
+        :raises InvalidValue: the log has no such order, and the report does not say enough of it.
+        """
+        session = _session(message)
+        named = self._named.get((session, message.get("11")), [])
+        known = self._by_id.get((session, message.get("37")))
+        if not named:
+            return self._in_force(session, message)
+        found = next((each for each in named if not each.answered), named[0])
+        if refuses and not named[-1].answered:
+            found = named[-1]
+        elif same := [each for each in named if each.order is known]:
+            found = same[-1]
+        if known and found.order.request is found.row and found.row["request_type"] != "new":
+            found.order = known  # it was about an order that only the report names
+            found.row["order_id"] = known.order_id
+        return found
+
+    def _in_force(self, session: _Session, message: Message) -> _Asked:
+        """The request in force of the order of a report whose name was not asked by."""
+        order = self._order_named(session, message, "41") or self._unheard(session, message)
+        asked = _Asked(order.request, order, answered=True)
+        if "11" in message:
+            self._named[session, message["11"]] = [asked]
+        return asked
+
+    def _order_named(self, session: _Session, message: Message, tag: str) -> _Order | None:
+        """The order of which a message gives a name, or the broker's OrderID; None of none."""
+        known = self._by_id.get((session, message.get("37")))
+        named = self._named.get((session, message.get(tag)), [])
+        if known or not named:
+            return known
+        return named[0].order
+
+    def _unheard(self, session: _Session, message: Message) -> _Order:
+        """An order that the log does not enter, as if it were entered when it is reported of."""
+        account = {"account": message.get("56", message.get("49"))}
+        terms = self._terms(message, account, reported=True)
+        row = self._entered(message, "new", None, terms)
+        row |= {"cl_ord_id": message.get("41", message.get("11")), "orig_cl_ord_id": None}
+        self.unheard += 1
+        order = _Order(row["record_id"], row, row)
+        if row["cl_ord_id"]:
+            self._named[session, row["cl_ord_id"]] = [_Asked(row, order, answered=True)]
+        return order
+
+    def _was_there(self, message: Message, tags: tuple[str, ...]) -> bool:
+        """Whether the same message was there before."""
+        key = tuple(map(message.get, tags))
+        known = key in self._seen
+        self._seen.add(key)
+        return known
+
+    # ---- terms
+
+    def _terms(self, message: Message, before: Row, *, reported: bool = False) -> Row:
+        """The terms that a message states; what it leaves out is as ``before``.
+
+        Whose order it is, and of what, is as it was entered.
+
+        :param reported: it is a report, which may state an order's quantity by parts (14, 151).
+        """
+        account = before.get("account") if reported else None
+        terms: Row = {
+            "account": fields.account_name("1", account or message.get("1") or before["account"]),
+            "symbol": before.get("symbol") or fields.symbol_name("55", _need(message, "55")),
+            "side": before.get("side") or self._side(message),
+            "order_qty": self._quantity(message, "38"),
+            "price": fix.price(message, "44") or None if "44" in message else before.get("price"),
+            **self._time_in_force(message, before),
+        }
+        if terms["order_qty"] is None:
+            parts = [self._quantity(message, tag) or Decimal(0) for tag in ("14", "151")]
+            terms["order_qty"] = before.get("order_qty", sum(parts) if reported else Decimal(0))
+        kind = "limit" if terms["price"] else "market"
+        terms["ord_type"] = before.get("ord_type", kind)
+        if "40" in message:
+            terms["ord_type"] = self._code(message, "40", fix.ORD_TYPES, kind)
+        amount = terms["order_qty"] * (terms["price"] or 0)
+        if amount > fields.AMOUNT_MOST:
+            raise InvalidValue("38", message.get("38"), f"at most {fields.AMOUNT_MOST:,} in all")
+        return terms
+
+    def _side(self, message: Message) -> str:
+        code = _need(message, "54")
+        return self._code(message, "54", fix.SIDES, "buy" if code in fix.BUYS else "sell")
+
+    def _time_in_force(self, message: Message, before: Row) -> Row:
+        """Until when an order is good: a day is good to its end (FIX tags 59, 126 and 432)."""
+        kind, expires = before.get("time_in_force", "day"), before.get("expire_time")
+        if "59" in message:
+            kind = self._code(message, "59", fix.TIMES_IN_FORCE, "day")
+        if "126" in message:
+            expires = _ns("126", message["126"])
+        elif "432" in message:
+            expires = _ns("432", message["432"] + "-00:00:00") + 86_400 * 10**9
+        if kind == "gtd" and expires is None:
+            self.terms["59=6 without 126 and 432"] += 1
+            kind = "gtc"
+        return {"time_in_force": kind, "expire_time": expires if kind == "gtd" else None}
+
+    def _code(self, message: Message, tag: str, known: Mapping[str, str], otherwise: Any) -> Any:
+        """What a code stands for; one that is unknown is counted."""
+        code = message[tag]
+        if code not in known:
+            self.terms[f"{tag}={code}"] += 1
+        return known.get(code, otherwise)
+
+    def _quantity(self, message: Message, tag: str) -> Decimal | None:
+        if tag not in message:
+            return None
+        found = fix.quantity(message, tag).normalize()
+        exponent = found.as_tuple().exponent
+        assert isinstance(exponent, int)
+        self.qty_digits = max(self.qty_digits, -exponent)
+        return found
+
+
+def _as_answer(exec_type: str, request_type: str) -> str:
+    """What a report says of the request that it answers, where its code alone does not say it.
+
+    Up to FIX 4.1 the code of a pending cancel is that of a pending replace as well, and some refuse
+    a change as they refuse an order.
+    """
+    if request_type == "replace" and exec_type == "pending_cancel":
+        return "pending_replace"
+    is_refused = exec_type == "rejected" and request_type != "new"
+    return "cancel_rejected" if is_refused else exec_type
+
+
+def _session(message: Message) -> _Session:
+    """The two parties of a message, whichever of them sends it; none where one is not named."""
+    parties = frozenset(message[tag] for tag in ("49", "56") if tag in message)
+    return parties if len(parties) == 2 else frozenset()
+
+
+def _need(message: Message, tag: str) -> str:
+    if tag not in message:
+        raise InvalidValue(tag, None, "a value in every message of this type")
+    return message[tag]
+
+
+def _time(message: Message, *tags: str) -> int:
+    """The time that a message gives first, in ns since 1970."""
+    tag = next((tag for tag in tags if tag in message), tags[0])
+    return _ns(tag, _need(message, tag))
+
+
+def _ns(tag: str, text: str) -> int:
+    """A UTCTimestamp in ns since 1970."""
+    found = _TIME.fullmatch(text)
+    try:
+        time = dt.datetime.strptime((found[1] if found else "") + "+0000", "%Y%m%d-%H:%M:%S%z")
+    except ValueError as error:
+        raise InvalidValue(tag, text, "a time like 20240603-12:00:00.000") from error
+    fraction = ((found and found[2]) or "").ljust(9, "0")[:9]
+    ns = int(time.timestamp()) * 1_000_000_000 + int(fraction)
+    return fields.TIME.of_field(tag, ns)
+
+
+def _day(ns: int) -> int:
+    return ns // (86_400 * 10**9)
+
+
+def _id(kind: Kind, sequence: int) -> int:
+    return make_id(Origin(kind).code, sequence)
