@@ -33,8 +33,10 @@ from tradesys.records.schemas import (
     RequestType,
     Side,
     TimeInForce,
+    cash_amount,
     split_id,
 )
+from tradesys.status.reference_data import QTY_SCALE
 from tradesys.systems.customer import entry_rules as rules
 from tradesys.systems.customer.order_entry import (
     Known,
@@ -250,19 +252,21 @@ class CustomerSystem(Inquiries, System):
         :returns: None for a market order where there is no last price.
         :raises InvalidValue: the firm has not described the symbol, or a number is out of range.
         """
-        order_qty = fields.ORDER_QTY.of_field("order_qty", order_qty)
         if price is not None:
             price = fields.PRICE.of_field("price", price)
         with self.lock:
             expected = "a symbol the firm has described"
             symbol = one_of("symbol", symbol, self.reference.symbols, expected)
+            instrument = self.reference.instruments[self.reference.symbols[symbol]]
             if price is None:
                 self.catch_up()
                 note_last_price(self._reference, self._view, symbol)
-                code = self._reference.symbols[symbol]
-                price = rules.collar(rules.BUY, self._reference.instruments[code])
-        amount = order_qty * price
-        return amount + self.fees.of(order_qty, amount) if price else None
+                price = rules.collar(rules.BUY, instrument)
+        scale = instrument.item(QTY_SCALE)
+        most = fields.ORDER_QTY._replace(most=fields.ORDER_QTY.most * scale)
+        order_qty = most.of_field("order_qty", order_qty)
+        amount = cash_amount(order_qty, price, scale)
+        return amount + self.fees.of(order_qty, amount, scale) if price else None
 
     def order_named(self, account: str, cl_ord_id: str) -> int | None:
         """The id of the order that an account means now by its name; None if the name is free."""
