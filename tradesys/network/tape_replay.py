@@ -182,7 +182,7 @@ def replay(
     network.heal()
     network.run()
     seconds = time.perf_counter() - started
-    return _result(tape, network, verdicts, seconds)
+    return result_of(tape, network, verdicts, seconds)
 
 
 def _in_batches(requests: pl.DataFrame, bounds: Sequence[int]) -> Iterator[pa.Table]:
@@ -201,7 +201,10 @@ def _cut_and_heal(network: Network, partitions: Sequence[Partition], at: float) 
             network.partition(cut.system)
 
 
-def _result(tape: Tape, network: Network, verdicts: list[pl.DataFrame], seconds: float) -> Replayed:
+def result_of(
+    tape: Tape, network: Network, verdicts: list[pl.DataFrame], seconds: float
+) -> Replayed:
+    """What a replay of a tape has come to: what was refused, and the audit of the end."""
     all_rows = pl.concat(verdicts) if verdicts else pl.DataFrame()
     counts = []
     for name in ("reject_reason", "error"):

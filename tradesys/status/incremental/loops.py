@@ -40,9 +40,9 @@ BUY, GOOD_TILL = 1, 4 * TIMES_IN_FORCE.index("gtc")
 # Flags of an order.
 KNOWN, ACKNOWLEDGED, WAS_CANCELED, HAS_EXPIRED, IS_OPEN = (1 << i for i in range(5))
 # Flags of a request: it is held; it is held and enters an order; it was refused; it asks for a
-# cancel, or for a replace; it was answered.
+# cancel, or for a replace; it was answered; a report is about it.
 REQUESTED, ENTERED, REFUSED = (1 << i for i in range(5, 8))
-CANCEL_ASKED, REPLACE_ASKED, ANSWERED = (1 << i for i in range(8, 11))
+CANCEL_ASKED, REPLACE_ASKED, ANSWERED, REPORTED = (1 << i for i in range(8, 12))
 # Flags of a trade: its execution was seen; it is a trade; it is a bust.
 SEEN, IS_TRADE, IS_BUST = (1 << i for i in range(3))
 # What is in the place of the trade of an event that is seen, and is none.
@@ -399,6 +399,7 @@ def report(m: Facts, record: np.void) -> None:  # noqa: C901
     """What a report says of its order and of the request that it answers."""
     order, request, kind = m.orders[record["order"]], record["request"], record["kind"]
     event = record["event"]
+    m.orders[request]["flags"] |= REPORTED
     if kind == NEW:
         order["flags"] |= ACKNOWLEDGED
     elif kind == CANCELED:

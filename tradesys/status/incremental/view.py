@@ -234,14 +234,17 @@ class View:
         return _leaves(*self._of_orders(order_ids, "order_qty", "cum_qty", "flags"))
 
     def answered(self, request_ids: Ids) -> NDArray[np.bool_]:
-        """Whether a street-side system has answered each of these requests."""
+        """Whether a street-side system has answered each of these requests.
+
+        Who reports that one is pending, or of a trade, has it as well.
+        """
         self._catch_up()
         rows = self.order_rows.of(request_ids)
         flags = self.orders["flags"][rows]
         order_done = loops.ACKNOWLEDGED | loops.REFUSED | loops.WAS_CANCELED | loops.HAS_EXPIRED
         is_change = flags & (loops.CANCEL_ASKED | loops.REPLACE_ASKED) != 0
         done = np.where(is_change, loops.ANSWERED, loops.ANSWERED | order_done)
-        return (flags & done) != 0
+        return (flags & (done | loops.REPORTED)) != 0
 
     def seen(self, exec_ids: Ids) -> NDArray[np.bool_]:
         """Whether an execution held reports each of these events."""

@@ -23,7 +23,7 @@ from tradesys.records import field_rules as fields
 from tradesys.records.argument_checks import one_of, text
 from tradesys.records.arrow import Ids, Ints, as_written, batch_of, picked, rows_of
 from tradesys.records.clock import Time
-from tradesys.records.errors import InvalidValue
+from tradesys.records.errors import GapError, InvalidValue
 from tradesys.records.opening_books import NO_FEES, Fees
 from tradesys.records.schemas import (
     CURRENCY,
@@ -33,6 +33,7 @@ from tradesys.records.schemas import (
     RequestType,
     Side,
     TimeInForce,
+    format_id,
     cash_amount,
     split_id,
 )
@@ -274,6 +275,31 @@ class CustomerSystem(Inquiries, System):
             if self.news:
                 self.catch_up()
             return self._names.find(account, cl_ord_id, self.clock())
+
+    def enter(self, requests: pa.RecordBatch) -> None:
+        """Record requests that another desk has accepted, as they are, and send them on.
+
+        No rule of order entry is asked: whoever accepted them has decided. They are numbered from
+        :meth:`~tradesys.systems.system.System.next_id` on.
+
+        :raises GapError: they do not follow on from the requests of this system.
+        :raises NotYetReplicated: no accounts or instruments have come here; nothing was written.
+        :raises StorageError: the disk refused; nothing was acknowledged.
+        """
+        with uninterrupted():
+            with self.lock:
+                self._begin_deciding()
+                self.require_described("accounts", "instruments")
+                first = self.next_id("requests")
+                expected = np.arange(first, first + len(requests), dtype=np.uint64)
+                if not np.array_equal(requests["record_id"].to_numpy(), expected):
+                    raise GapError(
+                        f"{self.name} cannot enter these requests: the next is {format_id(first)}"
+                    )
+                self._names.apply(requests)
+                group = self._group.stage_batch(requests)
+                self._deciding = False
+            self._group.commit(group)
 
     # ---- what goes to the street side
 

@@ -70,6 +70,13 @@ def quantity(message: Mapping[str, str], tag: str) -> Decimal:
     return found
 
 
+def decimals(qty: Decimal) -> int:
+    """How many decimals a quantity has."""
+    exponent = qty.normalize().as_tuple().exponent
+    assert isinstance(exponent, int)
+    return max(-exponent, 0)
+
+
 def price(message: Mapping[str, str], tag: str) -> int:
     """The price of a tag that is there, in 1/10,000 of the currency.
 

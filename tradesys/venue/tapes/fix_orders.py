@@ -35,6 +35,7 @@ _TERMS = (
     *("account", "symbol", "side", "ord_type", "time_in_force", "expire_time"),
     *("order_qty", "price"),
 )
+_ROOM = 1 << 62
 _TIME = re.compile(r"(\d{8}-\d\d:\d\d:\d\d)(?:\.(\d{1,12}))?Z?")
 
 
@@ -81,6 +82,7 @@ class Orders:
         self.ignored: Counter[str] = Counter()
         self.terms: Counter[str] = Counter()
         self.repeats = self.unheard = self.qty_digits = 0
+        self._amount_most = Decimal(0)
         self._named: dict[tuple[_Session, str | None], list[_Asked]] = {}
         self._by_id: dict[tuple[_Session, str | None], _Order] = {}
         self._seen: set[tuple[str | None, ...]] = set()
@@ -154,6 +156,7 @@ class Orders:
         }
         last_qty = self._quantity(message, "32") or Decimal(0)
         last_px = fix.price(message, "31") if "31" in message else 0
+        self._require_room("32", last_qty, last_px)
         exec_type = self._exec_type(message)
         asked = self._answered(message, refuses=exec_type in ("rejected", "cancel_rejected"))
         exec_type = _as_answer(exec_type, asked.row["request_type"])
@@ -321,9 +324,7 @@ class Orders:
         terms["ord_type"] = before.get("ord_type", kind)
         if "40" in message:
             terms["ord_type"] = self._code(message, "40", fix.ORD_TYPES, kind)
-        amount = terms["order_qty"] * (terms["price"] or 0)
-        if amount > fields.AMOUNT_MOST:
-            raise InvalidValue("38", message.get("38"), f"at most {fields.AMOUNT_MOST:,} in all")
+        self._require_room("38", terms["order_qty"], terms["price"] or 0)
         return terms
 
     def _side(self, message: Message) -> str:
@@ -354,11 +355,18 @@ class Orders:
     def _quantity(self, message: Message, tag: str) -> Decimal | None:
         if tag not in message:
             return None
-        found = fix.quantity(message, tag).normalize()
-        exponent = found.as_tuple().exponent
-        assert isinstance(exponent, int)
-        self.qty_digits = max(self.qty_digits, -exponent)
+        found = fix.quantity(message, tag)
+        self._require_room(tag, found, 0)
         return found
+
+    def _require_room(self, tag: str, qty: Decimal, px: int) -> None:
+        """Refuse a quantity that sums have no room for in units of the finest of the log."""
+        finest = max(self.qty_digits, fix.decimals(qty))
+        amount = max(self._amount_most, qty * px)
+        if qty * px > fields.AMOUNT_MOST or amount * 10**finest >= _ROOM:
+            expected = f"a quantity that costs no more than {fields.AMOUNT_MOST:,} at its price"
+            raise InvalidValue(tag, str(qty), f"{expected}, and has room beside the finest")
+        self.qty_digits, self._amount_most = finest, amount
 
 
 def _as_answer(exec_type: str, request_type: str) -> str:
