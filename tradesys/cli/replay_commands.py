@@ -2,23 +2,27 @@
 
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
+from rich.markup import escape
 
 from tradesys.cli.printing import JsonOut, out, print_audit, print_table, progress, tell
-from tradesys.network import Network
+from tradesys.network import Network, fix_replay
 from tradesys.network.manifest import Manifest
 from tradesys.network.tape_replay import Partition, Replayed, open_network, parse_partition
 from tradesys.network.tape_replay import replay as replay_tape
 from tradesys.records import argument_checks as given
 from tradesys.records.errors import InvalidValue
 from tradesys.venue import TapeVenue, tapes
-from tradesys.venue.tapes import Tape
+from tradesys.venue.tapes import Tape, fix_log
 from tradesys.venue.tapes import sample_tape as sample_day
+from tradesys.venue.tapes.fix_log import BadLine
 
 SAMPLE = Path("data/sample")
+_BAD_SHOWN = 5
 
 Customers = Annotated[int, typer.Option(help="How many customer-facing systems.")]
 Streets = Annotated[int, typer.Option(help="How many street-side systems.")]
@@ -40,9 +44,12 @@ def replay(
     date: Annotated[
         str | None, typer.Option(help="The day of the tape, where its name does not say.")
     ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="A bad line of a FIX log is an error.")
+    ] = False,
     json_out: JsonOut = None,
 ) -> None:
-    """Run a recorded day through a network, and audit what came of it.
+    """Run a recorded day, or a log of FIX messages, through a network, and audit what came of it.
 
     Exit status 0 only if the audit is true and every request of the tape could be recorded.
 
@@ -51,12 +58,19 @@ def replay(
     partitions = [parse_partition(text) for text in partition or ()]
     given.whole("batch", batch, 1, of="events")
     Manifest(customers, streets, TapeVenue.kind).require(*(cut.system for cut in partitions))
+    if fix_log.is_log(tape):
+        with progress(f"reading {tape}"):
+            log = fix_log.read(tape, strict=strict)
+        network = fix_replay.open_network(log, customers=customers, streets=streets, data=data)
+        with network, progress("replaying", len(log.stated)) as advance:
+            result = fix_replay.replay(
+                log, network, batch=batch, partitions=partitions, progress=advance
+            )
+        _tell_replayed(result, data, json_out, log.bad)
     with progress(f"reading {tape}"):
         day = tapes.read(tape, format=format, date=date)
     network = open_network(day, customers=customers, streets=streets, data=data)
-    result = _replayed(day, network, batch, partitions)
-    tell(json_out, result.as_dict(), lambda: _print_replayed(result, data))
-    raise typer.Exit(0 if result.verdict is True else 1)
+    _tell_replayed(_replayed(day, network, batch, partitions), data, json_out)
 
 
 def demo(
@@ -105,6 +119,21 @@ def sample(
 def _replayed(day: Tape, network: Network, batch: int, partitions: list[Partition]) -> Replayed:
     with network, progress("replaying", day.events) as advance:
         return replay_tape(day, network, batch=batch, partitions=partitions, progress=advance)
+
+
+def _tell_replayed(
+    result: Replayed, data: Path | None, json_out: str | None, bad: Sequence[BadLine] = ()
+) -> NoReturn:
+    """Tell a replay, and the lines that were passed over; exit 0 only if the audit is true."""
+
+    def in_words() -> None:
+        _print_replayed(result, data)
+        for each in bad[:_BAD_SHOWN]:
+            out.print(f"line {each.line:,}: {escape(each.reason)}", highlight=False)
+
+    listed = [each._asdict() for each in bad]
+    tell(json_out, result.as_dict() | {"bad_lines": listed}, in_words)
+    raise typer.Exit(0 if result.verdict is True else 1)
 
 
 def _print_replayed(result: Replayed, data: Path | None) -> None:

@@ -6,7 +6,7 @@ customer-facing system an account's do, is assigned here. A request of which the
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +16,7 @@ import polars as pl
 import pyarrow as pa
 
 from tradesys.network import Network
-from tradesys.network.tape_replay import Replayed, result_of
+from tradesys.network.tape_replay import Partition, Replayed, cut_and_heal, result_of
 from tradesys.records import argument_checks as given
 from tradesys.records import field_rules as fields
 from tradesys.records.clock import ManualClock
@@ -99,7 +99,7 @@ def open_network(
         tick_size=1,
         qty_scale=log.qty_scale,
     )
-    clock = ManualClock(requests["ts"].dt.timestamp("ns").min())
+    clock = ManualClock(min(_ns(requests)))
     return Network(
         customers,
         streets,
@@ -115,6 +115,7 @@ def replay(
     network: Network,
     *,
     batch: int = 2000,
+    partitions: Sequence[Partition] = (),
     progress: Callable[[int], None] | None = None,
 ) -> Replayed:
     """Run a log through a network made for it, ``batch`` reports at a time, and audit the end.
@@ -129,19 +130,30 @@ def replay(
     total = len(log.stated)
     started = time.perf_counter()
     for start, stop in pairwise([*range(0, total, batch), total]):
+        cut_and_heal(network, partitions, start / total)
         now = requests.filter(pl.col("event").is_between(start, stop, closed="left"))
-        clock.now = max(clock.now, now["ts"].dt.timestamp("ns").max() or 0)
+        clock.now = max(clock.now, *_ns(now))
         for number, customer in enumerate(network.customers):
             mine = now.filter(entry=number).select(REQUESTS.names)
             if len(mine):
                 table = mine.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(REQUESTS)
                 customer.enter(table.combine_chunks().to_batches()[0])
+        network.run()  # what waits for all requests is reported in the order of the log
+        told = reports.filter(pl.col("event").is_between(start, stop, closed="left"))
+        clock.now = max(clock.now, *_ns(told))
         venue.advance(int(reports["event"].search_sorted(stop)))
         network.run()
         if progress:
             progress(stop)
+    network.heal()
+    network.run()
     seconds = time.perf_counter() - started
     return result_of(_tape(log, requests, reports), network, [], seconds)
+
+
+def _ns(records: pl.DataFrame) -> list[int]:
+    """The times of records in ns since 1970; 0 for none."""
+    return records["ts"].dt.timestamp("ns").to_list() or [0]
 
 
 def _tape(log: FixLog, requests: pl.DataFrame, reports: pl.DataFrame) -> Tape:

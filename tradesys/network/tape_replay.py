@@ -170,7 +170,7 @@ def replay(
         for number in range(len(customers))
     ]
     for done, *tables in zip(bounds, *parts, strict=True):
-        _cut_and_heal(network, partitions, (done - batch) / tape.events)
+        cut_and_heal(network, partitions, (done - batch) / tape.events)
         for customer, rows in zip(customers, tables, strict=True):
             if len(rows):
                 clock.now = max(clock.now, rows["ts"][-1].value)
@@ -193,7 +193,8 @@ def _in_batches(requests: pl.DataFrame, bounds: Sequence[int]) -> Iterator[pa.Ta
         yield rows.slice(start, stop - start)
 
 
-def _cut_and_heal(network: Network, partitions: Sequence[Partition], at: float) -> None:
+def cut_and_heal(network: Network, partitions: Sequence[Partition], at: float) -> None:
+    """Cut off whom a partition says at this fraction of a tape, and nobody else."""
     if partitions:
         network.heal()
     for cut in partitions:

@@ -77,7 +77,7 @@ class FixVenue(Venue):
         self._waiting: list[dict[str, Any]] = []
         self._ids: dict[int, int] = {}
 
-    def _expire(self, now: int, day_end: int) -> None:
+    def _expire(self, now: int, day_end: int) -> None:  # noqa: ARG002
         """Nothing: see :class:`BrokersDays`."""
         self._next_end = FOREVER
 

@@ -33,8 +33,8 @@ from tradesys.records.schemas import (
     RequestType,
     Side,
     TimeInForce,
-    format_id,
     cash_amount,
+    format_id,
     split_id,
 )
 from tradesys.status.reference_data import QTY_SCALE

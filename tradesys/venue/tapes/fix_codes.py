@@ -42,6 +42,15 @@ EXEC_TYPES = _STATES | {
 }
 STATUSES = _STATES | {"1": "partially_filled", "2": "filled"}
 
+CHANGES = {
+    "pending_cancel": "cancel",
+    "canceled": "cancel",
+    "cancel_rejected": "cancel",
+    "pending_replace": "replace",
+    "replaced": "replace",
+}
+"""Which request a report answers, where it has a name of its own (tags 11 and 41)."""
+
 ENDS = {code: _STATES[code] for code in "34BC"}
 """What a report that is also a fill may say of its order: it is done, canceled or expired."""
 

@@ -63,7 +63,8 @@ class FixLog:
     Of the ``messages``, ``ignored`` counts the other kinds by MsgType (35), ``repeats`` those that
     were there before (43, 97), and ``bad`` has those that are none. ``unheard`` counts the orders
     that the log does not enter: each is taken as entered when it is first reported of. ``terms``
-    counts the terms that our records do not know, as ``"40=P"``.
+    counts the terms that our records do not know, as ``"40=P"``, and reports that could only be
+    taken as a statement of their order's status: fills of nothing, amendments of no trade.
     """
 
     requests: pl.DataFrame
@@ -84,7 +85,7 @@ def is_log(path: str | Path) -> bool:
         return False
     with _opened(Path(path)) as file:
         try:
-            return bool(_BEGIN.search(file.read(_LOOKED_AT)))
+            return any(found[1] for found in _BEGIN.finditer(file.read(_LOOKED_AT)))
         except (OSError, EOFError, zlib.error):
             return False
 

@@ -27,7 +27,7 @@ Row = dict[str, Any]
 _SAME_REQUEST = ("49", "56", "35", "11", "34", "52")
 _SAME_REPORT = (
     *("49", "56", "35", "37", "11", "41", "17", "20", "150"),
-    *("39", "14", "151", "32", "31", "60"),
+    *("39", "14", "151", "32", "31"),
 )
 """The tags by which a message is known to be there again."""
 
@@ -50,7 +50,13 @@ class _Order:
     """Of each ExecID (17) our own, and the trade that it leads to."""
     traded: dict[str, Decimal] = field(default_factory=dict)
     """Of each trade, by its ExecID, the quantity that stands."""
-    ends: set[str] = field(default_factory=set)
+    told: set[str] = field(default_factory=set)
+    """What was ever reported of it."""
+
+    @property
+    def cum_qty(self) -> Decimal:
+        """What has traded."""
+        return sum(self.traded.values(), Decimal(0))
 
     def note(self, report: Row, request: Row) -> None:
         """Note what a report on this request changes of the order."""
@@ -59,8 +65,7 @@ class _Order:
             self.terms = report
         if exec_type == "replaced":
             self.request = request
-        if exec_type in fix.ENDS.values():
-            self.ends.add(exec_type)
+        self.told.add(exec_type)
 
 
 @dataclass
@@ -93,12 +98,17 @@ class Orders:
         :raises InvalidValue: it lacks a field, or one holds what no record can; nothing is taken.
         """
         kind = message["35"]
-        if kind in fix.REQUEST_TYPES:
-            self._request(message)
-        elif kind in ("8", "9"):
-            self._report(line, message)
-        else:
+        if kind not in (*fix.REQUEST_TYPES, "8", "9"):
             self.ignored[kind] += 1
+            return
+        key = _identity(message)
+        if key in self._seen:
+            self.repeats += 1
+        elif kind in fix.REQUEST_TYPES:
+            self._request(message)
+        else:
+            self._report(line, message)
+        self._seen.add(key)
 
     # ---- requests
 
@@ -109,7 +119,7 @@ class Orders:
         earlier, ts = self._named.get(key, []), _time(message, "52", "60")
         again = "Y" in (message.get("43"), message.get("97"))
         again = again and any(asked.row["request_type"] == kind for asked in earlier)
-        if self._was_there(message, _SAME_REQUEST) or again:
+        if again:
             self.repeats += 1
             return
         order = None if kind == "new" else self._order_named(session, message, "41")
@@ -141,9 +151,6 @@ class Orders:
 
     def _report(self, line: int, message: Message) -> None:
         """An execution report or a cancel reject."""
-        if self._was_there(message, _SAME_REPORT):
-            self.repeats += 1
-            return
         statement = self._statement(line, message)
         event = {
             "ts": _time(message, "52", "60"),
@@ -158,7 +165,7 @@ class Orders:
         last_px = fix.price(message, "31") if "31" in message else 0
         self._require_room("32", last_qty, last_px)
         exec_type = self._exec_type(message)
-        asked = self._answered(message, refuses=exec_type in ("rejected", "cancel_rejected"))
+        asked = self._answered(message, exec_type)
         exec_type = _as_answer(exec_type, asked.row["request_type"])
         if statement["ord_status"] == "pending_cancel" and exec_type == "pending_replace":
             statement["ord_status"] = exec_type
@@ -183,6 +190,7 @@ class Orders:
         if message.get("20", "0") in fix.TRANS_TYPES:
             return fix.TRANS_TYPES[message["20"]]
         tag = "150" if "150" in message else "39"
+        _need(message, tag)
         return self._code(message, tag, fix.EXEC_TYPES, "order_status")
 
     def _events(self, exec_type: str, message: Message, order: _Order, last: Decimal) -> list[str]:
@@ -191,20 +199,16 @@ class Orders:
         What would be a trade of nothing, or amend a trade that the log does not have, is a
         statement of the order's status.
         """
-        if exec_type in ("trade", "trade_correct") and not last:
-            self.terms["32=0"] += 1
+        cum_qty, end = self._quantity(message, "14"), fix.ENDS.get(message.get("39", ""))
+        if exec_type == "trade" and message.get("39") == "7" and cum_qty == order.cum_qty:
+            return ["stopped"]  # so FIX 4.2 reports a guarantee
+        if why := _changes_nothing(exec_type, message, order, last):
+            self.terms[why] += 1
             return ["order_status"]
-        if exec_type in ("trade_cancel", "trade_correct"):
-            if message.get("19") in order.events:
-                return [exec_type]
-            self.terms[f"150={exec_type} of no trade"] += 1
-            return ["order_status"]
-        end = fix.ENDS.get(message.get("39", ""))
-        if exec_type == "trade" and end and end not in order.ends:
+        if exec_type == "trade" and end:
             return [exec_type, end]
-        if exec_type in fix.ENDS.values() and last and "14" in message:
-            cum_qty = sum(order.traded.values()) + last
-            return ["trade", exec_type] if fix.quantity(message, "14") == cum_qty else [exec_type]
+        if exec_type in fix.ENDS.values() and last and cum_qty == order.cum_qty + last:
+            return ["trade", exec_type]
         return [exec_type]
 
     def _numbered(
@@ -244,32 +248,55 @@ class Orders:
 
     # ---- whose
 
-    def _answered(self, message: Message, *, refuses: bool) -> _Asked:
+    def _answered(self, message: Message, exec_type: str) -> _Asked:
         """The request that a report is about: the one of its name, or else that in force.
+
+        A name stands for an order that has not been reported of yet before it does for another, and
+        the broker's OrderID is more than a name. Who reports an order as new again, with another
+        OrderID, speaks of another.
 
         :raises InvalidValue: the log has no such order, and the report does not say enough of it.
         """
         session = _session(message)
         named = self._named.get((session, message.get("11")), [])
         known = self._by_id.get((session, message.get("37")))
-        if not named:
-            return self._in_force(session, message)
-        found = next((each for each in named if not each.answered), named[0])
-        if refuses and not named[-1].answered:
+        unanswered = [each for each in named if not each.answered]
+        is_refused = exec_type in ("rejected", "cancel_rejected")
+        if is_refused and unanswered and unanswered[-1] is named[-1]:
             found = named[-1]
         elif same := [each for each in named if each.order is known]:
             found = same[-1]
+        elif unanswered:
+            found = unanswered[0]
+        elif known or not named:
+            return self._in_force(session, message, exec_type)
+        elif exec_type in ("new", "pending_new") and exec_type in named[0].order.told:
+            return self._unheard(session, message)
+        else:
+            found = named[0]
         if known and found.order.request is found.row and found.row["request_type"] != "new":
             found.order = known  # it was about an order that only the report names
             found.row["order_id"] = known.order_id
         return found
 
-    def _in_force(self, session: _Session, message: Message) -> _Asked:
-        """The request in force of the order of a report whose name was not asked by."""
-        order = self._order_named(session, message, "41") or self._unheard(session, message)
+    def _in_force(self, session: _Session, message: Message, exec_type: str) -> _Asked:
+        """The request in force of the order of a report whose name was not asked by.
+
+        A change that the log does not ask for is taken as asked for when it is first reported of.
+        """
+        order = self._order_named(session, message, "41")
+        name = message.get("11")
+        if order is None:
+            return self._unheard(session, message)
         asked = _Asked(order.request, order, answered=True)
-        if "11" in message:
-            self._named[session, message["11"]] = [asked]
+        changes = fix.CHANGES.get(exec_type)
+        if changes and name and message.get("41", name) != name:
+            terms = self._terms(message, order.terms, reported=True)
+            changes = "replace" if message.get("434") == "2" else changes
+            asked = _Asked(self._entered(message, changes, order, terms), order)
+            self.unheard += 1
+        if name:
+            self._named[session, name] = [asked]
         return asked
 
     def _order_named(self, session: _Session, message: Message, tag: str) -> _Order | None:
@@ -280,24 +307,17 @@ class Orders:
             return known
         return named[0].order
 
-    def _unheard(self, session: _Session, message: Message) -> _Order:
+    def _unheard(self, session: _Session, message: Message) -> _Asked:
         """An order that the log does not enter, as if it were entered when it is reported of."""
         account = {"account": message.get("56", message.get("49"))}
         terms = self._terms(message, account, reported=True)
         row = self._entered(message, "new", None, terms)
         row |= {"cl_ord_id": message.get("41", message.get("11")), "orig_cl_ord_id": None}
         self.unheard += 1
-        order = _Order(row["record_id"], row, row)
-        if row["cl_ord_id"]:
-            self._named[session, row["cl_ord_id"]] = [_Asked(row, order, answered=True)]
-        return order
-
-    def _was_there(self, message: Message, tags: tuple[str, ...]) -> bool:
-        """Whether the same message was there before."""
-        key = tuple(map(message.get, tags))
-        known = key in self._seen
-        self._seen.add(key)
-        return known
+        asked = _Asked(row, _Order(row["record_id"], row, row), answered=True)
+        for name in {row["cl_ord_id"], message.get("11")} - {None}:
+            self._named[session, name] = [asked]
+        return asked
 
     # ---- terms
 
@@ -369,16 +389,38 @@ class Orders:
         self.qty_digits, self._amount_most = finest, amount
 
 
+def _changes_nothing(exec_type: str, message: Message, order: _Order, last: Decimal) -> str | None:
+    """Why a report of a trade changes nothing, in a few words; None where it does."""
+    if exec_type in ("trade", "trade_correct") and not last:
+        return f"{exec_type} of nothing"
+    amends = exec_type in ("trade_cancel", "trade_correct")
+    return f"{exec_type} of no trade" if amends and message.get("19") not in order.events else None
+
+
 def _as_answer(exec_type: str, request_type: str) -> str:
     """What a report says of the request that it answers, where its code alone does not say it.
 
     Up to FIX 4.1 the code of a pending cancel is that of a pending replace as well, and some refuse
-    a change as they refuse an order.
+    a change as they refuse an order. What refuses a change that the log does not have says nothing
+    of the order itself.
     """
+    if exec_type == "cancel_rejected" and request_type == "new":
+        return "order_status"
     if request_type == "replace" and exec_type == "pending_cancel":
         return "pending_replace"
     is_refused = exec_type == "rejected" and request_type != "new"
     return "cancel_rejected" if is_refused else exec_type
+
+
+def _identity(message: Message) -> tuple[str | None, ...]:
+    """What is the same in two messages that are one: a report may be sent again later in the day.
+
+    Without a time of its own (60) it is of the day on which it was sent first (122, 52).
+    """
+    if message["35"] in fix.REQUEST_TYPES:
+        return tuple(map(message.get, _SAME_REQUEST))
+    time = message.get("60") or message.get("122", message.get("52", ""))[:8]
+    return (*map(message.get, _SAME_REPORT), time)
 
 
 def _session(message: Message) -> _Session:
