@@ -11,17 +11,17 @@ order lives, and lines of one order written by hand.
 import gzip
 import os
 import random
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 import simplefix
+from typer.testing import CliRunner, Result
 
 from tests.build import Row, batch, filled, frame, network, submit
 from tests.test_fix_matrices import ODDITIES, REQUESTS, cases
+from tradesys.cli import app
 from tradesys.network import Network, fix_replay
 from tradesys.network.fix_export import messages
 from tradesys.network.scenario import session
@@ -214,7 +214,7 @@ def test_every_message_of_a_line_is_read_and_an_unreadable_one_is_counted(
     read = fix.read(written(tmp_path, [ORDER + fill + heartbeat, torn], end))
     assert (read.requests.height, read.executions.height) == (1, 1)
     assert read.ignored == {"0": 1}
-    assert [line for line, _ in read.bad] == [3]
+    assert [bad.line for bad in read.bad] == [3]
 
 
 def test_an_order_of_which_the_log_has_no_request_is_known_by_its_reports(tmp_path: Path) -> None:
@@ -265,11 +265,11 @@ def test_a_bad_line_is_told_with_its_reason_and_passed_over_or_an_error(
     path = written(tmp_path, [line, ORDER])
     read = fix.read(path)
     assert read.requests.height == 1
-    ((number, reason),) = read.bad
-    assert number == 2
-    assert reason.startswith(BAD[line])
-    with pytest.raises(InvalidValue, match=r"^line 2 of .*expected"):
-        fix.read(path, strict=True)
+    (bad,) = read.bad
+    assert (bad.file, bad.line) == (str(path), 2)
+    assert bad.reason.startswith(BAD[line])
+    with pytest.raises(InvalidValue, match=r"expected.* \(line 2 of "):
+        fix.read(path, bad_lines="fail")
 
 
 def test_a_file_without_a_message_is_no_log(tmp_path: Path) -> None:
@@ -435,13 +435,12 @@ def test_a_log_is_known_by_its_content_however_it_is_packed(tmp_path: Path) -> N
     packed = tmp_path / "log"
     packed.write_bytes(gzip.compress(text))
     (tmp_path / "other").write_text("1,2,8=FIX,3")
-    assert [fix.is_log(p) for p in (path, packed, tmp_path / "other", tmp_path)] == [
-        *(True, True),
-        *(False, False),
-    ]
+    known = [fix.is_log(p) for p in (path, packed, tmp_path, tmp_path / "other", tmp_path / "no")]
+    assert known == [True, True, True, False, False]
     assert fix.read(packed).requests.height == 1
+    assert fix.read(tmp_path).events == 2  # a folder of logs, and what is none
     packed.write_bytes(gzip.compress(text)[:-9])
-    with pytest.raises(SchemaError, match="a whole file of gzip"):
+    with pytest.raises(SchemaError, match="cannot be read"):
         fix.read(packed)
 
 
@@ -449,7 +448,7 @@ def test_a_message_without_a_checksum_is_whole_if_it_is_as_long_as_it_says(tmp_p
     body = ORDER.replace("10=000|", "").removeprefix("8=FIX.4.2|")
     whole = f"8=FIX.4.2|9={len(body)}|{body}"
     read = fix.read(written(tmp_path, [whole, whole[:-4]]))
-    assert (read.requests.height, [line for line, _ in read.bad]) == (1, [3])
+    assert (read.requests.height, [bad.line for bad in read.bad]) == (1, [3])
 
 
 # The specification's worked order lives, as messages.
@@ -491,7 +490,7 @@ def test_the_worked_order_lives_of_the_specification_are_read_from_messages(
             for number, row in enumerate(rows)
             if row["direction"] == "sent" or row["message"] in REQUESTS
         ]
-        read = fix.read(written(tmp_path, said), strict=True)
+        read = fix.read(written(tmp_path, said), bad_lines="fail")
         for _, _, column, stated, derived in differing(case, read):
             assert column == "leaves_qty"
             found[case] = stated, derived
@@ -614,7 +613,7 @@ def test_requests_that_enter_as_they_are_follow_on() -> None:
 def written_again(tmp_path: Path, lines: Sequence[bytes]) -> fix.FixLog:
     path = tmp_path / "out.log"
     path.write_bytes(b"\n".join(lines))
-    return fix.read(path, strict=True)
+    return fix.read(path, bad_lines="fail")
 
 
 def assert_round_trip(desk: Network, at: str, tmp_path: Path, version: str) -> None:
@@ -702,21 +701,21 @@ def test_another_version_or_separator_is_refused() -> None:
 def test_the_commands_replay_a_log_and_write_it_again(tmp_path: Path) -> None:
     path, run = written(tmp_path, [ORDER, "8=FIX.4.2|35=8|17=2", ACK]), tmp_path / "run"
 
-    def command(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "tradesys", *words], capture_output=True, text=True, check=False
-        )
+    def command(*words: str) -> Result:
+        return CliRunner().invoke(app, words)
 
     done = command("replay", str(path), "--data", str(run))
-    assert done.returncode == 0, done.stderr
-    assert "line 3: message=" in done.stdout
-    strict = command("replay", str(path), "--strict")
-    assert (strict.returncode, "line 3" in strict.stderr) == (2, True)
+    assert done.exit_code == 0, done.output
+    assert "line 3: message=" in " ".join(done.output.split())
+    failed = command("replay", str(path), "--bad-lines", "fail").exception
+    assert isinstance(failed, InvalidValue)
     told_again = command("fix", str(run), "--at", "c2", "--separator", "|")
-    assert told_again.returncode == 0, told_again.stderr
-    assert "|150=0|39=0|" in told_again.stdout
+    assert told_again.exit_code == 0, told_again.output
+    assert "|150=0|39=0|" in told_again.output
     past = command("fix", str(run), "--at", "c2", "--as-of", "2024-06-03T00:00:00Z")
-    assert (past.returncode, past.stdout) == (0, "")
+    assert (past.exit_code, past.output) == (0, "")
+    nobody = command("fix", str(run), "--at", "c9").exception
+    assert isinstance(nobody, InvalidValue)
 
 
 # Any text at all.
@@ -755,7 +754,7 @@ def test_any_text_is_a_named_error_or_a_report(tmp_path: Path) -> None:
         except SchemaError:
             continue
         counted = len(read.stated) + read.repeats + sum(read.ignored.values()) + len(read.bad)
-        assert counted + read.requests.height - read.unheard == read.messages, number
+        assert counted + read.requests.height - read.unheard == read.events, number
         if number % 10 == 0 and len(read.executions):
             _, result = replayed(read)
             assert result.verdict is not None, number

@@ -7,6 +7,7 @@ customer-facing system an account's do, is assigned here. A request of which the
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +17,7 @@ import polars as pl
 import pyarrow as pa
 
 from tradesys.network import Network
-from tradesys.network.tape_replay import Partition, Replayed, cut_and_heal, result_of
+from tradesys.network.tape_replay import Counted, Partition, Replayed, cut_and_heal, result_of
 from tradesys.records import argument_checks as given
 from tradesys.records import field_rules as fields
 from tradesys.records.clock import ManualClock
@@ -25,7 +26,6 @@ from tradesys.records.opening_books import OpeningBooks
 from tradesys.records.schemas import REPORTS, REQUESTS, Kind, Origin, make_id
 from tradesys.records.trading_calendar import settle_dates
 from tradesys.venue import FixVenue
-from tradesys.venue.tapes import Tape
 from tradesys.venue.tapes.fix_log import FixLog
 
 _IDS = ("record_id", "order_id", "request_id")
@@ -89,7 +89,7 @@ def open_network(
     if data is not None and any(given.folder("data", data).glob("*")):
         raise InvalidValue("data", str(data), "a folder that is empty or not there yet")
     if requests.is_empty():
-        raise InvalidValue("log", log.messages, "messages with an order that is reported of")
+        raise InvalidValue("log", log.events, "messages with an order that is reported of")
     accounts, symbols = (requests[n].unique().sort().to_list() for n in ("account", "symbol"))
     books = OpeningBooks(
         accounts,
@@ -148,7 +148,12 @@ def replay(
     network.heal()
     network.run()
     seconds = time.perf_counter() - started
-    return result_of(_tape(log, requests, reports), network, [], seconds)
+    counted = Counted(
+        orders=len(requests.filter(request_type="new")),
+        requests=len(requests),
+        fills=len(reports.filter(exec_type="trade")),
+    )
+    return result_of(_told(log, len(requests)), network, counted, seconds)
 
 
 def _ns(records: pl.DataFrame) -> list[int]:
@@ -156,18 +161,8 @@ def _ns(records: pl.DataFrame) -> list[int]:
     return records["ts"].dt.timestamp("ns").to_list() or [0]
 
 
-def _tape(log: FixLog, requests: pl.DataFrame, reports: pl.DataFrame) -> Tape:
-    """What a log was as a tape, for the figures of its replay."""
-    told = {
-        "repeated": log.repeats,
-        "bad line": len(log.bad),
-        "not reported of": len(log.requests) - len(requests),
-    }
+def _told(log: FixLog, entered: int) -> FixLog:
+    """A log with all that is in it and no event of the replay as ``ignored``."""
     ignored = {f"MsgType {kind}": count for kind, count in log.ignored.items()}
-    return Tape(
-        requests=requests,
-        fills=reports.filter(exec_type="trade"),
-        events=log.messages,
-        ignored=ignored | {what: count for what, count in told.items() if count},
-        symbols=tuple(requests["symbol"].unique().sort()),
-    )
+    ignored |= {"repeated": log.repeats, "not reported of": len(log.requests) - entered}
+    return replace(log, ignored={what: count for what, count in ignored.items() if count})

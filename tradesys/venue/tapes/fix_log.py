@@ -7,26 +7,26 @@ in the order of the log. Terms that the records do not know become the nearest t
 counted.
 """
 
-import gzip
 import re
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO, cast
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
 import simplefix
 
+from tradesys.records import argument_checks as given
 from tradesys.records.errors import InvalidValue, SchemaError
 from tradesys.records.schemas import EXECUTIONS, REQUESTS
+from tradesys.venue.tapes import sources
 from tradesys.venue.tapes.fix_orders import Message, Orders
+from tradesys.venue.tapes.stream import BadLine
 
 _BEGIN = re.compile(r"(?<!\d)8=(?:FIX\.\d\.\d|FIXT\.1\.1)(.{1,5}?)(?=9=|35=|49=)|(?<!\d)8=FIX")
 _FIELD = re.compile(r"\s*\d+=")
 _SOH = "\x01"
-_LOOKED_AT = 1 << 16  # characters of a file in which a log has a message
 
 _QTY = ("order_qty", "last_qty", "cum_qty", "leaves_qty")
 _STATED = {
@@ -41,13 +41,6 @@ _STATED = {
 }
 
 
-class BadLine(NamedTuple):
-    """A line with a message that is none, counted from 1, and why."""
-
-    line: int
-    reason: str
-
-
 @dataclass(frozen=True, eq=False)
 class FixLog:
     """What a log comes to.
@@ -60,9 +53,10 @@ class FixLog:
     out; and ``requests``, ``executions: Int64``, how many records there are up to it. Quantities
     are in units of ``1 / qty_scale``.
 
-    Of the ``messages``, ``ignored`` counts the other kinds by MsgType (35), ``repeats`` those that
-    were there before (43, 97), and ``bad`` has those that are none. ``unheard`` counts the orders
-    that the log does not enter: each is taken as entered when it is first reported of. ``terms``
+    Its ``events`` are its messages. Of them ``ignored`` counts the other kinds by MsgType (35),
+    ``repeats`` those that were there before (43, 97), and ``bad`` has those that are none.
+    ``unheard`` counts the orders and changes that the log does not ask for: each is taken as asked
+    for when it is first reported of. ``terms``
     counts the terms that our records do not know, as ``"40=P"``, and reports that could only be
     taken as a statement of their order's status: fills of nothing, amendments of no trade.
     """
@@ -70,7 +64,7 @@ class FixLog:
     requests: pl.DataFrame
     executions: pl.DataFrame
     stated: pl.DataFrame
-    messages: int
+    events: int
     ignored: dict[str, int]
     repeats: int
     unheard: int
@@ -79,42 +73,38 @@ class FixLog:
     qty_scale: int
 
 
-def is_log(path: str | Path) -> bool:
-    """Whether a file, plain or packed with gzip, begins as a log of FIX messages does."""
-    if not Path(path).is_file():
-        return False
-    with _opened(Path(path)) as file:
-        try:
-            return any(found[1] for found in _BEGIN.finditer(file.read(_LOOKED_AT)))
-        except (OSError, EOFError, zlib.error):
-            return False
+def is_log(source: str | Path) -> bool:
+    """Whether a file, or one of a folder or an archive, is a log of FIX messages."""
+    path = Path(source)
+    return path.exists() and any(map(_is_log, sources.files_of(path)))
 
 
-def read(path: str | Path, *, strict: bool = False) -> FixLog:
-    """Read a log, plain or packed with gzip.
+def read(source: str | Path, *, bad_lines: str = "skip") -> FixLog:
+    """Read a log: a file, or the logs of a folder or an archive by their names, packed or not.
 
-    :param strict: a line that is bad is an error; by default it is passed over, and told.
+    :param bad_lines: ``"skip"`` tells lines that are no messages, ``"fail"`` refuses the first.
     :raises SchemaError: there is no FIX message in it, or it cannot be unpacked.
-    :raises InvalidValue: a line is bad, where that is an error.
+    :raises InvalidValue: there is no such file; or a line is bad, where that is an error.
     """
-    orders, messages, bad = Orders(), 0, list[BadLine]()
-    for line, separator, text in _messages(Path(path)):
-        messages += 1
+    given.one_of("bad_lines", bad_lines, ("skip", "fail"))
+    orders, events, bad = Orders(), 0, list[BadLine]()
+    for file, line, separator, text in _messages(Path(source)):
+        events += 1
         try:
             orders.take(line, _parsed(separator, text))
         except InvalidValue as wrong:
-            if strict:
-                place = f"line {line} of {path}: {wrong.field}"
-                raise InvalidValue(place, wrong.value, wrong.expected) from wrong
-            bad.append(BadLine(line, str(wrong)))
-    if not messages:
-        raise SchemaError(f"{path}: no FIX message; expected lines with 8=FIX…")
+            if bad_lines == "fail":
+                expected = f"{wrong.expected} (line {line:,} of {file})"
+                raise InvalidValue(wrong.field, wrong.value, expected) from wrong
+            bad.append(BadLine(file, line, str(wrong)))
+    if not events:
+        raise SchemaError(f"{source}: no FIX message; expected lines with 8=FIX…")
     scale = 10**orders.qty_digits
     return FixLog(
         _frame(orders.requests, REQUESTS, scale),
         _frame(orders.executions, EXECUTIONS, scale),
         pl.DataFrame(_scaled(orders.stated, scale), schema=_STATED, orient="row"),
-        messages,
+        events,
         dict(orders.ignored),
         orders.repeats,
         orders.unheard,
@@ -124,24 +114,22 @@ def read(path: str | Path, *, strict: bool = False) -> FixLog:
     )
 
 
-def _opened(path: Path) -> TextIO:
-    with path.open("rb") as file:
-        is_packed = file.read(2) == b"\x1f\x8b"
-    opened = (gzip.open if is_packed else open)(path, "rt", encoding="utf-8", errors="replace")
-    return cast("TextIO", opened)
+def _is_log(file: sources.File) -> bool:
+    head = file.head().decode("utf-8", "replace")
+    return any(found[1] for found in _BEGIN.finditer(head))
 
 
-def _messages(path: Path) -> Iterator[tuple[int, str, str]]:
-    """The number of its line, what ends its fields, and the text of each message of a log."""
-    with _opened(path) as file:
-        try:
-            for line, text in enumerate(file, 1):
+def _messages(path: Path) -> Iterator[tuple[str, int, str, str]]:
+    """File and line, what ends its fields, and the text of each message of a log."""
+    files = sources.files_of(path)
+    for file in files if len(files) == 1 else filter(_is_log, files):
+        for lines in sources.lines(file):
+            for line, text, is_long in lines.iter_rows():
                 starts = [*_BEGIN.finditer(text)]
                 ends = [*(found.start() for found in starts[1:]), len(text)]
                 for found, end in zip(starts, ends, strict=False):
-                    yield line, found[1] or "", text[found.start() : end]
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise SchemaError(f"{path}: {error}; expected a whole file of gzip") from error
+                    whole = "" if is_long else text[found.start() : end]
+                    yield str(file), line, found[1] or "", whole or sources.TOO_LONG
 
 
 def _parsed(separator: str, text: str) -> Message:
