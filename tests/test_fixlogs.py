@@ -391,6 +391,20 @@ def test_a_refused_change_leaves_its_order_as_it_was(
     assert state(read) == [("new", 100, 0, 100)]
 
 
+@pytest.mark.parametrize(
+    ("code", "fields", "due"),
+    [
+        ("F", "150=4|39=4", ("canceled", 100, 0, 0)),
+        ("G", "150=5|39=0|38=150", ("new", 150, 0, 150)),
+    ],
+)
+def test_a_change_is_settled_by_a_report_that_bears_the_name_of_its_order(
+    tmp_path: Path, code: str, fields: str, due: tuple[object, ...]
+) -> None:
+    lines = [ORDER, ACK, asked(code, "B", fields="38=150|"), told(f"17=2|{fields}")]
+    assert state(fix.read(written(tmp_path, lines))) == [due]
+
+
 def test_a_change_that_the_log_does_not_ask_for_is_taken_as_asked_when_it_is_told(
     tmp_path: Path,
 ) -> None:

@@ -11,14 +11,15 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 import polars as pl
+import pyarrow as pa
 import simplefix
 from polars import selectors
 
 from tradesys.records import argument_checks as given
 from tradesys.records.schemas import (
-    EXECUTIONS,
     PRICE_SCALE,
     REQUESTS,
+    SCHEMAS,
     OrdType,
     RequestType,
     format_id,
@@ -56,6 +57,10 @@ class _State(NamedTuple):
     avg_px: float | None
 
 
+_REFUSED = _State("rejected", 0, 0, None)
+"""Of an order that no record that is held enters."""
+
+
 def messages(
     system: System, *, version: str = "4.4", separator: str = "soh", requests: bool = False
 ) -> Iterator[bytes]:
@@ -89,21 +94,26 @@ def _told(system: System) -> Iterator[tuple[str, Row, _State]]:
         for name in ("requests", "executions")
     }
     frames["executions"] = status.each_once(frames["executions"]).sort("exec_id")
+    batches = {name: _batch(frame, SCHEMAS[name]) for name, frame in frames.items()}
+    in_ns = {
+        name: frame.with_columns(selectors.datetime().dt.timestamp("ns"))
+        for name, frame in frames.items()
+    }
     view = View()
     for dataset, number in _in_order(**frames):
-        row = frames[dataset][number]
-        schema = REQUESTS if dataset == "requests" else EXECUTIONS
-        table = row.select(schema.names).to_arrow(compat_level=pl.CompatLevel.oldest())
-        view.apply(dataset, table.cast(schema).combine_chunks().to_batches()[0])
-        (record,) = row.with_columns(selectors.datetime().dt.timestamp("ns")).to_dicts()
+        view.apply(dataset, batches[dataset].slice(number, 1))
+        record = in_ns[dataset].row(number, named=True)
         order = view.order(record["order_id"])
-        yield (
-            dataset,
-            record,
-            _State(str(order.ord_status), order.cum_qty, order.leaves_qty, order.avg_px)
-            if order
-            else _State("rejected", 0, 0, None),
-        )
+        state = _REFUSED
+        if order:
+            state = _State(str(order.ord_status), *order[8:10], order.avg_px)
+        yield dataset, record, state
+
+
+def _batch(frame: pl.DataFrame, schema: pa.Schema) -> pa.RecordBatch:
+    """A frame as one batch of a schema."""
+    table = frame.select(schema.names).to_arrow(compat_level=pl.CompatLevel.oldest()).cast(schema)
+    return next(iter(table.combine_chunks().to_batches()), pa.RecordBatch.from_pylist([], schema))
 
 
 def _in_order(requests: pl.DataFrame, executions: pl.DataFrame) -> list[tuple[str, int]]:

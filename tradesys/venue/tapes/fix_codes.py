@@ -51,6 +51,8 @@ CHANGES = {
 }
 """Which request a report answers, where it has a name of its own (tags 11 and 41)."""
 
+SETTLES = ("canceled", "replaced", "cancel_rejected")
+
 ENDS = {code: _STATES[code] for code in "34BC"}
 """What a report that is also a fill may say of its order: it is done, canceled or expired."""
 

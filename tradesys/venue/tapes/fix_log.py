@@ -21,7 +21,8 @@ from tradesys.records import argument_checks as given
 from tradesys.records.errors import InvalidValue, SchemaError
 from tradesys.records.schemas import EXECUTIONS, REQUESTS
 from tradesys.venue.tapes import sources
-from tradesys.venue.tapes.fix_orders import Message, Orders
+from tradesys.venue.tapes.fix_orders import Orders
+from tradesys.venue.tapes.fix_terms import Message
 from tradesys.venue.tapes.stream import BadLine
 
 _BEGIN = re.compile(r"(?<!\d)8=(?:FIX\.\d\.\d|FIXT\.1\.1)(.{1,5}?)(?=9=|35=|49=)|(?<!\d)8=FIX")
@@ -99,7 +100,7 @@ def read(source: str | Path, *, bad_lines: str = "skip") -> FixLog:
             bad.append(BadLine(file, line, str(wrong)))
     if not events:
         raise SchemaError(f"{source}: no FIX message; expected lines with 8=FIX…")
-    scale = 10**orders.qty_digits
+    scale = 10**orders.terms.qty_digits
     return FixLog(
         _frame(orders.requests, REQUESTS, scale),
         _frame(orders.executions, EXECUTIONS, scale),
@@ -108,7 +109,7 @@ def read(source: str | Path, *, bad_lines: str = "skip") -> FixLog:
         dict(orders.ignored),
         orders.repeats,
         orders.unheard,
-        dict(orders.terms),
+        dict(orders.terms.unknown),
         tuple(bad),
         scale,
     )

@@ -5,24 +5,15 @@ of the broker's OrderID (37). A name that is used again on another day is anothe
 same day it stays the first one's, and what is refused is the second.
 """
 
-import datetime as dt
-import re
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
 
-from tradesys.records import field_rules as fields
-from tradesys.records.errors import InvalidValue
 from tradesys.records.schemas import Kind, Origin, make_id
 from tradesys.venue.tapes import fix_codes as fix
-
-Message = Mapping[str, str]
-"""A FIX message: values by tag."""
+from tradesys.venue.tapes.fix_terms import Message, Row, Terms, need, time_of
 
 _Session = frozenset[str]
-Row = dict[str, Any]
 
 _SAME_REQUEST = ("49", "56", "35", "11", "34", "52")
 _SAME_REPORT = (
@@ -30,13 +21,6 @@ _SAME_REPORT = (
     *("39", "14", "151", "32", "31"),
 )
 """The tags by which a message is known to be there again."""
-
-_TERMS = (
-    *("account", "symbol", "side", "ord_type", "time_in_force", "expire_time"),
-    *("order_qty", "price"),
-)
-_ROOM = 1 << 62
-_TIME = re.compile(r"(\d{8}-\d\d:\d\d:\d\d)(?:\.(\d{1,12}))?Z?")
 
 
 @dataclass
@@ -50,6 +34,8 @@ class _Order:
     """Of each ExecID (17) our own, and the trade that it leads to."""
     traded: dict[str, Decimal] = field(default_factory=dict)
     """Of each trade, by its ExecID, the quantity that stands."""
+    changes: list["_Asked"] = field(default_factory=list)
+    """The requests to cancel or replace it."""
     told: set[str] = field(default_factory=set)
     """What was ever reported of it."""
 
@@ -70,11 +56,15 @@ class _Order:
 
 @dataclass
 class _Asked:
-    """A request by its name: the record, its order, and whether it was ever reported of."""
+    """A request by its name: the record, and its order.
+
+    It is ``answered`` once it was ever reported of, ``settled`` once it was done or refused.
+    """
 
     row: Row
     order: _Order
     answered: bool = False
+    settled: bool = False
 
 
 class Orders:
@@ -85,9 +75,8 @@ class Orders:
         self.executions: list[Row] = []
         self.stated: list[Row] = []
         self.ignored: Counter[str] = Counter()
-        self.terms: Counter[str] = Counter()
-        self.repeats = self.unheard = self.qty_digits = 0
-        self._amount_most = Decimal(0)
+        self.terms = Terms()
+        self.repeats = self.unheard = 0
         self._named: dict[tuple[_Session, str | None], list[_Asked]] = {}
         self._by_id: dict[tuple[_Session, str | None], _Order] = {}
         self._seen: set[tuple[str | None, ...]] = set()
@@ -115,8 +104,8 @@ class Orders:
     def _request(self, message: Message) -> None:
         """A new order, a cancel or a replace. One of an order that is unknown is about none."""
         kind, session = fix.REQUEST_TYPES[message["35"]], _session(message)
-        key = session, _need(message, "11")
-        earlier, ts = self._named.get(key, []), _time(message, "52", "60")
+        key = session, need(message, "11")
+        earlier, ts = self._named.get(key, []), time_of(message, "52", "60")
         again = "Y" in (message.get("43"), message.get("97"))
         again = again and any(asked.row["request_type"] == kind for asked in earlier)
         if again:
@@ -124,19 +113,22 @@ class Orders:
             return
         order = None if kind == "new" else self._order_named(session, message, "41")
         before = order.terms if order else {"account": message.get("49")}
-        row = self._entered(message, kind, order, self._terms(message, before))
+        row = self._entered(message, kind, order, self.terms.stated(message, before))
         if order is None:
             order = _Order(row["record_id"], row, row)
         if earlier and _day(earlier[-1].row["ts"]) != _day(ts):
             earlier = []
-        self._named[key] = [*earlier, _Asked(row, order)]
+        asked = _Asked(row, order)
+        self._named[key] = [*earlier, asked]
+        if kind != "new":
+            order.changes.append(asked)
 
     def _entered(self, message: Message, kind: str, order: _Order | None, terms: Row) -> Row:
         """The record of a request."""
         record_id = _id(Kind.CUSTOMER, len(self.requests))
         row = {
             "record_id": record_id,
-            "ts": _time(message, "52", "60"),
+            "ts": time_of(message, "52", "60"),
             "request_type": kind,
             "order_id": order.order_id if order else record_id,
             "cl_ord_id": message.get("11"),
@@ -153,30 +145,31 @@ class Orders:
         """An execution report or a cancel reject."""
         statement = self._statement(line, message)
         event = {
-            "ts": _time(message, "52", "60"),
-            "transact_time": _time(message, "60", "52"),
+            "ts": time_of(message, "52", "60"),
+            "transact_time": time_of(message, "60", "52"),
             "cl_ord_id": message.get("11"),
             "orig_cl_ord_id": message.get("41"),
             "text": message.get("58"),
             "venue": message.get("49", ""),
             "poss_dup": message.get("43") == "Y",
         }
-        last_qty = self._quantity(message, "32") or Decimal(0)
+        last_qty = self.terms.quantity(message, "32") or Decimal(0)
         last_px = fix.price(message, "31") if "31" in message else 0
-        self._require_room("32", last_qty, last_px)
+        self.terms.require_room("32", last_qty, last_px)
         exec_type = self._exec_type(message)
-        asked = self._answered(message, exec_type)
+        asked = _settled(self._answered(message, exec_type), exec_type)
         exec_type = _as_answer(exec_type, asked.row["request_type"])
         if statement["ord_status"] == "pending_cancel" and exec_type == "pending_replace":
             statement["ord_status"] = exec_type
         in_force = asked.row if exec_type == "replaced" else asked.order.terms
-        event |= self._terms(message, in_force, reported=True)
+        event |= self.terms.stated(message, in_force, reported=True)
         for each in self._events(exec_type, message, asked.order, last_qty):
             row = event | self._numbered(each, message, asked.order, last_qty, last_px)
             row["request_id"] = asked.row["record_id"]
             self.executions.append(row)
             asked.order.note(row, asked.row)
         asked.answered = True
+        asked.settled = asked.settled or exec_type in fix.SETTLES
         if message.get("37", "NONE").upper() not in fix.NO_ORDER_ID:
             self._by_id[_session(message), message["37"]] = asked.order
         statement["order_id"] = asked.order.order_id
@@ -190,8 +183,8 @@ class Orders:
         if message.get("20", "0") in fix.TRANS_TYPES:
             return fix.TRANS_TYPES[message["20"]]
         tag = "150" if "150" in message else "39"
-        _need(message, tag)
-        return self._code(message, tag, fix.EXEC_TYPES, "order_status")
+        need(message, tag)
+        return self.terms.code(message, tag, fix.EXEC_TYPES, "order_status")
 
     def _events(self, exec_type: str, message: Message, order: _Order, last: Decimal) -> list[str]:
         """What a report reports, one or two events: a fill may end its order, or an end fill it.
@@ -199,11 +192,11 @@ class Orders:
         What would be a trade of nothing, or amend a trade that the log does not have, is a
         statement of the order's status.
         """
-        cum_qty, end = self._quantity(message, "14"), fix.ENDS.get(message.get("39", ""))
+        cum_qty, end = self.terms.quantity(message, "14"), fix.ENDS.get(message.get("39", ""))
         if exec_type == "trade" and message.get("39") == "7" and cum_qty == order.cum_qty:
             return ["stopped"]  # so FIX 4.2 reports a guarantee
         if why := _changes_nothing(exec_type, message, order, last):
-            self.terms[why] += 1
+            self.terms.unknown[why] += 1
             return ["order_status"]
         if exec_type == "trade" and end:
             return [exec_type, end]
@@ -239,10 +232,10 @@ class Orders:
         return {
             "line": line,
             "secondary_order_id": message.get("37"),
-            "ord_status": self._code(message, "39", fix.STATUSES, None)
+            "ord_status": self.terms.code(message, "39", fix.STATUSES, None)
             if "39" in message
             else None,
-            **{n: self._quantity(message, tag) for n, tag in quantities.items()},
+            **{n: self.terms.quantity(message, tag) for n, tag in quantities.items()},
             "avg_px": fix.average(message, "6"),
         }
 
@@ -291,7 +284,7 @@ class Orders:
         asked = _Asked(order.request, order, answered=True)
         changes = fix.CHANGES.get(exec_type)
         if changes and name and message.get("41", name) != name:
-            terms = self._terms(message, order.terms, reported=True)
+            terms = self.terms.stated(message, order.terms, reported=True)
             changes = "replace" if message.get("434") == "2" else changes
             asked = _Asked(self._entered(message, changes, order, terms), order)
             self.unheard += 1
@@ -310,7 +303,7 @@ class Orders:
     def _unheard(self, session: _Session, message: Message) -> _Asked:
         """An order that the log does not enter, as if it were entered when it is reported of."""
         account = {"account": message.get("56", message.get("49"))}
-        terms = self._terms(message, account, reported=True)
+        terms = self.terms.stated(message, account, reported=True)
         row = self._entered(message, "new", None, terms)
         row |= {"cl_ord_id": message.get("41", message.get("11")), "orig_cl_ord_id": None}
         self.unheard += 1
@@ -319,74 +312,15 @@ class Orders:
             self._named[session, name] = [asked]
         return asked
 
-    # ---- terms
 
-    def _terms(self, message: Message, before: Row, *, reported: bool = False) -> Row:
-        """The terms that a message states; what it leaves out is as ``before``.
-
-        Whose order it is, and of what, is as it was entered.
-
-        :param reported: it is a report, which may state an order's quantity by parts (14, 151).
-        """
-        account = before.get("account") if reported else None
-        terms: Row = {
-            "account": fields.account_name("1", account or message.get("1") or before["account"]),
-            "symbol": before.get("symbol") or fields.symbol_name("55", _need(message, "55")),
-            "side": before.get("side") or self._side(message),
-            "order_qty": self._quantity(message, "38"),
-            "price": fix.price(message, "44") or None if "44" in message else before.get("price"),
-            **self._time_in_force(message, before),
-        }
-        if terms["order_qty"] is None:
-            parts = [self._quantity(message, tag) or Decimal(0) for tag in ("14", "151")]
-            terms["order_qty"] = before.get("order_qty", sum(parts) if reported else Decimal(0))
-        kind = "limit" if terms["price"] else "market"
-        terms["ord_type"] = before.get("ord_type", kind)
-        if "40" in message:
-            terms["ord_type"] = self._code(message, "40", fix.ORD_TYPES, kind)
-        self._require_room("38", terms["order_qty"], terms["price"] or 0)
-        return terms
-
-    def _side(self, message: Message) -> str:
-        code = _need(message, "54")
-        return self._code(message, "54", fix.SIDES, "buy" if code in fix.BUYS else "sell")
-
-    def _time_in_force(self, message: Message, before: Row) -> Row:
-        """Until when an order is good: a day is good to its end (FIX tags 59, 126 and 432)."""
-        kind, expires = before.get("time_in_force", "day"), before.get("expire_time")
-        if "59" in message:
-            kind = self._code(message, "59", fix.TIMES_IN_FORCE, "day")
-        if "126" in message:
-            expires = _ns("126", message["126"])
-        elif "432" in message:
-            expires = _ns("432", message["432"] + "-00:00:00") + 86_400 * 10**9
-        if kind == "gtd" and expires is None:
-            self.terms["59=6 without 126 and 432"] += 1
-            kind = "gtc"
-        return {"time_in_force": kind, "expire_time": expires if kind == "gtd" else None}
-
-    def _code(self, message: Message, tag: str, known: Mapping[str, str], otherwise: Any) -> Any:
-        """What a code stands for; one that is unknown is counted."""
-        code = message[tag]
-        if code not in known:
-            self.terms[f"{tag}={code}"] += 1
-        return known.get(code, otherwise)
-
-    def _quantity(self, message: Message, tag: str) -> Decimal | None:
-        if tag not in message:
-            return None
-        found = fix.quantity(message, tag)
-        self._require_room(tag, found, 0)
-        return found
-
-    def _require_room(self, tag: str, qty: Decimal, px: int) -> None:
-        """Refuse a quantity that sums have no room for in units of the finest of the log."""
-        finest = max(self.qty_digits, fix.decimals(qty))
-        amount = max(self._amount_most, qty * px)
-        if qty * px > fields.AMOUNT_MOST or amount * 10**finest >= _ROOM:
-            expected = f"a quantity that costs no more than {fields.AMOUNT_MOST:,} at its price"
-            raise InvalidValue(tag, str(qty), f"{expected}, and has room beside the finest")
-        self.qty_digits, self._amount_most = finest, amount
+def _settled(asked: _Asked, exec_type: str) -> _Asked:
+    """The change that a report settles, the last that waits, if it bears the order's own name."""
+    kind = fix.CHANGES.get(exec_type)
+    if kind is None or asked.row["request_type"] != "new":
+        return asked
+    kinds = ("cancel", "replace") if exec_type == "cancel_rejected" else (kind,)
+    waiting = [c for c in asked.order.changes if not c.settled and c.row["request_type"] in kinds]
+    return waiting[-1] if waiting else asked
 
 
 def _changes_nothing(exec_type: str, message: Message, order: _Order, last: Decimal) -> str | None:
@@ -427,30 +361,6 @@ def _session(message: Message) -> _Session:
     """The two parties of a message, whichever of them sends it; none where one is not named."""
     parties = frozenset(message[tag] for tag in ("49", "56") if tag in message)
     return parties if len(parties) == 2 else frozenset()
-
-
-def _need(message: Message, tag: str) -> str:
-    if tag not in message:
-        raise InvalidValue(tag, None, "a value in every message of this type")
-    return message[tag]
-
-
-def _time(message: Message, *tags: str) -> int:
-    """The time that a message gives first, in ns since 1970."""
-    tag = next((tag for tag in tags if tag in message), tags[0])
-    return _ns(tag, _need(message, tag))
-
-
-def _ns(tag: str, text: str) -> int:
-    """A UTCTimestamp in ns since 1970."""
-    found = _TIME.fullmatch(text)
-    try:
-        time = dt.datetime.strptime((found[1] if found else "") + "+0000", "%Y%m%d-%H:%M:%S%z")
-    except ValueError as error:
-        raise InvalidValue(tag, text, "a time like 20240603-12:00:00.000") from error
-    fraction = ((found and found[2]) or "").ljust(9, "0")[:9]
-    ns = int(time.timestamp()) * 1_000_000_000 + int(fraction)
-    return fields.TIME.of_field(tag, ns)
 
 
 def _day(ns: int) -> int:
