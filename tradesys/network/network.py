@@ -247,8 +247,9 @@ class Network(Switches):
     @property
     def _own_time(self) -> ManualClock | None:
         """The clock of a run whose market was recorded, where it is one that stands still."""
-        stands_still = isinstance(self.clock, ManualClock) and has_own_time(self.venue.kind)
-        return self.clock if stands_still and isinstance(self.clock, ManualClock) else None
+        if isinstance(self.clock, ManualClock) and has_own_time(self.manifest.venue):
+            return self.clock
+        return None
 
     def street_for(self, symbol: str) -> str:
         """The street-side system of a symbol (:mod:`tradesys.systems.street.symbol_assignment`)."""
