@@ -254,6 +254,8 @@ def _play(
 def _count_answers(answers: pl.DataFrame, counted: Counted) -> None:
     """Count the requests that were refused, and those that were errors, by what was wrong."""
     for name, counter in (("reject_reason", counted.refused), ("error", counted.not_recorded)):
+        if answers[name].null_count() == len(answers):
+            continue
         # Of an error, the field and what was expected: the values are as many as the rows.
         told = answers[name].drop_nulls().str.replace("(?s)=.*?: expected", ": expected")
         counter.update(dict(told.value_counts().iter_rows()))

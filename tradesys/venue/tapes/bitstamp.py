@@ -1,9 +1,9 @@
 """Bitstamp's stream of orders: the raw log of its channel, and a table of its order events.
 
 ``created`` is a new order and states its quantity; ``changed`` and ``deleted`` state what is left
-of it. What a change takes away was executed, at the order's price; a deletion of nothing is the end
-of an execution, of more than nothing a cancel. Trades do not say of which orders they are, and are
-counted. Events are of the time when they were received, and may come late and twice.
+of it. What a change takes away was executed, at the price that it states; a deletion of nothing is
+the end of an execution, of more than nothing a cancel. Trades do not say of which orders they are,
+and are counted. Events are of the time when they were received, and may come late and twice.
 
 A line of the log is ``RECEIVED_MS EVENT JSON``.
 """
@@ -51,9 +51,12 @@ def _event_of(text: str) -> dict[str, Any]:
     left, price = units(said["amount"], COIN), units(said["price"], PRICE_SCALE)
     if left < 0 or price <= 0 or (name == "created" and not left):
         raise ValueError(f"{name} at {price}, amount {left}: expected numbers above 0")
-    about = {"order_id": str(int(said["id"])), "side": _SIDES[int(said["order_type"])]}
-    terms = {"qty": left, "price": price} if name == "created" else {"leaves": left}
-    return {"ts": _ns(received), "type": name, "kind": _KINDS[name], **about, **terms}
+    about: dict[str, Any] = {
+        "order_id": str(int(said["id"])),
+        "side": _SIDES[int(said["order_type"])],
+    }
+    about |= {"price": price, "qty" if name == "created" else "leaves": left}
+    return {"ts": _ns(received), "type": name, "kind": _KINDS[name], **about}
 
 
 def _ns(received_ms: str) -> int:

@@ -5,11 +5,13 @@ Cancel or Modify which follows takes from the book what the Fill has told alread
 order that came, and are counted; so is a Clear, after which orders that are given again are the
 same ones. Prices are in 1e-9; one that is finer than 1/10,000 is a fault.
 
-Needs the package ``databento-dbn``, which is part of the extra ``tapes``. Symbols are those of the
-metadata, or else the instrument's number.
+Symbols are those of the metadata, or else the instrument's number. The metadata are read by the
+package ``databento-dbn``, which is part of the extra ``tapes``; the records are read here, since
+that package ends the process's thread at some that are damaged.
 """
 
 from collections.abc import Iterator
+from struct import Struct
 from typing import Any
 
 import polars as pl
@@ -23,7 +25,11 @@ from tradesys.venue.tapes.sources import File
 _BLOCK = 1 << 20
 _ROWS = 1 << 16
 _UNIT = 10**9 // PRICE_SCALE
-_SIDES = {"B": "buy", "A": "sell"}
+_LATEST = 1 << 62
+_METADATA_MOST = 1 << 24
+_HEADER, _IS_MBO = 16, 0xA0
+_MBO = Struct("<BBHIQQqIBBccQiI")
+_SIDES = {b"B": "buy", b"A": "sell"}
 _TYPES = {
     "A": "A add",
     "C": "C cancel",
@@ -43,8 +49,9 @@ def read(file: File, given: Given) -> Events:
     """
     filled: dict[int, int] = {}
     rows: list[dict[str, Any]] = []
-    for line, symbol, record in _records(file, given):
-        rows.append({"line": line, "symbol": symbol, **_event(record, filled)})
+    names: dict[int, str] = {}
+    for line, raw in enumerate(_records(file, names)):
+        rows.append({"line": line + 1, **_event(raw, filled, names, given.symbol)})
         if len(rows) == _ROWS:
             yield events.as_events(pl.DataFrame(rows, schema=_SCHEMA))
             rows = []
@@ -52,16 +59,23 @@ def read(file: File, given: Given) -> Events:
 
 
 _SCHEMA = {n: EVENTS[n] for n in ("line", "ts", "type", "kind", "symbol", "side", "qty", "price")}
-_SCHEMA |= {"order_id": pl.UInt64(), "fault": pl.String()}
+_SCHEMA |= {"order_id": pl.UInt64(), "fault": EVENTS["fault"]}
 
 
-def _event(record: Any, filled: dict[int, int]) -> dict[str, Any]:
+def _event(
+    raw: bytes, filled: dict[int, int], names: dict[int, str], symbol: str | None
+) -> dict[str, Any]:
     """An event; ``filled`` is what Fills have told and no Cancel or Modify has taken yet."""
-    action, order_id = str(record.action), int(record.order_id)
-    size, ts = int(record.size), int(record.ts_event)
-    found: dict[str, Any] = {"ts": ts, "type": _TYPES.get(action, f"{action} other")}
+    if raw[1] != _IS_MBO:
+        return {"kind": Kind.OTHER, "type": f"record of type {raw[1]}"}
+    if len(raw) < _MBO.size:
+        return {"fault": f"a record of {len(raw)} bytes: expected {_MBO.size}"}
+    _, _, _, number, ts, order_id, units, size, _, _, letter, side, *_ = _MBO.unpack_from(raw)
+    action = letter.decode("latin-1")
+    found: dict[str, Any] = {"ts": ts, "type": _TYPES.get(action, "other action")}
     found |= {"order_id": order_id, "kind": _KINDS.get(action, Kind.OTHER), "qty": size}
-    if not 0 <= ts < 1 << 62:
+    found["symbol"] = symbol or names.get(number, str(number))
+    if ts >= _LATEST:
         return found | {"ts": None, "fault": f"ts_event={ts}: expected ns since 1970"}
     if action == "C":
         told = min(filled.pop(order_id, 0), size)
@@ -71,54 +85,55 @@ def _event(record: Any, filled: dict[int, int]) -> dict[str, Any]:
     if action == "F":
         filled[order_id] = filled.get(order_id, 0) + size
     if action in ("A", "M", "F"):
-        price, finer = divmod(int(record.price), _UNIT)
-        found |= {"price": price, "side": _SIDES.get(str(record.side))}
-        if (
-            finer
-            or not 0 < price < 1 << 53
-            or (action == "A" and found["side"] is None)
-            or not size
-        ):
-            terms = f"side={record.side}, size={size}, price={record.price}"
+        price, finer = divmod(units, _UNIT)
+        found |= {"price": price, "side": _SIDES.get(side)}
+        if finer or price <= 0 or not size or (action == "A" and side not in _SIDES):
+            terms = f"side={side!r}, size={size}, price={units}"
             return found | {"fault": f"{terms}: expected B or A, above 0, a multiple of {_UNIT:,}"}
     return found
 
 
-def _records(file: File, given: Given) -> Iterator[tuple[int, str, Any]]:
+def _records(file: File, names: dict[int, str]) -> Iterator[bytes]:
+    """The records of a file; ``names`` are learned from what stands before them."""
+    line, rest = 0, b""
+    with file.open() as source:
+        head = source.read(8)
+        size = int.from_bytes(head[4:8], "little")
+        names |= _names(file, head + source.read(min(size, _METADATA_MOST)))
+        while block := source.read(_BLOCK):
+            rest, at = rest + block, 0
+            while at < len(rest) and (stop := at + 4 * rest[at]) <= len(rest):
+                if stop - at < _HEADER:
+                    raise SchemaError(f"{file}: cannot be read after record {line:,}: no length")
+                yield rest[at:stop]
+                at, line = stop, line + 1
+            rest = rest[at:]
+    if rest:
+        raise SchemaError(f"{file}: it is cut short after record {line:,}")
+
+
+def _names(file: File, metadata: bytes) -> dict[int, str]:
+    """The symbol of each instrument's number, as the metadata maps them."""
     try:
-        import databento_dbn as dbn  # noqa: PLC0415 - it is an extra
+        import databento_dbn  # noqa: PLC0415 - it is an extra
     except ImportError as error:
         expected = "the package databento-dbn: pip install 'tradesys[tapes]'"
         raise InvalidValue("format", "dbn", expected) from error
-    decoder, line, names = dbn.DBNDecoder(), 0, dict[int, str]()
-    with file.open() as source:
-        while block := source.read(_BLOCK):
-            try:
-                decoder.write(block)
-                decoded = decoder.decode()
-            except (dbn.DBNError, ValueError) as error:
-                raise SchemaError(
-                    f"{file}: cannot be read after record {line:,}: {error}"
-                ) from error
-            for record in decoded:
-                if isinstance(record, dbn.Metadata):
-                    names = _names(record)
-                elif isinstance(record, dbn.MBOMsg):
-                    line += 1
-                    number = int(record.instrument_id)
-                    yield line, given.symbol or names.get(number, str(number)), record
-                elif not isinstance(record, dbn.SystemMsg | dbn.SymbolMappingMsg):
-                    found = f"a record {type(record).__name__}"
-                    raise SchemaError(f"{file}: {found}, expected the schema mbo, order by order")
-
-
-def _names(metadata: Any) -> dict[int, str]:
-    """The symbol of each instrument's number, as the metadata maps them."""
+    try:
+        said = databento_dbn.Metadata.decode(metadata)
+    except BaseException as error:  # what the library panics with is no Exception
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise SchemaError(f"{file}: its metadata cannot be read: {str(error)[:200]}") from error
+    if said.schema is not None and str(said.schema) != "mbo":
+        raise SchemaError(
+            f"{file}: it is of the schema {said.schema}, expected mbo, order by order"
+        )
     return {
         int(interval["symbol"]): symbol
-        for symbol, intervals in metadata.mappings.items()
+        for symbol, intervals in said.mappings.items()
         for interval in intervals
-        if str(interval["symbol"]).isdigit()
+        if str(interval["symbol"]).isdecimal()
     }
 
 

@@ -31,6 +31,7 @@ SIZES = dict(
 
 _BLOCK = 1 << 20
 _ROWS = 1 << 16
+_SHOWN = 20
 _HEADER = Struct(">cHH6s")
 _ADD = Struct(">QcI8sI")
 _EXECUTED, _PRICED = Struct(">QI"), Struct(">QIQcI")
@@ -122,17 +123,13 @@ def _event(message: bytes) -> dict[str, Any]:
 
 
 def recognises(head: bytes) -> bool:
-    """Whether a file begins with messages, of which the first is of the system's state or others.
-
-    A file that was cut out of a day begins with any; one message alone says too little.
-    """
-    at = seen = 0
-    while at + 3 <= len(head) and seen < 20:
+    """Whether a file begins with a message, and most of what follows is messages."""
+    at, right = 0, list[bool]()
+    while at + 3 <= len(head) and len(right) < _SHOWN:
         size = int.from_bytes(head[at : at + 2])
-        if SIZES.get(head[at + 2]) != size:
-            return False
-        at, seen = at + 2 + size, seen + 1
-    return seen > 0
+        right.append(SIZES.get(head[at + 2]) == size)
+        at += 2 + size
+    return right[:1] == [True] and 2 * sum(right) > len(right)
 
 
 FORMAT = Format(

@@ -154,6 +154,9 @@ def _parse(rows: pl.DataFrame, columns: Mapping[str, str], given: Given) -> pl.D
     made["kind"] = kind.replace_strict(
         {k.name.lower(): k for k in Kind}, default=None, return_dtype=pl.Int8
     )
+    if "leaves" in said:  # only what an order begins with, or is replaced by, is its quantity
+        is_new = made["kind"].is_in([Kind.ADD, Kind.REPLACE])
+        made["qty"] = pl.when(is_new | made["leaves"].is_null()).then(made["qty"])
     named = rows.select("line", *(value.alias(name) for name, value in made.items()), type=kind)
     raw = rows.select(value.alias(f"said_{name}") for name, value in said.items())
     adds = pl.col("kind") == Kind.ADD

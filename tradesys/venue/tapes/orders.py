@@ -23,6 +23,7 @@ SHOWN = 5
 
 BACK = "time goes back"
 BEYOND = "more than is open"
+OTHER_PRICE = "canceled at another price than its order has"
 DELETED_FIRST = "deleted before it was entered"
 """Faults that are told beside those that are reasons to leave an event out."""
 
@@ -37,6 +38,7 @@ _REQUESTS = (
     *("row", "request_type", "cl_ord_id", "orig_cl_ord_id", "order_id", "symbol", "side"),
     *("order_qty", "price"),
 )
+_UNDONE = -1  # the row of a request that was made part of the next one
 _FILLS = ("row", "cl_ord_id", "last_qty", "last_px")
 
 Id = str | int
@@ -100,10 +102,13 @@ class Orders:
         self.deleted_first: dict[Id, None] = {}
         self._canceled: tuple[Resting, int] | None = None  # by the event before, as which request
 
-    def take(  # noqa: C901, PLR0912 - an event a branch
+    def take(  # noqa: C901 - an event a branch
         self, events: Iterable[tuple[Any, ...]], requests: list[Any], fills: list[Any]
     ) -> None:
         """Work in events, in their order, and append the requests and the fills they come to.
+
+        The values of all columns are appended one after the other, to lists that hold no tuples: of
+        many thousand containers, Python would look again and again whether they are garbage.
 
         :param events: ``(row, line, kind, symbol, order_id, new_id, side, qty, leaves, price)``.
         """
@@ -129,26 +134,39 @@ class Orders:
                     self.faults.note(BEYOND, line)
                     executed = order.left
                 order.left -= executed
-                fills.append((row, order.name, executed, order.price if price is None else price))
+                fills += row, order.name, executed, order.price if price is None else price
                 if not order.left:
                     self._close(order_id)
             elif kind == _REPLACE:
                 self._replace(requests, row, order, order_id, new_id, qty, price)
-            elif price is not None and price != order.price:
-                self._leave_out(line, "another price than its order has")
-            elif kind == _DELETE:
-                self._cancel(requests, row, order, order_id)
             else:
-                removed = order.left - leaves if qty is None else qty
-                if removed > order.left:
-                    self.faults.note(BEYOND, line)
-                if removed >= order.left:
-                    self._cancel(requests, row, order, order_id)
-                elif removed > 0:
-                    order.left -= removed
-                    self._change(requests, row, order, order.qty - removed, order.price)
-                else:
-                    ignored["nothing changed"] += 1
+                if price is not None and price != order.price:
+                    self.faults.note(OTHER_PRICE, line)
+                taken = order.left if kind == _DELETE else qty
+                self._reduce(requests, row, line, order, order_id, taken, leaves)
+
+    def _reduce(
+        self,
+        requests: list[Any],
+        row: int,
+        line: int,
+        order: Resting,
+        order_id: Id,
+        qty: int | None,
+        leaves: int,
+    ) -> None:
+        removed = order.left - leaves if qty is None else qty
+        if removed > order.left:
+            self.faults.note(BEYOND, line)
+        if removed >= order.left:
+            self._change(requests, row, order, order.qty, order.price, "cancel")
+            self._close(order_id)
+            self._canceled = order, len(requests) - len(_REQUESTS)
+        elif removed > 0:
+            order.left -= removed
+            self._change(requests, row, order, order.qty - removed, order.price)
+        else:
+            self.ignored["nothing changed"] += 1
 
     def _add(
         self,
@@ -181,14 +199,14 @@ class Orders:
         if times := self.closed.get(order_id):
             name += f"/{times}"
         self.open[order_id] = Resting(name, order_id, symbol, side, qty, price)
-        requests.append((row, "new", name, None, order_id, symbol, side, qty, price))
+        requests += row, "new", name, None, order_id, symbol, side, qty, price
 
     def _replace_again(
         self, requests: list[Any], row: int, before: tuple[Resting, int], qty: int, price: int
     ) -> None:
         """A cancel and the new order after it are one replace, made when the order is entered."""
         order, canceled = before
-        requests[canceled] = None
+        requests[canceled] = _UNDONE
         order.changes -= 1
         self.ignored["first half of a replace"] += 1
         self.open[order.order_id] = order
@@ -229,15 +247,10 @@ class Orders:
     ) -> None:
         order.changes += 1
         name = f"{order.name}.{order.changes}"
-        terms = (order.order_id, order.symbol, order.side, qty, price)
-        requests.append((row, kind, name, order.last_name, *terms))
+        terms = order.order_id, order.symbol, order.side, qty, price
+        requests += row, kind, name, order.last_name, *terms
         if kind == "replace":
             order.qty, order.price, order.last_name = qty, price, name
-
-    def _cancel(self, requests: list[Any], row: int, order: Resting, order_id: Id) -> None:
-        self._change(requests, row, order, order.qty, order.price, "cancel")
-        self._close(order_id)
-        self._canceled = order, len(requests) - 1
 
     def _close(self, order_id: Id) -> None:
         del self.open[order_id]
@@ -262,20 +275,18 @@ class Orders:
 
 
 def requests_of(
-    rows: list[Any], at: pl.DataFrame, accounts: int, time_in_force: str
+    values: list[Any], at: pl.DataFrame, accounts: int, time_in_force: str
 ) -> pl.DataFrame:
     """Requests as a tape has them. ``at``: ``event`` and ``ts`` of each row of the events."""
-    columns = dict(zip(_REQUESTS, zip(*rows, strict=True), strict=True)) if rows else {}
-    texts: dict[str, Any] = dict.fromkeys(_REQUESTS[1:7], pl.String) | dict.fromkeys(
-        _REQUESTS[7:], pl.Int64
-    )
-    is_number = rows and isinstance(rows[0][4], int)
-    texts["order_id"] = pl.UInt64 if is_number else pl.String
-    made = {n: pl.Series(n, columns.get(n, ()), dtype=kind) for n, kind in texts.items()}
-    frame = pl.DataFrame([*at[list(columns.get("row", ()))].get_columns(), *made.values()])
+    types: dict[str, Any] = dict.fromkeys(_REQUESTS, pl.String)
+    types |= dict.fromkeys(("row", "order_qty", "price"), pl.Int64)
+    if values and isinstance(values[_REQUESTS.index("order_id")], int):
+        types["order_id"] = pl.UInt64
+    frame = _timed(values, types, at)
+    number = number_of(pl.col("order_id"), frame.schema["order_id"])
     return frame.select(
         *("event", "ts", "request_type", "cl_ord_id", "orig_cl_ord_id"),
-        account(number_of(pl.col("order_id"), frame.schema["order_id"]), accounts).alias("account"),
+        account(number, accounts).alias("account"),
         *("symbol", "side"),
         ord_type=pl.lit("limit"),
         time_in_force=pl.lit(time_in_force),
@@ -284,9 +295,17 @@ def requests_of(
     )
 
 
-def fills_of(rows: list[Any], at: pl.DataFrame) -> pl.DataFrame:
+def fills_of(values: list[Any], at: pl.DataFrame) -> pl.DataFrame:
     """Fills as a tape has them."""
-    columns = dict(zip(_FILLS, zip(*rows, strict=True), strict=True)) if rows else {}
-    types = {"cl_ord_id": pl.String, "last_qty": pl.Int64, "last_px": pl.Int64}
-    made = [pl.Series(n, columns.get(n, ()), dtype=kind) for n, kind in types.items()]
-    return pl.DataFrame([*at[list(columns.get("row", ()))].get_columns(), *made])
+    types = dict(zip(_FILLS, (pl.Int64, pl.String, pl.Int64, pl.Int64), strict=True))
+    return _timed(values, types, at)
+
+
+def _timed(values: list[Any], types: dict[str, Any], at: pl.DataFrame) -> pl.DataFrame:
+    """The rows whose values these are, in the order of events, with the event and time of each."""
+    width = len(types)
+    columns = [pl.Series(n, values[i::width], kind) for i, (n, kind) in enumerate(types.items())]
+    rows = pl.DataFrame(columns).filter(pl.col("row") != _UNDONE)
+    if not rows["row"].is_sorted():
+        rows = rows.sort("row")
+    return pl.concat([at[rows["row"]], rows.drop("row")], how="horizontal")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -220,20 +220,13 @@ class TapeStream:
             ts=pl.col("ts").cast(pl.Datetime("ns", "UTC")),
         )
         seen.events += len(rows)
-        requests, fills = list[tuple[object, ...]](), list[tuple[object, ...]]()
+        requests, fills = list[Any](), list[Any]()
         numbered = rows.with_row_index("row").filter(pl.col("kind") != Kind.OTHER)
         for number, book in enumerate(books):
             own = numbered.filter(file=number) if len(books) > 1 else numbered
             book.take(zip(*(own[n].to_list() for n in _TAKEN), strict=True), requests, fills)
-        made = [row for row in requests if row]
-        if len(books) > 1:
-            made.sort(key=_row), fills.sort(key=_row)
-        force = self.format.time_in_force
-        return Part(
-            orders.requests_of(made, at, self._accounts, force),
-            orders.fills_of(fills, at),
-            seen.events,
-        )
+        made = orders.requests_of(requests, at, self._accounts, self.format.time_in_force)
+        return Part(made, orders.fills_of(fills, at), seen.events)
 
     def _held_back(self, batches: Events) -> Events:
         """The same rows; where the next event says what one is, the last waits for it."""
@@ -308,10 +301,6 @@ _TAKEN = ("row", "line", "kind", "symbol", "order_id", "new_id", "side", "qty", 
 def _counted(rows: pl.DataFrame) -> dict[str, int]:
     """How many rows there are of each type that is known."""
     return dict(rows["type"].drop_nulls().value_counts().iter_rows())
-
-
-def _row(made: tuple[object, ...]) -> int:
-    return made[0]  # type: ignore[return-value]
 
 
 def _merge(readers: list[Events]) -> Events:
