@@ -163,7 +163,7 @@ def test_an_order_of_a_closed_account_is_refused(desk: Network) -> None:
 
 def test_an_order_in_a_halted_symbol_is_refused(desk: Network) -> None:
     halted = {"symbol": "ALFA", "name": "ALFA", "tick_size": 100, "lot_size": 10}
-    desk.firm.record("instruments", [halted | {"security_status": "halted"}])
+    desk.firm.record("instruments", [halted | {"qty_scale": 1, "security_status": "halted"}])
     desk.run()
     assert_refused(desk, "symbol halted")
 

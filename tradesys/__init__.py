@@ -40,6 +40,7 @@ from tradesys.records.formatting import readable
 from tradesys.records.opening_books import OpeningBooks
 from tradesys.records.schemas import ExecType, OrdStatus, OrdType, RequestType, Side, TimeInForce
 from tradesys.venue import BookVenue, TapeVenue
+from tradesys.venue.tapes import inspect
 
 __all__ = [
     "Answer",
@@ -67,5 +68,6 @@ __all__ = [
     "TapeVenue",
     "TimeInForce",
     "TradesysError",
+    "inspect",
     "readable",
 ]
