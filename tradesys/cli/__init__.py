@@ -8,6 +8,7 @@ import typer
 from tradesys.cli import bench_command as measuring
 from tradesys.cli import cluster_commands as clusters
 from tradesys.cli import many_runs_commands as batch
+from tradesys.cli import question_commands as questions
 from tradesys.cli import replay_commands as replays
 from tradesys.cli import run_folder_commands as folder
 from tradesys.cli.printing import tell_error
@@ -25,6 +26,7 @@ cluster = typer.Typer(help="The same systems on many machines, over NATS.", no_a
 for group, commands in (
     (app, (replays.replay, replays.demo, replays.sample)),
     (app, (folder.status, folder.statement, folder.audit, folder.run, folder.end_of_day)),
+    (app, (questions.orders, questions.fills, questions.positions, questions.book, questions.sql)),
     (app, (folder.verify, folder.export, batch.simulate, batch.sweep, measuring.bench)),
     (app, (clusters.serve,)),
     (cluster, (clusters.init, clusters.up, clusters.demo)),
