@@ -142,10 +142,10 @@ def test_market_quality_per_span_adds_up_to_the_whole(desk: Network) -> None:
     spans = market_quality.over_time(reports, "1m")
     assert spans["seconds"].to_list() == pytest.approx([50, 60, 60, 10])
     assert spans["volume"].to_list() == [180, 0, 0, 0]
-    weighted = (spans["spread"] * spans["seconds"]).sum() / spans["seconds"].sum()
-    assert weighted == pytest.approx(whole["spread"])
-    squared = (spans["volatility_bp"].fill_null(0) ** 2).sum()
-    assert math.sqrt(squared) == pytest.approx(whole["volatility_bp"])
+    weighted = (pl.col("spread") * pl.col("seconds")).sum() / pl.col("seconds").sum()
+    assert spans.select(weighted).item() == pytest.approx(whole["spread"])
+    squared = (pl.col("volatility_bp") ** 2).sum()
+    assert spans.select(squared.sqrt()).item() == pytest.approx(whole["volatility_bp"])
 
 
 # ---- against plain loops

@@ -90,19 +90,12 @@ def _at_entry(reports: pl.DataFrame) -> pl.DataFrame:
     touches = best.select("seq", "symbol", "bid", "ask")
     levels = best.select("seq", *level, "level_qty", "level_orders")
     accepted = reports.filter(_NEW).select("seq", "order_id", *level)
-    return _before(_before(accepted, touches, ["symbol"]), levels, level).select(
+    return market.before(market.before(accepted, touches, ["symbol"]), levels, level).select(
         "order_id",
         mid=_MID,
         spread=_SPREAD,
         ahead_qty=pl.col("level_qty").fill_null(0),
         ahead_orders=pl.col("level_orders").fill_null(0),
-    )
-
-
-def _before(reports: pl.DataFrame, states: pl.DataFrame, by: list[str]) -> pl.DataFrame:
-    """Reports, each with the state of the market before it."""
-    return reports.join_asof(
-        states, on="seq", by=by, allow_exact_matches=False, check_sortedness=False
     )
 
 

@@ -28,7 +28,7 @@ SIGN = pl.when(pl.col("side") == Side.BUY.value).then(1).otherwise(-1)
 IS_TRADE = status.says(ExecType.TRADE)
 
 _OF_BOOKS = (*status.STATES_TERMS, *status.OF_TRADES, *status.ENDS)
-_MAY_REST = (pl.col("ord_type") == OrdType.LIMIT.value) & ~pl.col("time_in_force").is_in(
+MAY_REST = (pl.col("ord_type") == OrdType.LIMIT.value) & ~pl.col("time_in_force").is_in(
     [TimeInForce.IOC.value, TimeInForce.FOK.value]
 )
 _KEPT = ("account", "symbol", "side", "ord_type", "time_in_force")
@@ -117,7 +117,7 @@ def rested(reports: pl.DataFrame) -> pl.DataFrame:
     of_order = pl.col("rests").shift(1, fill_value=0).over("order_id")
     another_px = pl.col("price").ne_missing(pl.col("price").shift(1).over("order_id"))
     return (
-        reports.filter(status.says(*_OF_BOOKS), _MAY_REST)
+        reports.filter(status.says(*_OF_BOOKS), MAY_REST)
         .join(amended, on="exec_id", how="left", maintain_order="left")
         .with_columns(trade_id=pl.coalesce("trade_id", "exec_id"), stands=stands)
         .with_columns(traded=pl.col("stands") - _before("stands", "trade_id"))
@@ -189,6 +189,13 @@ def touch(changes: pl.DataFrame) -> pl.DataFrame:
     names = ("bid", "bid_qty", "ask", "ask_qty")
     best = pl.DataFrame(found, dict.fromkeys(names, pl.Int64), orient="row")
     return pl.concat([changes, best], how="horizontal")
+
+
+def before(reports: pl.DataFrame, states: pl.DataFrame, by: list[str]) -> pl.DataFrame:
+    """Reports, each with the last of the states before it, by ``seq``; null where there is none."""
+    return reports.join_asof(
+        states, on="seq", by=by, allow_exact_matches=False, check_sortedness=False
+    )
 
 
 def unseen_ends(reports: pl.DataFrame, levels: int | None = None) -> pl.DataFrame:

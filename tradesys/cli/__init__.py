@@ -8,6 +8,7 @@ import typer
 from tradesys.cli import bench_command as measuring
 from tradesys.cli import cluster_commands as clusters
 from tradesys.cli import many_runs_commands as batch
+from tradesys.cli import market_commands as markets
 from tradesys.cli import question_commands as questions
 from tradesys.cli import replay_commands as replays
 from tradesys.cli import run_folder_commands as folder
@@ -24,7 +25,7 @@ app = typer.Typer(
 cluster = typer.Typer(help="The same systems on many machines, over NATS.", no_args_is_help=True)
 
 for group, commands in (
-    (app, (replays.replay, replays.demo, replays.sample)),
+    (app, (replays.replay, replays.demo, replays.sample, markets.fit)),
     (app, (folder.status, folder.statement, folder.audit, folder.run, folder.end_of_day)),
     (app, (questions.orders, questions.fills, questions.positions, questions.book, questions.sql)),
     (app, (folder.verify, folder.export, batch.simulate, batch.sweep, measuring.bench)),
