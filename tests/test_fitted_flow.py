@@ -32,7 +32,7 @@ HABITS = Habits(
     order_qty=(100, 100, 300),
     away=(100, 100, 200, 300),
     canceled=0.8,
-    lifetime_s=(2.0, 5.0, 20.0),
+    lifetime_s=(2.0, 6.0, 20.0),
     bid=50_0000,
     ask=50_0200,
 )
@@ -81,7 +81,7 @@ def test_a_flow_fitted_again_has_its_own_habits() -> None:
     assert found.canceled == pytest.approx(HABITS.canceled, rel=0.15)
     assert set(found.order_qty) == set(HABITS.order_qty)
     assert sum(found.order_qty) / len(found.order_qty) == pytest.approx(500 / 3, rel=0.1)
-    assert set(found.lifetime_s) <= {2.0, 5.0, 20.0}
+    assert set(found.lifetime_s) <= {2.0, 6.0, 20.0}
 
 
 def test_the_same_seed_gives_the_same_market() -> None:
