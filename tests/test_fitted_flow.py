@@ -146,9 +146,10 @@ def test_a_flow_needs_habits_of_each_symbol_an_order_book_and_a_clock_to_set() -
         run(FittedFlow(Network(), habits), 1)
 
 
-def test_a_tape_with_one_side_is_not_fitted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("second", ["34201.0,1,2,100,500000,1", "34200.0,1,2,100,500100,-1"])
+def test_a_tape_with_one_side_or_of_one_moment_is_not_fitted(tmp_path: Path, second: str) -> None:
     path = tmp_path / "ECHO_2024-06-03_34200000_57600000_message_1.csv"
-    path.write_text("34200.0,1,1,100,500000,1\n34201.0,1,2,100,500000,1\n")
+    path.write_text(f"34200.0,1,1,100,500000,1\n{second}\n")
     with pytest.raises(InvalidValue, match="tape='ECHO': expected orders on both sides"):
         fit(market.reports_of_tape(tapes.read(path)))
 

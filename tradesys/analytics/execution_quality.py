@@ -12,16 +12,13 @@ from tradesys.analytics import market
 from tradesys.inquiry.inquiries import Inquiries
 from tradesys.records import argument_checks as given
 from tradesys.records.errors import InvalidValue
-from tradesys.records.schemas import PRICE_SCALE, ExecType, origin
+from tradesys.records.schemas import ExecType, RequestType, origin
 from tradesys.status import definition as status
 
 BY = ("account", "symbol", "side", "system")
 """What execution quality can be added up by."""
 
-_BP = 10_000  # basis points in 1
 _NEW = status.says(ExecType.NEW)
-_MID = (pl.col("bid") + pl.col("ask")) / (2 * PRICE_SCALE)
-_SPREAD = (pl.col("ask") - pl.col("bid")) / PRICE_SCALE
 
 
 def of_orders(system: Inquiries, *, levels: int | None = None) -> pl.DataFrame:
@@ -49,7 +46,9 @@ def of_orders(system: Inquiries, *, levels: int | None = None) -> pl.DataFrame:
     with system.lock:
         orders, held = system.orders(), system.tables
         requests, executions = held["requests"].frame, held["executions"].frame
-    entered = requests.filter(pl.col("request_type") == "new").select("order_id", entered="ts")
+    entered = requests.filter(pl.col("request_type") == RequestType.NEW.value).select(
+        "order_id", entered="ts"
+    )
     return (
         orders.select(*_TERMS)
         .join(_at_entry(market.reports(executions, levels=levels)), on="order_id")
@@ -64,7 +63,7 @@ def of_orders(system: Inquiries, *, levels: int | None = None) -> pl.DataFrame:
             slippage=market.SIGN * (pl.col("avg_px") - pl.col("mid")),
             fill_rate=pl.col("cum_qty") / pl.col("order_qty"),
         )
-        .with_columns(slippage_bp=pl.col("slippage") / pl.col("mid") * _BP)
+        .with_columns(slippage_bp=pl.col("slippage") / pl.col("mid") * market.BASIS_POINTS)
         .select(_COLUMNS)
         .sort("order_id")
     )
@@ -92,8 +91,8 @@ def _at_entry(reports: pl.DataFrame) -> pl.DataFrame:
     accepted = reports.filter(_NEW).select("seq", "order_id", *level)
     return market.before(market.before(accepted, touches, ["symbol"]), levels, level).select(
         "order_id",
-        mid=_MID,
-        spread=_SPREAD,
+        mid=market.MID,
+        spread=market.SPREAD,
         ahead_qty=pl.col("level_qty").fill_null(0),
         ahead_orders=pl.col("level_orders").fill_null(0),
     )
@@ -143,7 +142,7 @@ def added_up(orders: pl.DataFrame, by: str | Sequence[str] = "account") -> pl.Da
             pl.col("order_qty", "cum_qty").sum(),
             (pl.col("cum_qty").sum() / pl.col("order_qty").sum()).alias("fill_rate"),
             cost.alias("cost"),
-            pl.when(worth > 0).then(cost / worth * _BP).alias("slippage_bp"),
+            pl.when(worth > 0).then(cost / worth * market.BASIS_POINTS).alias("slippage_bp"),
             pl.col("first_fill_s", "ahead_qty").median(),
         )
         .sort(names)

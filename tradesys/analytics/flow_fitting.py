@@ -26,7 +26,7 @@ def fit(reports: pl.DataFrame) -> dict[str, Habits]:
     Rates are averages from the first report to the last.
 
     :param reports: :func:`tradesys.analytics.market.reports_of_tape`, or ``reports``.
-    :raises InvalidValue: a symbol never had a bid and an ask.
+    :raises InvalidValue: a symbol never had a bid and an ask, or all happened at one time.
     """
     best = market.touch(market.changes(reports))
     ends = reports.filter(status.says(*status.ENDS)).unique("order_id", keep="first")
@@ -56,8 +56,9 @@ def _of_symbol(
     other = pl.when(pl.col("side") == Side.BUY.value).then("ask").otherwise("bid")
     away = entered.select(market.SIGN * (other - pl.col("price"))).to_series().drop_nulls()
     both = best.filter(pl.col("bid") < pl.col("ask"))
-    if not len(both) or not len(away):
-        raise InvalidValue("tape", best["symbol"].first(), "orders on both sides of each symbol")
+    if both.is_empty() or away.is_empty() or not seconds:
+        symbol = best["symbol"].first()
+        raise InvalidValue("tape", symbol, "orders on both sides of each symbol, for some time")
     lives = entered.filter(pl.col("how") == ExecType.CANCELED.value).select(
         (pl.col("end") - pl.col("transact_time")).dt.total_nanoseconds() / 1e9
     )

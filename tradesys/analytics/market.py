@@ -12,13 +12,13 @@ from typing import Any
 import polars as pl
 from sortedcontainers import SortedDict
 
-from tradesys.records.schemas import ExecType, OrdType, RequestType, Side, TimeInForce
+from tradesys.records.schemas import PRICE_SCALE, ExecType, OrdType, RequestType, Side, TimeInForce
 from tradesys.status import definition as status
 from tradesys.venue.market import ANSWER
 from tradesys.venue.tapes import Tape
 
 COLUMNS = (
-    *("exec_id", "transact_time", "exec_type", "exec_ref_id", "order_id", "account", "symbol"),
+    *("exec_id", "transact_time", "exec_type", "exec_ref_id", "order_id", "symbol"),
     *("side", "ord_type", "time_in_force", "order_qty", "price", "last_qty", "last_px"),
 )
 """The columns of a report; types are those of the ``executions`` dataset, but ``order_id`` of a
@@ -26,12 +26,17 @@ tape is text: the ``cl_ord_id`` of the order."""
 
 SIGN = pl.when(pl.col("side") == Side.BUY.value).then(1).otherwise(-1)
 IS_TRADE = status.says(ExecType.TRADE)
+MID = (pl.col("bid") + pl.col("ask")) / (2 * PRICE_SCALE)
+SPREAD = (pl.col("ask") - pl.col("bid")) / PRICE_SCALE
+"""The middle of the best prices, and what is between them, in the currency."""
+
+BASIS_POINTS = 10_000  # in 1
 
 _OF_BOOKS = (*status.STATES_TERMS, *status.OF_TRADES, *status.ENDS)
 MAY_REST = (pl.col("ord_type") == OrdType.LIMIT.value) & ~pl.col("time_in_force").is_in(
     [TimeInForce.IOC.value, TimeInForce.FOK.value]
 )
-_KEPT = ("account", "symbol", "side", "ord_type", "time_in_force")
+_KEPT = ("symbol", "side", "ord_type", "time_in_force")
 _LEVEL = ("symbol", "side", "price")
 _CHANGE = (
     *("seq", "exec_id", "transact_time", "exec_type", "order_id", *_LEVEL),
@@ -114,7 +119,6 @@ def rested(reports: pl.DataFrame) -> pl.DataFrame:
     """
     amended = status.amendments(reports).select("exec_id", "trade_id")
     stands = pl.when(status.says(ExecType.TRADE_CANCEL)).then(0).otherwise("last_qty")
-    of_order = pl.col("rests").shift(1, fill_value=0).over("order_id")
     another_px = pl.col("price").ne_missing(pl.col("price").shift(1).over("order_id"))
     return (
         reports.filter(status.says(*_OF_BOOKS), MAY_REST)
@@ -131,7 +135,7 @@ def rested(reports: pl.DataFrame) -> pl.DataFrame:
             .otherwise((pl.col("order_qty") - pl.col("cum_qty")).clip(lower_bound=0))
         )
         .with_columns(
-            placed=pl.when(another_px | (pl.col("rests") > of_order))
+            placed=pl.when(another_px | (pl.col("rests") > _before("rests", "order_id")))
             .then("seq")
             .forward_fill()
             .over("order_id")

@@ -6,13 +6,10 @@ The same for a tape and for what a system holds of a market (:mod:`tradesys.anal
 import polars as pl
 
 from tradesys.analytics import market
-from tradesys.records.schemas import PRICE_SCALE
 
 _MINUTE = "1m"
-_BP = 10_000  # basis points in 1
 _BEST = ("bid", "bid_qty", "ask", "ask_qty")
 _HAS_BOTH = (pl.col("bid") < pl.col("ask")).fill_null(value=False)
-_MID = (pl.col("bid") + pl.col("ask")) / (2 * PRICE_SCALE)
 
 
 def over_time(reports: pl.DataFrame, every: str | None = None) -> pl.DataFrame:
@@ -49,7 +46,7 @@ def over_time(reports: pl.DataFrame, every: str | None = None) -> pl.DataFrame:
     moved = (
         _timed(minutes, every)
         .group_by(keys)
-        .agg(volatility_bp=pl.col("squared").sum().sqrt() * _BP)
+        .agg(volatility_bp=pl.col("squared").sum().sqrt() * market.BASIS_POINTS)
     )
     traded = (
         _timed(matches(reports), every)
@@ -57,7 +54,7 @@ def over_time(reports: pl.DataFrame, every: str | None = None) -> pl.DataFrame:
         .agg(trades=pl.len().cast(pl.Int64), volume=pl.col("last_qty").sum())
     )
     return (
-        of_book.with_columns(spread_bp=pl.col("spread") / pl.col("mid") * _BP)
+        of_book.with_columns(spread_bp=pl.col("spread") / pl.col("mid") * market.BASIS_POINTS)
         .join(traded, on=keys, how="left")
         .join(moved, on=keys, how="left")
         .with_columns(pl.col("trades", "volume").fill_null(0))
@@ -66,9 +63,7 @@ def over_time(reports: pl.DataFrame, every: str | None = None) -> pl.DataFrame:
     )
 
 
-_QUALITY = (
-    *("seconds", "mid", "spread", "spread_bp", "depth", "trades", "volume", "volatility_bp"),
-)
+_QUALITY = ("seconds", "mid", "spread", "spread_bp", "depth", "trades", "volume", "volatility_bp")
 
 
 def _timed(frame: pl.DataFrame, every: str | None) -> pl.DataFrame:
@@ -113,8 +108,8 @@ def _states(best: pl.DataFrame) -> pl.DataFrame:
         .sort("symbol", "transact_time", maintain_order=True)
         .with_columns(
             seconds=lasted.fill_null(pl.duration()).dt.total_nanoseconds() / 1e9,
-            mid=_MID,
-            spread=(pl.col("ask") - pl.col("bid")) / PRICE_SCALE,
+            mid=market.MID,
+            spread=market.SPREAD,
             depth=(pl.col("bid_qty") + pl.col("ask_qty")) / 2,
         )
     )

@@ -107,7 +107,7 @@ class FittedFlow(Flow):
         self.venue = given.a(BookVenue, "venue", network.venue, "a market with an order book")
         self.habits = [habits[given.one_of("symbol", s, habits)] for s in self.symbols.tolist()]
         rates = np.array([each.per_second for each in self.habits])
-        self.per_second = rates.sum() if per_second is None else per_second
+        self.per_second = float(rates.sum()) if per_second is None else per_second
         self._busy = rates / rates.sum()
         self._best = [(each.bid, each.ask) for each in self.habits]
 
