@@ -52,6 +52,7 @@ def as_requests(reports: pl.DataFrame) -> pl.DataFrame:
         time_in_force=where_taken(pl.lit("ioc"), "time_in_force"),
         order_qty=where_taken("last_qty", "order_qty"),
         price=where_taken("last_px", "price"),
+        account=pl.lit("a"),
         expire_time=pl.lit(None, pl.Datetime("ns", "UTC")),
         **{name: pl.lit(None, kind) for name, kind in empty.items()},
     )
