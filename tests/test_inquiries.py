@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tests.build import CASH, NOON, PRICE, filled, network, submit
+from tests.build import CASH, NOON, PRICE, SHARES, filled, network, submit
 from tradesys.inquiry.inquiries import BY
 from tradesys.network import Network
 from tradesys.records.clock import ManualClock
@@ -295,6 +295,23 @@ def test_the_book_adds_up_by_buckets_of_time_and_by_several_things() -> None:
     assert system.book([*BY])["orders"].sum() == 4
 
 
+def test_the_book_of_open_orders_is_their_quantity_at_each_price_on_each_side() -> None:
+    system = busy()["c2"]
+    levels = system.book(["symbol", "side", "price"], open_only=True)
+    assert levels.select("symbol", "side", "price", "orders", "leaves_qty").rows() == [
+        ("ALFA", "sell", 2 * PRICE, 1, 40),
+        ("DLTA", "buy", PRICE, 1, 30),
+    ]
+    own = system.book("price", account="bob", symbol="ALFA", open_only=True)
+    assert own.select("price", "leaves_qty").rows() == [(2 * PRICE, 40)]
+
+
+def test_positions_in_a_symbol_are_its_shares_alone(desk: Network) -> None:
+    filled(desk)
+    held = desk["c1"].positions(symbol="ALFA").select("account", "asset", "amount").rows()
+    assert held == [("alice", "ALFA", SHARES + 100), ("bob", "ALFA", SHARES - 100)]
+
+
 def test_an_order_whose_request_has_not_arrived_has_no_time_in_the_book() -> None:
     desk = network(2, 1)
     desk.partition("c1", "c2")
@@ -308,9 +325,9 @@ def test_the_book_of_a_new_network_is_empty(desk: Network) -> None:
         assert desk["c1"].book(by).is_empty()
 
 
-@pytest.mark.parametrize("by", ["price", "", [], ["status", "status"], 3, None, [["status"]]])
+@pytest.mark.parametrize("by", ["px", "", [], ["status", "status"], 3, None, [["status"]]])
 def test_a_book_by_what_no_order_says_is_an_error(desk: Network, by: Any) -> None:
-    with pytest.raises(InvalidValue, match="status, symbol, account, system, time"):
+    with pytest.raises(InvalidValue, match="status, symbol, account, side, price, system, time"):
         desk["c1"].book(by)
 
 

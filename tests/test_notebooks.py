@@ -105,7 +105,7 @@ def test_the_start_page_leads_to_every_notebook_in_order() -> None:
     assert listed == sorted(listed)
     assert {path.name for path in NOTEBOOKS.glob("*.ipynb")} == set(listed)
     assert set(re.findall(r"\]\((.*?)\)", page)) == set(listed)
-    for name in listed[:7]:
+    for name in listed[:8]:
         title = json.loads((NOTEBOOKS / name).read_text(encoding="utf-8"))["cells"][0]["source"]
         (question,) = re.findall(r"^\*(.*\?)\*$", "".join(title), re.MULTILINE)
         assert f"]({name}) | {question} |" in table
@@ -148,6 +148,29 @@ def test_the_tape_refuses_a_wrong_parameter(tmp_path: Path, tape: object) -> Non
     message = re.escape(f"tape={tape!r}: expected ")
     with pytest.raises(PapermillExecutionError, match=message):
         run_tape(tmp_path, tape=tape)
+
+
+@pytest.mark.parametrize(("name", "value"), [("minutes", 1), ("tape", 5), ("step_s", "5")])
+def test_the_market_refuses_a_wrong_parameter(tmp_path: Path, name: str, value: object) -> None:
+    with pytest.raises(PapermillExecutionError, match=re.escape(f"{name}={value!r}: expected ")):
+        run_market(tmp_path, **{name: value})
+
+
+def test_the_market_may_be_drawn_from_a_tape_of_ones_own(tmp_path: Path) -> None:
+    generate(tmp_path / "day", seed=7, events=4000, symbols=("ECHO",))
+    notebook = run_market(tmp_path, tape=str(tmp_path / "day"), minutes=10, step_s=20, seed=3)
+    assert "ECHO: shares ahead of an order" in nbformat.writes(notebook)  # type: ignore[no-untyped-call]
+
+
+def run_market(output: Path, **parameters: object) -> Any:
+    return papermill.execute_notebook(
+        NOTEBOOKS / "8_market.ipynb",
+        output / "market.ipynb",
+        parameters=parameters,
+        kernel_name="python3",
+        start_timeout=600,
+        progress_bar=False,
+    )
 
 
 def test_the_tape_may_be_ones_own(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ are rooms, each of which uses only those before it:
 - :mod:`tradesys.audit`: what must hold over all systems
 - :mod:`tradesys.network`: a whole network in one process
 - :mod:`tradesys.simulation`: the same systems under virtual time, with faults
+- :mod:`tradesys.analytics`: the market of a run or a tape, and how well orders did in it
 - :mod:`tradesys.widgets`: the desk, pictures, sweeps
 - :mod:`tradesys.cli`: the command line
 """

@@ -10,6 +10,8 @@ from tradesys.cli import cluster_commands as clusters
 from tradesys.cli import fix_commands as fixes
 from tradesys.cli import inspect_command as inspecting
 from tradesys.cli import many_runs_commands as batch
+from tradesys.cli import market_commands as markets
+from tradesys.cli import question_commands as questions
 from tradesys.cli import replay_commands as replays
 from tradesys.cli import run_folder_commands as folder
 from tradesys.cli.printing import tell_error
@@ -25,8 +27,9 @@ app = typer.Typer(
 cluster = typer.Typer(help="The same systems on many machines, over NATS.", no_args_is_help=True)
 
 for group, commands in (
-    (app, (replays.replay, inspecting.inspect, replays.demo, replays.sample)),
+    (app, (replays.replay, inspecting.inspect, replays.demo, replays.sample, markets.fit)),
     (app, (folder.status, folder.statement, folder.audit, folder.run, folder.end_of_day)),
+    (app, (questions.orders, questions.fills, questions.positions, questions.book, questions.sql)),
     (app, (fixes.fix,)),
     (app, (folder.verify, folder.export, batch.simulate, batch.sweep, measuring.bench)),
     (app, (clusters.serve,)),

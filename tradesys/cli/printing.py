@@ -17,6 +17,7 @@ from rich.table import Table
 
 from tradesys.audit.audit import Audit
 from tradesys.records.errors import InvalidValue, TradesysError
+from tradesys.records.formatting import readable, with_ids_written
 from tradesys.replication.recovery import Recovered
 
 out = Console()
@@ -26,28 +27,68 @@ _EXACT_MAX = (1 << 53) - 1  # up to here a double holds every integer
 _SHORT = 16  # letters of a cell that is not broken into lines
 
 
-def _a_json_target(target: str | None) -> str | None:
+def _a_target(option: typer.CallbackParam, target: str | None) -> str | None:
     """Where a result can be written; told before anything is done, and not after it."""
     if target not in (None, "-"):
         path = Path(str(target))
         if not target or path.is_dir() or not path.parent.is_dir():
-            raise InvalidValue("json", target, "a file in a folder that exists, or -")
+            name = option.opts[0].strip("-")
+            raise InvalidValue(name, target, "a file in a folder that exists, or -")
     return target
 
 
 JsonOut = Annotated[
     str | None,
     typer.Option(
-        "--json",
-        help="Write the result as one JSON object: a file, or -.",
-        callback=_a_json_target,
+        "--json", help="Write the result as one JSON object: a file, or -.", callback=_a_target
     ),
 ]
+JsonRowsOut = Annotated[
+    str | None,
+    typer.Option(
+        "--json", help="Write all rows as one JSON array: a file, or -.", callback=_a_target
+    ),
+]
+CsvOut = Annotated[
+    str | None,
+    typer.Option("--csv", help="Write all rows as CSV: a file, or -.", callback=_a_target),
+]
+RowsShown = Annotated[int, typer.Option("--rows", min=0, help="How many rows to show here.")]
 
 
-def tell(
-    json_out: str | None, result: Mapping[str, object], in_words: Callable[[], object]
+def tell_rows(
+    frame: pl.DataFrame,
+    title: str,
+    rows: int,
+    json_out: str | None,
+    csv_out: str | None,
+    *,
+    left_out: Sequence[str] = (),
 ) -> None:
+    """Write the rows of a frame as a JSON array and as CSV where that is asked for.
+
+    Unless one of them goes to stdout, show the first so many rows, and say how many are not shown.
+    Ids are text everywhere.
+
+    :param left_out: columns that a terminal is too narrow for.
+    :raises InvalidValue: both are to go to stdout.
+    """
+    if json_out == csv_out == "-":
+        raise InvalidValue("csv", csv_out, "a file, where JSON goes to stdout")
+    written = with_ids_written(frame)
+    if csv_out:
+        written.write_csv(sys.stdout if csv_out == "-" else Path(csv_out))
+
+    def in_words() -> None:
+        if csv_out != "-":
+            print_frame(readable(frame.head(rows).drop(left_out)), title)
+            if (more := len(frame) - rows) > 0:
+                out.print(f"{more:,} more rows are not shown: --rows, --json or --csv gives them")
+
+    tell(json_out, json.loads(written.write_json()) if json_out else None, in_words)
+
+
+def tell(json_out: str | None, result: object, in_words: Callable[[], object]) -> None:
     """Write a result as JSON where that is asked for, and in words unless stdout has the JSON."""
     text = json.dumps(_interoperable(result), indent=2, allow_nan=False) + "\n"
     if json_out == "-":

@@ -16,6 +16,7 @@ from tradesys.inquiry.client_order_ids import NamesGiven
 from tradesys.inquiry.evidence import Evidence
 from tradesys.inquiry.explanation import Explained, explained
 from tradesys.inquiry.record_holder import RecordHolder
+from tradesys.inquiry.sql import Relations
 from tradesys.log.offsets import Cursor
 from tradesys.records import argument_checks as given
 from tradesys.records.errors import InvalidValue, NotYetReplicated
@@ -57,6 +58,8 @@ BY = {
     "status": pl.col("ord_status"),
     "symbol": pl.col("symbol"),
     "account": pl.col("account"),
+    "side": pl.col("side"),
+    "price": pl.col("price"),
     "system": pl.col("order_id") // 2**48,
     "time": pl.col("order_id"),
 }
@@ -233,11 +236,19 @@ class Inquiries(RecordHolder):
             posted = self.view.cleared(fills["exec_id"].to_numpy())
         return fills.with_columns(posted=pl.Series(posted, dtype=pl.Boolean))
 
-    def book(self, by: str | Sequence[str] = "status", *, every: str = "1h") -> pl.DataFrame:
-        """The whole book, added up by one or several of :data:`BY`.
+    def book(
+        self,
+        by: str | Sequence[str] = "status",
+        *,
+        every: str = "1h",
+        account: str | None = None,
+        symbol: str | None = None,
+        open_only: bool = False,
+    ) -> pl.DataFrame:
+        """The whole book, or the :meth:`orders` named, added up by one or several of :data:`BY`.
 
-        :param by: ``status``, ``symbol``, ``account``, ``system`` (that took the order), ``time``
-            (that it did so).
+        :param by: ``status``, ``symbol``, ``account``, ``side``, ``price`` (null of an order that
+            has none), ``system`` (that took the order), ``time`` (that it did so).
         :param every: the length of a bucket of time: ``"1h"``, ``"5m"``, ``"30s"``, ``"1d"``.
         :returns: the columns of ``by``, then int64: ``orders``, ``open`` (orders), ``order_qty``,
             ``cum_qty``, ``leaves_qty`` in shares, ``open_amount`` in 1/10,000, at their prices.
@@ -249,7 +260,7 @@ class Inquiries(RecordHolder):
         expected = "a length of time like 1h, 5m, 30s or 1d"
         given.a(str, "every", every, expected, lambda text: _SPAN.fullmatch(text) is not None)
         with self.lock:
-            frame = self.statuses()
+            frame = self.orders(account, symbol=symbol, open_only=open_only)
             keys = frame.select(BY[name].alias(name) for name in names)
             if "time" in names:
                 entered = self.tables["requests"].column("ts", keys["time"].to_numpy())
@@ -263,16 +274,17 @@ class Inquiries(RecordHolder):
 
     # ---- accounts
 
-    def positions(self, account: str | None = None) -> pl.DataFrame:
-        """Shares and cash of an account (or of all).
+    def positions(self, account: str | None = None, *, symbol: str | None = None) -> pl.DataFrame:
+        """Shares and cash of an account (or of all), or the shares of a symbol alone.
 
         :returns: ``account, asset, booked, uncleared, amount, reserved``: int64, in shares or, for
             cash, in 1/10,000 of the currency. ``reserved`` is what open orders may still use.
-        :raises InvalidValue: the firm has not described the account.
-        :raises NotYetReplicated: no accounts have come here.
+        :raises InvalidValue: the firm has not described the account or the symbol.
+        :raises NotYetReplicated: no accounts or instruments have come here.
         """
         with self.lock:
-            return self._of(self.view.positions(), account)
+            held = self.view.positions().rename({"asset": "symbol"})
+            return self._of(held, account, symbol).rename({"symbol": "asset"})
 
     def cash(self, account: str | None = None) -> pl.DataFrame:
         """Cash and buying power of an account (or of all).
@@ -299,6 +311,11 @@ class Inquiries(RecordHolder):
             )
 
     # ---- inside
+
+    def _relations(self) -> Relations:
+        """The datasets held, and the answers that follow from them."""
+        answers = {"orders": self.orders, "fills": self.fills, "positions": self.positions}
+        return {**super()._relations(), **answers}
 
     def _of(
         self, frame: pl.DataFrame, account: str | None, symbol: str | None = None

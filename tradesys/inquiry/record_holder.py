@@ -1,9 +1,12 @@
 """Who holds records: its tables, and what follows from them, kept up to date when it is asked."""
 
+from functools import partial
 from threading import RLock
 
+import polars as pl
 import pyarrow as pa
 
+from tradesys.inquiry import sql as queries
 from tradesys.log.ctrl_c import uninterrupted
 from tradesys.log.offsets import Cursor
 from tradesys.log.table import Table
@@ -60,6 +63,30 @@ class RecordHolder:
     def unviewed(self) -> int:
         """How many records have come since the last question that the view was asked."""
         return self._followed.waiting
+
+    def sql(self, query: str) -> pl.DataFrame:
+        """The result of an SQL query over the records held here, and over answers if it gives any.
+
+        Tables are the datasets that the system holds, as :attr:`tradesys.log.table.Table.frame` has
+        them, with ``received_at``; who answers inquiries has ``orders``, ``fills`` and
+        ``positions`` as well. All are of one moment, and no record is copied. The dialect is
+        polars' (:class:`polars.SQLContext`).
+
+        ``c1.sql("select symbol, sum(last_qty) as shares from fills group by symbol")``
+
+        :returns: ids as uint64, prices in 1/10,000 of the currency, as in the records.
+        :raises InvalidValue: a table or a column is not there, or it is no query; the message says
+            what there is.
+        """
+        with self.lock:
+            self.require_running()
+            relations = self._relations()
+            frames = queries.named(query, relations)
+        return queries.run(query, frames, relations)
+
+    def _relations(self) -> queries.Relations:
+        """What can be asked for in SQL: the datasets held."""
+        return {name: partial(getattr, table, "frame") for name, table in self.tables.items()}
 
     def catch_up(self) -> None:
         """Take in what has become part of the tables since the last question, by position.

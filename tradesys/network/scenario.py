@@ -4,13 +4,13 @@ Customers enter, replace and cancel orders around a price that wanders; any cust
 may be the one they reach. The notebooks and the command line use it; it holds no rule of its own.
 """
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from tradesys.network import Network
 from tradesys.records import argument_checks as given
@@ -141,7 +141,12 @@ class Flow:
     _PATIENCE_S = 2.0
 
     def __init__(
-        self, network: Network, accounts: Sequence[str] = (), *, per_second: int = 0, seed: int = 1
+        self,
+        network: Network,
+        accounts: Sequence[str] = (),
+        *,
+        per_second: float = 0,
+        seed: int = 1,
     ) -> None:
         books = network.manifest.books
         self.network, self.per_second = network, per_second
@@ -152,7 +157,7 @@ class Flow:
         self._mid = np.full(len(self.symbols), 50_0000, np.int64)
         self._due = 0.0
         self._now = 0.0
-        self._placed: deque[tuple[float, pl.Series]] = deque()
+        self._placed = pl.DataFrame(schema={"order_id": pl.UInt64, "until": pl.Float64})
 
     def advance(self, seconds: float) -> int:
         """Enter what falls into the next so many seconds; gives how many orders were entered."""
@@ -164,9 +169,11 @@ class Flow:
             return 0
         for customer, share in zip(up, self._shares(count, len(up)), strict=True):
             if share:
-                told = customer.submit_many(self._draw(share))
-                orders = told.filter("accepted")["order_id"]
-                self._placed.append((self._now + self._PATIENCE_S, orders))
+                orders = self._draw(share)
+                told = customer.submit_many(orders)
+                until = self._now + self._patience_s(orders)
+                placed = told.select("order_id", "accepted", until=pl.Series(until))
+                self._placed.extend(placed.filter("accepted").drop("accepted"))
         self._cancel(up[int(self._rng.integers(len(up)))])
         self.entered += count
         return count
@@ -192,13 +199,16 @@ class Flow:
             }
         )
 
+    def _patience_s(self, orders: pl.DataFrame) -> NDArray[np.float64]:
+        """How long each of these orders waits until it is canceled."""
+        return np.full(len(orders), self._PATIENCE_S)
+
     def _cancel(self, customer: CustomerSystem) -> None:
         """Cancel what has waited for long enough, through whichever system is reached now."""
-        due = []
-        while self._placed and self._placed[0][0] <= self._now:
-            due.append(self._placed.popleft()[1])
-        if due:
-            orders = pl.concat(due)
+        is_due = pl.col("until") <= self._now
+        orders = self._placed.filter(is_due)["order_id"]
+        if len(orders):
+            self._placed = self._placed.filter(~is_due)
             known = customer.tables["requests"].holds(orders.to_numpy())
             waiting = orders.filter(pl.Series(known, dtype=pl.Boolean))
             customer.submit_many(pl.DataFrame({"order_id": waiting, "request_type": "cancel"}))
