@@ -30,7 +30,15 @@ TABLE_MAGIC = (b"PAR1", b"ARROW1", b"\xff\xff\xff\xff")
 
 TOO_LONG = f"the line is longer than {_LINE_MOST:,} bytes"
 
-_DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, pa.ArrowException)
+_DAMAGE = (
+    UnicodeDecodeError,
+    OSError,
+    EOFError,
+    zlib.error,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+    pa.ArrowException,
+)
 
 
 @dataclass(frozen=True)
@@ -162,6 +170,7 @@ def tables(file: File) -> Iterator[pl.DataFrame]:
     first = 1
     with _table(file) as (_, batches):
         for batch in batches:
+            batch.validate(full=True)  # polars ends the thread at text that is none
             frame = pl.DataFrame(batch)
             columns = [n for n in frame.columns if n != "line"]
             yield frame.select(pl.int_range(first, first + len(frame)).alias("line"), *columns)
