@@ -106,7 +106,7 @@ bench: setup ## run the benchmarks in less than ten minutes; FULL=1 takes the la
 lock: ## remake requirements.lock from pyproject.toml; UPGRADE=1 takes the newest versions
 	@$(PYTHON) -m venv --clear build/uv
 	@build/uv/bin/python -m pip --disable-pip-version-check -qq install uv
-	@build/uv/bin/uv pip compile pyproject.toml --extra lab --extra cluster --group dev $(if $(UPGRADE),--upgrade) \
+	@build/uv/bin/uv pip compile pyproject.toml --extra lab --extra cluster --extra tapes --group dev $(if $(UPGRADE),--upgrade) \
 		--universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-annotate \
 		--custom-compile-command "make lock" --quiet --output-file requirements.lock
 	@echo "requirements.lock is remade. Next: make test"

@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 def final_orders(path: Path) -> dict[int, tuple[str, int, int, int]]:
     """Order id of each order submitted: (ord_status, order_qty, cum_qty, leaves_qty) at the end.
 
-    ``order_qty`` is the size submitted less what partial cancels took that left something, ``cum_qty`` the shares of
-    visible executions. Events of orders that the file does not submit before them are left out.
+    ``order_qty`` is the size submitted less what partial cancels took that left something open,
+    ``cum_qty`` the shares of visible executions. Events of orders that the file does not submit
+    before them are left out.
     """
     order_qty: dict[int, int] = {}
     cum_qty: dict[int, int] = {}

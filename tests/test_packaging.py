@@ -37,7 +37,7 @@ def bounds(requirements: list[str]) -> dict[str, SpecifierSet]:
 def asked_for() -> dict[str, SpecifierSet]:
     """Give what pyproject.toml asks for: to run, in notebooks, to develop, and to build."""
     extras = PYPROJECT["project"]["optional-dependencies"]
-    lab = extras["lab"] + extras["cluster"]
+    lab = extras["lab"] + extras["cluster"] + extras["tapes"]
     dev = PYPROJECT["dependency-groups"]["dev"]
     project = bounds(PYPROJECT["project"]["dependencies"] + lab + dev)
     for name, bound in bounds(PYPROJECT["build-system"]["requires"]).items():

@@ -66,7 +66,7 @@ def cut(data: bytes, chance: random.Random, _: list[bytes]) -> bytes:
 
 def overwritten(data: bytes, chance: random.Random, _: list[bytes]) -> bytes:
     made = bytearray(data)
-    for _ in range(chance.randint(1, 8)):
+    for _each in range(chance.randint(1, 8)):
         if made:
             made[chance.randrange(len(made))] = chance.randrange(256)
     return bytes(made)
@@ -95,7 +95,7 @@ def otherwise_encoded(data: bytes, chance: random.Random, _: list[bytes]) -> byt
 
 
 def packed(data: bytes, chance: random.Random, _: list[bytes]) -> bytes:
-    made = chance.choice([gzip.compress, lzma.compress])(data)
+    made = gzip.compress(data) if chance.random() < 0.5 else lzma.compress(data)
     return made[: chance.randrange(len(made) + 1)] if chance.random() < 0.5 else made
 
 

@@ -423,8 +423,7 @@ def test_marks_headers_blank_lines_and_ends_of_lines_are_nobodys_problem(tmp_pat
     text = "time,type,order_id,size,price,direction\r\n\r\n" + lines(LIFE).replace("\n", "\r\n")
     path = tmp_path / "anything at all"
     path.write_bytes(b"\xef\xbb\xbf" + text.encode() + b"\r\n\n")
-    given = {"symbol": "ALFA", "date": "2024-06-03"}
-    assert same(read(path, bad_lines="fail", **given), plain)
+    assert same(read(path, symbol="ALFA", date="2024-06-03", bad_lines="fail"), plain)
     with_mpid = "".join(f"{line},ABCD\n" for line in lines(LIFE).splitlines())
     assert same(tape_of(tmp_path, with_mpid), plain)
 

@@ -115,20 +115,21 @@ def test_a_line_that_breaks_the_format_is_named_and_left_out(
 
 def rebuilt(path: Path) -> tuple[dict[str, int], Counter[tuple[str, str, int]]]:
     """What is open of each order, and the books: shares by symbol, side and price."""
-    left: dict[str, list[object]] = {}
+    left: dict[str, int] = {}
+    terms: dict[str, tuple[str, str, int]] = {}
     for line in gzip.decompress(path.read_bytes()).decode().split("\n"):
-        text = line.rstrip("\n").removeprefix("S")
+        text = line.removeprefix("S")
         letter, order_id = text[8:9], text[9:21]
         if letter == "A":
-            terms = (text[28:34].strip(), text[21], int(text[34:44]))
-            left[order_id] = [int(text[22:28]), terms]
+            left[order_id] = int(text[22:28])
+            terms[order_id] = (text[28:34].strip(), text[21], int(text[34:44]))
         elif letter in ("X", "E"):
-            left[order_id][0] = int(str(left[order_id][0])) - int(text[21:27])
+            left[order_id] -= int(text[21:27])
     book: Counter[tuple[str, str, int]] = Counter()
-    for shares, terms in left.values():
+    for order_id, shares in left.items():
         if shares:
-            book[terms] += shares  # type: ignore[index]
-    return {order_id: int(str(shares)) for order_id, (shares, _) in left.items()}, book
+            book[terms[order_id]] += shares
+    return left, book
 
 
 def test_each_order_and_each_book_of_a_real_morning_ends_as_its_messages_say(

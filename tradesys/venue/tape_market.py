@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from tradesys.records.arrow import Ints, picked, with_columns
 from tradesys.records.clock import Clock
-from tradesys.records.schemas import REPORTS, ExecType, RequestType, TimeInForce
+from tradesys.records.schemas import REPORTS, REQUESTS, ExecType, RequestType, TimeInForce
 from tradesys.records.trading_calendar import EXCHANGE, FOREVER, ns_of
 from tradesys.venue.market import ACCEPTED, ANSWER, Venue
 from tradesys.venue.tapes import Tape
@@ -66,7 +66,8 @@ class TapeVenue(Venue):
         request_types = pa.array([ACCEPTED.get(kind) for kind in kinds], pa.utf8())
         same = ("ts", *_TERMS[1:])
         columns = [reports["request_id"], request_types, *(reports[n] for n in same)]
-        self._learn(pa.RecordBatch.from_arrays(columns, ["record_id", "request_type", *same]))
+        schema = pa.schema([REQUESTS.field(n) for n in ("record_id", "request_type", *same)])
+        self._learn(pa.RecordBatch.from_arrays(columns, schema=schema))
         expired = reports.filter(pc.equal(reports["exec_type"], ExecType.EXPIRED.value))
         canceled = reports.filter(pc.equal(reports["exec_type"], ExecType.CANCELED.value))
         for over in (expired, canceled):
@@ -175,7 +176,7 @@ class TapeVenue(Venue):
         last_ns = self.calendar.last_of_each(*of_time)
         self._next_end = min(self._next_end, int(last_ns.min(initial=FOREVER)))
         for request_type in (RequestType.NEW, RequestType.REPLACE):
-            is_it = pc.equal(requests["request_type"], request_type.value)
+            is_it = pc.is_in(requests["request_type"], pa.array([request_type.value]))
             is_it = is_it.to_numpy(zero_copy_only=False)
             terms = picked(requests.select(_TERMS), is_it)
             order_ids, ends = terms["order_id"].to_pylist(), last_ns[is_it].tolist()

@@ -93,7 +93,7 @@ def read(file: File, given: Given) -> Events:
         local = events.time_of_day(pl.col("time"), date or NO_DATE)
         raw = raw.with_columns(ts=pl.when(pl.col("time").is_between(0, DAY_NS - 1)).then(local))
         rules = [(holds, expected(n, pl.col(f"given_{n}"), what)) for n, holds, what in _RULES]
-        width = rows["width"] if "width" in rows.columns else pl.lit(len(COLUMNS))
+        width = pl.lit(rows["width"] if "width" in rows.columns else len(COLUMNS))
         right = (width.is_between(len(COLUMNS), len(COLUMNS) + 1), _ragged(width))
         found = raw.with_columns(events.first_fault(right, *rules))
         kind = pl.col("type").clip(0, 7)
@@ -140,7 +140,7 @@ def _split(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _ragged(width: pl.Series | pl.Expr) -> pl.Expr:
+def _ragged(width: pl.Expr) -> pl.Expr:
     return pl.format("columns={}: expected 6 or 7: {}", width, pl.lit(", ".join(COLUMNS)))
 
 

@@ -6,7 +6,7 @@ says (of an order that is not open, beyond what is left of it, a second order of
 and the first lines of each kind are kept.
 """
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterable
 from typing import Any
 
@@ -98,8 +98,10 @@ class Orders:
         self.ignored, self.faults, self.mark = ignored, faults, mark
         self.id_is_once, self.readds = id_is_once, readds
         self.open: dict[Id, Resting] = {}
-        self.closed: dict[Id, int] = {}  # how often each was, the last to be closed at the end
-        self.deleted_first: dict[Id, None] = {}
+        self.closed: OrderedDict[Id, int] = (
+            OrderedDict()
+        )  # how often each was, the last to be closed at the end
+        self.deleted_first: OrderedDict[Id, None] = OrderedDict()
         self._canceled: tuple[Resting, int] | None = None  # by the event before, as which request
 
     def take(  # noqa: C901 - an event a branch
@@ -256,7 +258,7 @@ class Orders:
         del self.open[order_id]
         self.closed[order_id] = self.closed.pop(order_id, 0) + 1
         if len(self.closed) > REMEMBERED:
-            del self.closed[next(iter(self.closed))]
+            self.closed.popitem(last=False)
 
     def _no_order(self, line: int, kind: int, order_id: Id) -> None:
         name = _NAMES[Kind(kind)]
@@ -267,7 +269,7 @@ class Orders:
         if kind == _DELETE:
             self.deleted_first[order_id] = None
             if len(self.deleted_first) > REMEMBERED:
-                del self.deleted_first[next(iter(self.deleted_first))]
+                self.deleted_first.popitem(last=False)
 
     def _leave_out(self, line: int, reason: str) -> None:
         self.ignored[reason] += 1

@@ -30,7 +30,15 @@ TABLE_MAGIC = (b"PAR1", b"ARROW1", b"\xff\xff\xff\xff")
 
 TOO_LONG = f"the line is longer than {_LINE_MOST:,} bytes"
 
-_DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, pa.ArrowException)
+_DAMAGE = (
+    UnicodeDecodeError,
+    OSError,
+    EOFError,
+    zlib.error,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+    pa.ArrowException,
+)
 
 
 @dataclass(frozen=True)
@@ -162,7 +170,10 @@ def tables(file: File) -> Iterator[pl.DataFrame]:
     first = 1
     with _table(file) as (_, batches):
         for batch in batches:
-            frame = pl.DataFrame(batch)
+            # Names and texts that are no UTF-8 are errors here; polars would end the thread.
+            batch.validate(full=True)
+            names = batch.schema.names
+            frame = pl.DataFrame([pl.Series(n, batch[i]) for i, n in enumerate(names)])
             columns = [n for n in frame.columns if n != "line"]
             yield frame.select(pl.int_range(first, first + len(frame)).alias("line"), *columns)
             first += len(frame)
