@@ -32,6 +32,7 @@ from tradesys.status import definition as status
 from tradesys.status.incremental.view import View
 from tradesys.venue.tapes import fix_codes as codes
 from tradesys.venue.tapes import fix_log as fix
+from tradesys.venue.tapes import inspect
 
 STATES = ("ord_status", "order_qty", "cum_qty", "leaves_qty", "avg_px")
 
@@ -774,3 +775,22 @@ def test_any_text_is_a_named_error_or_a_report(tmp_path: Path) -> None:
             assert result.verdict is not None, number
             replays += 1
     assert replays
+
+
+def test_inspect_says_what_is_in_a_log(tmp_path: Path) -> None:
+    report = told("17=1|20=0|150=0|39=0|14=0|151=100")
+    beat, broken = "8=FIX.4.2|35=0|49=ME|10=000|", "8=FIX.4.2|35=D|49=ME|11=B"
+    path = written(tmp_path, [ORDER.replace("40=2", "40=P"), report, beat, broken])
+    found = inspect(path)
+    assert (found.title, found.events, found.requests) == ("a log of FIX sessions", 4, 1)
+    assert (found.fills, found.open, found.symbols, found.bad) == (0, 1, ("ALFA",), 1)
+    assert dict(found.types.iter_rows()) == {
+        "NewOrderSingle (D)": 1,
+        "ExecutionReport (8)": 1,
+        "Heartbeat (0)": 1,
+    }
+    assert found.faults["fault"].to_list() == ["a term that is none of ours: 40=P"]
+    assert "a term that is none of ours: 40=P\n" in str(found)
+    written(tmp_path, [beat])
+    with pytest.raises(SchemaError, match="none of its 1 FIX messages is about an order"):
+        inspect(path)

@@ -8,6 +8,7 @@ counted.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,18 +55,19 @@ class FixLog:
     out; and ``requests``, ``executions: Int64``, how many records there are up to it. Quantities
     are in units of ``1 / qty_scale``.
 
-    Its ``events`` are its messages. Of them ``ignored`` counts the other kinds by MsgType (35),
-    ``repeats`` those that were there before (43, 97), and ``bad`` has those that are none.
+    Its ``events`` are its messages, ``types`` counts them by MsgType (35), and ``ignored`` those of
+    other kinds. ``repeats`` were there before (43, 97), and ``bad`` has those that are none.
     ``unheard`` counts the orders and changes that the log does not ask for: each is taken as asked
-    for when it is first reported of. ``terms``
-    counts the terms that our records do not know, as ``"40=P"``, and reports that could only be
-    taken as a statement of their order's status: fills of nothing, amendments of no trade.
+    for when it is first reported of. ``terms`` counts the terms that our records do not know, as
+    ``"40=P"``, and reports that could only be taken as a statement of their order's status: fills
+    of nothing, amendments of no trade.
     """
 
     requests: pl.DataFrame
     executions: pl.DataFrame
     stated: pl.DataFrame
     events: int
+    types: dict[str, int]
     ignored: dict[str, int]
     repeats: int
     unheard: int
@@ -88,11 +90,13 @@ def read(source: str | Path, *, bad_lines: str = "skip") -> FixLog:
     :raises InvalidValue: there is no such file; or a line is bad, where that is an error.
     """
     given.one_of("bad_lines", bad_lines, ("skip", "fail"))
-    orders, events, bad = Orders(), 0, list[BadLine]()
+    orders, events, bad, types = Orders(), 0, list[BadLine](), Counter[str]()
     for file, line, separator, text in _messages(Path(source)):
         events += 1
         try:
-            orders.take(line, _parsed(separator, text))
+            message = _parsed(separator, text)
+            types[message.get("35", "none")] += 1
+            orders.take(line, message)
         except InvalidValue as wrong:
             if bad_lines == "fail":
                 expected = f"{wrong.expected} (line {line:,} of {file})"
@@ -106,6 +110,7 @@ def read(source: str | Path, *, bad_lines: str = "skip") -> FixLog:
         _frame(orders.executions, EXECUTIONS, scale),
         pl.DataFrame(_scaled(orders.stated, scale), schema=_STATED, orient="row"),
         events,
+        dict(types),
         dict(orders.ignored),
         orders.repeats,
         orders.unheard,

@@ -3,11 +3,14 @@
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from tradesys.records.errors import SchemaError
 from tradesys.records.formatting import html
+from tradesys.venue.tapes import fix_log
 from tradesys.venue.tapes.events import Kind
 from tradesys.venue.tapes.stream import open_tape
 from tradesys.venue.tapes.tape import Source
@@ -55,14 +58,11 @@ class Inspection:
         lines = [
             f"{', '.join(self.files)}: {self.title}",
             f"{self.events:,} events from {self.first} to {self.last}",
-            f"{len(self.symbols):,} symbols: {', '.join(shown)}{more}",
+            f"symbols: {', '.join(shown)}{more}",
             f"{self.requests:,} requests, {self.fills:,} fills; {self.open:,} orders are left open",
             *(f"{count:>10,} {name}" for name, count in self.types.iter_rows()),
             *(f"{count:>10,} ignored: {reason}" for reason, count in self.ignored.iter_rows()),
-            *(
-                f"{count:>10,} fault: {fault} (lines {', '.join(f'{n:,}' for n in numbers)})"
-                for fault, count, numbers in self.faults.iter_rows()
-            ),
+            *(f"{n:>10,} fault: {_at(fault, told)}" for fault, n, told in self.faults.iter_rows()),
         ]
         if self.bad:
             lines.append(f"{self.bad:>10,} lines are no events:")
@@ -100,6 +100,8 @@ def inspect(
     :raises InvalidValue: an argument is wrong, or there is no file.
     :raises SchemaError: the file is damaged, or of no format that is known.
     """
+    if isinstance(source, str | Path) and fix_log.is_log(source):
+        return _of_log(Path(source))
     stream = open_tape(source, format=format, symbol=symbol, date=date, columns=columns)
     requests = fills = 0
     symbols: dict[str, None] = {}
@@ -137,9 +139,70 @@ def inspect(
     )
 
 
+def _of_log(path: Path) -> Inspection:
+    """What is in a log of FIX sessions, of whose orders those are open that a report left so."""
+    log = fix_log.read(path)
+    requests, executions = log.requests, log.executions
+    times = pl.concat([requests["ts"], executions["ts"]])
+    if times.is_empty():
+        raise SchemaError(f"{path}: none of its {log.events:,} FIX messages is about an order")
+    times = times.sort()
+    last_stated = log.stated.group_by("order_id").last()
+    ignored = {_message(kind): count for kind, count in log.ignored.items()}
+    ignored |= {"said before (43, 97)": log.repeats} if log.repeats else {}
+    faults: list[tuple[str, int, list[int]]]
+    faults = [(f"a term that is none of ours: {term}", n, []) for term, n in log.terms.items()]
+    faults += [("reported of, and never asked for", log.unheard, [])] if log.unheard else []
+    bad = [(bad.file, bad.line, bad.reason) for bad in log.bad]
+    return Inspection(
+        format="fix",
+        title="a log of FIX sessions",
+        files=(str(path),),
+        events=log.events,
+        requests=len(requests),
+        fills=int((executions["exec_type"].cast(pl.String) == "trade").sum()),
+        open=int((last_stated["leaves_qty"] > 0).sum()),
+        symbols=tuple(requests["symbol"].unique(maintain_order=True).drop_nulls()),
+        first=times[0].replace(microsecond=0),
+        last=times[-1].replace(microsecond=0),
+        qty_scale=log.qty_scale,
+        bad=len(bad),
+        types=_counts({_message(kind): n for kind, n in log.types.items()}, "type"),
+        ignored=_counts(ignored, "reason"),
+        faults=pl.DataFrame(faults, schema=_FAULTS, orient="row"),
+        bad_lines=pl.DataFrame(bad, schema=_BAD, orient="row"),
+    )
+
+
+_MESSAGES = {
+    "D": "NewOrderSingle",
+    "F": "OrderCancelRequest",
+    "G": "OrderCancelReplaceRequest",
+    "8": "ExecutionReport",
+    "9": "OrderCancelReject",
+    "H": "OrderStatusRequest",
+    "0": "Heartbeat",
+    "1": "TestRequest",
+    "2": "ResendRequest",
+    "3": "Reject",
+    "4": "SequenceReset",
+    "5": "Logout",
+    "A": "Logon",
+}
+
+
+def _message(kind: str) -> str:
+    """A MsgType (35), by its name in FIX where it is one that such logs have."""
+    return f"{_MESSAGES[kind]} ({kind})" if kind in _MESSAGES else f"35={kind}"
+
+
 _FAULTS: dict[str, Any] = {"fault": pl.String, "count": pl.Int64, "lines": pl.List(pl.Int64)}
 _BAD = {"file": pl.String, "line": pl.Int64, "reason": pl.String}
 _SAID = ("ts", "type", "order_id", "qty", "leaves", "price")
+
+
+def _at(fault: str, numbers: list[int]) -> str:
+    return f"{fault} (lines {', '.join(f'{n:,}' for n in numbers)})" if numbers else fault
 
 
 def _counts(counter: Mapping[str, int], name: str) -> pl.DataFrame:
