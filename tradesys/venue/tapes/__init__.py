@@ -1,7 +1,8 @@
 """Readers of real order flow: recognised by its content, and read some events at a time."""
 
+from tradesys.venue.tapes.formats import FORMATS
 from tradesys.venue.tapes.inspection import Inspection, inspect
-from tradesys.venue.tapes.stream import FORMATS, TapeStream, open_tape, read
+from tradesys.venue.tapes.stream import TapeStream, open_tape, read
 from tradesys.venue.tapes.tape import (
     ACCOUNTS,
     Part,

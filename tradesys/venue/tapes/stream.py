@@ -1,4 +1,4 @@
-"""Tapes of any length: files are recognised by what is in them, and read some events at a time.
+"""Tapes of any length, read some events at a time.
 
 A :class:`TapeStream` knows how many events there are, and in which symbols, since it has read its
 files once; each time it is read again it gives the same requests and fills, part by part, and keeps
@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -21,32 +20,12 @@ from tradesys.records import field_rules as rules
 from tradesys.records.clock import to_date
 from tradesys.records.errors import InvalidValue, SchemaError
 from tradesys.records.schemas import cash_amount
-from tradesys.venue.tapes import (
-    bitstamp,
-    dbn,
-    independent_reserve,
-    itch,
-    lobster,
-    mapped,
-    orders,
-    pitch,
-    sources,
-)
+from tradesys.venue.tapes import mapped, orders
 from tradesys.venue.tapes.events import Events, Format, Given, Kind
+from tradesys.venue.tapes.formats import of_flow
 from tradesys.venue.tapes.orders import BACK, SHOWN, Faults, Orders
 from tradesys.venue.tapes.sources import File
 from tradesys.venue.tapes.tape import ACCOUNTS, Part, Source, Tape
-
-KNOWN = (
-    *(lobster.FORMAT, pitch.FORMAT, itch.FORMAT, dbn.FORMAT),
-    *(bitstamp.FORMAT, independent_reserve.FORMAT, *mapped.TABLES),
-)
-"""The formats that are recognised."""
-
-FORMATS = (*(known.name for known in KNOWN), mapped.FORMAT.name)
-
-_LINES = 50
-"""So many lines of a text say what it is: the format that half of them are of."""
 
 
 class BadLine(NamedTuple):
@@ -71,32 +50,6 @@ class Seen:
     bad: int = 0
     bad_lines: list[BadLine] = field(default_factory=list)
     open: int = 0
-
-
-def recognised(file: File) -> Format | None:
-    """The format of a file, by its content; None if it is none that is known.
-
-    :raises SchemaError: it is damaged.
-    """
-    head = file.head()
-    if sources.is_table(head):
-        names = set(sources.table_columns(file))
-        tables = (known for known in KNOWN if any(c <= names for c in known.columns))
-        return next(tables, None)
-    for known in KNOWN:
-        if known.is_binary and known.recognises(head):
-            return known
-    texts = [line.rstrip(b"\r") for line in head.removeprefix(b"\xef\xbb\xbf").split(b"\n")]
-    shown = [line for line in texts[: -1 if len(texts) > 1 else None] if line.strip()][:_LINES]
-    names = set(texts[0].decode("utf-8", "replace").replace('"', "").split(","))
-    for known in KNOWN:
-        if any(needed <= names for needed in known.columns):
-            return known
-    shown = shown or [line for line in texts if line.strip()][:1]
-    for known in KNOWN:
-        if not known.is_binary and 2 * sum(map(known.recognises, shown)) >= max(len(shown) - 1, 1):
-            return known
-    return None
 
 
 class TapeStream:
@@ -353,35 +306,8 @@ def open_tape(
     given = Given(symbol, None if date is None else to_date(date, "date"), columns or {})
     check.one_of("bad_lines", bad_lines, ("skip", "fail"))
     check.whole("accounts", accounts, 1, of="accounts")
-    if format is not None:
-        check.one_of("format", format, FORMATS)
-    if format == mapped.FORMAT.name and not columns:
-        raise InvalidValue("map", None, "a mapping of its columns: order_id=OrderRef,price=Px,…")
-    files = _files(source)
-    found = {file: mapped.FORMAT if columns else recognised(file) for file in files}
-    if len(files) == 1 and format:
-        (known,) = (f for f in (*KNOWN, mapped.FORMAT) if f.name == format)
-        found = dict.fromkeys(files, known)
-    of_flow = {f: k for f, k in found.items() if k and format in (None, k.name)}
-    names = sorted({k.name for k in of_flow.values()})
-    if len(names) > 1:
-        raise InvalidValue("path", str(source), f"files of one format; it has {', '.join(names)}")
-    if not of_flow:
-        titles = ", ".join(known.title for known in KNOWN)
-        text = (
-            f"{files[0]}: expected {titles}; for a table of other columns, give a mapping (--map)"
-        )
-        raise SchemaError(text)
-    (kind,) = {id(k): k for k in of_flow.values()}.values()
-    return TapeStream([*of_flow], kind, given, accounts=accounts, bad_lines=bad_lines)
-
-
-def _files(source: Source) -> list[File]:
-    paths = [source] if isinstance(source, str | Path) else list(source)
-    files = [file for path in paths for file in sources.files_of(Path(path))]
-    if not files:
-        raise InvalidValue("path", source and str(source), "at least one file of order flow")
-    return files
+    files, kind = of_flow(source, format, is_mapped=bool(columns))
+    return TapeStream(files, kind, given, accounts=accounts, bad_lines=bad_lines)
 
 
 def read(
