@@ -84,7 +84,7 @@ LEAVE_OUT = {"queue": leave_out_queue, "lock": leave_out_lock}
 class Stress:
     """The network, and what its customers were told."""
 
-    def __init__(self, data: Path | None, seed: int, faults: bool = True) -> None:
+    def __init__(self, data: Path | None, seed: int, *, faults: bool = True) -> None:
         self.data, self.seed, self.faults = data, seed, faults
         self.network = Network(3, 2, firm=BOOKS, data=data, venue=MoodyVenue)
         self.desk = Desk(self.network)

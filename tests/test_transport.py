@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.build import BOOKS, NOON
-from tests.transport import Carrier, TransportContract
+from tests import histories
+from tests.build import NOON
+from tests.transport import BOOKS, Carrier, TransportContract
 from tradesys.inquiry.answers import Order
 from tradesys.network import Network
 from tradesys.records.clock import MS, ManualClock
+from tradesys.records.opening_books import OpeningBooks
 from tradesys.runtime import Message
 from tradesys.simulation import Choices, Plan, Simulation
 from tradesys.systems.customer import CustomerSystem
@@ -34,8 +36,8 @@ class Disturbed(Network):
 class InOneProcess(Carrier):
     """Nothing is lost here but where links are cut."""
 
-    def __init__(self, data: Path) -> None:
-        self.desk: Disturbed = Disturbed(3, 2, firm=BOOKS, data=data, clock=ManualClock(NOON))
+    def __init__(self, data: Path, books: OpeningBooks = BOOKS) -> None:
+        self.desk: Disturbed = Disturbed(3, 2, firm=books, data=data, clock=ManualClock(NOON))
 
     def enter(self, act: Callable[[CustomerSystem], Order], at: str) -> Order:
         return act(self.desk[at])
@@ -72,12 +74,15 @@ class InOneProcess(Carrier):
     def lose_disk(self, name: str) -> None:
         self.desk.lose_disk(name)
 
+    def hand(self, message: Message) -> None:
+        self.desk.runtimes[message.target].handle(message, 0)
+
 
 class Simulated(Carrier):
     """Under virtual time, with disks in memory."""
 
-    def __init__(self) -> None:
-        self.desk: Simulation = Simulation(Plan(1, 3, 2, 1, Choices(), (), (), (), BOOKS))
+    def __init__(self, books: OpeningBooks = BOOKS) -> None:
+        self.desk: Simulation = Simulation(Plan(1, 3, 2, 1, Choices(), (), (), (), books))
         self.transport = self.desk.transport
 
     def enter(self, act: Callable[[CustomerSystem], Order], at: str) -> Order:
@@ -119,6 +124,9 @@ class Simulated(Carrier):
         self.desk.stop(node, lose=True)
         self.desk.start(node)
 
+    def hand(self, message: Message) -> None:
+        self.desk.runtimes[message.target].handle(message, self.transport.now)
+
 
 class TestInOneProcess(TransportContract):
     @pytest.fixture
@@ -134,3 +142,21 @@ class TestSimulated(TransportContract):
         made = Simulated()
         yield made
         made.desk.close()
+
+
+def played(carrier: Carrier, acts: list[histories.Act]) -> dict[str, list[str]]:
+    """What systems hold and answer after a history, at its end sound."""
+    try:
+        refused = histories.play(carrier, acts)
+        assert carrier.desk.audit().verdict is True, str(carrier.desk.audit())
+        return histories.outcome(carrier.desk) | {"refused": [str(act) for act in refused]}
+    finally:
+        carrier.desk.close()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_history_ends_in_equal_tables_whoever_carries(seed: int, tmp_path: Path) -> None:
+    acts = histories.history(seed)
+    one = played(InOneProcess(tmp_path / "run", histories.BOOKS), acts)
+    other = played(Simulated(histories.BOOKS), acts)
+    assert one == other

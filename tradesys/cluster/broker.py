@@ -41,6 +41,8 @@ async def connected(access: Access, name: str) -> Client:
         name=name,
         max_reconnect_attempts=-1,
         reconnect_time_wait=0.2,
+        ping_interval=2,  # a server that says nothing for three of these is left
+        max_outstanding_pings=2,
         error_cb=note,
         **access.options,
     )

@@ -8,13 +8,12 @@ import asyncio
 import threading
 import time
 from collections.abc import Coroutine, Sequence
-from contextlib import suppress
 from typing import Any, TypeVar
 
 import polars as pl
 import pyarrow as pa
 
-from tradesys.cluster.broker import Access, ask, connected
+from tradesys.cluster.broker import PATIENCE, Access, ask, connected
 from tradesys.cluster.gateway import RemoteVenue
 from tradesys.cluster.layout import ANALYST
 from tradesys.cluster.message_encoding import pack, unpack
@@ -24,7 +23,7 @@ from tradesys.network import Network
 from tradesys.network.manifest import Manifest
 from tradesys.records import argument_checks as given
 from tradesys.records.clock import Clock, wall_clock
-from tradesys.records.errors import SystemDown
+from tradesys.records.errors import InvalidValue, SystemDown
 from tradesys.records.schemas import Kind, Origin, parse_origin
 from tradesys.replication.transfer import behind, links, to_give_back
 from tradesys.runtime import made
@@ -33,6 +32,9 @@ from tradesys.systems.customer.table_input import columns_of
 from tradesys.systems.street.symbol_assignment import Assignment
 from tradesys.systems.system import Place, System
 from tradesys.venue import calendar_of
+
+LOOK = 2.0
+"""So many seconds a system has to say what it holds, before it is taken to be down."""
 
 T = TypeVar("T")
 
@@ -53,8 +55,8 @@ class _Broker:
     def _wait(self, what: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(what, self._loop).result()
 
-    def ask(self, subject: str, data: bytes) -> bytes:
-        return self._wait(ask(self._client, subject, data))
+    def ask(self, subject: str, data: bytes, patience: float = PATIENCE) -> bytes:
+        return self._wait(ask(self._client, subject, data, patience))
 
     def close(self) -> None:
         self._wait(self._client.close())
@@ -136,21 +138,43 @@ class RemoteNetwork(Network):
     def _look_at(self, system: System) -> int:
         new = 0
         self.facts.pop(system.name, None)
-        with suppress(SystemDown):
+        try:
             while True:
                 held = [(d, c, n) for (d, c), n in Offsets.of(system.tables).items()]
                 asked = pack({"held": held}, [])
-                told, batches = unpack(self._broker.ask(f"ask.{system.name}.records", asked))
+                told, batches = unpack(
+                    self._broker.ask(f"ask.{system.name}.records", asked, patience=LOOK)
+                )
+                if system.origin.incarnation < parse_origin(told["origin"]).incarnation:
+                    system = self._anew(parse_origin(told["origin"]))
+                    continue
                 with system.turn, system.lock:
                     for dataset, batch in zip(told["datasets"], batches, strict=True):
                         system.tables[dataset].take([batch])
-                    system.origin = parse_origin(told["origin"])
                     system.news = system.news or bool(batches)
                 new += sum(map(len, batches))
                 if not batches:
                     self.facts[system.name] = told
                     break
+            system.crashed, system.down = False, None
+        except SystemDown as error:
+            system.crashed, system.down = True, str(error)
         return new
+
+    def _anew(self, origin: Origin) -> System:
+        """A system has lost records and goes on as its next incarnation: it is looked at anew."""
+        mirror = self._mirror(origin)
+        self.systems = self.systems | {mirror.name: mirror}
+        self.links = links(list(self.systems.values()))
+        return mirror
+
+    def _begin(self, kind: str, name: str) -> None:
+        """Refuse to switch a fault on or off: these are mirrors."""
+        raise InvalidValue("fault", kind, f"none here; stop or start the process that {name} is")
+
+    def restart(self, name: str) -> None:
+        """Refuse, as every fault."""
+        self._begin("restart", name)
 
     def run(self, patience: float = 60.0) -> int:
         """Wait until all is quiet; gives how many records are new here.

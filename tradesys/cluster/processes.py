@@ -32,17 +32,18 @@ def serve(
     """
     if name in layout.server_names:
         _become_server(layout, name, metrics)
-    log_to_stdout(name)
-    asyncio.run(_serve(layout, name, metrics, unanswered_max))
-
-
-async def _serve(layout: Layout, name: str, metrics: int | None, unanswered_max: int) -> None:
     process: Gateway | Node
     if name == MARKET:
         venue = venue_of(layout.manifest.venue)
         process = Gateway(layout.access(MARKET), venue, layout.data)
     else:
         process = Node(layout, name, unanswered_max=unanswered_max)
+    asyncio.run(run_until_told(process, name, metrics))
+
+
+async def run_until_told(process: Gateway | Node, name: str, metrics: int | None = None) -> None:
+    """Run it until SIGTERM or SIGINT; what it logs, that it is ready too, is on stdout."""
+    log_to_stdout(name)
     if metrics is not None:
         serve_metrics(metrics, process.figures, process.unready)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -115,16 +116,22 @@ class Cluster:
 
         :param options: further ones of ``tradesys serve``.
         """
-        folder = self.layout.folder
-        command = [sys.executable, "-m", "tradesys", "serve", name, "--config", str(folder)]
-        command += options
-        if name in self.servers and not options:
-            command = _server_command(self.layout, name)
+        command = [*self._serving(name), *options] if options else self.command(name)
         with (self.logs / f"{name}.log").open("ab") as log:
             self._said[name] = log.tell()
             self.processes[name] = subprocess.Popen(  # noqa: S603 - a command of ours
                 command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
+
+    def command(self, name: str) -> list[str]:
+        """What starts a process."""
+        if name in self.servers:
+            return _server_command(self.layout, name)
+        return self._serving(name)
+
+    def _serving(self, name: str) -> list[str]:
+        folder = str(self.layout.folder)
+        return [sys.executable, "-m", "tradesys", "serve", name, "--config", folder]
 
     def await_ready(self, name: str, patience: float = 30.0) -> None:
         """Wait until a process says that it is ready."""
