@@ -125,6 +125,8 @@ class Node:
                 try:
                     self.runtime = await self._let(self._made)
                 except SystemDown:  # of the market: it is waited for
+                    if self._stop.is_set():
+                        return
                     await asyncio.sleep(0.2)
             self.system = self.runtime.system
             await self.broker.subscribe(f"to.{self.name}.*", cb=self._heard)
