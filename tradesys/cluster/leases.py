@@ -159,9 +159,10 @@ class Leasing:
                 await self._take(home, 0)
             return
         owner, revision = json.loads(entry.value or b"{}")["owner"], entry.revision or 0
-        if owner == self.name and known:  # it was renewed, and the answer was lost
+        is_own = owner == self.name
+        if is_own and known and known.owner == owner:  # it was renewed, and the answer was lost
             leases[home] = known._replace(revision=revision)
-        elif owner == self.name or (is_next and not owner):
+        elif is_own or (is_next and not owner):
             await self._take(home, revision)
         elif not known or (known.owner, known.revision) != (owner, revision):
             leases[home] = Lease(owner, 0, revision, now)
