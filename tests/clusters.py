@@ -6,8 +6,11 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Iterable
-from contextlib import ExitStack, suppress
+from asyncio import Event
+from asyncio import StreamWriter as Writer
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, ExitStack, suppress
+from functools import partial
 from pathlib import Path
 
 from tradesys.cluster.processes import Cluster
@@ -33,38 +36,43 @@ class Proxy:
     Connections stay open meanwhile, and new ones are made, as when a cable is drawn.
     """
 
-    def __init__(self, ports: Iterable[int]) -> None:
-        self._loop, self._passes = asyncio.new_event_loop(), asyncio.Event()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+    def __init__(self, ports: Sequence[int]) -> None:
+        self.ports: list[int] = []
+        ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run(ports, ready)))
         self._thread.start()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self.ports = [self._listen(port) for port in ports]
-        self.speak()
+        ready.wait()
 
-    def _listen(self, port: int) -> int:
-        async def pump(source: asyncio.StreamReader, to: asyncio.StreamWriter) -> None:
-            with suppress(OSError):
-                while data := await source.read(1 << 16):
-                    await self._passes.wait()
-                    to.write(data)
-                    await to.drain()
-                to.close()
+    async def _run(self, ports: Sequence[int], ready: threading.Event) -> None:
+        self._loop, self._passes, self._ends = asyncio.get_running_loop(), Event(), Event()
+        self._passes.set()
+        self._writers: set[Writer] = set()
+        async with AsyncExitStack() as stack:
+            for port in ports:
+                server = await asyncio.start_server(partial(self._connected, port), "127.0.0.1", 0)
+                self.ports.append(server.sockets[0].getsockname()[1])
+                await stack.enter_async_context(server)
+            ready.set()
+            await self._ends.wait()
+            for writer in self._writers:
+                writer.close()
 
-        async def connected(source: asyncio.StreamReader, to: asyncio.StreamWriter) -> None:
-            try:
-                far_source, far_to = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                to.close()
-                return
-            for one, other in ((source, far_to), (far_source, to)):
-                task = self._loop.create_task(pump(one, other))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+    async def _connected(self, port: int, near: asyncio.StreamReader, to: Writer) -> None:
+        try:
+            far, far_to = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            to.close()
+            return
+        self._writers |= {to, far_to}
+        await asyncio.gather(self._pump(near, far_to), self._pump(far, to))
 
-        made = asyncio.start_server(connected, "127.0.0.1", 0)
-        server = asyncio.run_coroutine_threadsafe(made, self._loop).result()
-        number: int = server.sockets[0].getsockname()[1]
-        return number
+    async def _pump(self, source: asyncio.StreamReader, to: Writer) -> None:
+        with suppress(OSError):
+            while data := await source.read(1 << 16):
+                await self._passes.wait()
+                to.write(data)
+                await to.drain()
+        to.close()
 
     def silence(self) -> None:
         self._loop.call_soon_threadsafe(self._passes.clear)
@@ -72,14 +80,8 @@ class Proxy:
     def speak(self) -> None:
         self._loop.call_soon_threadsafe(self._passes.set)
 
-    async def _end(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._loop.stop()
-
     def close(self) -> None:
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop)
+        self._loop.call_soon_threadsafe(self._ends.set)
         self._thread.join()
 
 

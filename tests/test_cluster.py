@@ -12,31 +12,31 @@ import os
 import re
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import nats
 import nkeys
+import polars as pl
 import pytest
 import trustme
 
 from tests.build import PRICE, run_of, sound
+from tests.clusters import SILENCES, FaultyCluster, free_ports
 from tradesys.cluster import layout as layouts
 from tradesys.cluster import leases
 from tradesys.cluster.broker import Access
 from tradesys.cluster.connection import RemoteNetwork, connect
 from tradesys.cluster.layout import TRADER
 from tradesys.cluster.message_encoding import encoded, pack
-from tradesys.cluster.processes import Cluster
 from tradesys.inquiry.answers import Order
-from tradesys.records.errors import InvalidValue, NotYetReplicated, SystemDown
+from tradesys.records.errors import InvalidValue, NotYetReplicated, StorageError, SystemDown
 from tradesys.records.opening_books import OpeningBooks
 from tradesys.records.schemas import parse_origin
 from tradesys.replication.transfer import Carried
@@ -49,14 +49,18 @@ BOOKS = OpeningBooks(["alice", "bob"], ["ALFA", "DLTA"], cash=10**14, shares=10*
 class Entry:
     """Orders entered at every customer-facing system that answers, one after the other."""
 
+    number = 0
+    """Of all orders of all tests: a name that is given again is no order."""
+
     def __init__(self, desk: RemoteNetwork) -> None:
         self.desk = desk
         self.acknowledged: list[Order] = []
-        self.number = 0
+        self.waited, self.began = 0.0, time.monotonic()
 
     def enter(self, count: int) -> None:
+        self.began = time.monotonic()
         for _ in range(count):
-            self.number += 1
+            Entry.number += 1
             customer = self.desk.customers[self.number % len(self.desk.customers)]
             side = "buy" if self.number % 3 else "sell"
             try:
@@ -68,9 +72,35 @@ class Entry:
                     price=PRICE,
                     cl_ord_id=f"o{self.number}",
                 )
-            except (SystemDown, NotYetReplicated):  # another is asked
+            except (SystemDown, NotYetReplicated, StorageError):  # another is asked
                 continue
+            finally:
+                self.waited = max(self.waited, time.monotonic() - self.began)
+            assert not order.repeated
             self.acknowledged.append(order)
+            self.began = time.monotonic()
+
+    def await_home(self) -> None:
+        """Wait until each street-side system executes for itself."""
+        until = time.monotonic() + 30
+        while any(self.desk.facts.get(s, {}).get("owns") != [s] for s in ("s1", "s2")):
+            assert time.monotonic() < until, self.desk.facts
+            self.desk.step()
+
+    def note_silence(self, fault: str) -> None:
+        """How long nobody acknowledged anything, and how long an order waited for the market."""
+        if SILENCES and self.acknowledged:
+            entered = {o.order_id for o in self.acknowledged}
+            asked = self.desk["c1"].tables["requests"].frame.select("order_id", asked="ts")
+            taken = self.desk.venue.reports.table()
+            rows = pl.DataFrame(taken).filter(pl.col("exec_type").cast(pl.String) == "new")
+            both = rows.join(asked, on="order_id").filter(pl.col("order_id").is_in(list(entered)))
+            late = both.select(
+                (pl.col("ts") - pl.col("asked")).max().dt.total_milliseconds()
+            ).item()
+            told = f"{fault}\t{len(entered)}\t{self.waited:.2f}\t{(late or 0) / 1000:.2f}\n"
+            with Path(SILENCES).open("a", encoding="utf-8") as file:
+                file.write(told)
 
     def require_sound(self) -> None:
         """All that was acknowledged is there, each order was worked once, and the audit is true."""
@@ -86,34 +116,28 @@ class Entry:
         assert sound(audit), str(audit)
 
 
-def free_ports() -> int:
-    """The first of three ports for clients; the servers' own are a thousand further."""
-    for first in range(20_000, 28_000, 7):
-        with ExitStack() as stack, suppress(OSError):
-            for port in (*range(first, first + 3), *range(first + 1000, first + 1003)):
-                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
-            return first
-    raise AssertionError("no ports are free")
-
-
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultyCluster]:
     folder = tmp_path_factory.mktemp("cluster") / "run"
     layouts.init(folder, 3, 2, 3, books=BOOKS, port=free_ports())
-    with Cluster(folder) as running:
+    with FaultyCluster(folder) as running:
         yield running
 
 
 @pytest.fixture
-def entry(cluster: Cluster) -> Iterator[Entry]:
+def entry(cluster: FaultyCluster, request: pytest.FixtureRequest) -> Iterator[Entry]:
     desk = connect(cluster.layout.access(TRADER), cluster.layout.manifest, TRADER)
-    yield Entry(desk)
+    made = Entry(desk)
+    made.await_home()
+    yield made
+    made.note_silence(request.node.name)
     desk.close()
+    assert not cluster.executed_twice
 
 
 @pytest.mark.parametrize("name", ["c1", "c2", "s1", "s2", "firm", "market", "n1", "n2", "n3"])
 def test_a_process_that_is_killed_and_started_again_loses_nothing(
-    cluster: Cluster, entry: Entry, name: str
+    cluster: FaultyCluster, entry: Entry, name: str
 ) -> None:
     entry.enter(20)
     cluster.kill(name)
@@ -125,7 +149,7 @@ def test_a_process_that_is_killed_and_started_again_loses_nothing(
 
 @pytest.mark.parametrize("name", ["c1", "s1", "firm"])
 def test_a_system_that_lost_its_disk_is_given_back_what_it_wrote(
-    cluster: Cluster, entry: Entry, name: str
+    cluster: FaultyCluster, entry: Entry, name: str
 ) -> None:
     entry.enter(20)
     entry.desk.run()
@@ -136,7 +160,9 @@ def test_a_system_that_lost_its_disk_is_given_back_what_it_wrote(
     entry.require_sound()
 
 
-def test_what_one_more_has_on_its_disk_survives_the_loss_of_the_first(cluster: Cluster) -> None:
+def test_what_one_more_has_on_its_disk_survives_the_loss_of_the_first(
+    cluster: FaultyCluster,
+) -> None:
     layout = cluster.layout
     desk = connect(layout.access(TRADER), layout.manifest, TRADER, acknowledge="one")
     try:
@@ -152,28 +178,32 @@ def test_what_one_more_has_on_its_disk_survives_the_loss_of_the_first(cluster: C
 
 
 def test_a_street_side_system_that_slept_executes_nothing_when_it_wakes(
-    cluster: Cluster, entry: Entry
+    cluster: FaultyCluster, entry: Entry
 ) -> None:
     entry.enter(10)
     entry.desk.run()
     os.kill(cluster.processes["s1"].pid, signal.SIGSTOP)
     entry.enter(20)
-    until = time.monotonic() + 20
-    alfa = [o for o in entry.acknowledged if o.order_id]
-    while not answered(entry, alfa):
-        assert time.monotonic() < until, "another has taken its symbols over"
-        entry.desk.step()
+    await_executed(entry)  # another has taken its symbols over
     os.kill(cluster.processes["s1"].pid, signal.SIGCONT)
     entry.enter(20)
     entry.require_sound()
 
 
-def answered(entry: Entry, orders: list[Order]) -> bool:
-    reports = set(entry.desk.venue.reports.table()["order_id"].to_pylist())
-    return {order.order_id for order in orders} <= reports
+def await_executed(entry: Entry) -> None:
+    """Wait until the market knows all orders that were acknowledged."""
+    until = time.monotonic() + 30
+    wanted = {order.order_id for order in entry.acknowledged}
+    taken = set[int]()
+    while not wanted <= taken:
+        assert time.monotonic() < until
+        with suppress(SystemDown):
+            taken = set(entry.desk.venue.reports.table()["order_id"].to_pylist())
 
 
-def test_a_majority_of_servers_may_be_away_and_come_back(cluster: Cluster, entry: Entry) -> None:
+def test_a_majority_of_servers_may_be_away_and_come_back(
+    cluster: FaultyCluster, entry: Entry
+) -> None:
     entry.enter(10)
     for name in ("n1", "n2"):
         cluster.kill(name)
@@ -184,9 +214,53 @@ def test_a_majority_of_servers_may_be_away_and_come_back(cluster: Cluster, entry
     entry.require_sound()
 
 
+@pytest.mark.parametrize("name", ["c1", "s1", "firm", "market"])
+def test_a_process_that_is_cut_off_is_done_without_and_comes_back(
+    cluster: FaultyCluster, entry: Entry, name: str
+) -> None:
+    entry.enter(10)
+    cluster.proxies[name].silence()
+    try:
+        entry.enter(10)
+        if name == "s1":
+            await_executed(entry)
+    finally:
+        cluster.proxies[name].speak()
+    entry.enter(10)
+    entry.require_sound()
+
+
+def test_a_server_that_falls_silent_is_left_and_comes_back(
+    cluster: FaultyCluster, entry: Entry
+) -> None:
+    entry.enter(10)
+    os.kill(cluster.processes["n1"].pid, signal.SIGSTOP)
+    try:
+        entry.enter(10)
+        await_executed(entry)
+    finally:
+        os.kill(cluster.processes["n1"].pid, signal.SIGCONT)
+    entry.enter(10)
+    entry.require_sound()
+
+
+@pytest.mark.parametrize("name", ["c1", "s1", "firm"])
+def test_a_system_whose_disk_is_full_goes_on_once_there_is_room(
+    cluster: FaultyCluster, entry: Entry, name: str
+) -> None:
+    entry.enter(10)
+    os.kill(cluster.processes[name].pid, signal.SIGUSR1)
+    try:
+        entry.enter(20)
+    finally:
+        os.kill(cluster.processes[name].pid, signal.SIGUSR2)
+    entry.enter(10)
+    entry.require_sound()
+
+
 @pytest.mark.parametrize("names", [("n1",), ("n1", "n2", "n3")], ids=["one", "all"])
 def test_the_store_of_servers_may_be_lost(
-    cluster: Cluster, entry: Entry, names: tuple[str, ...]
+    cluster: FaultyCluster, entry: Entry, names: tuple[str, ...]
 ) -> None:
     entry.enter(10)
     for name in names:
@@ -231,7 +305,7 @@ async def said(
     return heard
 
 
-def refused_at(cluster: Cluster, name: str) -> int:
+def refused_at(cluster: FaultyCluster, name: str) -> int:
     return (cluster.logs / f"{name}.log").read_text().count('"refused"')
 
 
@@ -240,7 +314,7 @@ def seed() -> str:
 
 
 def with_certificate(
-    cluster: Cluster, path: Path, authority: trustme.CA, until: dt.datetime | None = None
+    cluster: FaultyCluster, path: Path, authority: trustme.CA, until: dt.datetime | None = None
 ) -> ssl.SSLContext:
     """A certificate of an authority, which may be one that the servers do not know."""
     certificate = authority.issue_cert(
@@ -253,7 +327,7 @@ def with_certificate(
 
 
 def test_whoever_has_no_key_a_wrong_one_or_a_foreign_certificate_is_not_let_in(
-    cluster: Cluster, tmp_path: Path
+    cluster: FaultyCluster, tmp_path: Path
 ) -> None:
     folder, access = cluster.layout.folder, cluster.layout.access("analyst")
     own = trustme.CA.from_pem(
@@ -297,7 +371,9 @@ def test_whoever_has_no_key_a_wrong_one_or_a_foreign_certificate_is_not_let_in(
         ("firm", "$KV.leases.s1"),
     ],
 )
-def test_nobody_says_what_is_anothers_to_say(cluster: Cluster, name: str, subject: str) -> None:
+def test_nobody_says_what_is_anothers_to_say(
+    cluster: FaultyCluster, name: str, subject: str
+) -> None:
     heard = asyncio.run(said(cluster.layout.access(name), subject, b"{}"))
     assert "permissions violation" in str(heard).lower()
 
@@ -324,7 +400,7 @@ def forged(system: str, dataset: str = "requests", of: str | None = None) -> byt
     ],
 )
 def test_what_is_no_message_or_not_the_senders_to_say_is_refused_and_changes_nothing(
-    cluster: Cluster, entry: Entry, data: bytes
+    cluster: FaultyCluster, entry: Entry, data: bytes
 ) -> None:
     entry.desk.run()
     before, held = refused_at(cluster, "c3"), entry.desk.summary()
@@ -336,12 +412,12 @@ def test_what_is_no_message_or_not_the_senders_to_say_is_refused_and_changes_not
     assert entry.desk.summary() == held
 
 
-def test_what_is_too_large_is_not_taken(cluster: Cluster) -> None:
+def test_what_is_too_large_is_not_taken(cluster: FaultyCluster) -> None:
     data = bytes(layouts.PAYLOAD + 1)
     assert asyncio.run(said(cluster.layout.access("c2"), "to.c1.c2", data))
 
 
-def test_a_key_that_is_removed_is_let_in_no_more(cluster: Cluster) -> None:
+def test_a_key_that_is_removed_is_let_in_no_more(cluster: FaultyCluster) -> None:
     users = cluster.layout.folder / "servers" / "users.conf"
     before = users.read_text()
     assert asyncio.run(said(cluster.layout.access("analyst"))) == []
@@ -362,7 +438,7 @@ def test_a_key_that_is_removed_is_let_in_no_more(cluster: Cluster) -> None:
 
 
 def test_what_the_readme_says_of_many_machines_runs(
-    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: FaultyCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```py\n(.*?)```", readme, re.DOTALL)
@@ -374,7 +450,7 @@ def test_what_the_readme_says_of_many_machines_runs(
     assert found["order"].reject_reason is None
 
 
-def test_a_system_is_one_process(cluster: Cluster) -> None:
+def test_a_system_is_one_process(cluster: FaultyCluster) -> None:
     command = [sys.executable, "-m", "tradesys", "serve", "c1", "--config"]
     ran = subprocess.run(
         [*command, str(cluster.layout.folder)], check=False, capture_output=True, text=True

@@ -2,13 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.transport import TcpTransport
 from nats.errors import Error as BrokerError
 from nats.errors import NoRespondersError
 
@@ -19,12 +19,12 @@ from tradesys.records.errors import Outcome, SystemDown, TradesysError
 # A secure connection that ends says so, to nobody's use, on the terminal of whoever asked.
 logging.getLogger("asyncio").addFilter(lambda said: "eof_received" not in said.getMessage())
 
-PATIENCE = 10.0
-"""How many seconds an answer is waited for."""
+PATIENCE = 5.0
+"""How many seconds an answer is waited for: longer than it takes to leave a silent server."""
 
 
 class Access(NamedTuple):
-    """Where the broker is, and who asks: what :func:`nats.connect` is given."""
+    """Where the broker is, and who asks: what a client of the broker is given."""
 
     servers: list[str]
     options: dict[str, Any]
@@ -36,16 +36,26 @@ async def connected(access: Access, name: str) -> Client:
     async def note(_: Exception) -> None:
         pass
 
-    return await nats.connect(
-        access.servers,
-        name=name,
-        max_reconnect_attempts=-1,
-        reconnect_time_wait=0.2,
-        ping_interval=2,  # a server that says nothing for three of these is left
-        max_outstanding_pings=2,
-        error_cb=note,
-        **access.options,
-    )
+    how: dict[str, Any] = {
+        "max_reconnect_attempts": -1,
+        "reconnect_time_wait": 0.2,
+        "ping_interval": 1,  # a server that says nothing for three of these is left
+        "max_outstanding_pings": 2,
+        "error_cb": note,
+    }
+    client = Client()
+    client._transport = _Transport()  # type: ignore[no-untyped-call]  # noqa: SLF001
+    await client.connect(access.servers, name=name, **how | access.options)
+    return client
+
+
+class _Transport(TcpTransport):
+    """A connection that is left without the other end's farewell: it may have fallen silent."""
+
+    async def wait_closed(self) -> None:
+        with suppress(TimeoutError):
+            closed: Coroutine[Any, Any, None] = super().wait_closed()  # type: ignore[no-untyped-call]
+            await asyncio.wait_for(closed, 1)
 
 
 async def serve(

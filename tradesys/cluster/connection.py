@@ -90,7 +90,7 @@ class _Customer(CustomerSystem):
         columns = columns_of(table)
         batch = pa.RecordBatch.from_pydict(columns)
         asked = pack({"peers": self.peers}, [batch])
-        _, answer = unpack(self.broker.ask(f"ask.{self.name}.submit_many", asked))
+        _, answer = unpack(self.broker.ask(f"ask.{self.name}.submit_many", asked, patience=60))
         return pl.DataFrame(pa.Table.from_batches(answer))
 
 

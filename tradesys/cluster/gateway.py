@@ -49,7 +49,7 @@ class Gateway:
 
     def __init__(self, access: Access, make: VenueFactory, folder: Path) -> None:
         self.access, self.make, self.folder = access, make, folder
-        self.ready = asyncio.Event()
+        self.ready, self._stop = asyncio.Event(), asyncio.Event()
         self.refused = 0
         """How often requests were refused whose sender no longer has the lease."""
 
@@ -72,7 +72,7 @@ class Gateway:
             await self._run()
 
     async def _run(self) -> None:
-        self._stop, self._turn = asyncio.Event(), asyncio.Lock()
+        self._turn = asyncio.Lock()
         self.venue = await asyncio.to_thread(self.make, clock=wall_clock, folder=self.folder)
         self._fences = self.folder / "venue" / "fences.json"
         self._epochs: dict[str, int] = {}

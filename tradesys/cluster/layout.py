@@ -268,7 +268,7 @@ def _server(folder: Path, name: str, port: int, ports: list[int], number: int) -
     )
     return (
         f'server_name: "{name}"\nlisten: "127.0.0.1:{port}"\nmax_payload: {PAYLOAD}\n'
-        'ping_interval: "2s"\nping_max: 2\n'
+        'ping_interval: "1s"\nping_max: 2\n'
         f'tls: {tls}\npid_file: "{folder.resolve()}/servers/{name}.pid"\n'
         f'jetstream: {{store_dir: "{folder.resolve()}/servers/{name}", sync_interval: always}}\n'
         f"{several if len(ports) > 1 else ''}include users.conf\n"

@@ -67,6 +67,8 @@ REASONS = {SchemaError: "malformed", ReadOnlyError: "forbidden"}
 """Why a message is refused: it is none, or it says what its sender may not say."""
 UP_S = 3.0
 """Who has asked for records within so many seconds is up."""
+MARKET_PATIENCE = 2.0
+"""How many seconds an answer of the market's gateway is waited for: nothing else is done then."""
 
 
 class Node:
@@ -93,7 +95,7 @@ class Node:
         self.streets = [peer.system for peer in self.peers if peer.kind is Kind.STREET]
         self.assignment = LeasedAssignment(self.streets)
         self.ready = asyncio.Event()
-        self._stop = asyncio.Event()
+        self._stop, self._inbox = asyncio.Event(), asyncio.Queue[Message | None]()
         self.refused: Counter[str] = Counter()
         """How many messages were refused for each of the :data:`REASONS`."""
         self.acknowledged = 0
@@ -101,6 +103,7 @@ class Node:
         self.draining = False
         self._open = 0  # requests unanswered, at most
         self._entering = 0  # questions of customers that are being answered
+        self._coming = 0  # messages not yet taken in that bring anything
         self._asked_back: set[str] = set()
         self._held: dict[str, Offsets] = {}
         self._held_at: dict[str, float] = {}
@@ -117,16 +120,16 @@ class Node:
             await self._run()
 
     async def _run(self) -> None:
-        self._loop, self._inbox = asyncio.get_running_loop(), asyncio.Queue[Message | None]()
+        self._loop = asyncio.get_running_loop()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix=self.name)
         self.broker = await connected(self.layout.access(self.name), self.name)
         try:
             while not hasattr(self, "runtime"):
+                if self._stop.is_set():
+                    return
                 try:
                     self.runtime = await self._let(self._made)
                 except SystemDown:  # of the market: it is waited for
-                    if self._stop.is_set():
-                        return
                     await asyncio.sleep(0.2)
             self.system = self.runtime.system
             await self.broker.subscribe(f"to.{self.name}.*", cb=self._heard)
@@ -266,8 +269,10 @@ class Node:
                 if self.system.down:
                     raise
                 await asyncio.sleep(0.05)  # the market does not answer: what waits is tried again
-            if message is not None and isinstance(message.body, Pull):
-                self._told_by(message.source, message.body.held)
+            if message is not None:
+                self._coming -= _brings(message)
+                if isinstance(message.body, Pull):
+                    self._told_by(message.source, message.body.held)
 
     def _refuse(self, source: str, error: TradesysError) -> None:
         reason = REASONS[type(error)]
@@ -292,6 +297,7 @@ class Node:
         if given_back and source not in self._asked_back:  # they may be records of others
             self._refuse(source, ReadOnlyError(f"{source} was not asked to give anything back"))
             return
+        self._coming += _brings(heard)
         self._inbox.put_nowait(heard)
 
     async def _news(self, message: Msg) -> None:
@@ -308,7 +314,7 @@ class Node:
         return await self._loop.run_in_executor(self._worker, partial(act, *about, **how))
 
     def _ask_market(self, verb: str, data: bytes) -> bytes:
-        asked = ask(self.broker, f"market.{self.name}.{verb}", data)
+        asked = ask(self.broker, f"market.{self.name}.{verb}", data, MARKET_PATIENCE)
         return asyncio.run_coroutine_threadsafe(asked, self._loop).result()
 
     # ---- what it is asked
@@ -404,9 +410,12 @@ class Node:
             found["acknowledged"], found["resent"] = self.acknowledged, self.runtime.resent
             found["unanswered"] = self._unanswered()
         elif isinstance(self.system, StreetSystem):
-            leases = self.assignment.leases.copy().items()
-            found["lease"] = {home: 1 for home, lease in leases if lease.owner == self.name}
+            found["lease"] = dict.fromkeys(self._owns(), 1)
         return found
+
+    def _owns(self) -> list[str]:
+        leases = self.assignment.leases.copy().items()
+        return [home for home, lease in leases if lease.owner == self.name]
 
     async def drain(self) -> None:
         """Stop without a loss: finish what has begun, and have all who are up hold all of it.
@@ -487,12 +496,24 @@ class Node:
                 batch = log.since(wanted[name, code], 50_000)
                 if batch is not None:
                     found.append((name, batch))
-        idle = not found and self._inbox.empty() and not self._has_work()
+        idle = not (found or self._coming or self._has_work())
         if isinstance(system, CustomerSystem):
             idle = idle and not system.unanswered()
         datasets = [name for name, _ in found]
         told = {"datasets": datasets, "origin": str(system.origin), "idle": idle}
+        told["owns"] = self._owns()
         return pack(told, [batch for _, batch in found])
+
+
+def _brings(message: Message) -> bool:
+    """Whether it is more than a question or an answer of nothing, which come all the time."""
+    match message.body:
+        case Pull():
+            return False
+        case Records(carried=carried):
+            return bool(carried)
+        case _:
+            return True
 
 
 def _batches(frame: pl.DataFrame) -> list[pa.RecordBatch]:
