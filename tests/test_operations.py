@@ -5,8 +5,11 @@ Method: real processes on this machine, looked at and changed by the commands th
 """
 
 import asyncio
+import configparser
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,11 +23,13 @@ from urllib.request import urlopen
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from typer.testing import CliRunner
 
 from tests.build import PRICE, Row, sound
 from tests.clusters import free_ports
 from tests.test_cluster import BOOKS, forged, said, seed
 from tradesys import Busy, connect
+from tradesys.cli import app
 from tradesys.cluster import layout as layouts
 from tradesys.cluster.leases import HomeAssignment, LeasedAssignment, Leasing
 from tradesys.cluster.metrics import DESCRIBED, Figures, serve_metrics
@@ -458,3 +463,45 @@ def test_no_more_is_taken_than_may_wait_for_the_street_side(
 def test_nobody_is_connected_by_a_name_that_has_no_key(cluster: Cluster) -> None:
     with pytest.raises(InvalidValue, match=r"trder.*did you mean trader"):
         connect(cluster.layout.folder, as_="trder")
+
+
+# ---- the page that says how
+
+
+PAGE = (Path(layouts.__file__).parent / "README.md").read_text(encoding="utf-8")
+
+
+def block(language: str) -> str:
+    (found,) = re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+    assert isinstance(found, str)
+    return found
+
+
+def test_the_unit_is_one_that_systemd_takes(tmp_path: Path) -> None:
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.optionxform = str  # type: ignore[method-assign, assignment]
+    parser.read_string(block("ini"))
+    words = parser["Service"]["ExecStart"].split()
+    assert words[1:3] == ["serve", "%i"]
+    unit = tmp_path / "tradesys@.service"
+    unit.write_text(block("ini").replace(words[0], sys.executable).replace("User=tradesys\n", ""))
+    if shutil.which("systemd-analyze"):
+        ran = subprocess.run(
+            ["systemd-analyze", "verify", "--man=no", f"{unit.parent}/tradesys@c1.service"],
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        assert "tradesys@" not in ran.stderr, ran.stderr
+
+
+def test_the_commands_of_the_page_are_commands_that_there_are() -> None:
+    lines = block("dockerfile").splitlines()
+    assert [line.split()[0] for line in lines] == [
+        *("FROM", "COPY", "RUN", "USER", "VOLUME", "STOPSIGNAL", "ENTRYPOINT")
+    ]
+    entry = json.loads(lines[-1].removeprefix("ENTRYPOINT "))
+    assert entry[:2] == ["tradesys", "serve"]
+    for words in (["serve"], *(["cluster", name] for name in ("up", "status", "drain", "add"))):
+        assert f"tradesys {' '.join(words)} " in PAGE
+        assert CliRunner().invoke(app, [*words, "--help"]).exit_code == 0

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -66,7 +67,8 @@ def _asked(layout: Layout, act: Callable[[Client], Awaitable[T]]) -> T:
         async with operator(layout) as broker:
             return await act(broker)
 
-    return asyncio.run(run())
+    with ThreadPoolExecutor(1) as thread:  # a notebook's own has an event loop already
+        return thread.submit(asyncio.run, run()).result()
 
 
 def status(layout: Layout) -> Told:
