@@ -36,6 +36,9 @@ from tradesys.venue import calendar_of
 LOOK = 2.0
 """So many seconds a system has to say what it holds, before it is taken to be down."""
 
+PAUSE = 0.02
+"""So many seconds between two looks at who is not at rest: they work meanwhile."""
+
 T = TypeVar("T")
 
 
@@ -57,6 +60,10 @@ class _Broker:
 
     def ask(self, subject: str, data: bytes, patience: float = PATIENCE) -> bytes:
         return self._wait(ask(self._client, subject, data, patience))
+
+    def wait(self, seconds: float) -> None:
+        """Let those who work do so."""
+        self._wait(asyncio.sleep(seconds))
 
     def close(self) -> None:
         self._wait(self._client.close())
@@ -185,6 +192,7 @@ class RemoteNetwork(Network):
         while not self._was_at_rest():
             if time.monotonic() > until:
                 raise SystemDown(f"not at rest: {', '.join(self._busy())}")
+            self._broker.wait(PAUSE)
             total += self.step()
         return total
 

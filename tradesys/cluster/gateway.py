@@ -8,7 +8,7 @@ import asyncio
 import json
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from tradesys.records.arrow import Ids, picked
 from tradesys.records.clock import wall_clock
 from tradesys.records.errors import InvalidValue
 from tradesys.records.schemas import REPORTS, Kind, Origin
+from tradesys.status.incremental.rows import IdSet
 from tradesys.status.incremental.text_codes import codes_of
 from tradesys.venue import VenueFactory
 
@@ -114,11 +115,9 @@ class Gateway:
                 else:
                     self.refused += 1
                     note("refused", logging.WARNING, reason="late", homes=late)
-                return pack({"reported": venue.reported, "late": late}, [])
+                return self._reports(told["position"], late)
             case "poll":
-                reports = venue.poll(told["position"])
-                found = [] if reports is None else [reports.slice(0, ROWS)]
-                return pack({"reported": venue.reported, "name": venue.name}, found)
+                return self._reports(told["position"])
             case "taken":
                 ids = batches[0]["record_id"].to_numpy()
                 return pack({"taken": venue.has_taken(ids).tolist()}, [])
@@ -126,6 +125,13 @@ class Gateway:
                 return pack({"unready": self.unready(), "figures": self.figures()}, [])
             case _:
                 raise InvalidValue("verb", verb, "fence, send, poll, taken or figures")
+
+    def _reports(self, position: int, late: Sequence[str] = ()) -> bytes:
+        """What was reported from a position on, or the first of it."""
+        reports = self.venue.poll(position)
+        found = [] if reports is None else [reports.slice(0, ROWS)]
+        told = {"reported": self.venue.reported, "name": self.venue.name, "late": late}
+        return pack(told, found)
 
     def _raise(self, home: str) -> int:
         """Begin a new epoch; earlier ones are refused, also after this process has ended."""
@@ -147,6 +153,7 @@ class RemoteVenue:
     ) -> None:
         self._ask, self._epoch, self._lost = ask, epoch, lost
         self._log = Log(Origin(Kind.VENUE).code, REPORTS)
+        self._taken = IdSet()
         self._told = 0
         self.name = ""
         self._fetch()
@@ -181,31 +188,37 @@ class RemoteVenue:
 
         own = picked(requests, codes_of(requests["symbol"], is_own) > 0)
         if own.num_rows:
-            told, _ = unpack(self._ask("send", pack({"epochs": epochs}, [own])))
-            self.heard(told["reported"])
-            for home in told["late"]:  # another has begun an epoch since
-                self._lost(home)
+            for home in self._follow("send", {"epochs": epochs}, [own])["late"]:
+                self._lost(home)  # another has begun an epoch since
 
     def poll(self, position: int) -> pa.RecordBatch | None:
         """The reports from ``position`` on, or the first of them; None when there are none."""
-        self._fetch()
+        if self._log.count < self.reported:
+            self._fetch()
         return self._log.since(position, ROWS)
 
     def has_taken(self, request_ids: Ids) -> NDArray[np.bool_]:
         """Which of these requests it was sent before."""
-        if not len(request_ids):
-            return np.zeros(0, np.bool_)
-        asked = pa.RecordBatch.from_arrays([pa.array(request_ids)], ["record_id"])
-        told, _ = unpack(self._ask("taken", pack({}, [asked])))
-        return np.array(told["taken"], np.bool_)
+        taken = self._taken.has(request_ids)
+        if not taken.all():
+            asked = pa.RecordBatch.from_arrays([pa.array(request_ids)], ["record_id"])
+            told, _ = unpack(self._ask("taken", pack({}, [asked])))
+            taken = np.array(told["taken"], np.bool_)
+        return taken
 
     def _fetch(self) -> None:
-        """Follow what was reported."""
-        while True:
-            told, batches = unpack(self._ask("poll", pack({"position": self._log.count}, [])))
-            self.name = told["name"]
-            for batch in batches:
-                self._log.append(batch)
-            self.heard(told["reported"])
-            if not batches:
-                return
+        """Follow what was reported, to its end."""
+        self._follow("poll", {}, [])
+        while self._log.count < self.reported:
+            self._follow("poll", {}, [])
+
+    def _follow(self, verb: str, asked: dict[str, Any], batches: list[pa.RecordBatch]) -> Any:
+        """Ask something that is answered with what was reported since; gives what was told."""
+        asked["position"] = self._log.count
+        told, reports = unpack(self._ask(verb, pack(asked, batches)))
+        for batch in reports:
+            self._log.append(batch)
+            self._taken.add(batch["request_id"].to_numpy())
+        self.name = told["name"]
+        self.heard(told["reported"])
+        return told

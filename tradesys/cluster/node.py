@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import astuple
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import polars as pl
@@ -28,6 +28,7 @@ from tradesys.cluster.message_encoding import decoded, encoded, pack, unpack
 from tradesys.cluster.metrics import Figures, TimedFile, behind
 from tradesys.cluster.structured_log import note
 from tradesys.log.offsets import Offsets
+from tradesys.network import Network
 from tradesys.network.manifest import locked
 from tradesys.records.clock import MS, wall_clock
 from tradesys.records.errors import (
@@ -39,6 +40,7 @@ from tradesys.records.errors import (
     SystemDown,
     TradesysError,
 )
+from tradesys.records.opening_books import OpeningBooks
 from tradesys.records.schemas import Kind, origin, parse_origin, split_id
 from tradesys.replication.recovery import damaged, incarnations, set_aside
 from tradesys.routes import WRITES
@@ -166,6 +168,7 @@ class Node:
     # ---- making
 
     def _made(self) -> Runtime:
+        _warm_up()
         manifest, leased = self.layout.manifest, self.assignment
         calendar = calendar_of(manifest.venue)
         place = Place(self.origin, wall_clock, self.layout.data, TimedFile, calendar)
@@ -254,25 +257,37 @@ class Node:
     async def _work(self) -> None:
         while not self._stop.is_set():
             due = max(self.runtime.due - time.monotonic_ns(), 0) / 1e9
-            message = None
+            heard = []
             with suppress(TimeoutError):
-                message = await asyncio.wait_for(self._inbox.get(), due)
-            act: Callable[..., list[Message]] = self.runtime.tick
-            about: tuple[Any, ...] = (time.monotonic_ns(),)
-            if message is not None:
-                act, about = self.runtime.handle, (message, *about)
+                heard.append(await asyncio.wait_for(self._inbox.get(), due))
+            while not self._inbox.empty():
+                heard.append(self._inbox.get_nowait())
+            messages = [message for message in heard if message is not None]
             try:
-                await self._send(await self._let(act, *about))
-            except (SchemaError, ReadOnlyError) as error:
-                self._refuse(message.source if message else "", error)
+                await self._send(await self._let(self._take_in, messages))
             except (SystemDown, StorageError):
                 if self.system.down:
                     raise
                 await asyncio.sleep(0.05)  # the market does not answer: what waits is tried again
-            if message is not None:
+            for message in messages:
                 self._coming -= _brings(message)
                 if isinstance(message.body, Pull):
                     self._told_by(message.source, message.body.held)
+
+    def _take_in(self, messages: list[Message]) -> list[Message]:
+        """Take in what others said, and do what is due."""
+        found, now = [], time.monotonic_ns()
+        for message in messages:
+            try:
+                found += self.runtime.handle(message, now)
+            except (SchemaError, ReadOnlyError) as error:
+                self._refuse(message.source, error)
+            except (SystemDown, StorageError):  # it is said again by whoever hears no answer
+                if self.system.down:
+                    raise
+        if self.runtime.due <= now:
+            found += self.runtime.tick(now)
+        return found
 
     def _refuse(self, source: str, error: TradesysError) -> None:
         reason = REASONS[type(error)]
@@ -503,6 +518,19 @@ class Node:
         told = {"datasets": datasets, "origin": str(system.origin), "idle": idle}
         told["owns"] = self._owns()
         return pack(told, [batch for _, batch in found])
+
+
+@cache
+def _warm_up() -> None:
+    """Work once as all systems do: what is loaded at its first use is so before service."""
+    row: dict[str, Any] = {"account": "a", "symbol": "b", "order_qty": 1, "price": 1}
+    table = pl.DataFrame([row | {"side": side, "cl_ord_id": side} for side in ("buy", "sell")])
+    with Network(1, 1, firm=OpeningBooks(("a",), ("b",), tick_size=1, lot_size=1)) as desk:
+        desk["c1"].submit_many(table)
+        desk["c1"].submit(**row, side="buy")
+        desk.run()
+        for message in desk.runtimes["firm"].pull("c1", 0):
+            decoded(message.source, message.target, encoded(message.body))
 
 
 def _brings(message: Message) -> bool:
