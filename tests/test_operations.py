@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,6 +32,7 @@ from tests.test_cluster import BOOKS, forged, said, seed
 from tradesys import Busy, connect
 from tradesys.cli import app
 from tradesys.cluster import layout as layouts
+from tradesys.cluster import operations
 from tradesys.cluster.leases import HomeAssignment, LeasedAssignment, Leasing
 from tradesys.cluster.metrics import DESCRIBED, Figures, serve_metrics
 from tradesys.cluster.processes import Cluster
@@ -67,7 +69,7 @@ def restarted(cluster: Cluster, name: str, *options: str) -> None:
     cluster.await_ready(name)
 
 
-def command(cluster: Cluster, *words: str) -> str:
+def command(*words: str) -> str:
     ran = subprocess.run(
         [sys.executable, "-m", "tradesys", "cluster", *words],
         check=False,
@@ -79,11 +81,8 @@ def command(cluster: Cluster, *words: str) -> str:
     return ran.stdout
 
 
-def status(cluster: Cluster) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = json.loads(
-        command(cluster, "status", str(cluster.layout.folder), "--json", "-")
-    )
-    return found
+def status(cluster: Cluster) -> operations.Told:
+    return operations.status(cluster.layout)
 
 
 def got(port: int, path: str) -> tuple[int, str]:
@@ -169,11 +168,11 @@ def test_who_does_not_come_along_is_behind_by_records_and_by_their_age(
 
 def test_status_shows_every_process_at_one_look(cluster: Cluster) -> None:
     awaited(lambda: leases(cluster) == [["s1"], ["s2"]], "each has its own lease")
-    found = status(cluster)
+    found = json.loads(command("status", str(cluster.layout.folder), "--json", "-"))
     assert list(found) == ["market", "c1", "c2", "s1", "s2", "firm"]
     assert all(each["up"] and not each["unready"] for each in found.values())
     assert all(each["figures"]["disk_free_bytes"] for each in found.values())
-    shown = command(cluster, "status", str(cluster.layout.folder))
+    shown = command("status", str(cluster.layout.folder))
     assert all(name in shown for name in found)
 
 
@@ -220,7 +219,9 @@ def test_the_words_of_a_server_for_what_it_refuses_are_known() -> None:
 
 
 def test_whatever_a_system_says_is_a_line_of_json_with_an_event(cluster: Cluster) -> None:
-    lines = (cluster.logs / "s1.log").read_text().splitlines()
+    log = cluster.logs / "s1.log"
+    awaited(lambda: '"lease taken"' in log.read_text(), "it has its lease")
+    lines = log.read_text().splitlines()
     events = [json.loads(line) for line in lines]
     assert {"at", "level", "event", "system"} <= set.intersection(*map(set, events))
     assert {event["system"] for event in events} == {"s1"}
@@ -276,30 +277,34 @@ class Customers:
 def test_a_customer_facing_system_that_drains_refuses_orders_and_leaves_nothing_behind(
     cluster: Cluster, desk: Network
 ) -> None:
-    order = desk["c1"].submit(**TERMS)
-    os.kill(cluster.processes["c2"].pid, signal.SIGSTOP)  # it cannot have the order yet
-    later = desk["c1"].submit(**TERMS)
-    drains = subprocess.Popen(
-        [sys.executable, "-m", "tradesys", "cluster", "drain", str(cluster.layout.folder), "c1"],
-        stdout=subprocess.DEVNULL,
-    )
-    log = cluster.logs / "c1.log"
-    awaited(lambda: '"drains"' in log.read_text(), "it has begun")
-    try:
-        with pytest.raises(SystemDown, match="being drained; ask another") as raised:
-            desk["c1"].submit(**TERMS)
-        assert raised.value.outcome is Outcome.DID_NOT_HAPPEN
-    finally:
-        os.kill(cluster.processes["c2"].pid, signal.SIGCONT)
-    assert drains.wait(30) == 0
+    folder, log = cluster.layout.folder, cluster.logs / "c1.log"
+    said_before = len(log.read_text())
+    careful = connect(folder, as_="trader", acknowledge="all")
+    os.kill(cluster.processes["c2"].pid, signal.SIGSTOP)  # so the order is not at all others
+    with ThreadPoolExecutor() as threads:
+        try:
+            before = written(cluster)
+            threads.submit(careful["c1"].submit, **TERMS, cl_ord_id="last")
+            awaited(lambda: written(cluster) > before, "it is taken, and waits for c2")
+            drains = threads.submit(command, "drain", str(folder), "c1")
+            awaited(lambda: '"drains"' in log.read_text()[said_before:], "it has begun")
+            with pytest.raises(SystemDown, match="being drained; ask another") as raised:
+                desk["c1"].submit(**TERMS)
+            assert raised.value.outcome is Outcome.DID_NOT_HAPPEN
+        finally:
+            os.kill(cluster.processes["c2"].pid, signal.SIGCONT)
+        assert "c1 has stopped" in drains.result()
     assert cluster.processes["c1"].wait(20) == 0
+    careful.close()
     desk.step()
-    assert {desk["c2"].status(each).order_id for each in (order, later)} == {
-        order.order_id,
-        later.order_id,
-    }
+    assert "last" in desk["c2"].orders("alice")["cl_ord_id"].to_list()
     cluster.restart("c1")
     desk.run()
+
+
+def written(cluster: Cluster) -> float:
+    records = status(cluster)["c1"]["figures"]["records"]
+    return sum(count for log, count in records.items() if log.startswith("requests/c1"))
 
 
 def test_all_processes_are_restarted_one_by_one_and_no_order_is_lost_or_refused(
@@ -308,7 +313,7 @@ def test_all_processes_are_restarted_one_by_one_and_no_order_is_lost_or_refused(
     customers = Customers(desk)
     for name in ("c1", "c2", "s1", "s2", "firm"):
         customers.enter(5)
-        command(cluster, "drain", str(cluster.layout.folder), name)
+        operations.drain(cluster.layout, name)
         assert cluster.processes[name].wait(20) == 0
         customers.enter(5)
         cluster.restart(name)
@@ -335,7 +340,8 @@ def test_a_customer_facing_and_a_street_side_system_are_added_while_it_runs(
         desk.run()
         desk.close()
         for kind, name in (("customer", "c2"), ("street", "s3")):
-            told = command(cluster, "add", str(cluster.layout.folder), kind)
+            told = command("add", str(cluster.layout.folder), kind)
+            cluster.layout = layouts.read(cluster.layout.folder)
             assert f"tradesys serve {name} --config" in told
             cluster.start(name)
             cluster.await_ready(name)
