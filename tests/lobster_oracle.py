@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 def final_orders(path: Path) -> dict[int, tuple[str, int, int, int]]:
     """Order id of each order submitted: (ord_status, order_qty, cum_qty, leaves_qty) at the end.
 
-    ``order_qty`` is the size submitted less what partial cancels took, ``cum_qty`` the shares of
+    ``order_qty`` is the size submitted less what partial cancels took that left something, ``cum_qty`` the shares of
     visible executions. Events of orders that the file does not submit before them are left out.
     """
     order_qty: dict[int, int] = {}
@@ -28,6 +28,8 @@ def final_orders(path: Path) -> dict[int, tuple[str, int, int, int]]:
             cum_qty[order_id] = 0
         elif order_id not in order_qty:
             continue
+        elif kind == 2 and size >= order_qty[order_id] - cum_qty[order_id]:
+            deleted.add(order_id)  # of the whole rest it is no replace
         elif kind == 2:
             order_qty[order_id] -= size
         elif kind == 3:

@@ -35,6 +35,7 @@ from tradesys.cluster import layout as layouts
 from tradesys.cluster import leases
 from tradesys.cluster.broker import Access
 from tradesys.cluster.connection import RemoteNetwork, connect
+from tradesys.cluster.gateway import ROWS
 from tradesys.cluster.layout import TRADER
 from tradesys.cluster.message_encoding import encoded, pack
 from tradesys.inquiry.answers import Order
@@ -146,6 +147,25 @@ def test_a_process_that_is_killed_and_started_again_loses_nothing(
     entry.enter(20)
     cluster.restart(name)
     entry.enter(20)
+    entry.require_sound()
+
+
+def test_a_table_and_a_backlog_may_be_larger_than_a_message(
+    cluster: FaultyCluster, entry: Entry
+) -> None:
+    rows = 2 * ROWS + 1
+    table = pl.DataFrame(
+        {
+            "account": "alice",
+            "symbol": "ALFA",
+            "side": "buy",
+            "order_qty": 10,
+            "price": PRICE,
+            "cl_ord_id": [f"{number:x<255}" for number in range(rows)],
+        }
+    )
+    told = entry.desk["c1"].submit_many(table)
+    assert told["accepted"].to_list() == [True] * rows
     entry.require_sound()
 
 

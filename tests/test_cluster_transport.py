@@ -69,9 +69,11 @@ class InProcesses(Carrier):
             assert time.monotonic() < until
             self.desk.step()
 
-    def send(self) -> None:
+    def send(self, act: Callable[[], list[Order]]) -> list[Order]:
         self.crash(MARKET)
-        self._await(lambda: not self.desk.facts["s1"]["idle"])
+        orders = act()
+        self._await(lambda: not self.desk.facts.get("s1", {"idle": True})["idle"])
+        return orders
 
     def disturb(self) -> None:
         self.cluster.fault(disturbed=True)
@@ -111,7 +113,7 @@ class InProcesses(Carrier):
         asyncio.run(publish())
         # It takes in one message after the other: an order of its own is worked after this one.
         order = self.enter(submit, message.target)
-        self._await(lambda: state(self.desk[message.target], order)[0] == "new")
+        self._await(lambda: state(self.desk[message.target], order)[0] != "pending_new")
 
     def put_right(self) -> None:
         self.calm()

@@ -35,6 +35,7 @@ INSTRUMENT = {
     "name": "Zulu",
     "tick_size": 100,
     "lot_size": 1,
+    "qty_scale": 1,
     "security_status": "active",
 }
 LEG = {"account": "bob", "asset": "USD", "amount": 5, "settle_date": dt.date(2024, 6, 3)}
@@ -54,6 +55,7 @@ def held(desk: Network) -> object:
         ("shares", fields.SHARES.most // 2),
         ("tick_size", fields.TICK_SIZE.most),
         ("lot_size", fields.LOT_SIZE.most),
+        ("qty_scale", fields.QTY_SCALE.most),
         ("fee_per_share", fields.FEE_PER_SHARE.most),
         ("fee_per_notional", fields.FEE_PER_NOTIONAL.most),
     ],
@@ -128,6 +130,8 @@ def test_no_symbol_is_the_currency(symbol: str) -> None:
         ("instruments", INSTRUMENT, {"tick_size": -100}),
         ("instruments", INSTRUMENT, {"lot_size": 0}),
         ("instruments", INSTRUMENT, {"lot_size": 2**62}),
+        ("instruments", INSTRUMENT, {"qty_scale": 0}),
+        ("instruments", INSTRUMENT, {"qty_scale": 10**9}),
         ("instruments", INSTRUMENT, {"security_status": "closed"}),
         ("accounts", ACCOUNT, {"account_status": "halted"}),
         ("accounts", ACCOUNT, {"account_status": ""}),

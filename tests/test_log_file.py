@@ -278,7 +278,7 @@ def test_a_file_of_another_owner_is_taken_for_damaged(path: Path) -> None:
 
 @pytest.mark.parametrize("version", [b"3", b"9"])
 def test_a_file_of_another_format_is_refused_and_left_as_it_is(path: Path, version: bytes) -> None:
-    other = closed_file(path).replace(b"tradesys-format-4", b"tradesys-format-" + version)
+    other = closed_file(path).replace(b"tradesys-format-5", b"tradesys-format-" + version)
     path.write_bytes(other)
     with pytest.raises(StorageError, match=f"format {version.decode()},.*tradesys replay TAPE"):
         LogFile(path, REQUESTS)

@@ -34,6 +34,7 @@ from tradesys.inquiry.answers import Order
 from tradesys.network import Network
 from tradesys.records.clock import to_ns
 from tradesys.records.errors import InvalidValue, NotYetReplicated
+from tradesys.records.field_rules import NAME_LETTERS
 from tradesys.systems.customer import entry_rules as rules
 
 
@@ -162,7 +163,7 @@ def test_an_order_of_a_closed_account_is_refused(desk: Network) -> None:
 
 def test_an_order_in_a_halted_symbol_is_refused(desk: Network) -> None:
     halted = {"symbol": "ALFA", "name": "ALFA", "tick_size": 100, "lot_size": 10}
-    desk.firm.record("instruments", [halted | {"security_status": "halted"}])
+    desk.firm.record("instruments", [halted | {"qty_scale": 1, "security_status": "halted"}])
     desk.run()
     assert_refused(desk, "symbol halted")
 
@@ -629,3 +630,14 @@ def test_a_repeat_of_a_market_order_is_answered_with_the_original(desk: Network)
     assert submit(desk["c2"], cl_ord_id="A", **MARKET).repeated
     with pytest.raises(InvalidValue, match="cl_ord_id"):
         submit(desk["c2"], cl_ord_id="A", price=21_0000)
+
+
+def test_a_name_has_so_many_letters_at_most(desk: Network) -> None:
+    longest = "ö" * NAME_LETTERS
+    assert submit(desk["c1"], cl_ord_id=longest).cl_ord_id == longest
+    with pytest.raises(InvalidValue, match="at most 255 letters"):
+        submit(desk["c1"], cl_ord_id=longest + "x")
+    table = pl.DataFrame([TERMS | {"cl_ord_id": name} for name in ("a", longest, longest + "x")])
+    with pytest.raises(InvalidValue, match="at most 255 letters"):
+        desk["c1"].submit_many(table)
+    assert desk["c1"].submit_many(table[:2])["repeated"].to_list() == [False, True]

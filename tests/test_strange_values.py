@@ -80,6 +80,7 @@ ROWS: dict[str, dict[str, Any]] = {
         "name": "Zulu",
         "tick_size": 1,
         "lot_size": 1,
+        "qty_scale": 1,
         "security_status": "active",
     },
     "postings": LEG | {"exec_id": None},
@@ -88,7 +89,10 @@ CELLS = (*TERMS, "ord_type", "time_in_force", "expire_time", "cl_ord_id", "ts", 
 CELLS += ("orig_cl_ord_id", "request_type")
 TAKES = (*TERMS, "ord_type", "time_in_force", "expire_time", "cl_ord_id")
 CHANGES = ("order_qty", "price", "time_in_force", "expire_time", "account", "cl_ord_id")
-BOOKS = ("accounts", "symbols", "cash", "shares", "tick_size", "lot_size", "fee_per_share")
+BOOKS = (
+    *("accounts", "symbols", "cash", "shares", "tick_size", "lot_size", "qty_scale"),
+    *("fee_per_share", "fee_per_notional"),
+)
 
 COLUMNS = [f"{dataset}.{column}" for dataset, row in ROWS.items() for column in row]
 COLUMNS.remove("postings.amount")  # a leg alone is taken, and the audit tells of it

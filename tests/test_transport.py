@@ -52,8 +52,10 @@ class InOneProcess(Carrier):
         else:
             self.desk.run()
 
-    def send(self) -> None:
+    def send(self, act: Callable[[], list[Order]]) -> list[Order]:
+        orders = act()
         self.desk.stage("send")
+        return orders
 
     def disturb(self) -> None:
         self.desk.chance = random.Random(1)
@@ -93,12 +95,14 @@ class Simulated(Carrier):
     def settle(self) -> None:
         self.desk.until(self.transport.now + 500 * MS)
 
-    def send(self) -> None:
+    def send(self, act: Callable[[], list[Order]]) -> list[Order]:
         for name in self.desk.street_names:
             self.transport.nodes[name].session_cuts += 1
+        orders = act()
         self.desk.until(self.transport.now + 5 * MS)
         for name in self.desk.street_names:
             self.transport.nodes[name].session_cuts -= 1
+        return orders
 
     def disturb(self) -> None:
         for name in self.desk.systems:

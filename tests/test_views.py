@@ -263,12 +263,12 @@ def assert_requests(view: View, requests: list[Row], reports: list[Row]) -> None
     waiting = {request for _, request, _ in unanswered(requests, reports)}
     closing = {"new", "canceled", "expired"}
     told = {row["order_id"] for row in reports if row["exec_type"] in closing}
-    told |= {row["request_id"] for row in reports if row["exec_type"] == "rejected"}
+    told |= {row["request_id"] for row in reports}
     sent = [row for row in requests if row["reject_reason"] is None]
     expected = [
         row["record_id"] in told
         if row["request_type"] == "new"
-        else row["record_id"] not in waiting
+        else row["record_id"] in told or row["record_id"] not in waiting
         for row in sent
     ]
     assert view.answered(ids([row["record_id"] for row in sent])).tolist() == expected

@@ -41,8 +41,8 @@ class Carrier(ABC):
         """Let all come to rest."""
 
     @abstractmethod
-    def send(self) -> None:
-        """Let accepted orders come to street-side systems, and none of them be worked."""
+    def send(self, act: Callable[[], list[Order]]) -> list[Order]:
+        """Let orders that are entered come to street-side systems, and none of them be worked."""
 
     @abstractmethod
     def disturb(self) -> None:
@@ -166,8 +166,7 @@ class TransportContract:
     def test_an_order_is_sent_again_until_it_is_answered_and_worked_once(
         self, carrier: Carrier
     ) -> None:
-        orders = self.trade(carrier)
-        carrier.send()
+        orders = carrier.send(lambda: self.trade(carrier))
         carrier.crash("s1")
         carrier.settle()
         carrier.restart("s1")

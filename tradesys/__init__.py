@@ -44,6 +44,7 @@ from tradesys.records.formatting import readable
 from tradesys.records.opening_books import OpeningBooks
 from tradesys.records.schemas import ExecType, OrdStatus, OrdType, RequestType, Side, TimeInForce
 from tradesys.venue import BookVenue, TapeVenue
+from tradesys.venue.tapes import inspect
 
 __all__ = [
     "Answer",
@@ -73,5 +74,6 @@ __all__ = [
     "TimeInForce",
     "TradesysError",
     "connect",
+    "inspect",
     "readable",
 ]

@@ -10,7 +10,6 @@ systems, beside polars, which makes as many postings and groups them once.
 import resource
 import tempfile
 import time
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,7 +67,7 @@ def opened_for(tape: Tape, accounts: int, customers: int, folder: Path) -> Netwo
         2,
         firm=OpeningBooks(owners, tape.symbols, cash=cash, shares=PLENTY_SHARES),
         data=folder,
-        venue=partial(TapeVenue, tape),
+        venue=TapeVenue,
         clock=ManualClock(first_ts(tape)),
     )
 

@@ -145,8 +145,9 @@ def _definition(held: Snapshot) -> Finding:
     for system in held.customers:
         key = _key(held, system)
         if key not in defined:
-            requests, executions, postings = (held.frame(system, name) for name in _ANSWERED_FROM)
-            balances = positions.balances(requests, executions, postings, system.view.fees)
+            records = {name: held.frame(system, name) for name in _ANSWERED_FROM}
+            requests, executions = records["requests"], records["executions"]
+            balances = positions.balances(**records, fees=system.view.fees)
             defined[key] = status.statuses(requests, executions), balances
         for answer, due in zip(held.answers[system.name], defined[key], strict=True):
             evaluated += len(due)
@@ -215,7 +216,8 @@ def _cleared(held: Snapshot) -> Finding:
     executions = held.frame(firm, "executions")
     postings = held.frame(firm, "postings").filter(pl.col("exec_id").is_not_null())
     events = status.each_once(executions)
-    trades = positions.moved(status.trades(events), held.fees)
+    instruments = held.frame(firm, "instruments")
+    trades = positions.moved(status.trades(events), held.fees, instruments)
     again = dict(more_than_one(_runs(postings), "exec_id"))
     wrong = [f"{format_id(i)} is cleared more than once: {records}" for i, records in again.items()]
     key = ["trade_id", "account", "asset"]
@@ -492,7 +494,7 @@ def _debts(held: Snapshot) -> Finding:
     return Finding(evaluated, wrong, [], told=told)
 
 
-_ANSWERED_FROM = ("requests", "executions", "postings")
+_ANSWERED_FROM = ("requests", "executions", "postings", "instruments")
 
 REFERRED = "every request that was answered is held"
 KNOWN = "nothing that was acknowledged is lost with a file"

@@ -37,11 +37,13 @@ def debts(held: Snapshot) -> tuple[int, list[Debt]]:
     postings = held.anywhere("postings").with_columns(pl.col("amount").cast(pl.Int128))
     executions = held.anywhere("executions")
     executions = executions.with_columns(pl.col("last_qty", "last_px").cast(pl.Int128))
-    balances = positions.positions(postings, executions, held.fees)
+    instruments = held.frame(held.firm, "instruments")
+    balances = positions.positions(postings, executions, held.fees, instruments)
     below = balances.filter(pl.col("amount") < 0)
     if below.is_empty():
         return len(balances), []
-    events, given = _events(executions, held.fees), postings.filter(pl.col("exec_id").is_null())
+    events = _events(executions, held.fees, instruments)
+    given = postings.filter(pl.col("exec_id").is_null())
     found = []
     for account, asset, amount in below["account", "asset", "amount"].iter_rows():
         is_cash = asset == CURRENCY
@@ -54,7 +56,7 @@ def debts(held: Snapshot) -> tuple[int, list[Debt]]:
     return len(balances), found
 
 
-def _events(executions: pl.DataFrame, fees: Fees) -> pl.DataFrame:
+def _events(executions: pl.DataFrame, fees: Fees, instruments: pl.DataFrame) -> pl.DataFrame:
     """Each trade, and then each amendment, with what it moves where it is the one that stands.
 
     ``is_unsure``: no system may have known what the order would come to, since several street-side
@@ -68,7 +70,9 @@ def _events(executions: pl.DataFrame, fees: Fees) -> pl.DataFrame:
     several = streets.filter(pl.col("record_id") > 1)["order_id"]
     unsure = pl.concat([several, amends["order_id"]]).unique().implode()
     told = pl.concat([trades, amends.select(trades.columns)])
-    return positions.moved(told, fees).with_columns(is_unsure=pl.col("order_id").is_in(unsure))
+    return positions.moved(told, fees, instruments).with_columns(
+        is_unsure=pl.col("order_id").is_in(unsure)
+    )
 
 
 def _why(held: Snapshot, moved: pl.DataFrame, given: list[int]) -> tuple[str, bool]:

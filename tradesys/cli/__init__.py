@@ -7,6 +7,8 @@ import typer
 
 from tradesys.cli import bench_command as measuring
 from tradesys.cli import cluster_commands as clusters
+from tradesys.cli import fix_commands as fixes
+from tradesys.cli import inspect_command as inspecting
 from tradesys.cli import many_runs_commands as batch
 from tradesys.cli import replay_commands as replays
 from tradesys.cli import run_folder_commands as folder
@@ -23,8 +25,9 @@ app = typer.Typer(
 cluster = typer.Typer(help="The same systems on many machines, over NATS.", no_args_is_help=True)
 
 for group, commands in (
-    (app, (replays.replay, replays.demo, replays.sample)),
+    (app, (replays.replay, inspecting.inspect, replays.demo, replays.sample)),
     (app, (folder.status, folder.statement, folder.audit, folder.run, folder.end_of_day)),
+    (app, (fixes.fix,)),
     (app, (folder.verify, folder.export, batch.simulate, batch.sweep, measuring.bench)),
     (app, (clusters.serve,)),
     (cluster, (clusters.init, clusters.up, clusters.status, clusters.drain, clusters.add)),

@@ -3,19 +3,35 @@
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
+from rich.markup import escape
 
 from tradesys.cli.printing import JsonOut, out, print_audit, print_table, progress, tell
-from tradesys.network import Network
+from tradesys.cli.tape_options import (
+    ColumnMap,
+    Date,
+    FormatName,
+    SaveMap,
+    Symbol,
+    TapePath,
+    mapping,
+)
+from tradesys.network import Network, fix_replay
 from tradesys.network.manifest import Manifest
-from tradesys.network.tape_replay import Partition, Replayed, open_network, parse_partition
+from tradesys.network.tape_replay import (
+    AnyTape,
+    Partition,
+    Replayed,
+    open_network,
+    parse_partition,
+)
 from tradesys.network.tape_replay import replay as replay_tape
 from tradesys.records import argument_checks as given
 from tradesys.records.errors import InvalidValue
 from tradesys.venue import TapeVenue, tapes
-from tradesys.venue.tapes import Tape
+from tradesys.venue.tapes import fix_log
 from tradesys.venue.tapes import sample_tape as sample_day
 
 SAMPLE = Path("data/sample")
@@ -25,8 +41,8 @@ Streets = Annotated[int, typer.Option(help="How many street-side systems.")]
 
 
 def replay(
-    tape: Annotated[Path, typer.Argument(help="A file of order events, or a folder of them.")],
-    format: Annotated[str, typer.Option(help="How the file is written.")] = "lobster",
+    tape: TapePath,
+    format: FormatName = None,
     customers: Customers = 3,
     streets: Streets = 2,
     batch: Annotated[int, typer.Option(help="How many events enter at a time.")] = 2000,
@@ -37,12 +53,16 @@ def replay(
         list[str] | None,
         typer.Option(help="Cut a system off for a part of the tape: c1:0.33-0.66."),
     ] = None,
-    date: Annotated[
-        str | None, typer.Option(help="The day of the tape, where its name does not say.")
-    ] = None,
+    symbol: Symbol = None,
+    date: Date = None,
+    columns: ColumnMap = None,
+    save: SaveMap = None,
+    bad_lines: Annotated[
+        str, typer.Option(help="What becomes of lines that are no events: skip or fail.")
+    ] = "skip",
     json_out: JsonOut = None,
 ) -> None:
-    """Run a recorded day through a network, and audit what came of it.
+    """Run a recorded day, or a log of FIX messages, through a network, and audit what came of it.
 
     Exit status 0 only if the audit is true and every request of the tape could be recorded.
 
@@ -51,12 +71,28 @@ def replay(
     partitions = [parse_partition(text) for text in partition or ()]
     given.whole("batch", batch, 1, of="events")
     Manifest(customers, streets, TapeVenue.kind).require(*(cut.system for cut in partitions))
+    if fix_log.is_log(tape):
+        with progress(f"reading {tape}"):
+            log = fix_log.read(tape, bad_lines=bad_lines)
+        network = fix_replay.open_network(log, customers=customers, streets=streets, data=data)
+        with network, progress("replaying", len(log.stated)) as advance:
+            result = fix_replay.replay(
+                log, network, batch=batch, partitions=partitions, progress=advance
+            )
+        _tell_replayed(result, data, json_out)
+    given_columns = mapping(columns, save)
     with progress(f"reading {tape}"):
-        day = tapes.read(tape, format=format, date=date)
+        day = tapes.open_tape(
+            tape,
+            format=format,
+            symbol=symbol,
+            date=date,
+            columns=given_columns,
+            bad_lines=bad_lines,
+        )
+        day.events  # noqa: B018 - the files are read once, to know what there is
     network = open_network(day, customers=customers, streets=streets, data=data)
-    result = _replayed(day, network, batch, partitions)
-    tell(json_out, result.as_dict(), lambda: _print_replayed(result, data))
-    raise typer.Exit(0 if result.verdict is True else 1)
+    _tell_replayed(_replayed(day, network, batch, partitions), data, json_out)
 
 
 def demo(
@@ -102,9 +138,15 @@ def sample(
     out.print(f"{len(list(folder.glob('*_message_*')))} files in {folder}")
 
 
-def _replayed(day: Tape, network: Network, batch: int, partitions: list[Partition]) -> Replayed:
+def _replayed(day: AnyTape, network: Network, batch: int, partitions: list[Partition]) -> Replayed:
     with network, progress("replaying", day.events) as advance:
         return replay_tape(day, network, batch=batch, partitions=partitions, progress=advance)
+
+
+def _tell_replayed(result: Replayed, data: Path | None, json_out: str | None) -> NoReturn:
+    """Tell a replay; the exit status is 0 only if all is true."""
+    tell(json_out, result.as_dict(), lambda: _print_replayed(result, data))
+    raise typer.Exit(0 if result.verdict is True else 1)
 
 
 def _print_replayed(result: Replayed, data: Path | None) -> None:
@@ -127,11 +169,15 @@ def _print_replayed(result: Replayed, data: Path | None) -> None:
         if found:
             listed = ", ".join(f"{n:,} {key}" for key, n in found.items())
             out.print(f"{title:>12}: {listed}")
+    for bad in result.first_bad:
+        out.print(f"    bad line: {escape(str(bad))}", highlight=False)
+    if result.bad_lines:
+        out.print(f"   bad lines: {result.bad_lines:,} lines are no events, and were left out")
     if result.not_filled:
         out.print(f"  not filled: {result.not_filled:,} of the tape's fills")
     print_audit(result.audit)
     if result.not_recorded:
-        lost = f"{sum(result.not_recorded.values()):,} of {len(result.tape.requests):,} requests"
+        lost = f"{sum(result.not_recorded.values()):,} of {result.requests:,} requests"
         out.print(
             f"[red]{lost} of the tape could not be recorded[/red]: the replay is no whole day"
         )

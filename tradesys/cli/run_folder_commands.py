@@ -51,7 +51,7 @@ def status(
 
     Example: tradesys status data/run1 c1-17 --at c2 --as-of 2024-06-03T14:00:00Z
     """
-    with _opened(data) as network, progress("asking"):
+    with opened(data) as network, progress("asking"):
         names = [customer.name for customer in network.customers]
         asked = names if at is None else [given.one_of("at", at, names)]
         network.manifest.require_order(order, parse_id(order))
@@ -77,7 +77,7 @@ def audit(data: Run, json_out: JsonOut = None) -> None:
 
     Example: tradesys audit data/run1
     """
-    with _opened(data) as network:
+    with opened(data) as network:
         result = _audited(network)
     _tell_audit(result, json_out)
 
@@ -89,7 +89,7 @@ def run(data: Run, json_out: JsonOut = None) -> None:
 
     Example: tradesys run data/run1
     """
-    with _opened(data) as network:
+    with opened(data) as network:
         with progress("running until all is quiet"):
             moved = network.run()
         result = _audited(network)
@@ -104,7 +104,7 @@ def end_of_day(data: Run, json_out: JsonOut = None) -> None:
 
     Example: tradesys end-of-day data/run1
     """
-    with _opened(data) as network:
+    with opened(data) as network:
         with progress("ending the day"):
             end = network.end_of_day()
         balance = network.firm.trial_balance()
@@ -130,7 +130,7 @@ def statement(
 
     Example: tradesys statement data/run1 alice --day 2024-06-03
     """
-    with _opened(data) as network, progress("asking"):
+    with opened(data) as network, progress("asking"):
         told = network.firm.statement(account, day)
     frames = {"fills": told.fills, "balances": told.balances}
     rows = {name: json.loads(with_ids_written(f).write_json()) for name, f in frames.items()}
@@ -191,7 +191,7 @@ def export(
     Example: tradesys export data/run1 --parquet exported && duckdb -c "select symbol, sum(last_qty)
     from read_parquet('exported/executions/**/*.parquet', hive_partitioning=true) group by symbol"
     """
-    with _opened(data) as network:
+    with opened(data) as network:
         systems = list(network) if at is None else [network[at]]
         total = sum(log.count for _, log in longest(systems))
         with progress("exporting", total) as advance:
@@ -201,7 +201,7 @@ def export(
 
 
 @contextmanager
-def _opened(data: Path) -> Iterator[Network]:
+def opened(data: Path) -> Iterator[Network]:
     """The network of a folder; what opening it had to mend is said on stderr."""
     with progress(f"opening {data}"):
         network = Network.open(data)

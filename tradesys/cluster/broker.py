@@ -52,6 +52,11 @@ async def connected(access: Access, name: str) -> Client:
 class _Transport(TcpTransport):
     """A connection that is left without the other end's farewell: it may have fallen silent."""
 
+    async def connect(self, *where: Any, **how: Any) -> None:
+        if self._bare_io_writer:  # of an attempt that came to nothing
+            self._bare_io_writer.transport.abort()
+        await super().connect(*where, **how)
+
     async def wait_closed(self) -> None:
         with suppress(TimeoutError):
             closed: Coroutine[Any, Any, None] = super().wait_closed()  # type: ignore[no-untyped-call]

@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow as pa
 
 from tradesys.cluster.broker import PATIENCE, Access, ask, connected
-from tradesys.cluster.gateway import RemoteVenue
+from tradesys.cluster.gateway import ROWS, RemoteVenue
 from tradesys.cluster.layout import ANALYST
 from tradesys.cluster.message_encoding import pack, unpack
 from tradesys.inquiry.answers import Order
@@ -94,11 +94,13 @@ class _Customer(CustomerSystem):
         return self._ask("replace", [_plain(order)], given)
 
     def submit_many(self, table: pl.DataFrame | pa.Table | pa.RecordBatch) -> pl.DataFrame:
-        columns = columns_of(table)
-        batch = pa.RecordBatch.from_pydict(columns)
-        asked = pack({"peers": self.peers}, [batch])
-        _, answer = unpack(self.broker.ask(f"ask.{self.name}.submit_many", asked, patience=60))
-        return pl.DataFrame(pa.Table.from_batches(answer))
+        """As in one process, but a large table is several: a message bears so many rows only."""
+        batch, told = pa.RecordBatch.from_pydict(columns_of(table)), []
+        for start in range(0, max(len(batch), 1), ROWS):
+            asked = pack({"peers": self.peers}, [batch.slice(start, ROWS)])
+            _, answer = unpack(self.broker.ask(f"ask.{self.name}.submit_many", asked, patience=60))
+            told += answer
+        return pl.DataFrame(pa.Table.from_batches(told))
 
 
 def _plain(order: Any) -> Any:

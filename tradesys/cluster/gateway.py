@@ -31,7 +31,7 @@ from tradesys.status.incremental.rows import IdSet
 from tradesys.status.incremental.text_codes import codes_of
 from tradesys.venue import VenueFactory
 
-ROWS = 10_000
+ROWS = 5_000
 """So many reports at most are told at once."""
 
 Ask = Callable[[str, bytes], bytes]

@@ -58,6 +58,7 @@ SETTINGS = Settings(
     grace=800 * MS,
     resend=1000 * MS,
     resend_most=4000 * MS,
+    rows=5_000,
 )
 """Of systems on machines of their own."""
 
@@ -505,12 +506,13 @@ class Node:
     def _records(self, told: dict[str, Any]) -> bytes:
         """What is held beyond offsets, as it is held, and whether anything is left to do here."""
         wanted = Offsets(((d, c), n) for d, c, n in told["held"])
-        system, found = self.system, []
+        system, found, room = self.system, [], self.settings.rows
         for name, table in system.tables.items():
             for code, log in list(table.logs.items()):
-                batch = log.since(wanted[name, code], 50_000)
+                batch = log.since(wanted[name, code], room)
                 if batch is not None:
                     found.append((name, batch))
+                    room -= len(batch)
         idle = not (found or self._coming or self._has_work())
         if isinstance(system, CustomerSystem):
             idle = idle and not system.unanswered()

@@ -79,8 +79,7 @@ class RecordHolder:
         """Called once with each run of records, in no particular order, before a question."""
         if dataset in ("accounts", "instruments"):
             self._reference.apply(dataset, batch)
-        else:
-            self._view.apply(dataset, batch)
+        self._view.apply(dataset, batch)
 
     def wrote(self, code: int) -> bool:
         """Whether the origin with this 16-bit code is this system, in any incarnation."""

@@ -18,7 +18,7 @@ from blake3 import blake3
 from tradesys.log.disk import is_blank
 from tradesys.records.errors import StorageError
 
-FORMAT = 4
+FORMAT = 5
 """The format of the files that this package writes, and the only one that it reads."""
 
 END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"

@@ -79,7 +79,7 @@ _SCHEMA = pa.schema(
         ("is_made", pa.bool_()),
         ("accounts", pa.list_(pa.utf8())),
         ("symbols", pa.list_(pa.utf8())),
-        *((name, pa.int64()) for name in ("cash", "shares", "tick_size", "lot_size")),
+        *((name, pa.int64()) for name in ("cash", "shares", "tick_size", "lot_size", "qty_scale")),
         *((name, pa.int64()) for name in ("fee_per_share", "fee_per_notional")),
     ]
 )

@@ -43,7 +43,7 @@ from tradesys.systems.firm import FirmSystem
 from tradesys.systems.street import StreetSystem
 from tradesys.systems.street.symbol_assignment import Assignment
 from tradesys.systems.system import Place, System, running
-from tradesys.venue import BookVenue, TapeVenue, VenueFactory, kind_of, venue_of
+from tradesys.venue import BookVenue, VenueFactory, has_own_time, kind_of, venue_of
 
 STAGES = ("send", "work", "replicate", "clear")
 """What a step does, in this order."""
@@ -149,8 +149,7 @@ class Network(Switches):
             raise InvalidValue("data", str(folder), expected)
         again = venue_of(manifest.venue) if venue is None else venue
         if clock is None:
-            is_tape = kind_of(again).split()[0] == TapeVenue.kind
-            clock = ManualClock() if is_tape else wall_clock
+            clock = ManualClock() if has_own_time(kind_of(again)) else wall_clock
         return cls(manifest.customers, manifest.streets, data=folder, venue=again, clock=clock)
 
     @overload
@@ -247,9 +246,10 @@ class Network(Switches):
 
     @property
     def _own_time(self) -> ManualClock | None:
-        """The clock of a run whose market is a tape, where it is one that stands still."""
-        is_tape = isinstance(self.venue, TapeVenue)
-        return self.clock if is_tape and isinstance(self.clock, ManualClock) else None
+        """The clock of a run whose market was recorded, where it is one that stands still."""
+        if isinstance(self.clock, ManualClock) and has_own_time(self.manifest.venue):
+            return self.clock
+        return None
 
     def street_for(self, symbol: str) -> str:
         """The street-side system of a symbol (:mod:`tradesys.systems.street.symbol_assignment`)."""

@@ -40,7 +40,7 @@ class Range(NamedTuple):
         return given.whole(field, value, self.least, self.most, of=self.of)
 
 
-ORDER_QTY = Range(1, 10**10, "shares")
+ORDER_QTY = Range(1, 10**10, "shares")  # times the instrument's qty_scale
 PRICE = Range(1, 10**11, _MONEY)
 AMOUNT_MOST = 10**15
 """The most that an order's quantity times its price may come to, in 1/10,000 of the currency."""
@@ -54,8 +54,12 @@ FEE_PER_SHARE = Range(0, 10**5, _MONEY)
 FEE_PER_NOTIONAL = Range(0, PRICE_SCALE, "1/10,000 of what is paid")
 TICK_SIZE = Range(1, PRICE.most, _MONEY)
 LOT_SIZE = Range(1, ORDER_QTY.most, "shares")
+QTY_SCALE = Range(1, 10**8, "units of quantity in one share or coin")
 TIME = Range(0, 47_482 * 86_400 * 10**9 - 1, "ns since 1970")
 """The times that calendars, files and arithmetic bear: to the end of 2099."""
+
+NAME_LETTERS = 255
+"""So many letters at most has a customer's own name for a request: a message bears many records."""
 
 
 def account_name(field: str, value: object) -> str:
@@ -90,6 +94,7 @@ RULES: Mapping[str, Mapping[str, Rule]] = {
         "symbol": symbol_name,
         "tick_size": TICK_SIZE.of_field,
         "lot_size": LOT_SIZE.of_field,
+        "qty_scale": QTY_SCALE.of_field,
         "security_status": partial(given.one_of, known=_INSTRUMENT),
     },
     "postings": {"account": given.text, "asset": given.text, "amount": POSTED.of_field},

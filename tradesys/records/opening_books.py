@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from tradesys.records import argument_checks as given
 from tradesys.records import field_rules as fields
-from tradesys.records.schemas import CURRENCY, PRICE_SCALE
+from tradesys.records.schemas import CURRENCY, PRICE_SCALE, cash_amount
 
 
 class Fees(NamedTuple):
@@ -19,14 +19,15 @@ class Fees(NamedTuple):
     per_share: int = 0
     per_notional: int = 0
 
-    def of(self, qty: Any, notional: Any) -> Any:
-        """The fee of fills, in 1/10,000 of the currency, rounded down.
+    def of(self, qty: Any, notional: Any, qty_scale: Any = 1) -> Any:
+        """The fee of fills, in 1/10,000 of the currency, each part of it rounded down.
 
-        :param qty: shares, as int, array of int64, or polars expression; ``notional`` likewise.
+        :param qty: in units of ``qty_scale``, as int, array of int64, or polars expression;
+            ``notional`` likewise.
         """
         by_notional = notional // PRICE_SCALE * self.per_notional
         rest = notional % PRICE_SCALE * self.per_notional // PRICE_SCALE
-        return self.per_share * qty + by_notional + rest
+        return cash_amount(qty, self.per_share, qty_scale) + by_notional + rest
 
 
 NO_FEES = Fees()
@@ -37,8 +38,9 @@ class OpeningBooks:
     """What the firm's books say when a network is new: accounts, what they own, what is listed.
 
     ``cash`` (of each account) and ``tick_size`` are in 1/10,000 of the currency: a tick of 100 is
-    0.01. ``shares`` is of each symbol. A fill costs ``fee_per_share``, in 1/10,000 of the currency,
-    and ``fee_per_notional`` 1/10,000 of what was paid.
+    0.01. ``shares`` (of each symbol) and ``lot_size`` are in units of quantity, ``qty_scale`` of
+    which make one share. A fill costs ``fee_per_share``, in 1/10,000 of the currency, and
+    ``fee_per_notional`` 1/10,000 of what was paid.
 
     :raises InvalidValue: a field is of the wrong type, or out of its range
         (:mod:`tradesys.records.field_rules`); so is what all accounts have together.
@@ -50,6 +52,7 @@ class OpeningBooks:
     shares: int = 10_000
     tick_size: int = 100
     lot_size: int = 1
+    qty_scale: int = 1
     fee_per_share: int = 0
     fee_per_notional: int = 0
 
@@ -69,6 +72,7 @@ class OpeningBooks:
             "shares": fields.SHARES,
             "tick_size": fields.TICK_SIZE,
             "lot_size": fields.LOT_SIZE,
+            "qty_scale": fields.QTY_SCALE,
             "fee_per_share": fields.FEE_PER_SHARE,
             "fee_per_notional": fields.FEE_PER_NOTIONAL,
         }

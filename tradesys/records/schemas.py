@@ -3,7 +3,8 @@
 A record is written once, by the system whose data it is, and never changed. Its id says who wrote
 it and as which one, so ids are unique with no coordination and a log of one origin is dense: record
 ``n`` of an origin is row ``n`` of its log. Names of columns and of values are FIX's, in snake_case.
-Prices and cash are int64 in units of 1/10,000 of the currency, quantities are int64: no floats.
+Prices and cash are int64 in units of 1/10,000 of the currency, quantities int64 in units of the
+instrument's ``qty_scale`` (shares, if nothing else is said): no floats.
 """
 
 import re
@@ -11,7 +12,7 @@ from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from enum import IntEnum, StrEnum
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -202,10 +203,13 @@ INSTRUMENTS = _schema(
     ("name", pa.utf8()),
     ("tick_size", pa.int64()),
     ("lot_size", pa.int64()),
+    ("qty_scale", pa.int64()),
     ("security_status", pa.utf8()),
 )
 """Reference record of an instrument; a later record of the same ``symbol`` supersedes.
-``tick_size`` is in price units, ``lot_size`` in shares."""
+``tick_size`` is in price units. ``qty_scale`` is how many units of quantity make one share or coin:
+1 where only whole shares trade, 10**8 for Bitcoin. Every quantity of the instrument, ``lot_size``
+and postings included, is in these units; it is the same in all records of a ``symbol``."""
 
 POSTINGS = _schema(
     ("exec_id", pa.uint64(), True),
@@ -215,8 +219,8 @@ POSTINGS = _schema(
     ("settle_date", pa.date32()),
 )
 """One leg of a double entry. ``asset`` is ``"USD"`` (``amount`` in price units) or a symbol
-(``amount`` in shares). ``exec_id`` is the fill, correction or bust that it clears, null for an
-opening balance; from ``settle_date`` on it is settled."""
+(``amount`` in units of its ``qty_scale``). ``exec_id`` is the fill, correction or bust that it
+clears, null for an opening balance; from ``settle_date`` on it is settled."""
 
 SCHEMAS: dict[str, pa.Schema] = {
     "requests": REQUESTS,
@@ -268,8 +272,22 @@ def _scaled(value: object) -> int | None:
     return None
 
 
+def cash_amount(qty: Any, px: Any, qty_scale: Any) -> Any:
+    """What a quantity costs at a price, in units of the price, rounded down.
+
+    It is ``qty * px // qty_scale``, by steps of which none needs more than 64 bits where the result
+    does not. Both legs of a double entry are this one number, so cash conserves; and the fills of
+    an order never cost more than its whole quantity does. Ints, arrays and polars expressions.
+    """
+    whole, part = qty // qty_scale, qty % qty_scale
+    return whole * px + part * (px // qty_scale) + part * (px % qty_scale) // qty_scale
+
+
 def average(amount: int, qty: int) -> float | None:
-    """The average price of ``qty`` shares that cost ``amount``, in the currency; None of none."""
+    """The average price in the currency; None of none.
+
+    :param amount: the sum of quantity times price, whatever the scale of the quantities.
+    """
     return amount / (qty * PRICE_SCALE) if qty else None
 
 

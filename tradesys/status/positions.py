@@ -9,18 +9,44 @@ is booked.
 import polars as pl
 
 from tradesys.records.opening_books import NO_FEES, Fees
-from tradesys.records.schemas import CLEARING, CURRENCY, FEES, FIRMS_OWN, RequestType, Side
+from tradesys.records.schemas import (
+    CLEARING,
+    CURRENCY,
+    FEES,
+    FIRMS_OWN,
+    RequestType,
+    Side,
+    cash_amount,
+)
 from tradesys.status import definition as status
 
 IS_CASH = pl.col("asset") == CURRENCY
 
 
-def moved(trades: pl.DataFrame, fees: Fees = NO_FEES) -> pl.DataFrame:
-    """Trades with what they move at the customer: ``shares``; ``cash``, less the ``fee``."""
+def scaled(rows: pl.DataFrame, instruments: pl.DataFrame | None) -> pl.DataFrame:
+    """Rows of a ``symbol`` each, with the ``qty_scale`` of it: 1 where no instrument says it."""
+    if instruments is None:
+        return rows.with_columns(qty_scale=pl.lit(1, pl.Int64))
+    scales = instruments.select("symbol", "qty_scale").unique("symbol")
+    joined = rows.join(scales, on="symbol", how="left", maintain_order="left")
+    return joined.with_columns(pl.col("qty_scale").fill_null(1))
+
+
+def moved(
+    trades: pl.DataFrame, fees: Fees = NO_FEES, instruments: pl.DataFrame | None = None
+) -> pl.DataFrame:
+    """Trades with what they move at the customer: ``shares``; ``cash``, less the ``fee``.
+
+    Cash is :func:`~tradesys.records.schemas.cash_amount` of each trade.
+    """
     sign = pl.when(pl.col("side") == Side.BUY).then(1).otherwise(-1)
-    qty, amount = pl.col("last_qty"), pl.col("last_qty") * pl.col("last_px")
-    fee = fees.of(qty, amount)
-    return trades.with_columns(shares=sign * qty, cash=-sign * amount - fee, fee=fee)
+    qty, scale = pl.col("last_qty"), pl.col("qty_scale")
+    amount = cash_amount(qty, pl.col("last_px"), scale)
+    fee = fees.of(qty, amount, scale)
+    rows = scaled(trades, instruments)
+    return rows.with_columns(shares=sign * qty, cash=-sign * amount - fee, fee=fee).drop(
+        "qty_scale"
+    )
 
 
 def booked(postings: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
@@ -37,7 +63,10 @@ def booked(postings: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
 
 
 def uncleared(
-    postings: pl.DataFrame, executions: pl.DataFrame, fees: Fees = NO_FEES
+    postings: pl.DataFrame,
+    executions: pl.DataFrame,
+    fees: Fees = NO_FEES,
+    instruments: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """What each trade that is held has yet to move at its customer, a row a trade.
 
@@ -58,7 +87,7 @@ def uncleared(
         )
     )
     return (
-        moved(status.trades(events), fees)
+        moved(status.trades(events), fees, instruments)
         .join(sums, on="trade_id", how="left")
         .with_columns(
             pl.col("shares") - pl.col("shares_booked").fill_null(0),
@@ -68,14 +97,18 @@ def uncleared(
 
 
 def positions(
-    postings: pl.DataFrame, executions: pl.DataFrame, fees: Fees = NO_FEES
+    postings: pl.DataFrame,
+    executions: pl.DataFrame,
+    fees: Fees = NO_FEES,
+    instruments: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Balances per account and asset, sorted by both, accounts of customers only.
 
-    :returns: ``account, asset, booked, uncleared, amount``: int64, in shares of a symbol or, for
-        cash, in 1/10,000 of the currency; ``amount`` is the sum of the other two.
+    :returns: ``account, asset, booked, uncleared, amount``: int64, in units of the
+        symbol's ``qty_scale`` or, for cash, in 1/10,000 of the currency; ``amount`` is the sum of
+        the other two.
     """
-    waiting = uncleared(postings, executions, fees)
+    waiting = uncleared(postings, executions, fees, instruments)
     legs = pl.concat(
         [
             postings.filter(~pl.col("account").is_in(FIRMS_OWN)).select(
@@ -102,7 +135,10 @@ def positions(
 
 
 def reserved(
-    requests: pl.DataFrame, executions: pl.DataFrame, fees: Fees = NO_FEES
+    requests: pl.DataFrame,
+    executions: pl.DataFrame,
+    fees: Fees = NO_FEES,
+    instruments: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """What each order may still use: shares of a sale; cash of a purchase, its fees included.
 
@@ -116,13 +152,14 @@ def reserved(
     granted = orders.filter(~status.is_over()).join(asked, on="order_id", suffix="_asked")
     further = (pl.col("order_qty_asked") - pl.col("cum_qty")).clip(lower_bound=0)
     granted = granted.with_columns(leaves_qty=further, price="price_asked")
-    qty, amount = pl.col("leaves_qty"), pl.col("leaves_qty") * pl.col("price")
-    buys = pl.col("side") == Side.BUY
+    qty, scale, buys = pl.col("leaves_qty"), pl.col("qty_scale"), pl.col("side") == Side.BUY
+    amount = cash_amount(qty, pl.col("price"), scale)
+    spends = amount + fees.of(qty, amount, scale)
     return (
-        pl.concat([orders, granted], how="diagonal")
+        scaled(pl.concat([orders, granted], how="diagonal"), instruments)
         .with_columns(
             asset=pl.when(buys).then(pl.lit(CURRENCY)).otherwise("symbol"),
-            reserved=pl.when(buys).then(amount + fees.of(qty, amount)).otherwise(qty).fill_null(0),
+            reserved=pl.when(buys).then(spends).otherwise(qty).fill_null(0),
         )
         .group_by("order_id")
         .agg(pl.col("account", "asset").first(), pl.col("reserved").max())
@@ -135,11 +172,16 @@ def balances(
     executions: pl.DataFrame,
     postings: pl.DataFrame,
     fees: Fees = NO_FEES,
+    instruments: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """:func:`positions`, and what open orders may still use of each: ``reserved``."""
     each = ["account", "asset"]
-    uses = reserved(requests, executions, fees).group_by(each).agg(pl.col("reserved").sum())
-    held = positions(postings, executions, fees).join(
+    uses = (
+        reserved(requests, executions, fees, instruments)
+        .group_by(each)
+        .agg(pl.col("reserved").sum())
+    )
+    held = positions(postings, executions, fees, instruments).join(
         uses, on=each, how="left", maintain_order="left"
     )
     return held.with_columns(pl.col("reserved").fill_null(0))

@@ -9,7 +9,7 @@ from tradesys.records import argument_checks as given
 from tradesys.records.schemas import AccountStatus, InstrumentStatus
 from tradesys.status.incremental.columns import with_room
 
-TICK_SIZE, LOT_SIZE, SECURITY_STATUS, LAST_PX = range(4)
+TICK_SIZE, LOT_SIZE, QTY_SCALE, SECURITY_STATUS, LAST_PX = range(5)
 """The columns of an instrument, as whole numbers."""
 
 ACTIVE, CLOSED, HALTED = 1, 2, 2
@@ -26,14 +26,15 @@ class Reference:
     """The latest record of each account and each instrument; later records supersede.
 
     ``accounts`` and ``symbols`` number them. ``account_status`` and ``instruments`` (tick size,
-    lot size, status, last price) are int64, by that number, as the rules of order entry take them.
+    lot size, scale of quantities, status, last price) are int64, by that number, as the rules of
+    order entry take them.
     """
 
     def __init__(self) -> None:
         self.accounts: dict[str, int] = {}
         self.symbols: dict[str, int] = {}
         self.account_status = np.zeros(1, np.int64)
-        self.instruments = np.ones((1, 4), np.int64)
+        self.instruments = np.ones((1, 5), np.int64)
 
     def nearest(self, field: str, value: object) -> str:
         """Which account or symbol was meant, as the end of a message; nothing if none is near."""
@@ -55,5 +56,5 @@ class Reference:
         codes = [self.symbols.setdefault(s, len(self.symbols)) for s in columns["symbol"]]
         self.instruments = with_room(self.instruments, len(self.symbols))
         status = [_STATUS[s] for s in columns["security_status"]]
-        rows = zip(columns["tick_size"], columns["lot_size"], status, strict=True)
-        self.instruments[codes, :3] = list(rows)
+        sizes = (columns[name] for name in ("tick_size", "lot_size", "qty_scale"))
+        self.instruments[codes, :LAST_PX] = list(zip(*sizes, status, strict=True))

@@ -36,6 +36,7 @@ def make_ready() -> None:
         _apply(view, "requests", {"request_type": RequestType.NEW.value}, 1)
         _apply(view, "executions", {"exec_type": ExecType.STOPPED.value}, 1)
         _apply(view, "postings", {}, 1)
+        _apply(view, "instruments", {"qty_scale": 2}, 1)
         ids = np.arange(3, dtype=np.uint64)
         view.order(1), view.statuses(), view.positions()  # each is a question
         many = pa.array([""] * 100)
@@ -45,8 +46,8 @@ def make_ready() -> None:
         ids.setflags(write=False)  # as ids are that come from Arrow
         view.uncleared(ids)
         rows, numbers = np.zeros((1, rules.COLUMNS), np.int64), np.zeros(2, np.int64)
-        four = np.ones((1, 4), np.int64)
-        rules.decide(rows, 1, four, numbers, numbers, four, 0, numbers)
+        taken, instruments = np.ones((1, 4), np.int64), np.ones((1, 5), np.int64)
+        rules.decide(rows, 1, taken, numbers, numbers, instruments, 0, numbers)
         rules.repeats(rows, 0, 0, 1)
         index = names.Names(Calendar(), lambda _: _batch("requests", {}), lambda _: 0)
         index.add("account", "name", 1)

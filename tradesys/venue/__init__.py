@@ -1,4 +1,4 @@
-"""The market outside, behind one interface: a simulated one, and a recorded tape."""
+"""The market outside, behind one interface: simulated, a recorded tape, or a FIX log."""
 
 from functools import partial
 from pathlib import Path
@@ -8,15 +8,18 @@ from tradesys.records.clock import Clock
 from tradesys.records.errors import InvalidValue
 from tradesys.records.trading_calendar import EXCHANGE, Calendar
 from tradesys.venue.book_market import BookVenue
+from tradesys.venue.fix_market import FixVenue
 from tradesys.venue.market import Venue
 from tradesys.venue.tape_market import TapeVenue
 
 __all__ = [
     "BookVenue",
+    "FixVenue",
     "TapeVenue",
     "Venue",
     "VenueFactory",
     "calendar_of",
+    "has_own_time",
     "kind_of",
     "venue_of",
 ]
@@ -47,13 +50,18 @@ def calendar_of(kind: str) -> Calendar:
     return Calendar(code or EXCHANGE)
 
 
+def has_own_time(kind: str) -> bool:
+    """Whether a market of this kind was recorded, and so has a time of its own."""
+    return kind.partition(" ")[0] in (TapeVenue.kind, FixVenue.kind)
+
+
 def venue_of(kind: str) -> VenueFactory:
-    """What opens a market of this kind again: an order book, or a tape that is over.
+    """What opens a market of this kind again: an order book, or a tape or log that is over.
 
     :raises InvalidValue: it is one of somebody's own.
     """
     name, _, calendar = kind.partition(" ")
-    for known in (BookVenue, TapeVenue):
+    for known in (BookVenue, FixVenue, TapeVenue):
         if known.kind == name:
             return partial(known, calendar=calendar) if calendar else known
     raise InvalidValue("venue", None, f"what makes the market of this folder: {kind}")

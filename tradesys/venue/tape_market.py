@@ -1,6 +1,8 @@
 """A market that is a recorded tape: it reports what the tape says happened."""
 
+from bisect import bisect_left
 from collections import Counter, defaultdict
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tradesys.records.arrow import Ints, batch_of, picked, rows_of, with_columns
+from tradesys.records.arrow import Ints, picked, with_columns
 from tradesys.records.clock import Clock
 from tradesys.records.schemas import REPORTS, ExecType, RequestType, TimeInForce
 from tradesys.records.trading_calendar import EXCHANGE, FOREVER, ns_of
@@ -24,8 +26,9 @@ class TapeVenue(Venue):
     own time, but none before what was reported when the tape was last advanced. An order is filled
     no more after its time, whatever the tape says.
 
-    :param tape: None is a tape that is over: what it has reported stands, and nothing more is
-        filled. A tape that is handed in again goes on after the fills that it has reported.
+    :param tape: its fills; further ones come with :meth:`feed`. Without any, and without a tape,
+        it is over: what it has reported stands, and nothing more is filled. A tape that is handed
+        in again goes on after the fills that it has reported.
     """
 
     kind = "tape"
@@ -39,12 +42,9 @@ class TapeVenue(Venue):
         calendar: str = EXCHANGE,
     ) -> None:
         super().__init__("TAPE", clock=clock, folder=folder, calendar=calendar)
-        self._events, self._fills = np.zeros(0, np.int64), list[tuple[str, int, int, int]]()
+        self._events, self._fills = list[int](), list[tuple[str, int, int, int]]()
         if tape:
-            at = pl.col("ts").dt.timestamp("ns")
-            rows = tape.fills.select("cl_ord_id", at, "last_qty", "last_px").rows()
-            self._events, self._fills = tape.fills["event"].to_numpy(), rows
-        self._filled = pa.array({name for name, *_ in self._fills}, pa.utf8())
+            self.feed(tape.fills)
         self._event = 0
 
     def _begin(self) -> None:
@@ -53,8 +53,8 @@ class TapeVenue(Venue):
         self._awaited: defaultdict[str, list[int]] = defaultdict(list)
         self._ready: list[int] = []
         self._named: dict[str, int] = {}
-        # Of each order that the tape fills its terms in force, and up to when it may trade.
-        self._terms: dict[int, tuple[tuple[object, ...], int]] = {}
+        # Of each order that is open the row of a batch with its terms, and up to when it may trade.
+        self._terms: dict[int, tuple[pa.RecordBatch, int, int]] = {}
         self._reported: Counter[int] = Counter()
         self._latest = self._floor = 0
 
@@ -68,7 +68,9 @@ class TapeVenue(Venue):
         columns = [reports["request_id"], request_types, *(reports[n] for n in same)]
         self._learn(pa.RecordBatch.from_arrays(columns, ["record_id", "request_type", *same]))
         expired = reports.filter(pc.equal(reports["exec_type"], ExecType.EXPIRED.value))
-        self._forget(expired["order_id"])
+        canceled = reports.filter(pc.equal(reports["exec_type"], ExecType.CANCELED.value))
+        for over in (expired, canceled):
+            self._forget(over["order_id"])
         fills = reports.filter(pc.equal(reports["exec_type"], ExecType.TRADE.value))
         self._reported.update(fills["order_id"].to_pylist())
 
@@ -106,6 +108,13 @@ class TapeVenue(Venue):
             self._latest,
         )
 
+    def feed(self, fills: pl.DataFrame) -> None:
+        """Hand in further fills of the tape: ``event, ts, cl_ord_id, last_qty, last_px``."""
+        at = pl.col("ts").dt.timestamp("ns")
+        with self.lock:
+            self._fills += fills.select("cl_ord_id", at, "last_qty", "last_px").rows()
+            self._events += fills["event"].to_list()
+
     def advance(self, event: int) -> None:
         """Let the tape's events before number ``event`` have happened."""
         with self.lock:
@@ -122,7 +131,7 @@ class TapeVenue(Venue):
         """Let the tape's events up to where it was advanced have happened."""
         self._floor = self._latest
         event = self._event
-        until = int(np.searchsorted(self._events, event))
+        until = bisect_left(self._events, event)
         for fill in range(self._due, until):
             name = self._fills[fill][0]
             if self._reported[order_id := self._named.get(name, 0)]:
@@ -138,6 +147,8 @@ class TapeVenue(Venue):
             if requests.num_rows:
                 self._learn(requests)
             self._report(requests)
+            cancels = pc.equal(requests["request_type"], RequestType.CANCEL.value)
+            self._forget(requests["order_id"].filter(cancels))
             self._tell_time()
 
     def poll(self, position: int) -> pa.RecordBatch | None:
@@ -159,48 +170,56 @@ class TapeVenue(Venue):
             self._report(None)
 
     def _learn(self, requests: pa.RecordBatch) -> None:
-        """Note the terms of orders that the tape fills, as last replaced; free what waited."""
+        """Note where the terms of orders stand, as last replaced; free what waited."""
         of_time = (requests[name] for name in ("time_in_force", "expire_time", "ts"))
         last_ns = self.calendar.last_of_each(*of_time)
         self._next_end = min(self._next_end, int(last_ns.min(initial=FOREVER)))
-        is_filled = pc.is_in(requests["cl_ord_id"], self._filled)
-        is_replace = pc.is_in(requests["request_type"], _REPLACES)
-        matters = pc.or_(is_filled, is_replace).to_numpy(zero_copy_only=False)
-        requests, last_ns = picked(requests, matters), last_ns[matters]
-        kinds = requests["request_type"].to_pylist()
-        for kind, ends, row in zip(
-            kinds, last_ns.tolist(), rows_of(requests.select(_TERMS)), strict=True
-        ):
-            order_id, name = row["order_id"], row["cl_ord_id"]
-            if kind == RequestType.NEW:
-                self._named[name] = order_id
-                self._ready += self._awaited.pop(name, ())
-            elif kind != RequestType.REPLACE or order_id not in self._terms:
-                continue
-            self._terms[order_id] = tuple(row.values()), ends
+        for request_type in (RequestType.NEW, RequestType.REPLACE):
+            is_it = pc.equal(requests["request_type"], request_type.value)
+            is_it = is_it.to_numpy(zero_copy_only=False)
+            terms = picked(requests.select(_TERMS), is_it)
+            order_ids, ends = terms["order_id"].to_pylist(), last_ns[is_it].tolist()
+            found = zip(repeat(terms), range(len(terms)), ends, strict=False)
+            if request_type is RequestType.NEW:
+                names = terms["cl_ord_id"].to_pylist()
+                self._named.update(zip(names, order_ids, strict=True))
+                self._terms.update(zip(order_ids, found, strict=False))
+                for name in self._awaited.keys() & set(names):
+                    self._ready += self._awaited.pop(name)
+            else:
+                known = self._terms
+                known.update((i, at) for i, at in zip(order_ids, found, strict=False) if i in known)
 
     def _report(self, taken: pa.RecordBatch | None) -> None:
         """Report the answers to requests and the fills that are due, in the order of their time."""
         parts = [_answers(taken)] if taken is not None and taken.num_rows else []
         ready, self._ready = [f for f in self._ready if self._is_in_time(f)], []
         if ready:
-            rows = []
-            for fill in sorted(ready):
-                name, at, qty, px = self._fills[fill]
-                terms, _ = self._terms[self._named[name]]
-                rows.append((0, at, ExecType.TRADE, None, *terms, qty, px, None))
-            parts.append(batch_of(REPORTS, rows))
+            parts.append(self._trades(sorted(ready)))
         if not parts:
             self.report(None)
             return
         batch = pa.concat_batches(parts)
         self._report_at(ns_of(batch["ts"]), batch, self._floor)
 
+    def _trades(self, fills: list[int]) -> pa.RecordBatch:
+        """The reports of fills, each on the terms that its order has in force."""
+        names, at, qty, px = zip(*(self._fills[fill] for fill in fills), strict=True)
+        rows = (self._terms[self._named[name]] for name in names)
+        terms = pa.concat_batches([batch.slice(row, 1) for batch, row, _ in rows])
+        return _reports(
+            terms,
+            pa.array(at, pa.int64()).cast(pa.timestamp("ns", "UTC")),
+            pa.repeat(ExecType.TRADE.value, len(fills)),
+            pa.array(qty, pa.int64()),
+            pa.array(px, pa.int64()),
+        )
+
     def _is_in_time(self, fill: int) -> bool:
         """Whether the order of a fill may trade when the fill is reported."""
         name, at, *_ = self._fills[fill]
-        _, last_ns = self._terms.get(self._named[name], ((), 0))
-        return max(at, self._floor) <= last_ns
+        terms = self._terms.get(self._named[name])
+        return terms is not None and max(at, self._floor) <= terms[2]
 
     def _report_at(self, ts: Ints, batch: pa.RecordBatch, floor: int) -> None:
         """Report events in the order of their times, none before ``floor``."""
@@ -212,8 +231,6 @@ class TapeVenue(Venue):
         self.report(with_columns(batch, record_id=self.next_ids(len(batch)), ts=times))
 
 
-_REPLACES = pa.array([RequestType.REPLACE.value])
-
 _TERMS = (
     *("record_id", "order_id", "cl_ord_id", "orig_cl_ord_id", "account", "symbol", "side"),
     *("ord_type", "time_in_force", "expire_time", "order_qty", "price"),
@@ -222,20 +239,22 @@ _TERMS = (
 
 def _answers(requests: pa.RecordBatch) -> pa.RecordBatch:
     """An acceptance of each request, on the terms that it asks for."""
-    count = requests.num_rows
     kinds = requests["request_type"].dictionary_encode()
     answers = pa.array([ANSWER[k] for k in kinds.dictionary.to_pylist()], pa.utf8())
-    zeros = pa.array(np.zeros(count, np.int64))
-    return pa.RecordBatch.from_arrays(
-        [
-            requests["record_id"],
-            requests["ts"],
-            answers.take(kinds.indices),
-            pa.nulls(count, pa.uint64()),
-            *(requests[n] for n in _TERMS),
-            zeros,
-            zeros,
-            pa.nulls(count, pa.utf8()),
-        ],
-        schema=REPORTS,
-    )
+    zeros = pa.array(np.zeros(len(requests), np.int64))
+    return _reports(requests, requests["ts"], answers.take(kinds.indices), zeros, zeros)
+
+
+def _reports(
+    terms: pa.RecordBatch,
+    ts: pa.TimestampArray,
+    exec_types: pa.StringArray,
+    last_qty: pa.Int64Array,
+    last_px: pa.Int64Array,
+) -> pa.RecordBatch:
+    """Reports of orders on these terms; they are given their ids when they are reported."""
+    count = len(terms)
+    of_terms = [terms[name] for name in _TERMS]
+    kinds = [exec_types, pa.nulls(count, pa.uint64())]
+    columns = [terms["record_id"], ts, *kinds, *of_terms, last_qty, last_px]
+    return pa.RecordBatch.from_arrays([*columns, pa.nulls(count, pa.utf8())], schema=REPORTS)

@@ -57,7 +57,8 @@ class Accounts:
         self.accounts, self.assets = Texts(FIRMS_OWN), Texts([CURRENCY])
         self.count = 0
         """How many pairs there are."""
-        self.balances, self.last_trades = np.zeros(64, BALANCE), np.zeros(64, np.int64)
+        self.balances = np.zeros(64, BALANCE)
+        self.last_trades, self.scales = np.zeros(64, np.int64), np.zeros(64, np.int64)
         self._slots = np.zeros(256, np.int32)
 
     def pairs(self, accounts: pa.StringArray, assets: pa.StringArray) -> Ints:

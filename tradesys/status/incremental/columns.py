@@ -86,6 +86,7 @@ class Facts(NamedTuple):
     balances: Records
     last_trades: Ints  # of each asset, the last event that is a trade
     fees: Ints
+    scales: Ints  # of each asset, the units of quantity in one share; 0 while it is not known
 
 
 class Uncleared(NamedTuple):

@@ -40,9 +40,9 @@ BUY, GOOD_TILL = 1, 4 * TIMES_IN_FORCE.index("gtc")
 # Flags of an order.
 KNOWN, ACKNOWLEDGED, WAS_CANCELED, HAS_EXPIRED, IS_OPEN = (1 << i for i in range(5))
 # Flags of a request: it is held; it is held and enters an order; it was refused; it asks for a
-# cancel, or for a replace; it was answered.
+# cancel, or for a replace; it was answered; a report is about it.
 REQUESTED, ENTERED, REFUSED = (1 << i for i in range(5, 8))
-CANCEL_ASKED, REPLACE_ASKED, ANSWERED = (1 << i for i in range(8, 11))
+CANCEL_ASKED, REPLACE_ASKED, ANSWERED, REPORTED = (1 << i for i in range(8, 12))
 # Flags of a trade: its execution was seen; it is a trade; it is a bust.
 SEEN, IS_TRADE, IS_BUST = (1 << i for i in range(3))
 # What is in the place of the trade of an event that is seen, and is none.
@@ -182,16 +182,30 @@ def use(m: Facts, order: np.void, qty: int, px: int) -> int:
     """What an order for so much may use: shares, or cash with its fee."""
     if not order["terms"] & BUY:
         return qty
-    amount = qty * px
-    return amount + fee(m, qty, amount) if px else 0
+    scale = scale_of(m, order["pair"])
+    amount = cash_amount(qty, px, scale)
+    return amount + fee(m, qty, amount, scale) if px else 0
 
 
 @compiled
-def fee(m: Facts, qty: int, amount: int) -> int:
+def scale_of(m: Facts, pair: int) -> int:
+    """How many units of quantity make one share of the asset of a pair."""
+    return max(m.scales[m.balances[pair]["asset"]], 1)
+
+
+@compiled
+def cash_amount(qty: int, px: int, scale: int) -> int:
+    """What a quantity costs (``schemas.cash_amount``)."""
+    whole, part = qty // scale, qty % scale
+    return whole * px + part * (px // scale) + part * (px % scale) // scale
+
+
+@compiled
+def fee(m: Facts, qty: int, amount: int, scale: int) -> int:
     """What the firm charges (``opening_books.Fees.of``)."""
     a_share, of_amount = m.fees[0], m.fees[1]
     whole, rest = amount // PRICE_SCALE, amount % PRICE_SCALE
-    return qty * a_share + whole * of_amount + rest * of_amount // PRICE_SCALE
+    return cash_amount(qty, a_share, scale) + whole * of_amount + rest * of_amount // PRICE_SCALE
 
 
 @compiled
@@ -209,6 +223,26 @@ def settle(m: Facts, row: int) -> None:
     m.balances[pair]["reserved"] += most - order["reserved"]
     order["reserved"] = most
     m.news[row >> PAGE_BITS] |= STATES
+
+
+@compiled
+def rescale(m: Facts, asset: int, scale: int) -> None:
+    """It is learned how many units make one share of an asset: what it costs is another."""
+    count_asset(m, asset, -1)
+    m.scales[asset] = scale
+    count_asset(m, asset, 1)
+    for row in range(len(m.orders)):
+        if m.balances[m.orders[row]["pair"]]["asset"] == asset:
+            settle(m, row)
+
+
+@compiled
+def count_asset(m: Facts, asset: int, times: int) -> None:
+    """Count all trades in an asset; -1 to undo it. Whoever counts settles the orders then."""
+    for row in range(m.used[OF_TRADES]):
+        trade = m.trades[row]
+        if m.balances[m.orders[trade["order"]]["pair"]]["asset"] == asset:
+            count(m, row, times)
 
 
 # ---- requests
@@ -365,6 +399,7 @@ def report(m: Facts, record: np.void) -> None:  # noqa: C901
     """What a report says of its order and of the request that it answers."""
     order, request, kind = m.orders[record["order"]], record["request"], record["kind"]
     event = record["event"]
+    m.orders[request]["flags"] |= REPORTED
     if kind == NEW:
         order["flags"] |= ACKNOWLEDGED
     elif kind == CANCELED:
@@ -475,8 +510,9 @@ def due(m: Facts, trade: np.void) -> tuple[int, int, int]:
     stands, sign = m.trades[trade["stands"]], -1
     if m.orders[trade["order"]]["terms"] & BUY:
         sign = 1
-    qty, amount = stands["qty"], stands["qty"] * stands["px"]
-    charged = fee(m, qty, amount)
+    qty, scale = stands["qty"], scale_of(m, m.orders[trade["order"]]["pair"])
+    amount = cash_amount(qty, stands["px"], scale)
+    charged = fee(m, qty, amount, scale)
     cash = -sign * amount - charged - trade["cash"]
     return sign * qty - trade["shares"], cash, charged - trade["fee"]
 

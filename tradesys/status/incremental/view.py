@@ -34,7 +34,7 @@ STATUS_TYPE = pl.Enum(list(loops.STATUSES))
 
 _STATUSES = [OrdStatus(text) for text in loops.STATUSES]
 _TERMS = ("side", "ord_type", "time_in_force")
-_DATASETS = ("requests", "executions", "postings")
+_DATASETS = ("instruments", "requests", "executions", "postings")
 _STATE = 6  # so many of the columns that are told change with the state of an order
 
 _MANY = 20_000
@@ -45,7 +45,10 @@ _FEW_PAGES = 16
 
 
 class OrderState(NamedTuple):
-    """What the records held say of one order. Quantities in shares, prices in 1/10,000."""
+    """What the records held say of one order. Prices are in 1/10,000.
+
+    Quantities are in units of the instrument's ``qty_scale``: shares, if nothing else is said.
+    """
 
     account: str
     symbol: str
@@ -98,7 +101,7 @@ class View:
     # ---- records in
 
     def apply(self, dataset: str, batch: pa.RecordBatch) -> None:
-        """Take in records of a dataset; those of reference data do not matter here.
+        """Take in records of a dataset; those of accounts do not matter here.
 
         They are worked in at the next question, together: since the order of arrival makes no
         difference, records that arrive between two questions are one batch.
@@ -125,6 +128,15 @@ class View:
                 for start in range(0, batch.num_rows, _MANY):
                     take(batch.slice(start, _MANY))
         self.is_torn = False
+
+    def _take_instruments(self, batch: pa.RecordBatch) -> None:
+        """Note how many units of quantity make one share; it is 1 until that is known."""
+        assets = codes_of(batch["symbol"], self.accounts.assets.give)
+        scales = batch["qty_scale"].to_numpy()
+        for asset, scale in zip(assets.tolist(), scales.tolist(), strict=True):
+            facts = self._facts()
+            if max(facts.scales[asset], 1) != scale:
+                loops.rescale(facts, asset, scale)
 
     def _take_requests(self, batch: pa.RecordBatch) -> None:
         records = np.empty(batch.num_rows, columns.REQUESTS)
@@ -172,9 +184,10 @@ class View:
         self.trades = with_room(self.trades, of_trades + 2 * count)
         self._news = with_room(self._news, len(self.order_rows.pages))
         accounts, event_ids = self.accounts, self.event_rows.first_ids
+        accounts.scales = with_room(accounts.scales, len(accounts.assets.known))
         return Facts(
             *(self.orders, self.rare, self.events, self.trades, self._used, event_ids),
-            *(self._news, accounts.balances, accounts.last_trades, self._fees),
+            *(self._news, accounts.balances, accounts.last_trades, self._fees, accounts.scales),
         )
 
     # ---- answers out: one order
@@ -221,14 +234,17 @@ class View:
         return _leaves(*self._of_orders(order_ids, "order_qty", "cum_qty", "flags"))
 
     def answered(self, request_ids: Ids) -> NDArray[np.bool_]:
-        """Whether a street-side system has answered each of these requests."""
+        """Whether a street-side system has answered each of these requests.
+
+        Who reports that one is pending, or of a trade, has it as well.
+        """
         self._catch_up()
         rows = self.order_rows.of(request_ids)
         flags = self.orders["flags"][rows]
         order_done = loops.ACKNOWLEDGED | loops.REFUSED | loops.WAS_CANCELED | loops.HAS_EXPIRED
         is_change = flags & (loops.CANCEL_ASKED | loops.REPLACE_ASKED) != 0
         done = np.where(is_change, loops.ANSWERED, loops.ANSWERED | order_done)
-        return (flags & done) != 0
+        return (flags & (done | loops.REPORTED)) != 0
 
     def seen(self, exec_ids: Ids) -> NDArray[np.bool_]:
         """Whether an execution held reports each of these events."""

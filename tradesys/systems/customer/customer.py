@@ -23,7 +23,7 @@ from tradesys.records import field_rules as fields
 from tradesys.records.argument_checks import one_of, text
 from tradesys.records.arrow import Ids, Ints, as_written, batch_of, picked, rows_of
 from tradesys.records.clock import Time
-from tradesys.records.errors import InvalidValue
+from tradesys.records.errors import GapError, InvalidValue
 from tradesys.records.opening_books import NO_FEES, Fees
 from tradesys.records.schemas import (
     CURRENCY,
@@ -33,8 +33,11 @@ from tradesys.records.schemas import (
     RequestType,
     Side,
     TimeInForce,
+    cash_amount,
+    format_id,
     split_id,
 )
+from tradesys.status.reference_data import QTY_SCALE
 from tradesys.systems.customer import entry_rules as rules
 from tradesys.systems.customer.order_entry import (
     Known,
@@ -250,19 +253,21 @@ class CustomerSystem(Inquiries, System):
         :returns: None for a market order where there is no last price.
         :raises InvalidValue: the firm has not described the symbol, or a number is out of range.
         """
-        order_qty = fields.ORDER_QTY.of_field("order_qty", order_qty)
         if price is not None:
             price = fields.PRICE.of_field("price", price)
         with self.lock:
             expected = "a symbol the firm has described"
             symbol = one_of("symbol", symbol, self.reference.symbols, expected)
+            instrument = self.reference.instruments[self.reference.symbols[symbol]]
             if price is None:
                 self.catch_up()
                 note_last_price(self._reference, self._view, symbol)
-                code = self._reference.symbols[symbol]
-                price = rules.collar(rules.BUY, self._reference.instruments[code])
-        amount = order_qty * price
-        return amount + self.fees.of(order_qty, amount) if price else None
+                price = rules.collar(rules.BUY, instrument)
+        scale = instrument.item(QTY_SCALE)
+        most = fields.ORDER_QTY._replace(most=fields.ORDER_QTY.most * scale)
+        order_qty = most.of_field("order_qty", order_qty)
+        amount = cash_amount(order_qty, price, scale)
+        return amount + self.fees.of(order_qty, amount, scale) if price else None
 
     def order_named(self, account: str, cl_ord_id: str) -> int | None:
         """The id of the order that an account means now by its name; None if the name is free."""
@@ -270,6 +275,31 @@ class CustomerSystem(Inquiries, System):
             if self.news:
                 self.catch_up()
             return self._names.find(account, cl_ord_id, self.clock())
+
+    def enter(self, requests: pa.RecordBatch) -> None:
+        """Record requests that another desk has accepted, as they are, and send them on.
+
+        No rule of order entry is asked: whoever accepted them has decided. They are numbered from
+        :meth:`~tradesys.systems.system.System.next_id` on.
+
+        :raises GapError: they do not follow on from the requests of this system.
+        :raises NotYetReplicated: no accounts or instruments have come here; nothing was written.
+        :raises StorageError: the disk refused; nothing was acknowledged.
+        """
+        with uninterrupted():
+            with self.lock:
+                self._begin_deciding()
+                self.require_described("accounts", "instruments")
+                first = self.next_id("requests")
+                expected = np.arange(first, first + len(requests), dtype=np.uint64)
+                if not np.array_equal(requests["record_id"].to_numpy(), expected):
+                    raise GapError(
+                        f"{self.name} cannot enter these requests: the next is {format_id(first)}"
+                    )
+                self._names.apply(requests)
+                group = self._group.stage_batch(requests)
+                self._deciding = False
+            self._group.commit(group)
 
     # ---- what goes to the street side
 

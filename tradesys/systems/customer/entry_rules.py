@@ -22,6 +22,7 @@ from tradesys.status.reference_data import (
     HALTED,
     LAST_PX,
     LOT_SIZE,
+    QTY_SCALE,
     SECURITY_STATUS,
     TICK_SIZE,
 )
@@ -175,7 +176,7 @@ def decide(
     :param names: ``[:, 4]``, whose each name is; names are taken in place.
     :param left: what is left of each balance; it is used up in place.
     :param accounts: the status of each account, by code.
-    :param instruments: ``[:, 4]``, by code.
+    :param instruments: ``[:, 5]``, by code.
     :param now: in ns since 1970: what an order or a replace says of its end is to come.
     :param fees: what the firm charges, as :class:`tradesys.records.opening_books.Fees`.
     """
@@ -184,7 +185,7 @@ def decide(
         if verdict == ACCEPTED and rows[i, KIND] != CANCEL:
             verdict = _error(rows, i, order, accounts, instruments, now)
         elif verdict == ACCEPTED:
-            verdict = _out_of_range(rows, i, order)
+            verdict = _out_of_range(rows, i, order, instruments)
         rows[i, ABOUT] = order if verdict <= ACCEPTED else -1
         if verdict == ACCEPTED:
             if rows[i, KIND] != CANCEL:
@@ -332,7 +333,7 @@ def _error(  # noqa: C901, PLR0911, PLR0912 - a rule a line
         return A_LIMIT
     if rows[i, ORD_TYPE] == MARKET and rows[i, PRICE] == 0:
         rows[i, PRICE] = collar(rows[i, SIDE], instruments[rows[i, SYMBOL]])
-    out_of_range = _out_of_range(rows, i, order)
+    out_of_range = _out_of_range(rows, i, order, instruments)
     if out_of_range:
         return out_of_range
     if rows[i, ORDER_QTY] % instruments[rows[i, SYMBOL], LOT_SIZE] != 0:
@@ -360,7 +361,7 @@ def _tick(price: int, instrument: Ints) -> int:
 
 
 @compiled
-def _out_of_range(rows: Ints, i: int, order: int) -> int:
+def _out_of_range(rows: Ints, i: int, order: int, instruments: Ints) -> int:
     """Which of the numbers that a request states is none that later sums have room for.
 
     What a change keeps of its order is as it is.
@@ -368,11 +369,12 @@ def _out_of_range(rows: Ints, i: int, order: int) -> int:
     qty, price = rows[i, ORDER_QTY], rows[i, PRICE]
     if rows[i, KIND] != NEW and qty == rows[order, ORDER_QTY] and price == rows[order, PRICE]:
         return ACCEPTED
-    if not 0 < qty <= _QTY_MOST:
+    scale = max(instruments[rows[i, SYMBOL], QTY_SCALE], 1)
+    if not 0 < qty <= _QTY_MOST * scale:
         return NO_QTY
     if not 0 <= price <= _PRICE_MOST:
         return NO_LIMIT
-    if price and qty > _AMOUNT_MOST // price:
+    if price and (qty > _INT64_MAX // price or _amount(qty, price, scale) > _AMOUNT_MOST):
         return TOO_MUCH
     return ACCEPTED
 
@@ -398,8 +400,9 @@ def _reason(
     if not rows[i, PRICE]:
         return NO_PRICE
     needed = max(rows[i, ORDER_QTY] - rows[order, CUM_QTY], 0)
-    amount = needed * rows[i, PRICE]
-    fee = _fee(needed, amount, fees)
+    scale = instruments[rows[i, SYMBOL], QTY_SCALE]
+    amount = _amount(needed, rows[i, PRICE], scale)
+    fee = _fee(needed, amount, scale, fees)
     if rows[i, SIDE] != BUY and fee > amount:
         return NO_PROCEEDS
     if rows[i, SIDE] == BUY:
@@ -426,7 +429,14 @@ def collar(side: int, instrument: Ints) -> int:
 
 
 @compiled
-def _fee(qty: int, amount: int, fees: Ints) -> int:
-    """What the firm charges (``manifest.Fees.of``)."""
+def _amount(qty: int, px: int, scale: int) -> int:
+    """What a quantity costs (``schemas.cash_amount``)."""
+    whole, part = qty // scale, qty % scale
+    return whole * px + part * (px // scale) + part * (px % scale) // scale
+
+
+@compiled
+def _fee(qty: int, amount: int, scale: int, fees: Ints) -> int:
+    """What the firm charges (``opening_books.Fees.of``)."""
     whole, rest = amount // PRICE_SCALE, amount % PRICE_SCALE
-    return qty * fees[0] + whole * fees[1] + rest * fees[1] // PRICE_SCALE
+    return _amount(qty, fees[0], scale) + whole * fees[1] + rest * fees[1] // PRICE_SCALE

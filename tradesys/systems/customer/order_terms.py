@@ -105,4 +105,7 @@ def name_given(cl_ord_id: object) -> str | None:
     """The customer's own name for a request; one without letters is none."""
     if cl_ord_id is None or given.text_of(cl_ord_id) == "":
         return None
-    return given.text("cl_ord_id", cl_ord_id)
+    name = given.text("cl_ord_id", cl_ord_id)
+    if len(name) > fields.NAME_LETTERS:
+        raise InvalidValue("cl_ord_id", name, f"at most {fields.NAME_LETTERS} letters")
+    return name

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tradesys.records import field_rules as fields
-from tradesys.records.errors import SchemaError
+from tradesys.records.errors import InvalidValue, SchemaError
 from tradesys.records.schemas import PRICE_FORMS, OrdType, RequestType, TimeInForce, to_price
 
 Columns = dict[str, pa.Array]
@@ -39,7 +39,7 @@ def columns_of(table: object) -> Columns:
 
     :raises SchemaError: it is no table, or a column is missing, unknown, of a type that cannot hold
         its values, or of times out of the range :data:`tradesys.records.field_rules.TIME`.
-    :raises InvalidValue: a price given as text or Decimal is none.
+    :raises InvalidValue: a price given as text or Decimal is none, or a name is too long.
     """
     given = _arrow(table)
     names = given.schema.names
@@ -58,6 +58,10 @@ def columns_of(table: object) -> Columns:
             is_none = pc.equal(columns[name], "")
             if pc.any(is_none).as_py():
                 columns[name] = pc.if_else(is_none, None, columns[name])
+            lengths = pc.utf8_length(columns[name])
+            if (pc.max(lengths).as_py() or 0) > fields.NAME_LETTERS:
+                longest = columns[name][pc.index(lengths, pc.max(lengths)).as_py()].as_py()
+                raise InvalidValue(name, longest, f"at most {fields.NAME_LETTERS} letters")
     if any(name not in names for name in _REQUIRED) and _has_new(columns["request_type"]):
         missing = [name for name in _REQUIRED if name not in names]
         raise SchemaError(f"missing columns {missing} of a new order; given {names}")

@@ -56,7 +56,8 @@ class FirmSystem(Inquiries, System):
     def open_books(self, books: OpeningBooks) -> None:
         """Write what a new network begins with, as far as it is not written yet."""
         if not len(self.tables["instruments"]):
-            self.list_instruments(books.symbols, tick_size=books.tick_size, lot_size=books.lot_size)
+            sizes = {n: getattr(books, n) for n in ("tick_size", "lot_size", "qty_scale")}
+            self.list_instruments(books.symbols, **sizes)
         if not len(self.tables["accounts"]):
             self._describe(books.accounts)
         if not len(self.tables["postings"]):
@@ -121,9 +122,12 @@ class FirmSystem(Inquiries, System):
     def checked(self, dataset: str, rows: object) -> Values:
         """As of any system; of postings, whether they clear what is held, and the books have room.
 
-        The books have one room for the opening balances of all accounts together.
+        The books have one room for the opening balances of all accounts together. An instrument
+        keeps its ``qty_scale``.
         """
         values = super().checked(dataset, rows)
+        if dataset == "instruments":
+            self._require_scales(values)
         if dataset == "postings":
             for exec_id in {row[0] for row in values if row[0] is not None}:
                 if not self.view.seen(np.array([exec_id], np.uint64)).all():
@@ -135,6 +139,16 @@ class FirmSystem(Inquiries, System):
             self._require_room(further)
         return values
 
+    def _require_scales(self, values: Values) -> None:
+        """Refuse another scale than that in which an instrument's quantities are recorded."""
+        symbol, scale = (SCHEMAS["instruments"].names.index(n) - 2 for n in ("symbol", "qty_scale"))
+        records = self.tables["instruments"].frame
+        known = dict(records.select("symbol", "qty_scale").iter_rows())
+        for row in values:
+            if known.setdefault(row[symbol], row[scale]) != row[scale]:
+                expected = f"{known[row[symbol]]:,}, as {row[symbol]} has it; list another symbol"
+                raise InvalidValue("qty_scale", row[scale], expected)
+
     def _require_room(self, further: Mapping[str, int]) -> None:
         """Refuse what the books have no room for beside the opening balances they hold."""
         opened = self.tables["postings"].frame.filter(
@@ -145,11 +159,13 @@ class FirmSystem(Inquiries, System):
             fields.require_room(asset, held.get(asset, 0) + amount)
 
     def list_instruments(
-        self, symbols: Sequence[str], *, tick_size: int = 100, lot_size: int = 1
+        self, symbols: Sequence[str], *, tick_size: int = 100, lot_size: int = 1, qty_scale: int = 1
     ) -> None:
-        """Describe instruments, active, with a tick in 1/10,000 and a lot in shares.
+        """Describe instruments, active, with a tick in 1/10,000 and a lot in units of quantity.
 
-        Below 1.00 the tick is 0.0001, whatever it is above (Regulation NMS, rule 612).
+        ``qty_scale`` is how many of these units make one share or coin: 10**8 for Bitcoin. It is
+        the same for ever, since what is recorded of the instrument is in these units. Below 1.00
+        the tick is 0.0001, whatever it is above (Regulation NMS, rule 612).
 
         :raises InvalidValue: an argument is of the wrong type or out of its range.
         """
@@ -159,6 +175,7 @@ class FirmSystem(Inquiries, System):
                 "name": symbol,
                 "tick_size": tick_size,
                 "lot_size": lot_size,
+                "qty_scale": qty_scale,
                 "security_status": "active",
             }
             for symbol in given.texts("symbols", symbols, "symbols", fields.symbol_name)

@@ -114,14 +114,15 @@ class StreetSystem(System):
 
         A change may overtake its order, where it comes by another customer-facing system. The order
         has come when the venue has it, or it stands before the change. What waits may be lost with
-        the process: whoever sent it sends again what is not answered.
+        the process: whoever sent it sends again what is not answered. One of an order that nobody
+        knows is about itself, and waits for none.
         """
         is_new = pc.equal(requests["request_type"], RequestType.NEW.value)
         is_new, order_ids = is_new.to_numpy(zero_copy_only=False), requests["order_id"].to_numpy()
         changed = order_ids[~is_new]
         come = set(changed[self.venue.has_taken(changed)].tolist())
-        ready = []
-        for order_id, enters in zip(order_ids.tolist(), is_new.tolist(), strict=True):
+        ready, enters_itself = [], is_new | (order_ids == requests["record_id"].to_numpy())
+        for order_id, enters in zip(order_ids.tolist(), enters_itself.tolist(), strict=True):
             if enters:
                 come.add(order_id)
             ready.append(order_id in come)

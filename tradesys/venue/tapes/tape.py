@@ -5,9 +5,10 @@ it came in, so both are assigned here, by a declared rule that is the project's 
 about the market: :func:`account` and :func:`entry_system`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 
@@ -18,6 +19,17 @@ ACCOUNTS = 100
 
 Source = str | Path | Sequence[str | Path]
 """A file, a folder of files, or several files that make one tape."""
+
+
+class Part(NamedTuple):
+    """A part of a tape: its requests and fills, as :class:`Tape` says.
+
+    ``stop`` is the number of events up to its end.
+    """
+
+    requests: pl.DataFrame
+    fills: pl.DataFrame
+    stop: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +52,8 @@ class Tape:
 
     ``events`` counts every event of the tape, ``ignored`` those that are neither a request nor a
     fill, by reason: ``events == requests.height + fills.height + sum(ignored.values())``.
+    Quantities are in units of ``qty_scale``, of which so many make one share or coin; ``tick_size``
+    (in 1/10,000) is that of every symbol.
     """
 
     requests: pl.DataFrame
@@ -47,6 +61,23 @@ class Tape:
     events: int
     ignored: dict[str, int]
     symbols: tuple[str, ...]
+    qty_scale: int = 1
+    tick_size: int = 100
+
+    @property
+    def accounts(self) -> list[str]:
+        """The accounts that have orders."""
+        return self.requests["account"].unique().sort().to_list()
+
+    @property
+    def first_ns(self) -> int:
+        """When the first request came, in ns since 1970; 0 where there is none."""
+        ts = self.requests["ts"].dt.timestamp("ns")
+        return int(ts[0]) if len(ts) else 0
+
+    def parts(self) -> Iterator[Part]:
+        """The tape as one part, as a :class:`~tradesys.venue.tapes.stream.TapeStream` has many."""
+        yield Part(self.requests, self.fills, self.events)
 
 
 def account(order_id: pl.Expr, accounts: int = ACCOUNTS) -> pl.Expr:
@@ -61,6 +92,19 @@ def account(order_id: pl.Expr, accounts: int = ACCOUNTS) -> pl.Expr:
     """
     given.whole("accounts", accounts, 1, of="accounts")
     return pl.lit("A") + (mixed(order_id) % accounts).cast(pl.String).str.zfill(3)
+
+
+def number_of(order_id: pl.Expr, kind: pl.DataType) -> pl.Expr:
+    """An order's id as an integer for :func:`account`: text by its last twelve letters and digits.
+
+    Those are a number of base 36; digits alone are the number that they write.
+    """
+    if kind.is_integer():
+        return order_id
+    letters = order_id.str.replace_all("[^0-9A-Za-z]", "").str.slice(-12)
+    number = letters.str.to_integer(base=36, strict=False).fill_null(0)
+    written = order_id.str.to_integer(strict=False)
+    return pl.when(written >= 0).then(written).otherwise(number)
 
 
 def entry_system(account: pl.Expr, customers: int) -> pl.Expr:

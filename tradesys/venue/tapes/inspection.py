@@ -1,0 +1,154 @@
+"""What is in a file of order flow: its format, how many of what, and what is wrong with it."""
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from tradesys.records.formatting import html
+from tradesys.venue.tapes.events import Kind
+from tradesys.venue.tapes.stream import open_tape
+from tradesys.venue.tapes.tape import Source
+
+REPEATED = "a line again"
+
+
+@dataclass(frozen=True, eq=False)
+class Inspection:
+    """What is in a file. A notebook shows it as tables; ``as_dict`` is for JSON.
+
+    ``types`` (``type, count``): the format's own words; ``ignored`` (``reason, count``): events
+    that are neither a request nor a fill; ``faults`` (``fault, count, lines``): what cannot be as
+    it says, with the first lines; ``bad_lines`` (``file, line, reason``): the first of the ``bad``
+    lines that are no events. ``open`` orders are left at the end.
+    """
+
+    format: str
+    title: str
+    files: tuple[str, ...]
+    events: int
+    requests: int
+    fills: int
+    open: int
+    symbols: tuple[str, ...]
+    first: dt.datetime
+    last: dt.datetime
+    qty_scale: int
+    bad: int
+    types: pl.DataFrame
+    ignored: pl.DataFrame
+    faults: pl.DataFrame
+    bad_lines: pl.DataFrame
+
+    def as_dict(self) -> dict[str, object]:
+        """One object of plain values, for ``--json``."""
+        found = {n: value for n, value in vars(self).items() if not isinstance(value, pl.DataFrame)}
+        found |= {"first": self.first.isoformat(), "last": self.last.isoformat()}
+        found |= {n: dict(vars(self)[n].iter_rows()) for n in ("types", "ignored")}
+        return found | {n: vars(self)[n].to_dicts() for n in ("faults", "bad_lines")}
+
+    def __str__(self) -> str:
+        shown = self.symbols[:10]
+        more = f" and {len(self.symbols) - 10} more" if len(self.symbols) > len(shown) else ""
+        lines = [
+            f"{', '.join(self.files)}: {self.title}",
+            f"{self.events:,} events from {self.first} to {self.last}",
+            f"{len(self.symbols):,} symbols: {', '.join(shown)}{more}",
+            f"{self.requests:,} requests, {self.fills:,} fills; {self.open:,} orders are left open",
+            *(f"{count:>10,} {name}" for name, count in self.types.iter_rows()),
+            *(f"{count:>10,} ignored: {reason}" for reason, count in self.ignored.iter_rows()),
+            *(
+                f"{count:>10,} fault: {fault} (lines {', '.join(f'{n:,}' for n in numbers)})"
+                for fault, count, numbers in self.faults.iter_rows()
+            ),
+        ]
+        if self.bad:
+            lines.append(f"{self.bad:>10,} lines are no events:")
+        lines += [f"{line:>10,} {reason}" for _, line, reason in self.bad_lines.iter_rows()]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        facts = {
+            "format": self.title,
+            "events": self.events,
+            "first": str(self.first),
+            "last": str(self.last),
+            "symbols": ", ".join(self.symbols),
+            "requests": self.requests,
+            "fills": self.fills,
+            "open": self.open,
+        }
+        head = pl.DataFrame({"what": list(facts), "": [str(value) for value in facts.values()]})
+        frames = (head, self.types, self.ignored, self.faults, self.bad_lines)
+        return "".join(html(frame) for frame in frames if len(frame))
+
+
+def inspect(
+    source: Source,
+    *,
+    format: str | None = None,
+    symbol: str | None = None,
+    date: dt.date | str | None = None,
+    columns: Mapping[str, str] | str | None = None,
+) -> Inspection:
+    """Say what a file of order flow is and what is in it; the arguments are those of ``read``.
+
+    A line counts as again if all that it says was said within some ten thousand lines before.
+
+    :raises InvalidValue: an argument is wrong, or there is no file.
+    :raises SchemaError: the file is damaged, or of no format that is known.
+    """
+    stream = open_tape(source, format=format, symbol=symbol, date=date, columns=columns)
+    requests = fills = 0
+    symbols: dict[str, None] = {}
+    times: list[int] = []
+    for rows, part in stream.with_events():
+        requests, fills = requests + len(part.requests), fills + len(part.fills)
+        symbols |= dict.fromkeys(rows["symbol"].unique(maintain_order=True).drop_nulls())
+        times = (
+            [times[0] if times else int(rows["ts"][0]), int(rows["ts"][-1])] if len(rows) else times
+        )
+        for line in _said_again(rows):
+            stream.seen.faults.note(REPEATED, line)
+    seen = stream.seen
+    if not times:
+        raise stream.nothing()
+    first, last = (dt.datetime.fromtimestamp(ns // 10**9, dt.UTC) for ns in times)
+    named = [(fault, count, lines) for fault, (count, lines) in seen.faults.items()]
+    return Inspection(
+        format=stream.format.name,
+        title=stream.format.title,
+        files=tuple(map(str, stream.files)),
+        events=seen.events,
+        requests=requests,
+        fills=fills,
+        open=seen.open,
+        symbols=tuple(symbols),
+        first=first,
+        last=last,
+        qty_scale=stream.qty_scale,
+        bad=seen.bad,
+        types=_counts(seen.types, "type"),
+        ignored=_counts(seen.ignored, "reason"),
+        faults=pl.DataFrame(named, schema=_FAULTS, orient="row").sort("count", descending=True),
+        bad_lines=pl.DataFrame(seen.bad_lines, schema=_BAD, orient="row"),
+    )
+
+
+_FAULTS: dict[str, Any] = {"fault": pl.String, "count": pl.Int64, "lines": pl.List(pl.Int64)}
+_BAD = {"file": pl.String, "line": pl.Int64, "reason": pl.String}
+_SAID = ("ts", "type", "order_id", "qty", "leaves", "price")
+
+
+def _counts(counter: Mapping[str, int], name: str) -> pl.DataFrame:
+    rows = sorted(counter.items(), key=lambda pair: -pair[1])
+    return pl.DataFrame(rows, schema={name: pl.String, "count": pl.Int64}, orient="row")
+
+
+def _said_again(rows: pl.DataFrame) -> list[int]:
+    """The lines about orders that say what a line before them says."""
+    about = rows.filter(pl.col("kind") != Kind.OTHER)
+    again = ~about.select(_SAID).to_struct().is_first_distinct()
+    return about.filter(again)["line"].to_list()
