@@ -21,7 +21,8 @@ SILENCES = os.environ.get("TRADESYS_SILENCES")
 
 def free_ports() -> int:
     """The first of three ports for clients; the servers' own are a thousand further."""
-    for first in range(20_000, 28_000, 7):
+    own = 20_000 + os.getpid() % 1000 * 7  # others look for ports at the same time
+    for first in (*range(own, 28_000, 7), *range(20_000, own, 7)):
         with ExitStack() as stack, suppress(OSError):
             for port in (*range(first, first + 3), *range(first + 1000, first + 1003)):
                 stack.enter_context(socket.socket()).bind(("127.0.0.1", port))

@@ -16,16 +16,20 @@ are rooms, each of which uses only those before it:
 - :mod:`tradesys.audit`: what must hold over all systems
 - :mod:`tradesys.network`: a whole network in one process
 - :mod:`tradesys.simulation`: the same systems under virtual time, with faults
+- :mod:`tradesys.cluster`: the same systems as processes on many machines, to which
+  :func:`connect` connects
 - :mod:`tradesys.analytics`: the market of a run or a tape, and how well orders did in it
 - :mod:`tradesys.widgets`: the desk, pictures, sweeps
 - :mod:`tradesys.cli`: the command line
 """
 
 from tradesys.audit.audit import Audit, Check
+from tradesys.cluster import connect
 from tradesys.inquiry.answers import Answer, Order
 from tradesys.network import Network
 from tradesys.records.clock import ManualClock
 from tradesys.records.errors import (
+    Busy,
     DamagedError,
     GapError,
     InvalidValue,
@@ -47,6 +51,7 @@ __all__ = [
     "Answer",
     "Audit",
     "BookVenue",
+    "Busy",
     "Check",
     "DamagedError",
     "ExecType",
@@ -69,6 +74,7 @@ __all__ = [
     "TapeVenue",
     "TimeInForce",
     "TradesysError",
+    "connect",
     "inspect",
     "readable",
 ]

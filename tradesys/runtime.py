@@ -16,10 +16,11 @@ may lose, repeat, delay and reorder them::
 
 Nothing has to be remembered about a message that failed. A reader asks again what is not answered,
 a customer-facing system sends again what no street-side system has answered, and whoever hears
-nothing of a street-side system for a while takes it to be down. ``handle`` takes a message in,
-``work`` does what there is to do now, and ``tick``, called when something is ``due``, whatever time
-alone brings. Each gives the messages that follow. A network in one process, where no message is
-lost and no time passes, never ticks: it lets systems ``work`` and ``pull`` in turn.
+nothing of a street-side system for a while, or that it is Leaving, takes it to be down. ``handle``
+takes a message in, ``work`` does what there is to do now, and ``tick``, called when something is
+``due``, whatever time alone brings. Each gives the messages that follow. A network in one process,
+where no message is lost and no time passes, never ticks: it lets systems ``work`` and ``pull`` in
+turn.
 """
 
 from collections import Counter
@@ -41,6 +42,9 @@ from tradesys.systems.street import StreetSystem
 from tradesys.systems.street.symbol_assignment import Assignment
 from tradesys.systems.system import Place, System
 from tradesys.venue import Venue
+
+LOOK = ("look around", "")
+"""What is due when it is to be seen who is up."""
 
 MARKET = "market"
 """What a street-side system reaches beside other systems, or does not."""
@@ -101,12 +105,22 @@ class Requests(NamedTuple):
     again: bool
 
 
+class Leaving(NamedTuple):
+    """A system stops in good order: nobody has to wait until it is taken to be down."""
+
+    system: Origin
+
+
+Body = Pull | Records | GiveBack | Requests | Leaving
+"""What a message says."""
+
+
 class Message(NamedTuple):
     """What one system says to another, both by name."""
 
     source: str
     target: str
-    body: Pull | Records | GiveBack | Requests
+    body: Body
 
 
 def made(
@@ -148,16 +162,11 @@ class Runtime:
         self.reaches = reaches
         self.moved = 0
         """How many records it has sent, taken, written or cleared."""
-        kind, others = system.kind, [peer for peer in peers if peer.system != system.name]
-        self.sources = {
-            o.system: o for r in ROUTES for o in others if (r.writer, r.reader) == (o.kind, kind)
-        }
-        self.readers = [
-            o.system for r in ROUTES for o in others if (r.writer, r.reader) == (kind, o.kind)
-        ]
+        self.resent = 0
+        """How many requests it has sent again because nobody had answered them."""
         self.unheard: set[str] = set()
         """Who reads of this system, and may hold records that it has lost."""
-        self._streets = [peer.system for peer in peers if peer.kind is Kind.STREET]
+        self._know(peers)
         self._heard: dict[str, int] = {}
         self._due: dict[tuple[str, str], int] = {}
         self._asked: Counter[str] = Counter()
@@ -166,6 +175,27 @@ class Runtime:
         self._idle_at = 0
         self._resend_after, self._resent = settings.resend, 0
         self._held_before: dict[int, int] = {}
+
+    def _know(self, peers: Sequence[Origin]) -> None:
+        kind, others = self.system.kind, [o for o in peers if o.system != self.system.name]
+        self.sources = {
+            o.system: o for r in ROUTES for o in others if (r.writer, r.reader) == (o.kind, kind)
+        }
+        self.readers = [
+            o.system for r in ROUTES for o in others if (r.writer, r.reader) == (kind, o.kind)
+        ]
+        self._streets = [peer.system for peer in peers if peer.kind is Kind.STREET]
+
+    def meet(self, peers: Sequence[Origin], now: int) -> None:
+        """Know of systems that were added; a street-side one is up once something is heard of it.
+
+        :param peers: all systems there are now.
+        """
+        before = set(self.sources)
+        self._know(peers)
+        self.assignment.meet(self._streets)
+        self._heard = dict.fromkeys(self._streets, 0) | self._heard
+        self._due |= {("pull", source): now for source in self.sources if source not in before}
 
     def begin(self, now: int, *, lost: bool = False) -> bool:
         """Begin, on what the disk holds.
@@ -182,7 +212,7 @@ class Runtime:
         self._idle_at = now
         self._due = {("work", ""): now, **{("pull", source): now for source in self.sources}}
         if self.system.kind is not Kind.FIRM:
-            self._due["look around", ""] = now + self.settings.heartbeat
+            self._due[LOOK] = now + self.settings.heartbeat
         if self.system.kind is Kind.CUSTOMER and self.settings.resend:
             self._due["resend", ""] = now + self.settings.resend
         return True
@@ -217,7 +247,7 @@ class Runtime:
     def _look_around(self, now: int) -> list[Message]:
         """See which street-side systems are up, as far as has been heard."""
         name, system, settings = self.system.name, self.system, self.settings
-        self._due["look around", ""] = now + settings.heartbeat
+        self._due[LOOK] = now + settings.heartbeat
         late = now - settings.grace - settings.heartbeat
         up = [s for s, heard in self._heard.items() if s == name or heard >= late]
         if self.assignment.see(up):
@@ -251,6 +281,7 @@ class Runtime:
         else:
             self._resend_after = settings.resend
         self._resent = resent
+        self.resent += resent
         logs = system.tables["requests"].logs
         self._held_before = {code: log.count for code, log in logs.items()}
         self._due["resend", ""] = now + self._resend_after
@@ -288,7 +319,7 @@ class Runtime:
     def _work_soon(self, now: int, delay: int) -> None:
         self._due.setdefault(("work", ""), now + delay)
 
-    def _to(self, target: str, body: Pull | Records | GiveBack | Requests) -> Message:
+    def _to(self, target: str, body: Body) -> Message:
         return Message(self.system.name, target, body)
 
     # ---- replication
@@ -309,6 +340,15 @@ class Runtime:
                 self.system.accept(batch, again)
                 self._work_soon(now, self.settings.gather)
                 return []
+            case Leaving():
+                if message.source in self._heard and LOOK in self._due:
+                    self._heard[message.source], self._due[LOOK] = 0, now
+                return []
+
+    def leave(self) -> list[Message]:
+        """Tell whoever counts on a street-side system that this one stops."""
+        told = self.readers if self.system.kind is Kind.STREET else []
+        return [self._to(reader, Leaving(self.system.origin)) for reader in told]
 
     def pull(self, source: str, now: int) -> list[Message]:
         """Ask a system for what follows what is held of it; again, should no answer come."""

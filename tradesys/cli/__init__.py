@@ -33,7 +33,8 @@ for group, commands in (
     (app, (fixes.fix,)),
     (app, (folder.verify, folder.export, batch.simulate, batch.sweep, measuring.bench)),
     (app, (clusters.serve,)),
-    (cluster, (clusters.init, clusters.up, clusters.demo)),
+    (cluster, (clusters.init, clusters.up, clusters.status, clusters.drain, clusters.add)),
+    (cluster, (clusters.demo,)),
 ):
     for command in commands:
         # Lines are broken where the terminal ends, and not where they are in the code.

@@ -1,11 +1,12 @@
 """Commands about a cluster: its folder is made, its processes are run."""
 
+import asyncio
 import signal
 import sys
 import tempfile
-import threading
 import time
-from contextlib import closing, suppress
+from contextlib import suppress
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,28 +18,34 @@ from rich.table import Table
 from tradesys.cli.printing import JsonOut, console, out, print_audit, progress, tell
 from tradesys.cli.replay_commands import Customers, Streets
 from tradesys.records.opening_books import OpeningBooks
-from tradesys.replication.transfer import behind
+from tradesys.records.schemas import Kind
 from tradesys.venue import tapes
 from tradesys.venue.tapes import sample_tape
 
 if TYPE_CHECKING:
-    from tradesys.cluster.connection import RemoteNetwork
+    from tradesys.cluster.operations import Told
 
 Folder = Annotated[Path, typer.Argument(help="A cluster's folder.")]
 Servers = Annotated[int, typer.Option(help="How many servers of the broker.")]
 
 
 def serve(
-    name: Annotated[str, typer.Argument(help="A system, like c1, or market.")],
+    name: Annotated[str, typer.Argument(help="A system, like c1, market, or a server, like n1.")],
     config: Annotated[Path, typer.Option(help="The cluster's folder.")],
+    metrics: Annotated[
+        int | None, typer.Option(help="Answer /metrics and /health on this port of 127.0.0.1.")
+    ] = None,
+    unanswered: Annotated[
+        int, typer.Option(min=1, help="So many requests at most may wait for the street side.")
+    ] = 100_000,
 ) -> None:
     """Be one process of a cluster, until SIGTERM or Ctrl-C.
 
-    Example: tradesys serve c1 --config cluster1
+    Example: tradesys serve c1 --config cluster1 --metrics 9101
     """
     from tradesys.cluster import layout, processes
 
-    processes.serve(layout.read(config), name)
+    processes.serve(layout.read(config), name, metrics=metrics, unanswered_max=unanswered)
 
 
 def init(
@@ -64,19 +71,64 @@ def up(folder: Folder) -> None:
     Example: tradesys cluster up cluster1
     """
     from tradesys.cluster import processes
-    from tradesys.cluster.connection import connect
 
     _end_in_order()
-    with suppress(KeyboardInterrupt), processes.Cluster(folder) as cluster:
-        layout, pause = cluster.layout, threading.Event()
-        with (
-            closing(connect(layout.access("analyst"), layout.manifest)) as desk,
-            Live(_shown(desk), console=out, auto_refresh=False) as live,
-        ):
-            while True:
-                desk.step()
-                live.update(_shown(desk), refresh=True)
-                pause.wait(0.5)
+    with suppress(KeyboardInterrupt), processes.Cluster(folder):
+        asyncio.run(_watch(folder))
+
+
+async def _watch(folder: Path) -> None:
+    from tradesys.cluster import layout, operations
+
+    async with operations.operator(layout.read(folder)) as broker:
+        with Live(console=out, auto_refresh=False) as live:
+            while True:  # a system may be added meanwhile
+                told = await operations.look(broker, layout.read(folder))
+                live.update(_shown(told), refresh=True)
+                await asyncio.sleep(0.5)
+
+
+def status(folder: Folder, json_out: JsonOut = None) -> None:
+    """Look at every process of a cluster once: what it holds, and how far it is behind.
+
+    Example: tradesys cluster status cluster1
+    """
+    from tradesys.cluster import layout, operations
+
+    told = operations.status(layout.read(folder))
+    tell(json_out, told, lambda: out.print(_shown(told)))
+
+
+def drain(folder: Folder, name: Annotated[str, typer.Argument(help="A system, like c1.")]) -> None:
+    """Have a system stop without a loss: others take over, and hold all that it wrote.
+
+    Example: tradesys cluster drain cluster1 c1
+    """
+    from tradesys.cluster import layout, operations
+
+    operations.drain(layout.read(folder), name)
+    out.print(f"{name} has stopped; to start it anew: tradesys serve {name} --config {folder}")
+
+
+class Added(StrEnum):
+    """What can be added to a cluster."""
+
+    CUSTOMER = "customer"
+    STREET = "street"
+
+
+def add(folder: Folder, kind: Annotated[Added, typer.Argument(help="What it is to be.")]) -> None:
+    """Add a system to a cluster that runs: all others learn of it, and it may be started.
+
+    Example: tradesys cluster add cluster1 customer
+    """
+    from tradesys.cluster import layout, operations
+
+    grown, name, reloaded = operations.add(layout.read(folder), Kind[kind.name])
+    others = ", ".join(set(grown.server_names) - set(reloaded))
+    if others:
+        console.print(f"elsewhere, with the new users.conf: nats-server --signal reload ({others})")
+    out.print(f"{name} was added; to start it: tradesys serve {name} --config {folder}")
 
 
 def _end_in_order() -> None:
@@ -85,17 +137,22 @@ def _end_in_order() -> None:
         signal.signal(number, lambda *_: sys.exit(1))
 
 
-def _shown(desk: "RemoteNetwork") -> Table:
-    """How each system is: what it holds, how far it is behind, whose symbols it executes."""
-    table = Table("system", "up", "holds", "behind", "executes for", "refused")
-    for name, system in desk.systems.items():
-        facts = desk.facts.get(name)
-        late = sum(behind(link) for link in desk.links if link.target is system)
-        held = sum(map(len, system.tables.values()))
-        owns = ", ".join(facts["owns"]) if facts else ""
-        said = str(facts["refused"]) if facts else ""
+def _shown(told: "Told") -> Table:
+    """How each process is: what it holds, how far it is behind, whose symbols it executes."""
+    table = Table("", "up", "holds", "behind", "by", "executes for", "resent", "refused", "free")
+    for name, each in told.items():
+        figures = each["figures"]
+        up = f"[yellow]{each['unready']}[/]" if each["unready"] else "yes"
         table.add_row(
-            name, "yes" if facts else "[red]no[/red]", f"{held:,}", f"{late:,}", owns, said
+            name,
+            up if each["up"] else "[red]no[/red]",
+            f"{sum(figures.get('records', {}).values()):,}",
+            f"{each['behind_records']:,}",
+            f"{each['behind_seconds']:.1f} s",
+            ", ".join(figures.get("lease", ())),
+            f"{figures.get('resent', 0):,}",
+            f"{sum(figures.get('refused', {}).values()):,}",
+            f"{figures.get('disk_free_bytes', 0) / 1e9:,.0f} GB",
         )
     return table
 

@@ -6,6 +6,8 @@ and its reports are followed by position, as any log.
 
 import asyncio
 import json
+import logging
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ from numpy.typing import NDArray
 
 from tradesys.cluster.broker import Access, connected, serve
 from tradesys.cluster.message_encoding import pack, unpack
+from tradesys.cluster.metrics import Figures
+from tradesys.cluster.structured_log import note
 from tradesys.log.disk import write_whole
 from tradesys.log.log import Log
 from tradesys.network.manifest import locked
@@ -47,6 +51,21 @@ class Gateway:
     def __init__(self, access: Access, make: VenueFactory, folder: Path) -> None:
         self.access, self.make, self.folder = access, make, folder
         self.ready, self._stop = asyncio.Event(), asyncio.Event()
+        self.refused = 0
+        """How often requests were refused whose sender no longer has the lease."""
+
+    def unready(self) -> str:
+        """Why it is not ready for whoever turns to it; empty if it is."""
+        if not self.ready.is_set():
+            return "it is starting"
+        return "" if self.broker.is_connected else "no server of the broker can be reached"
+
+    def figures(self) -> Figures:
+        """How it is, in figures."""
+        reported = self.venue.reported if self.ready.is_set() else 0
+        free = shutil.disk_usage(self.folder).free
+        refused = {"late": self.refused}
+        return {"reported": reported, "refused": refused, "disk_free_bytes": free}
 
     async def run(self) -> None:
         """Answer until :meth:`stop`; then close, with everything durable."""
@@ -93,14 +112,19 @@ class Gateway:
                 if not late:  # no market is relied on to know a request that it is sent again
                     again = venue.has_taken(batches[0]["record_id"].to_numpy())
                     venue.send(picked(batches[0], ~again))
+                else:
+                    self.refused += 1
+                    note("refused", logging.WARNING, reason="late", homes=late)
                 return self._reports(told["position"], late)
             case "poll":
                 return self._reports(told["position"])
             case "taken":
                 ids = batches[0]["record_id"].to_numpy()
                 return pack({"taken": venue.has_taken(ids).tolist()}, [])
+            case "figures":
+                return pack({"unready": self.unready(), "figures": self.figures()}, [])
             case _:
-                raise InvalidValue("verb", verb, "fence, send, poll or taken")
+                raise InvalidValue("verb", verb, "fence, send, poll, taken or figures")
 
     def _reports(self, position: int, late: Sequence[str] = ()) -> bytes:
         """What was reported from a position on, or the first of it."""

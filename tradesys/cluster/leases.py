@@ -7,6 +7,7 @@ whoever takes a lease begins an epoch at the market's gateway, which refuses wha
 one. The gateway counts epochs, and not the broker, whose store may be lost.
 """
 
+import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -24,6 +25,7 @@ from nats.js.errors import (
 )
 from nats.js.kv import KeyValue
 
+from tradesys.cluster.structured_log import note
 from tradesys.records.errors import SystemDown
 from tradesys.systems.street.symbol_assignment import Assignment
 
@@ -47,7 +49,22 @@ class Lease(NamedTuple):
     since: float
 
 
-class LeasedAssignment(Assignment):
+class HomeAssignment(Assignment):
+    """Which street-side system each symbol is the business of, where one stands in for a home.
+
+    All symbols of a home that is down go to the same system, since its lease is one.
+    """
+
+    def street_for(self, symbol: str) -> str:
+        """The home of a symbol if it is up, or who stands in for it."""
+        return self.stand_in(self.home(symbol))
+
+    def stand_in(self, home: str) -> str:
+        """Who executes the symbols of a home now: itself, if it is up or nobody else is."""
+        return home if home in self.up or not self.up else super().street_for(home)
+
+
+class LeasedAssignment(HomeAssignment):
     """Which street-side system each symbol is the business of, as leases say."""
 
     def __init__(self, streets: Sequence[str]) -> None:
@@ -103,17 +120,27 @@ class Leasing:
         self._fence, self._taken = fence, taken
         self._open_store = open_store
         self._store: KeyValue | None = None
+        self._turn, self._gave_up = asyncio.Lock(), False
+        self.wait()
+
+    def wait(self) -> None:
+        """Leave leases that nobody has held yet to those whose symbols they are, for a while."""
         self._began = time.monotonic()
 
     async def look(self, streets: Sequence[str]) -> None:
         """Renew one's own leases, and take those that nobody renews."""
+        async with self._turn:
+            if not self._gave_up:
+                await self._look(streets)
+
+    async def _look(self, streets: Sequence[str]) -> None:
         try:
             self._store = self._store or await self._open_store()
             for home in streets:
                 await self._look_at(self._store, home)
         except (NotFoundError, NoStreamResponseError):  # it may be lost: nobody acts on it
             self.assignment.leases.clear()
-            self._began = time.monotonic()
+            self.wait()
             self._store = None
         except (BrokerError, StoreError, TimeoutError, SystemDown):
             pass  # servers or the market are away: leases run out by themselves
@@ -121,40 +148,52 @@ class Leasing:
     async def _look_at(self, store: KeyValue, home: str) -> None:
         leases, now = self.assignment.leases, time.monotonic()
         known = leases.get(home)
-        if known and known.owner == self.name:
-            # What was taken over goes back once its home is there again.
-            if home != self.name and home in self.assignment.up:
-                del leases[home]
-                await self._set(home, known.revision, owner="")
-                return
-            revision = await self._set(home, known.revision)
-            if revision:
-                leases[home] = known._replace(revision=revision, since=now)
-                return
+        if known and known.owner == self.name and await self._keep(home, known):
+            return
+        is_next = self.name in (home, self.assignment.stand_in(home))
         try:
             entry = await store.get(home)
         except KeyNotFoundError:
             # Of others' symbols only once they have had the time to ask for them.
-            if home == self.name or now > self._began + TTL + MARGIN:
+            if is_next and (home == self.name or now > self._began + TTL + MARGIN):
                 await self._take(home, 0)
             return
         owner, revision = json.loads(entry.value or b"{}")["owner"], entry.revision or 0
-        if owner == self.name and known:  # it was renewed, and the answer was lost
+        is_own = owner == self.name
+        if is_own and known and known.owner == owner:  # it was renewed, and the answer was lost
             leases[home] = known._replace(revision=revision)
-        elif not owner or owner == self.name:
+        elif is_own or (is_next and not owner):
             await self._take(home, revision)
         elif not known or (known.owner, known.revision) != (owner, revision):
             leases[home] = Lease(owner, 0, revision, now)
-        elif now > known.since + TTL + MARGIN:
+            if known and known.owner == self.name:
+                note("lease lost", home=home, owner=owner)
+        elif is_next and now > known.since + TTL + MARGIN:
             await self._take(home, revision)
 
+    async def _keep(self, home: str, own: Lease) -> bool:
+        """Renew a lease of one's own, or give it back; whether it was still one's own."""
+        leases, now = self.assignment.leases, time.monotonic()
+        if home != self.name and home in self.assignment.up:  # who was stood in for is back
+            del leases[home]
+            await self._set(home, own.revision, owner="")
+            note("lease given back", home=home)
+            return True
+        revision = await self._set(home, own.revision)
+        if revision:
+            leases[home] = own._replace(revision=revision, since=now)
+        return bool(revision)
+
     async def give_up(self) -> None:
-        """Leave one's leases to whoever looks next."""
-        for home, lease in list(self.assignment.leases.items()):
-            if lease.owner == self.name:
-                del self.assignment.leases[home]
-                with suppress(BrokerError, TimeoutError):
-                    await self._set(home, lease.revision, owner="")
+        """Leave one's leases to whoever looks next, and take none any more."""
+        self._gave_up = True
+        async with self._turn:
+            for home, lease in list(self.assignment.leases.items()):
+                if lease.owner == self.name:
+                    del self.assignment.leases[home]
+                    note("lease given up", home=home)
+                    with suppress(BrokerError, TimeoutError):
+                        await self._set(home, lease.revision, owner="")
 
     async def _take(self, home: str, before: int) -> None:
         now = time.monotonic()
@@ -162,6 +201,7 @@ class Leasing:
         if revision:
             epoch = await self._fence(home)
             self.assignment.leases[home] = Lease(self.name, epoch, revision, now)
+            note("lease taken", home=home, epoch=epoch)
             await self._taken()  # only now: what is looked at again is one's own
 
     async def _set(self, home: str, revision: int, owner: str | None = None) -> int | None:

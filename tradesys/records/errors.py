@@ -10,6 +10,7 @@ A caller that retries needs exactly this and nothing else.
     ├── GapError                       records arrived that do not follow on         did not happen
     ├── NotYetReplicated (LookupError) an answer needs records that are on their way did not happen
     ├── SystemDown                     the system asked is not running               did not happen
+    ├── Busy                           too much waits to be done already             did not happen
     └── StorageError (OSError)         the disk refused or the file is in use        did not happen
         └── DamagedError               a file holds bytes that were not written      did not happen
 """
@@ -96,6 +97,10 @@ class NotYetReplicated(TradesysError, LookupError):
 
 class SystemDown(TradesysError):
     """The system asked is not running; ask another of its kind."""
+
+
+class Busy(TradesysError):
+    """So much waits that no more is taken; ask another system of its kind, or a little later."""
 
 
 class StorageError(TradesysError, OSError):

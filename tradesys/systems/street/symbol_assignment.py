@@ -16,9 +16,13 @@ class Assignment:
     """
 
     def __init__(self, streets: Sequence[str]) -> None:
+        self.meet(streets)
+        self.up: frozenset[str] = frozenset(streets)
+
+    def meet(self, streets: Sequence[str]) -> None:
+        """Take these to be all: some symbols have another home once there are more."""
         self._ranked: dict[str, list[str]] = {}
         self._streets = tuple(streets)
-        self.up: frozenset[str] = frozenset(streets)
 
     def see(self, up: Collection[str]) -> bool:
         """Take these street-side systems to be up, and the others down; whether that is news."""
