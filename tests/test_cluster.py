@@ -20,11 +20,13 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import suppress
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import nats
 import nkeys
+import numpy as np
 import polars as pl
 import pytest
 import trustme
@@ -147,6 +149,22 @@ def test_a_process_that_is_killed_and_started_again_loses_nothing(
     entry.enter(20)
     cluster.restart(name)
     entry.enter(20)
+    entry.require_sound()
+
+
+def test_an_order_is_asked_for_and_told_as_in_one_process(entry: Entry) -> None:
+    terms: dict[str, Any] = {"account": "alice", "symbol": "ALFA", "side": "buy"}
+    qty: Any = np.int64(10)
+    until = dt.datetime.now(dt.UTC) + dt.timedelta(days=30)
+    order = entry.desk["c1"].submit(
+        **terms, order_qty=qty, price=Decimal("20.01"), time_in_force="gtd", expire_time=until
+    )
+    answer = entry.desk["c1"].status(order)  # though nobody has looked at c1 since
+    assert (answer.order_qty, answer.price) == (10, 200_100)
+    with pytest.raises(InvalidValue, match="order_qty"):
+        entry.desk["c1"].submit(**terms, order_qty=0, price="20.01")
+    with pytest.raises(InvalidValue, match="none here"):
+        entry.desk.crash("c1")
     entry.require_sound()
 
 

@@ -7,7 +7,7 @@ to the real system, and what it says comes back.
 import asyncio
 import threading
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 import polars as pl
@@ -17,13 +17,13 @@ from tradesys.cluster.broker import PATIENCE, Access, ask, connected
 from tradesys.cluster.gateway import ROWS, RemoteVenue
 from tradesys.cluster.layout import ANALYST
 from tradesys.cluster.message_encoding import pack, unpack
-from tradesys.inquiry.answers import Order
+from tradesys.inquiry.answers import Answer, Order, OrderLike
 from tradesys.log.offsets import Offsets
 from tradesys.network import Network
 from tradesys.network.manifest import Manifest
 from tradesys.records import argument_checks as given
 from tradesys.records.clock import Clock, wall_clock
-from tradesys.records.errors import InvalidValue, SystemDown
+from tradesys.records.errors import InvalidValue, NotYetReplicated, SystemDown
 from tradesys.records.schemas import Kind, Origin, parse_origin
 from tradesys.replication.transfer import behind, links, to_give_back
 from tradesys.runtime import made
@@ -75,6 +75,8 @@ class _Customer(CustomerSystem):
     """A mirror that takes no orders itself: the real system does."""
 
     broker: _Broker
+    look: Callable[[], object]
+    """Fetches what the real system holds by now."""
     peers = 0
     """So many others have an order on their disks, too, before it is acknowledged."""
 
@@ -92,6 +94,14 @@ class _Customer(CustomerSystem):
 
     def replace(self, order: Any, **given: Any) -> Order:
         return self._ask("replace", [_plain(order)], given)
+
+    def status(self, order: OrderLike, *, at_least: Mapping[str, int] | None = None) -> Answer:
+        """As in one process; what is not known here is fetched first."""
+        try:
+            return super().status(order, at_least=at_least)
+        except (NotYetReplicated, InvalidValue):
+            self.look()
+            return super().status(order, at_least=at_least)
 
     def submit_many(self, table: pl.DataFrame | pa.Table | pa.RecordBatch) -> pl.DataFrame:
         """As in one process, but a large table is several: a message bears so many rows only."""
@@ -137,6 +147,7 @@ class RemoteNetwork(Network):
         )
         if isinstance(mirror, _Customer):
             mirror.broker = self._broker
+            mirror.look = lambda: self._look_at(self.systems[origin.system])
         return mirror
 
     def step(self) -> int:

@@ -79,8 +79,13 @@ def decoded(source: str, target: str, data: bytes) -> Message:
 def pack(told: dict[str, Any], batches: list[pa.RecordBatch]) -> bytes:
     """A line of JSON and record batches, each a whole Arrow stream, as bytes."""
     streams = [_stream(batch) for batch in batches]
-    head = json.dumps(told | {"lengths": [len(stream) for stream in streams]})
+    head = json.dumps(told | {"lengths": [len(stream) for stream in streams]}, default=_plain)
     return b"".join([head.encode(), b"\n", *streams])
+
+
+def _plain(value: object) -> object:
+    """A number of numpy's as Python's; a Decimal, a time or whatever else as text."""
+    return value.item() if isinstance(value, np.integer) else str(value)
 
 
 def unpack(data: bytes) -> tuple[dict[str, Any], list[pa.RecordBatch]]:

@@ -9,15 +9,13 @@ import logging
 import shutil
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
-from dataclasses import astuple
+from contextlib import suppress
 from functools import cache, partial
 from typing import Any
 
 import polars as pl
-import pyarrow as pa
 from nats.aio.msg import Msg
 
 from tradesys.cluster.broker import ask, connected, serve
@@ -25,15 +23,13 @@ from tradesys.cluster.gateway import RemoteVenue
 from tradesys.cluster.layout import Layout, read
 from tradesys.cluster.leases import TTL, HomeAssignment, LeasedAssignment, Leasing, store_of
 from tradesys.cluster.message_encoding import decoded, encoded, pack, unpack
-from tradesys.cluster.metrics import Figures, TimedFile, behind
+from tradesys.cluster.metrics import Figures, TimedFile
+from tradesys.cluster.service import UNANSWERED_MAX, Service
 from tradesys.cluster.structured_log import note
-from tradesys.log.offsets import Offsets
 from tradesys.network import Network
 from tradesys.network.manifest import locked
 from tradesys.records.clock import MS, wall_clock
 from tradesys.records.errors import (
-    Busy,
-    InvalidValue,
     ReadOnlyError,
     SchemaError,
     StorageError,
@@ -41,12 +37,10 @@ from tradesys.records.errors import (
     TradesysError,
 )
 from tradesys.records.opening_books import OpeningBooks
-from tradesys.records.schemas import Kind, origin, parse_origin, split_id
+from tradesys.records.schemas import Kind, parse_origin
 from tradesys.replication.recovery import damaged, incarnations, set_aside
 from tradesys.routes import WRITES
 from tradesys.runtime import GiveBack, Message, Pull, Records, Runtime, Settings, made
-from tradesys.systems.customer import CustomerSystem
-from tradesys.systems.firm import FirmSystem
 from tradesys.systems.street import StreetSystem
 from tradesys.systems.system import Place
 from tradesys.venue import calendar_of
@@ -62,14 +56,8 @@ SETTINGS = Settings(
 )
 """Of systems on machines of their own."""
 
-VERBS = ("submit", "cancel", "replace", "submit_many", "records", "figures", "drain", "meet")
-"""What a system is asked for."""
-UNANSWERED_MAX = 100_000
-"""So many requests may wait for the street side's answer; then no more are taken."""
 REASONS = {SchemaError: "malformed", ReadOnlyError: "forbidden"}
 """Why a message is refused: it is none, or it says what its sender may not say."""
-UP_S = 3.0
-"""Who has asked for records within so many seconds is up."""
 MARKET_PATIENCE = 2.0
 """How many seconds an answer of the market's gateway is waited for: nothing else is done then."""
 
@@ -101,16 +89,8 @@ class Node:
         self._stop, self._inbox = asyncio.Event(), asyncio.Queue[Message | None]()
         self.refused: Counter[str] = Counter()
         """How many messages were refused for each of the :data:`REASONS`."""
-        self.acknowledged = 0
-        """How many requests were accepted."""
-        self.draining = False
-        self._open = 0  # requests unanswered, at most
-        self._entering = 0  # questions of customers that are being answered
         self._coming = 0  # messages not yet taken in that bring anything
         self._asked_back: set[str] = set()
-        self._held: dict[str, Offsets] = {}
-        self._held_at: dict[str, float] = {}
-        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._tasks: set[asyncio.Task[Any]] = set()
         self._broke: BaseException | None = None
 
@@ -135,6 +115,7 @@ class Node:
                 except SystemDown:  # of the market: it is waited for
                     await asyncio.sleep(0.2)
             self.system = self.runtime.system
+            self.service = Service(self)
             await self.broker.subscribe(f"to.{self.name}.*", cb=self._heard)
             await serve(self.broker, f"hello.*.{self.name}", self._hello)
             await self._begin()
@@ -153,8 +134,7 @@ class Node:
     async def _end(self) -> None:
         for task in self._tasks:
             task.cancel()
-        if hasattr(self, "leasing"):
-            await self.leasing.give_up()
+        await self._give_up()
         if hasattr(self, "runtime"):
             await self._send(self.runtime.leave())
             await self._let(self.runtime.system.close)
@@ -215,7 +195,16 @@ class Node:
     async def _taken(self) -> None:
         """A lease is taken: what the one before may have left is looked at."""
         await self._let(self.runtime.take_over)
+        self.work_soon()
+
+    def work_soon(self) -> None:
+        """Do what there is to do, whoever waits for what."""
         self._keep(self._act(self.runtime.work))
+
+    @property
+    def is_told_anything(self) -> bool:
+        """Whether messages that bring anything wait to be taken in."""
+        return self._coming > 0
 
     def _keep(self, what: Coroutine[Any, Any, Any]) -> None:
         task = self._loop.create_task(what)
@@ -273,7 +262,7 @@ class Node:
             for message in messages:
                 self._coming -= _brings(message)
                 if isinstance(message.body, Pull):
-                    self._told_by(message.source, message.body.held)
+                    self.service.held_by(message.source, message.body.held)
 
     def _take_in(self, messages: list[Message]) -> list[Message]:
         """Take in what others said, and do what is due."""
@@ -336,136 +325,33 @@ class Node:
     # ---- what it is asked
 
     async def _asked(self, _: str, verb: str, data: bytes) -> bytes:
-        told, batches = unpack(data)
-        match verb:
-            case "submit" | "cancel" | "replace":
-                async with self._admitted(1):
-                    order = await asyncio.to_thread(
-                        getattr(self.system, verb), *told["args"], **told["given"]
-                    )
-                    self.acknowledged += order.reject_reason is None
-                    await self._acknowledged(order.record_id, told.get("peers", 0))
-                return pack({"order": astuple(order)}, [])
-            case "submit_many":
-                async with self._admitted(len(batches[0])):
-                    answer = await asyncio.to_thread(self.system.submit_many, batches[0])
-                    self.acknowledged += int(answer["accepted"].sum())
-                    last = answer["record_id"].max()
-                    if last is not None:
-                        await self._acknowledged(last, told.get("peers", 0))
-                return pack({}, _batches(answer))
-            case "records":
-                return await asyncio.to_thread(self._records, told)
-            case "figures":
-                figures = await asyncio.to_thread(self.figures)
-                return pack({"unready": self.unready(), "figures": figures}, [])
-            case "drain":
-                await self.drain()
-                return pack({}, [])
-            case "meet":
-                await self._meet()
-                return pack({}, [])
-            case _:
-                raise InvalidValue("verb", verb, ", ".join(VERBS))
+        if verb == "meet":
+            await self._meet()
+            return pack({}, [])
+        if verb == "drain":
+            await self.service.drain(self._give_up)
+            self._loop.call_soon(self.stop)
+            return pack({}, [])
+        return await self.service.answer(verb, *unpack(data))
 
-    @asynccontextmanager
-    async def _admitted(self, requests: int) -> AsyncIterator[None]:
-        """Let customers' requests in, unless this system stops or too many are unanswered.
-
-        :raises SystemDown: it is being drained.
-        :raises Busy: so many requests wait for the street side's answer that no more are taken.
-        """
-        self._require_open()
-        self._entering += 1
-        try:
-            self._open += requests
-            if self._open > self.unanswered_max:  # at most so many: how many is it?
-                self._open = requests + await asyncio.to_thread(self._unanswered)
-                if self._open > self.unanswered_max:
-                    self._open -= requests
-                    waiting = f"{self._open:,} requests wait for the street side"
-                    raise Busy(f"{self.name} takes no more now: {waiting}; ask again later")
-                self._require_open()
-            yield
-        finally:
-            self._entering -= 1
-
-    def _require_open(self) -> None:
-        if self.draining:
-            raise SystemDown(f"{self.name} is being drained; ask another customer-facing system")
-
-    def _unanswered(self) -> int:
-        assert isinstance(self.system, CustomerSystem)
-        return sum(map(len, self.system.unanswered()))
-
-    # ---- operating
+    async def _give_up(self) -> None:
+        """Leave the symbols that are executed here to others."""
+        if hasattr(self, "leasing"):
+            await self.leasing.give_up()
 
     def unready(self) -> str:
         """Why it is not ready for whoever turns to it; empty if it is."""
         if not self.ready.is_set():
             return "it is starting"
-        if self.draining:
-            return "it is being drained"
         if not self.broker.is_connected:
             return "no server of the broker can be reached"
-        return self.system.down or ""
+        return self.service.unready()
 
     def figures(self) -> Figures:
         """How it is, in figures."""
         found: Figures = {"refused": dict(self.refused), **TimedFile.syncs}
         found["disk_free_bytes"] = shutil.disk_usage(self.layout.data).free
-        if not hasattr(self, "system"):
-            return found
-        found["records"] = {
-            f"{dataset}/{origin(code)}": log.count
-            for dataset, table in self.system.tables.items()
-            for code, log in list(table.logs.items())
-        }
-        found |= behind(self.system, dict(self._held), self.runtime.readers)
-        if isinstance(self.system, CustomerSystem):
-            found["acknowledged"], found["resent"] = self.acknowledged, self.runtime.resent
-            found["unanswered"] = self._unanswered()
-        elif isinstance(self.system, StreetSystem):
-            found["lease"] = dict.fromkeys(self._owns(), 1)
-        return found
-
-    def _owns(self) -> list[str]:
-        leases = self.assignment.leases.copy().items()
-        return [home for home, lease in leases if lease.owner == self.name]
-
-    async def drain(self) -> None:
-        """Stop without a loss: finish what has begun, and have all who are up hold all of it.
-
-        A customer-facing system takes no more requests, a street-side one gives its leases up; the
-        process ends once nothing is left to do.
-        """
-        self.draining = True
-        note("drains")
-        while self._entering or self._has_work():  # noqa: ASYNC110 - many things change it
-            await asyncio.sleep(0.02)
-        if hasattr(self, "leasing"):
-            await self.leasing.give_up()
-        while lacking := self._lacking():
-            note("drains", lacking=lacking)
-            await asyncio.sleep(0.1)
-        note("drained")
-        self._loop.call_soon(self.stop)
-
-    def _has_work(self) -> bool:
-        match self.system:
-            case CustomerSystem():
-                return bool(self.system.outbox().num_rows)
-            case StreetSystem() | FirmSystem():
-                return self.system.has_work
-        return False
-
-    def _lacking(self) -> dict[str, float]:
-        """How many records each of those lacks who are up."""
-        since = time.monotonic() - UP_S
-        up = [peer for peer in self.runtime.readers if self._held_at.get(peer, 0) > since]
-        told = behind(self.system, self._held, up)["behind_records"]
-        assert isinstance(told, dict)
-        return {reader: count for reader, count in told.items() if count}
+        return found | (self.service.figures() if hasattr(self, "service") else {})
 
     async def _meet(self) -> None:
         """Know of systems that were added to the cluster's folder."""
@@ -478,48 +364,6 @@ class Node:
         await self._let(self.runtime.meet, self.peers, time.monotonic_ns())
         note("meets", systems=self.others)
         self._inbox.put_nowait(None)
-
-    async def _acknowledged(self, record_id: int, peers: int) -> None:
-        """Send what was accepted; wait until so many peers have it on their disks."""
-        self._keep(self._act(self.runtime.work))
-        if peers:
-            done = self._loop.create_future()
-            self._waiting.append((record_id, peers, done))
-            self._resolve()
-            await done
-
-    def _told_by(self, peer: str, held: Offsets) -> None:
-        """A peer says what it holds, on its disk, of what this system wrote."""
-        self._held[peer], self._held_at[peer] = held, time.monotonic()
-        self._resolve()
-
-    def _resolve(self) -> None:
-        still = []
-        for record_id, peers, done in self._waiting:
-            code, sequence = split_id(record_id)
-            if sum(held["requests", code] > sequence for held in self._held.values()) < peers:
-                still.append((record_id, peers, done))
-            elif not done.done():
-                done.set_result(None)
-        self._waiting = still
-
-    def _records(self, told: dict[str, Any]) -> bytes:
-        """What is held beyond offsets, as it is held, and whether anything is left to do here."""
-        wanted = Offsets(((d, c), n) for d, c, n in told["held"])
-        system, found, room = self.system, [], self.settings.rows
-        for name, table in system.tables.items():
-            for code, log in list(table.logs.items()):
-                batch = log.since(wanted[name, code], room)
-                if batch is not None:
-                    found.append((name, batch))
-                    room -= len(batch)
-        idle = not (found or self._coming or self._has_work())
-        if isinstance(system, CustomerSystem):
-            idle = idle and not system.unanswered()
-        datasets = [name for name, _ in found]
-        told = {"datasets": datasets, "origin": str(system.origin), "idle": idle}
-        told["owns"] = self._owns()
-        return pack(told, [batch for _, batch in found])
 
 
 @cache
@@ -544,9 +388,3 @@ def _brings(message: Message) -> bool:
             return bool(carried)
         case _:
             return True
-
-
-def _batches(frame: pl.DataFrame) -> list[pa.RecordBatch]:
-    table = frame.to_arrow(compat_level=pl.CompatLevel.oldest()).combine_chunks()
-    found: list[pa.RecordBatch] = table.to_batches()
-    return found

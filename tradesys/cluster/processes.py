@@ -15,7 +15,8 @@ from tradesys.cluster import layout as layouts
 from tradesys.cluster.gateway import Gateway
 from tradesys.cluster.layout import MARKET, Layout
 from tradesys.cluster.metrics import serve_metrics
-from tradesys.cluster.node import UNANSWERED_MAX, Node
+from tradesys.cluster.node import Node
+from tradesys.cluster.service import UNANSWERED_MAX
 from tradesys.cluster.structured_log import log_to_stdout, note
 from tradesys.records.errors import SystemDown
 from tradesys.venue import venue_of
