@@ -51,14 +51,16 @@ setup: $(TRUSTED) ## install everything into .venv, in the versions of requireme
 demo: setup ## run a trading day through a whole network, and show what came of it
 	@$(BIN)/tradesys demo
 
-test: setup ## check format, lint and types, then run every test and every notebook
+test: setup ## check format, lint and types, then run every notebook and test; LONG=1 long ones too
 	@$(BIN)/ruff format --check . || { echo "To mend it: make format"; exit 1; }
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/pytest -n $(WORKERS) --nbval
+	@$(BIN)/pytest -n $(WORKERS) --nbval $(if $(LONG),,-m "not long")
 
 soak: setup ## what takes hours: 1,000 seeds, two minutes of threads, every line interrupted
 	@$(BIN)/tradesys simulate --seeds 1000
+	@TRADESYS_HISTORIES=20 TRADESYS_FUZZ=10000 TRADESYS_FUZZED_LOGS=10000 $(BIN)/pytest \
+		-n $(WORKERS) tests/test_cluster_transport.py tests/tapes/test_fuzz.py tests/test_fixlogs.py
 	@TRADESYS_STRESS_S=120 TRADESYS_INTERRUPT_EVERY=1 TRADESYS_CLICKS=100 $(BIN)/pytest \
 		-n $(WORKERS) tests/test_threads.py tests/test_interrupts.py tests/browser/test_clicks.py
 

@@ -241,6 +241,7 @@ def await_executed(entry: Entry) -> None:
             taken = set(entry.desk.venue.reports.table()["order_id"].to_pylist())
 
 
+@pytest.mark.long
 def test_a_majority_of_servers_may_be_away_and_come_back(
     cluster: FaultyCluster, entry: Entry
 ) -> None:
@@ -270,6 +271,7 @@ def test_a_process_that_is_cut_off_is_done_without_and_comes_back(
     entry.require_sound()
 
 
+@pytest.mark.long
 def test_a_server_that_falls_silent_is_left_and_comes_back(
     cluster: FaultyCluster, entry: Entry
 ) -> None:
@@ -298,6 +300,7 @@ def test_a_system_whose_disk_is_full_goes_on_once_there_is_room(
     entry.require_sound()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("names", [("n1",), ("n1", "n2", "n3")], ids=["one", "all"])
 def test_the_store_of_servers_may_be_lost(
     cluster: FaultyCluster, entry: Entry, names: tuple[str, ...]
@@ -530,6 +533,7 @@ def test_a_folder_that_holds_anything_is_left_as_it_is(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
+@pytest.mark.long
 def test_a_cluster_is_run_twice_and_ends_with_its_terminal(tmp_path: Path) -> None:
     folder, log = tmp_path / "cluster1", tmp_path / "cluster1" / "logs" / "firm.log"
     layouts.init(folder, 1, 1, 1, books=BOOKS, port=free_ports())

@@ -143,6 +143,7 @@ class TestInProcesses(TransportContract):
         assert not cluster.executed_twice
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(HISTORIES))
 def test_a_history_ends_in_the_same_tables_as_in_one_process(seed: int, tmp_path: Path) -> None:
     acts = histories.history(seed)

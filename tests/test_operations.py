@@ -307,6 +307,7 @@ def written(cluster: Cluster) -> float:
     return sum(count for log, count in records.items() if log.startswith("requests/c1"))
 
 
+@pytest.mark.long
 def test_all_processes_are_restarted_one_by_one_and_no_order_is_lost_or_refused(
     cluster: Cluster, desk: Network
 ) -> None:
@@ -329,6 +330,7 @@ def test_all_processes_are_restarted_one_by_one_and_no_order_is_lost_or_refused(
 # ---- growing
 
 
+@pytest.mark.long
 def test_a_customer_facing_and_a_street_side_system_are_added_while_it_runs(
     tmp_path: Path,
 ) -> None:
@@ -368,6 +370,7 @@ def worked(desk: Network, customers: Customers) -> bool:
     return {order.order_id for order in customers.accepted} <= reported
 
 
+@pytest.mark.long
 def test_nothing_is_added_while_a_system_does_not_answer(tmp_path: Path) -> None:
     folder = made(tmp_path, 1, 1, 1)
     with Cluster(folder) as cluster:
