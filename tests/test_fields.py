@@ -70,7 +70,7 @@ def test_opening_books_take_each_number_up_to_the_end_of_its_range(name: str, mo
         with pytest.raises(InvalidValue) as raised:
             books(value)
         assert raised.value.field == name
-        assert any(unit in raised.value.expected for unit in ("shares", "1/10,000"))
+        assert any(unit in raised.value.expected for unit in ("share", "1/10,000"))
 
 
 def test_what_all_accounts_open_with_is_limited_together_with_what_is_there() -> None:

@@ -30,6 +30,7 @@ from tests.build import (
     stopped,
     submit,
 )
+from tradesys.log.verified_stream import FORMAT
 from tradesys.network import Network
 from tradesys.records.clock import ManualClock
 from tradesys.records.errors import DamagedError, InvalidValue, StorageError, SystemDown
@@ -256,7 +257,7 @@ def test_a_network_that_could_not_be_opened_leaves_its_folder_free(desk: Network
     folder = closed(desk)
     file = folder / "c1" / "authoritative" / "requests.arrows"
     data = file.read_bytes()
-    file.write_bytes(data.replace(b"tradesys-format-4", b"tradesys-format-9"))
+    file.write_bytes(data.replace(f"tradesys-format-{FORMAT}".encode(), b"tradesys-format-9"))
     with pytest.raises(StorageError, match="format 9"):
         reopened(folder)
     file.write_bytes(data)

@@ -239,11 +239,11 @@ LOOPS = {
         order["terms"]""",
     ),
     "a price of nothing costs a fee": (
-        "amount + fee(m, qty, amount) if px else 0",
-        "amount + fee(m, qty, amount)",
+        "amount + fee(m, qty, amount, scale) if px else 0",
+        "amount + fee(m, qty, amount, scale)",
     ),
     "a trade that is not booked has no fee": (" - charged - ", " - "),
-    "an order may use no fee": ("amount + fee(m, qty, amount) if px", "amount if px"),
+    "an order may use no fee": ("amount + fee(m, qty, amount, scale) if px", "amount if px"),
     "the terms that came last are in force": (
         """kind <= RESTATED and is_later(m, event, order["stated_by"])""",
         "kind <= RESTATED",
