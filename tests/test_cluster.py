@@ -200,6 +200,60 @@ def test_a_system_that_lost_its_disk_is_given_back_what_it_wrote(
     entry.require_sound()
 
 
+def test_a_loss_is_dealt_with_though_the_first_start_after_it_came_to_nothing(
+    cluster: FaultyCluster, entry: Entry
+) -> None:
+    entry.enter(20)
+    entry.desk.run()
+    cluster.kill("c1")
+    cluster.kill("firm")
+    shutil.rmtree(cluster.layout.data / "c1")
+    cluster.start("c1")
+    await_said(cluster, "c1", '"event": "waits"')  # whoever is not up cannot be asked
+    cluster.kill("c1")
+    cluster.start("c1")
+    cluster.restart("firm")
+    cluster.await_ready("c1")
+    entry.enter(20)
+    entry.require_sound()
+
+
+def await_said(cluster: FaultyCluster, name: str, words: str) -> None:
+    """Wait until a process has logged these words since it was started."""
+    until = time.monotonic() + 30
+    log = cluster.logs / f"{name}.log"
+    while words not in log.read_text()[cluster._said[name] :]:
+        assert time.monotonic() < until
+
+
+@pytest.mark.parametrize("name", ["c1", "market"])
+def test_a_process_that_waits_for_a_server_ends_when_it_is_told(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "cluster1"
+    layouts.init(folder, 1, 1, 1, books=BOOKS, port=free_ports())
+    serve = [sys.executable, "-m", "tradesys", "serve", name, "--config", str(folder)]
+    with subprocess.Popen(serve, stdout=subprocess.DEVNULL) as process:
+        until = time.monotonic() + 30
+        while not caught(process.pid, signal.SIGTERM):
+            assert time.monotonic() < until
+        process.terminate()
+        assert process.wait(20) == 0
+
+
+def caught(pid: int, number: int) -> bool:
+    """Whether a process has a handler of its own for a signal."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    (mask,) = re.findall(r"^SigCgt:\s*(\w+)$", status, re.MULTILINE)
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
+@pytest.mark.parametrize("wrong", [{"servers": 0}, {"port": 65_534}, {"servers": 3, "port": 0}])
+def test_a_cluster_that_cannot_work_is_not_made(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    given: dict[str, Any] = {"customers": 1, "streets": 1, "servers": 1} | wrong
+    with pytest.raises(InvalidValue):
+        layouts.init(tmp_path / "cluster1", **given)
+    assert not (tmp_path / "cluster1").exists()
+
+
 def test_what_one_more_has_on_its_disk_survives_the_loss_of_the_first(
     cluster: FaultyCluster,
 ) -> None:

@@ -97,10 +97,12 @@ def init(
 ) -> Layout:
     """Make a cluster's folder: everything that its processes need on this machine.
 
-    :raises InvalidValue: the folder is not empty.
+    :raises InvalidValue: the folder is not empty, or a number is out of its range.
     """
     import trustme  # noqa: PLC0415 - who only connects does not need it
 
+    given.whole("servers", servers, 1, 9)
+    given.whole("port", port, 1, 64_535 - servers, of="ports; the servers' own are 1,000 further")
     if folder.exists() and any(folder.iterdir()):
         raise InvalidValue("folder", str(folder), "a folder that is empty or not there yet")
     with Network(customers, streets, firm=books, data=folder / "data") as made:

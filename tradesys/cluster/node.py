@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache, partial
+from itertools import chain
 from typing import Any
 
 import polars as pl
@@ -26,6 +27,7 @@ from tradesys.cluster.message_encoding import decoded, encoded, pack, unpack
 from tradesys.cluster.metrics import Figures, TimedFile
 from tradesys.cluster.service import UNANSWERED_MAX, Service
 from tradesys.cluster.structured_log import note
+from tradesys.log.disk import make_folder, write_whole
 from tradesys.network import Network
 from tradesys.network.manifest import locked
 from tradesys.records.clock import MS, wall_clock
@@ -37,7 +39,7 @@ from tradesys.records.errors import (
     TradesysError,
 )
 from tradesys.records.opening_books import OpeningBooks
-from tradesys.records.schemas import Kind, parse_origin
+from tradesys.records.schemas import Kind, Origin, parse_origin
 from tradesys.replication.recovery import damaged, incarnations, set_aside
 from tradesys.routes import WRITES
 from tradesys.runtime import GiveBack, Message, Pull, Records, Runtime, Settings, made
@@ -58,6 +60,8 @@ SETTINGS = Settings(
 
 REASONS = {SchemaError: "malformed", ReadOnlyError: "forbidden"}
 """Why a message is refused: it is none, or it says what its sender may not say."""
+LOST = "lost"
+"""The name of a file that says: files of this system are gone, and peers are yet to be asked."""
 MARKET_PATIENCE = 2.0
 """How many seconds an answer of the market's gateway is waited for: nothing else is done then."""
 
@@ -82,6 +86,7 @@ class Node:
         self.unanswered_max = unanswered_max
         self.peers = layout.manifest.origins
         (self.origin,) = (peer for peer in self.peers if peer.system == name)
+        self.folder = layout.data / name
         self.others = [peer.system for peer in self.peers if peer.system != name]
         self.streets = [peer.system for peer in self.peers if peer.kind is Kind.STREET]
         self.assignment = LeasedAssignment(self.streets)
@@ -99,7 +104,7 @@ class Node:
 
         :raises StorageError: another process is this system already.
         """
-        with locked(self.layout.data / self.name):
+        with locked(self.folder):
             await self._run()
 
     async def _run(self) -> None:
@@ -150,6 +155,7 @@ class Node:
 
     def _made(self) -> Runtime:
         _warm_up()
+        self._note_loss()
         manifest, leased = self.layout.manifest, self.assignment
         calendar = calendar_of(manifest.venue)
         place = Place(self.origin, wall_clock, self.layout.data, TimedFile, calendar)
@@ -165,6 +171,15 @@ class Node:
         assignment = leased if venue else HomeAssignment(self.streets)
         system = made(place, venue=venue, assignment=assignment, fees=fees)
         return Runtime(system, self.peers, assignment, self.settings, lambda _: True)
+
+    def _note_loss(self) -> None:
+        """Where own files are gone, note it before they are made anew, until it is dealt with."""
+        own = [
+            self.folder / "authoritative" / f"{name}.arrows" for name in WRITES[self.origin.kind]
+        ]
+        if not all(path.exists() for path in own):
+            make_folder(self.folder)
+            write_whole(self.folder / LOST, b"")
 
     async def _lease(self) -> None:
         """Take the leases of this street-side system, and look after them from now on."""
@@ -222,20 +237,29 @@ class Node:
     async def _begin(self) -> None:
         """Begin, once it is known what peers hold that is not held here."""
         own = [self.system.tables[dataset] for dataset in WRITES[self.system.kind]]
-        lost = self.system.forgot or any(t.file and t.file.is_new for t in own)
+        lost = self.system.forgot or (self.folder / LOST).exists()
         lost = lost or any(table in own for table in damaged(self.system))
         if lost:
-            known = [self.origin]
-            for peer in self.others:
-                asked = ask(self.broker, f"hello.{self.name}.{peer}", pack({}, []))
-                known += map(parse_origin, unpack(await asked)[0]["incarnations"])
-            self.system.origin = max(known)
+            known = [await self._known_by(peer) for peer in self.others]
+            self.system.origin = max([self.origin, *chain(*known)])
         if not await self._let(self.runtime.begin, time.monotonic_ns(), lost=lost):
             raise SystemDown(f"{self.name} has been as many incarnations as there are")
         await self._let(set_aside, self.system)
+        (self.folder / LOST).unlink(missing_ok=True)  # what it entails is durable now
         note("begins", incarnation=str(self.system.origin), lost=lost)
         if lost:
             await self._send([self.runtime.ask_back(peer) for peer in self.others])
+
+    async def _known_by(self, peer: str) -> list[Origin]:
+        """The incarnations of this system that a peer knows of, once it can be asked."""
+        while True:
+            try:
+                told = await ask(self.broker, f"hello.{self.name}.{peer}", pack({}, []))
+            except SystemDown as error:
+                note("waits", logging.WARNING, peer=peer, error=str(error))
+                await asyncio.sleep(0.5)
+            else:
+                return [parse_origin(name) for name in unpack(told)[0]["incarnations"]]
 
     async def _hello(self, asker: str, _: str, __: bytes) -> bytes:
         """Which incarnations of a peer are known here: it has lost what it knew of itself."""

@@ -47,10 +47,18 @@ async def run_until_told(process: Gateway | Node, name: str, metrics: int | None
     log_to_stdout(name)
     if metrics is not None:
         serve_metrics(metrics, process.figures, process.unready)
+    running = asyncio.ensure_future(process.run())
+
+    def end() -> None:
+        process.stop()
+        if not process.ready.is_set():  # it may wait for a server, or for a peer
+            running.cancel()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, process.stop)
+        asyncio.get_running_loop().add_signal_handler(number, end)
     said = asyncio.create_task(_say_ready(process))
-    await process.run()
+    with suppress(asyncio.CancelledError):
+        await running
     said.cancel()
 
 
@@ -141,7 +149,8 @@ class Cluster:
         path = self.logs / f"{name}.log"
         while words not in path.read_bytes()[self._said[name] :]:
             if process.poll() is not None or time.monotonic() > until:
-                raise SystemDown(f"{name} does not come up; its words are in {path}")
+                last = path.read_text(encoding="utf-8")[self._said[name] :].strip().split("\n")[-1]
+                raise SystemDown(f"{name} does not come up: {last} (in {path})")
             with suppress(subprocess.TimeoutExpired):
                 process.wait(0.02)
 
@@ -166,7 +175,9 @@ class Cluster:
             self.processes[name].send_signal(signal.SIGHUP)
 
     def stop(self) -> None:
-        """End all, systems first, so that each closes its files."""
+        """End all, systems first, so that each closes its files; a Ctrl-C does not change that."""
+        with suppress(ValueError):  # only the main thread hears any
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         for names in ([n for n in self.processes if n not in self.servers], self.servers):
             running = [self.processes[n] for n in names if n in self.processes]
             for process in running:
