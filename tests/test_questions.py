@@ -176,6 +176,7 @@ def test_a_street_side_system_is_asked_for_the_records_that_it_holds() -> None:
         ("selec side from orders", "sql parser error"),
         ("select side + 1 from orders", "a query from"),
         ("nothing", "a query from requests, executions"),
+        ("delete from orders", "a query, which changes nothing"),
         ("", "expected a query like"),
         (None, "expected a query like"),
     ],

@@ -15,7 +15,12 @@ from tradesys.systems.system import System
 At = Annotated[
     str | None, typer.Option(help="The system to ask; the first customer-facing one without.")
 ]
-AsOf = Annotated[str | None, typer.Option(help="A time: what could it have answered then?")]
+AsOf = Annotated[
+    str | None,
+    typer.Option(
+        help="A time: what could it answer then? A replay receives a batch of events at once."
+    ),
+]
 Account = Annotated[str | None, typer.Option(help="Of this account only.")]
 Symbol = Annotated[str | None, typer.Option(help="In this symbol only.")]
 Open = Annotated[bool, typer.Option("--open", help="Only orders that can still trade.")]

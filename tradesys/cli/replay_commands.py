@@ -64,7 +64,7 @@ def replay(
 ) -> None:
     """Run a recorded day, or a log of FIX messages, through a network, and audit what came of it.
 
-    Exit status 0 only if the audit is true and every request of the tape could be recorded.
+    Exit status 0 only if the audit is true and every line and request could be recorded.
 
     Example: tradesys replay data/sample --data data/run1 --partition c1:0.33-0.66
     """
@@ -121,7 +121,7 @@ def demo(
         f"  tradesys status {story} c1-0 --at c3\n"
         f"  tradesys audit {whole_day}"
     )
-    raise typer.Exit(0 if result.verdict is True else 1)
+    raise typer.Exit(0 if result.verdict is True and not result.bad_lines else 1)
 
 
 def sample(
@@ -146,7 +146,7 @@ def _replayed(day: AnyTape, network: Network, batch: int, partitions: list[Parti
 def _tell_replayed(result: Replayed, data: Path | None, json_out: str | None) -> NoReturn:
     """Tell a replay; the exit status is 0 only if all is true."""
     tell(json_out, result.as_dict(), lambda: _print_replayed(result, data))
-    raise typer.Exit(0 if result.verdict is True else 1)
+    raise typer.Exit(0 if result.verdict is True and not result.bad_lines else 1)
 
 
 def _print_replayed(result: Replayed, data: Path | None) -> None:
@@ -172,7 +172,7 @@ def _print_replayed(result: Replayed, data: Path | None) -> None:
     for bad in result.first_bad:
         out.print(f"    bad line: {escape(str(bad))}", highlight=False)
     if result.bad_lines:
-        out.print(f"   bad lines: {result.bad_lines:,} lines are no events, and were left out")
+        out.print(f"   bad lines: {result.bad_lines:,} lines could not be read, and were left out")
     if result.not_filled:
         out.print(f"  not filled: {result.not_filled:,} of the tape's fills")
     print_audit(result.audit)

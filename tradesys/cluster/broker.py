@@ -30,8 +30,12 @@ class Access(NamedTuple):
     options: dict[str, Any]
 
 
-async def connected(access: Access, name: str) -> Client:
-    """A connection that comes back by itself, for ever, and says nothing of it meanwhile."""
+async def connected(access: Access, name: str, patience: float | None = None) -> Client:
+    """A connection that comes back by itself, for ever, and says nothing of it meanwhile.
+
+    :param patience: for how many seconds a server is looked for at first; None: for ever.
+    :raises SystemDown: none was found.
+    """
 
     async def note(_: Exception) -> None:
         pass
@@ -45,7 +49,11 @@ async def connected(access: Access, name: str) -> Client:
     }
     client = Client()
     client._transport = _Transport()  # type: ignore[no-untyped-call]  # noqa: SLF001
-    await client.connect(access.servers, name=name, **how | access.options)
+    try:
+        connecting = client.connect(access.servers, name=name, **how | access.options)
+        await asyncio.wait_for(connecting, patience)
+    except TimeoutError as error:
+        raise SystemDown(f"no server answers at {', '.join(access.servers)}") from error
     return client
 
 

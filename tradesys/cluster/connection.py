@@ -49,7 +49,11 @@ class _Broker:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
-        self._client = self._wait(connected(access, name))
+        try:
+            self._client = self._wait(connected(access, name, PATIENCE))
+        except BaseException:
+            self._end()
+            raise
 
     def _run(self) -> None:
         self._loop.run_forever()
@@ -67,6 +71,9 @@ class _Broker:
 
     def close(self) -> None:
         self._wait(self._client.close())
+        self._end()
+
+    def _end(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
 
@@ -219,6 +226,9 @@ class RemoteNetwork(Network):
 
     def _busy(self) -> list[str]:
         return [name for name in self.systems if not self.facts.get(name, {}).get("idle")]
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {', '.join(self.systems)}, processes elsewhere>"
 
     def close(self) -> None:
         """Let go of the connection; the cluster goes on."""

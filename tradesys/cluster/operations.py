@@ -52,10 +52,7 @@ async def operator(layout: Layout) -> AsyncIterator[Client]:
 
     :raises SystemDown: no server answers.
     """
-    try:
-        broker = await asyncio.wait_for(connected(layout.access(OPERATOR), OPERATOR), PATIENCE)
-    except TimeoutError as error:
-        raise SystemDown(f"no server answers at {', '.join(layout.servers)}") from error
+    broker = await connected(layout.access(OPERATOR), OPERATOR, PATIENCE)
     try:
         yield broker
     finally:

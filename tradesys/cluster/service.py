@@ -177,7 +177,12 @@ class Service:
 
     def unready(self) -> str:
         """Why it is not ready for whoever turns to it; empty if it is."""
-        return "it is being drained" if self.draining else self._system.down or ""
+        if self.draining:
+            return "it is being drained"
+        leases, name = self._process.assignment.leases, self._system.name
+        if isinstance(self._system, StreetSystem) and name not in leases:
+            return "nobody executes for its symbols: no lease is known; are all servers up?"
+        return self._system.down or ""
 
     def figures(self) -> Figures:
         """How it is, in figures."""

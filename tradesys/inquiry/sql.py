@@ -18,6 +18,8 @@ def named(query: object, relations: Relations) -> dict[str, pl.DataFrame]:
     :raises InvalidValue: it is no text, or names none of them.
     """
     text = given.text("sql", query, "a query like select symbol, sum(last_qty) from executions …")
+    if re.match(r"\s*(alter|create|delete|drop|insert|truncate|update)\b", text, re.IGNORECASE):
+        raise InvalidValue("sql", text, "a query, which changes nothing: records never change")
     words = {word.casefold() for word in re.findall(r"\w+", text)}
     found = {name: frame() for name, frame in relations.items() if name in words}
     if not found:

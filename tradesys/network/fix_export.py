@@ -189,7 +189,8 @@ class _Writer:
             (37, format_id(row["order_id"])),
             (11, _name(row["cl_ord_id"], row["request_id"])),
         ]
-        if row["request_id"] != row["order_id"]:
+        is_change = row["request_id"] != row["order_id"] and row["exec_type"] != "trade"
+        if is_change or row["orig_cl_ord_id"]:
             pairs.append((41, _name(row["orig_cl_ord_id"], row["order_id"])))
         kind = "8"
         if row["exec_type"] == "cancel_rejected":

@@ -65,7 +65,7 @@ class Inspection:
             *(f"{n:>10,} fault: {_at(fault, told)}" for fault, n, told in self.faults.iter_rows()),
         ]
         if self.bad:
-            lines.append(f"{self.bad:>10,} lines are no events:")
+            lines.append(f"{self.bad:>10,} lines could not be read:")
         lines += [f"{line:>10,} {reason}" for _, line, reason in self.bad_lines.iter_rows()]
         return "\n".join(lines)
 
