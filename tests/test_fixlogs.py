@@ -218,6 +218,18 @@ def test_every_message_of_a_line_is_read_and_an_unreadable_one_is_counted(
     assert [bad.line for bad in read.bad] == [3]
 
 
+@pytest.mark.parametrize("end", ["\x01", "|", " | "])
+@pytest.mark.parametrize("value", ["58=by gateway 8=FIX.4.2", "58=8=FIX.4.4", "1=8=FIX.4.4"])
+def test_a_message_begins_where_the_one_before_has_ended_whatever_its_fields_hold(
+    tmp_path: Path, end: str, value: str
+) -> None:
+    fill = told(f"17=1|{value}|150=F|39=2|32=100|31=20")
+    read = fix.read(written(tmp_path, [ORDER + fill + ACK], end))
+    assert (read.bad, read.executions["exec_type"].to_list()) == ((), ["trade", "new"])
+    torn = fix.read(written(tmp_path, [ORDER, fill.replace("10=000|", "") + ACK], end))
+    assert ([bad.line for bad in torn.bad], torn.executions.height) == ([3], 1)
+
+
 def test_an_order_of_which_the_log_has_no_request_is_known_by_its_reports(tmp_path: Path) -> None:
     text = told("17=1|150=0|39=0|55=ALFA|54=2|40=1|38=100").replace("11=A|", "")
     found = fix.read(written(tmp_path, [text]))
@@ -695,6 +707,15 @@ def test_another_reader_finds_every_message_whole(tmp_path: Path) -> None:
         found = parser.get_message()
         assert found.encode() == message  # with the length and the sum that it works out itself
     assert parser.get_message() is None
+
+
+def test_a_name_that_looks_like_a_message_is_read_again(tmp_path: Path) -> None:
+    desk = network()
+    submit(desk["c1"], cl_ord_id="8=FIX.4.4")
+    desk.run()
+    read = written_again(tmp_path, [*messages(desk["c1"], requests=True)])
+    assert read.requests["cl_ord_id"].to_list() == ["8=FIX.4.4"]
+    assert state(read) == [("new", 100, 0, 100)]
 
 
 def test_an_order_that_was_refused_at_entry_is_told_as_rejected(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from tradesys.venue.tapes.fix_terms import Message
 from tradesys.venue.tapes.stream import BadLine
 
 _BEGIN = re.compile(r"(?<!\d)8=(?:FIX\.\d\.\d|FIXT\.1\.1)(.{1,5}?)(?=9=|35=|49=)|(?<!\d)8=FIX")
+_END = r"{0}\s{{0,3}}10=\w+\s*(?:{0}|\s|$)|{0}(?=8=FIX)"
 _FIELD = re.compile(r"\s*\d+=")
 _SOH = "\x01"
 
@@ -131,11 +132,23 @@ def _messages(path: Path) -> Iterator[tuple[str, int, str, str]]:
     for file in files if len(files) == 1 else filter(_is_log, files):
         for lines in sources.lines(file):
             for line, text, is_long in lines.iter_rows():
-                starts = [*_BEGIN.finditer(text)]
-                ends = [*(found.start() for found in starts[1:]), len(text)]
-                for found, end in zip(starts, ends, strict=False):
-                    whole = "" if is_long else text[found.start() : end]
-                    yield str(file), line, found[1] or "", whole or sources.TOO_LONG
+                for separator, whole in _of_line(text):
+                    yield str(file), line, separator, sources.TOO_LONG if is_long else whole
+
+
+def _of_line(text: str) -> Iterator[tuple[str, str]]:
+    """What ends its fields, and the text of each message of a line.
+
+    A further one begins where the one before has ended: after its CheckSum (10), or, where it is
+    cut short, after any of its fields. What a field holds is no beginning.
+    """
+    begin = _BEGIN.search(text)
+    while begin:
+        separator = begin[1] or ""
+        end = re.compile(_END.format(re.escape(separator))).search(text, begin.end())
+        stop = end.end() if end else len(text)
+        yield separator, text[begin.start() : stop]
+        begin = _BEGIN.search(text, stop)
 
 
 def _parsed(separator: str, text: str) -> Message:
