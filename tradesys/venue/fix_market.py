@@ -55,6 +55,7 @@ class FixVenue(Venue):
     """
 
     kind = "fix"
+    names_are_once = False  # which names it took again, the log's broker decided by rules of its own
 
     def __init__(
         self,
