@@ -337,6 +337,17 @@ def test_a_message_that_is_sent_again_is_a_repeat(tmp_path: Path, flag: str) -> 
     assert (alone.requests.height, alone.repeats) == (1, 0)  # the first is not in the log
 
 
+@pytest.mark.parametrize("flag", ["43=Y", "97=Y"])
+def test_a_report_that_says_it_is_sent_again_is_the_same_whatever_times_it_states(
+    tmp_path: Path, flag: str
+) -> None:
+    fill = told("17=1|150=F|39=1|32=40|31=20|14=40|151=60|34=7|60=20240603-12:00:01")
+    again = fill.replace("34=7|60=20240603-12", f"34=9|{flag}|60=20240603-13")
+    another = again.replace("14=40|151=60", "14=80|151=20").replace("17=1", "17=2")
+    read = fix.read(written(tmp_path, [ORDER, ACK, fill, again, another]))
+    assert (state(read), read.repeats) == ([("partially_filled", 100, 80, 20)], 1)
+
+
 def test_the_same_name_on_another_day_is_another_order(tmp_path: Path) -> None:
     first = [ORDER, ACK, told("17=1|150=F|39=2|32=100|31=20")]
     next_day = [line.replace("20240603", "20240604") for line in first]
@@ -616,6 +627,24 @@ def test_a_day_order_trades_as_long_as_its_broker_says(tmp_path: Path) -> None:
     lines[2] = lines[2].replace("20240603", "20240604")
     _, result = replayed(fix.read(written(tmp_path, lines)))
     assert result.verdict is True
+
+
+@pytest.mark.parametrize("case", ["another day", "another session", "the same day"])
+def test_a_log_whose_broker_takes_a_name_again_replays(tmp_path: Path, case: str) -> None:
+    first = [line.replace("|49", "|1=ACC|56=YOU|49", 1) for line in (ORDER, ACK)]
+    first = [line.replace("56=YOU|49=YOU", "56=ME|49=YOU") for line in first]
+    again = [line.replace("37=X", "37=Y") for line in first]
+    if case == "another day":
+        again = [line.replace("20240603", "20240604") for line in again]
+    elif case == "another session":
+        again = [line.replace("=ME", "=THEM") for line in again]
+    else:
+        first.append(told("17=1|56=ME|150=F|39=2|32=100|31=20"))
+        again = [line.replace("-12:", "-14:") for line in again]
+    desk, result = replayed(fix.read(written(tmp_path, first + again)))
+    assert result.verdict is True
+    accounts = desk["c1"].statuses().select("account", "cl_ord_id").rows()
+    assert accounts == [("ACC", "A"), ("ACC", "A")]
 
 
 def test_parts_of_a_coin_replay(tmp_path: Path) -> None:
