@@ -844,3 +844,34 @@ def test_inspect_says_what_is_in_a_log(tmp_path: Path) -> None:
     written(tmp_path, [beat])
     with pytest.raises(SchemaError, match="none of its 1 FIX messages is about an order"):
         inspect(path)
+
+
+def test_those_orders_of_a_log_are_open_of_which_something_is_left(tmp_path: Path) -> None:
+    reject = told("39=0|41=A").replace("35=8", "35=9").replace("11=A", "11=B")
+    lines = [ORDER, told("17=0|20=0|39=0|14=0"), asked("F", "B"), reject]
+    assert inspect(written(tmp_path, lines)).open == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "count"),
+    [
+        ("39=1|14=40|6=20.00125", 0),
+        ("39=1|14=40|6=20.0013", 0),
+        ("39=1|14=40", 0),
+        ("39=5|14=40", 0),
+        ("39=1|14=70", 1),
+        ("39=2|14=40", 1),
+        ("39=1|14=40|6=20.01", 1),
+        ("39=1|14=40|6=20.0015", 1),
+    ],
+)
+def test_orders_that_end_otherwise_than_the_broker_says_are_told_with_their_lines(
+    tmp_path: Path, fields: str, count: int
+) -> None:
+    fills = [told(f"17={n}|150=F|32=20|{f}") for n, f in enumerate(("31=20|39=1", "31=20.0025"))]
+    fills[1] = fills[1].replace("31=20.0025", f"31=20.0025|{fields}")
+    path = written(tmp_path, [ORDER, ACK, *fills, asked("F", "B")])
+    found, (_, result) = inspect(path), replayed(fix.read(path))
+    due = [("ends otherwise than the broker says", 1, [5])] if count else []
+    assert found.faults.rows() == due
+    assert (result.verdict, result.otherwise, result.as_dict()["otherwise"]) == (True, count, count)

@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import simplefix
 from tradesys.records import argument_checks as given
 from tradesys.records.errors import InvalidValue, SchemaError
 from tradesys.records.schemas import EXECUTIONS, REQUESTS
+from tradesys.status import definition as status
 from tradesys.venue.tapes import sources
 from tradesys.venue.tapes.fix_orders import Orders
 from tradesys.venue.tapes.fix_terms import Message
@@ -75,6 +77,37 @@ class FixLog:
     terms: dict[str, int]
     bad: tuple[BadLine, ...]
     qty_scale: int
+
+    @cached_property
+    def otherwise(self) -> list[int]:
+        """The line of the last report of each order that ends otherwise than this report states.
+
+        What it leaves out is not compared, and an average price as finely as it is stated.
+        """
+        last = self.stated.group_by("order_id").last()
+        by_then = last.select("order_id", heard="requests")
+        heard = self.requests.with_row_index().join(by_then, on="order_id")
+        heard = heard.filter(pl.col("index") < pl.col("heard")).select(self.requests.columns)
+        due = status.statuses(heard, self.executions)
+        both = last.join(due, on="order_id", suffix="_due")
+        return both.filter(_differs()).sort("line")["line"].to_list()
+
+
+def _differs() -> pl.Expr:
+    """Whether a statement of an order is not what is due: its status, quantity or average price.
+
+    A status of Replaced, which ended with FIX 4.2, is that of any order which is open.
+    """
+    decimals = pl.col("avg_px").cast(pl.String).str.split(".").list.last().str.len_chars()
+    rounding = 0.51 / pl.lit(10.0).pow(decimals.clip(2))
+    average = pl.col("avg_px_due").fill_null(0) - pl.col("avg_px")
+    is_open = pl.col("ord_status_due").is_in(["new", "partially_filled"])
+    is_replaced = (pl.col("ord_status") == "replaced") & is_open
+    return (
+        ((pl.col("ord_status") != pl.col("ord_status_due")) & ~is_replaced).fill_null(value=False)
+        | (pl.col("cum_qty") != pl.col("cum_qty_due")).fill_null(value=False)
+        | (average.abs() > rounding).fill_null(value=False)
+    )
 
 
 def is_log(source: str | Path) -> bool:
