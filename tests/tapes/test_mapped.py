@@ -49,6 +49,20 @@ def test_a_table_is_read_by_its_mapping_whatever_it_is_written_as(
     assert tape.qty_scale == 1_000
 
 
+def test_what_is_left_of_an_order_is_its_quantity_where_a_row_states_no_other(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "flow.csv"
+    rows = ["new,,100", "trade,,40", "modify,,70", "cancel,,"]
+    texts = [f"171742320{n},1,B,10,{row}" for n, row in enumerate(rows)]
+    path.write_text("\n".join(["T,Id,BS,P,K,Q,L", *texts]))
+    columns = "ts=T,order_id=Id,side=BS,price=P,kind=K,qty=Q,leaves=L"
+    tape = read(path, columns=columns, symbol="ALFA", bad_lines="fail")
+    found = tape.requests.select("request_type", "order_qty").rows()
+    assert found == [("new", 100), ("replace", 130), ("cancel", 130)]
+    assert tape.fills["last_qty"].to_list() == [60]
+
+
 def test_a_mapping_that_was_saved_is_the_same(tmp_path: Path) -> None:
     mapping = parse_map(MAP)
     save_map(mapping | {"side.\"b'": "buy"}, tmp_path / "map.toml")

@@ -156,7 +156,8 @@ def _parse(rows: pl.DataFrame, columns: Mapping[str, str], given: Given) -> pl.D
     )
     if "leaves" in said:  # only what an order begins with, or is replaced by, is its quantity
         is_new = made["kind"].is_in([Kind.ADD, Kind.REPLACE])
-        made["qty"] = pl.when(is_new | made["leaves"].is_null()).then(made["qty"])
+        whole = pl.when(is_new).then(pl.coalesce(made["qty"], made["leaves"]))
+        made["qty"] = whole.when(made["leaves"].is_null()).then(made["qty"])
     named = rows.select("line", *(value.alias(name) for name, value in made.items()), type=kind)
     raw = rows.select(value.alias(f"said_{name}") for name, value in said.items())
     adds = pl.col("kind") == Kind.ADD
