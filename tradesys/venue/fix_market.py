@@ -55,7 +55,7 @@ class FixVenue(Venue):
     """
 
     kind = "fix"
-    names_are_once = False  # which names it took again, the log's broker decided by rules of its own
+    names_are_once = False  # the log's broker decided which names it took again
 
     def __init__(
         self,
