@@ -218,6 +218,18 @@ def test_every_message_of_a_line_is_read_and_an_unreadable_one_is_counted(
     assert [bad.line for bad in read.bad] == [3]
 
 
+@pytest.mark.parametrize("end", ["\x01", "|", " | "])
+@pytest.mark.parametrize("value", ["58=by gateway 8=FIX.4.2", "58=8=FIX.4.4", "1=8=FIX.4.4"])
+def test_a_message_begins_where_the_one_before_has_ended_whatever_its_fields_hold(
+    tmp_path: Path, end: str, value: str
+) -> None:
+    fill = told(f"17=1|{value}|150=F|39=2|32=100|31=20")
+    read = fix.read(written(tmp_path, [ORDER + fill + ACK], end))
+    assert (read.bad, read.executions["exec_type"].to_list()) == ((), ["trade", "new"])
+    torn = fix.read(written(tmp_path, [ORDER, fill.replace("10=000|", "") + ACK], end))
+    assert ([bad.line for bad in torn.bad], torn.executions.height) == ([3], 1)
+
+
 def test_an_order_of_which_the_log_has_no_request_is_known_by_its_reports(tmp_path: Path) -> None:
     text = told("17=1|150=0|39=0|55=ALFA|54=2|40=1|38=100").replace("11=A|", "")
     found = fix.read(written(tmp_path, [text]))
@@ -323,6 +335,17 @@ def test_a_message_that_is_sent_again_is_a_repeat(tmp_path: Path, flag: str) -> 
     assert (read.requests.height, read.executions.height, read.repeats) == (1, 2, 2)
     alone = fix.read(written(tmp_path, [again[0]]))
     assert (alone.requests.height, alone.repeats) == (1, 0)  # the first is not in the log
+
+
+@pytest.mark.parametrize("flag", ["43=Y", "97=Y"])
+def test_a_report_that_says_it_is_sent_again_is_the_same_whatever_times_it_states(
+    tmp_path: Path, flag: str
+) -> None:
+    fill = told("17=1|150=F|39=1|32=40|31=20|14=40|151=60|34=7|60=20240603-12:00:01")
+    again = fill.replace("34=7|60=20240603-12", f"34=9|{flag}|60=20240603-13")
+    another = again.replace("14=40|151=60", "14=80|151=20").replace("17=1", "17=2")
+    read = fix.read(written(tmp_path, [ORDER, ACK, fill, again, another]))
+    assert (state(read), read.repeats) == ([("partially_filled", 100, 80, 20)], 1)
 
 
 def test_the_same_name_on_another_day_is_another_order(tmp_path: Path) -> None:
@@ -606,6 +629,24 @@ def test_a_day_order_trades_as_long_as_its_broker_says(tmp_path: Path) -> None:
     assert result.verdict is True
 
 
+@pytest.mark.parametrize("case", ["another day", "another session", "the same day"])
+def test_a_log_whose_broker_takes_a_name_again_replays(tmp_path: Path, case: str) -> None:
+    first = [line.replace("|49", "|1=ACC|56=YOU|49", 1) for line in (ORDER, ACK)]
+    first = [line.replace("56=YOU|49=YOU", "56=ME|49=YOU") for line in first]
+    again = [line.replace("37=X", "37=Y") for line in first]
+    if case == "another day":
+        again = [line.replace("20240603", "20240604") for line in again]
+    elif case == "another session":
+        again = [line.replace("=ME", "=THEM") for line in again]
+    else:
+        first.append(told("17=1|56=ME|150=F|39=2|32=100|31=20"))
+        again = [line.replace("-12:", "-14:") for line in again]
+    desk, result = replayed(fix.read(written(tmp_path, first + again)))
+    assert result.verdict is True
+    accounts = desk["c1"].statuses().select("account", "cl_ord_id").rows()
+    assert accounts == [("ACC", "A"), ("ACC", "A")]
+
+
 def test_parts_of_a_coin_replay(tmp_path: Path) -> None:
     lines = [ORDER.replace("38=100", "38=1.5"), told("17=1|150=F|39=1|32=0.00000001|31=20")]
     desk, result = replayed(fix.read(written(tmp_path, lines)))
@@ -695,6 +736,15 @@ def test_another_reader_finds_every_message_whole(tmp_path: Path) -> None:
         found = parser.get_message()
         assert found.encode() == message  # with the length and the sum that it works out itself
     assert parser.get_message() is None
+
+
+def test_a_name_that_looks_like_a_message_is_read_again(tmp_path: Path) -> None:
+    desk = network()
+    submit(desk["c1"], cl_ord_id="8=FIX.4.4")
+    desk.run()
+    read = written_again(tmp_path, [*messages(desk["c1"], requests=True)])
+    assert read.requests["cl_ord_id"].to_list() == ["8=FIX.4.4"]
+    assert state(read) == [("new", 100, 0, 100)]
 
 
 def test_an_order_that_was_refused_at_entry_is_told_as_rejected(tmp_path: Path) -> None:
@@ -794,3 +844,34 @@ def test_inspect_says_what_is_in_a_log(tmp_path: Path) -> None:
     written(tmp_path, [beat])
     with pytest.raises(SchemaError, match="none of its 1 FIX messages is about an order"):
         inspect(path)
+
+
+def test_those_orders_of_a_log_are_open_of_which_something_is_left(tmp_path: Path) -> None:
+    reject = told("39=0|41=A").replace("35=8", "35=9").replace("11=A", "11=B")
+    lines = [ORDER, told("17=0|20=0|39=0|14=0"), asked("F", "B"), reject]
+    assert inspect(written(tmp_path, lines)).open == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "count"),
+    [
+        ("39=1|14=40|6=20.00125", 0),
+        ("39=1|14=40|6=20.0013", 0),
+        ("39=1|14=40", 0),
+        ("39=5|14=40", 0),
+        ("39=1|14=70", 1),
+        ("39=2|14=40", 1),
+        ("39=1|14=40|6=20.01", 1),
+        ("39=1|14=40|6=20.0015", 1),
+    ],
+)
+def test_orders_that_end_otherwise_than_the_broker_says_are_told_with_their_lines(
+    tmp_path: Path, fields: str, count: int
+) -> None:
+    fills = [told(f"17={n}|150=F|32=20|{f}") for n, f in enumerate(("31=20|39=1", "31=20.0025"))]
+    fills[1] = fills[1].replace("31=20.0025", f"31=20.0025|{fields}")
+    path = written(tmp_path, [ORDER, ACK, *fills, asked("F", "B")])
+    found, (_, result) = inspect(path), replayed(fix.read(path))
+    due = [("ends otherwise than the broker says", 1, [5])] if count else []
+    assert found.faults.rows() == due
+    assert (result.verdict, result.otherwise, result.as_dict()["otherwise"]) == (True, count, count)

@@ -411,7 +411,10 @@ def _executed_once(held: Snapshot) -> Finding:
     """An order that was entered at two systems is accepted by the market once (by its name).
 
     A name is free again on another trading day, unless its order is still open at the market then.
+    Of a market with rules of its own, nothing is looked at.
     """
+    if not held.names_are_once:
+        return Finding(0, [], [])
     taken = held.recorded.filter(pl.col("exec_type") == ExecType.NEW).unique("order_id")
     named = taken.filter(pl.col("cl_ord_id").is_not_null())
     again = named.filter(pl.struct("account", "cl_ord_id").is_duplicated()).sort("exec_id")

@@ -31,6 +31,7 @@ class Snapshot:
     :param fees: what the firm charges.
     :param calendar: the market's.
     :param reports: what the market says that it reported.
+    :param names_are_once: whether the market takes a name once a day; else its names prove nothing.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Snapshot:
         fees: Fees,
         calendar: Calendar,
         reports: Log,
+        names_are_once: bool,
     ) -> None:
         self.systems: list[System] = []
         self.unanswered: dict[str, list[pa.RecordBatch]] = {}
@@ -54,7 +56,7 @@ class Snapshot:
                     self.answers[system.name] = system.statuses(), system.positions()
         self.links = links(self.systems)
         self.at_rest, self.fees, self.calendar = at_rest(), fees, calendar
-        self.reports = reports.snapshot()
+        self.reports, self.names_are_once = reports.snapshot(), names_are_once
         self.otherwise: set[tuple[str, str, int]] = set()  # copies that differ from the origin's
         self._frames: dict[object, pl.DataFrame] = {}
 

@@ -175,6 +175,8 @@ def _print_replayed(result: Replayed, data: Path | None) -> None:
         out.print(f"   bad lines: {result.bad_lines:,} lines could not be read, and were left out")
     if result.not_filled:
         out.print(f"  not filled: {result.not_filled:,} of the tape's fills")
+    if result.otherwise:
+        out.print(f"   otherwise: {result.otherwise:,} orders end otherwise than the broker says")
     print_audit(result.audit)
     if result.not_recorded:
         lost = f"{sum(result.not_recorded.values()):,} of {result.requests:,} requests"

@@ -375,6 +375,7 @@ class Network(Switches):
                 fees=self.manifest.books.fees,
                 calendar=self.venue.calendar,
                 reports=self.venue.reports,
+                names_are_once=self.venue.names_are_once,
             )
 
     def close(self) -> None:

@@ -109,6 +109,11 @@ class Replayed:
         return self.tape.seen.bad_lines if isinstance(self.tape, TapeStream) else ()
 
     @property
+    def otherwise(self) -> int:
+        """How many orders of a FIX log end otherwise than its broker says."""
+        return len(self.tape.otherwise) if isinstance(self.tape, FixLog) else 0
+
+    @property
     def verdict(self) -> bool | None:
         """The audit's; false if the systems could not record all that the tape asks for."""
         return False if self.not_recorded else self.audit.verdict
@@ -126,6 +131,7 @@ class Replayed:
             "refused": self.refused,
             "not_recorded": self.not_recorded,
             "not_filled": self.not_filled,
+            "otherwise": self.otherwise,
             "seconds": round(self.seconds, 3),
             "events_per_second": round(self.tape.events / self.seconds) if self.seconds else 0,
             "statuses": self.statuses,

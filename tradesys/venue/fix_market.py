@@ -55,6 +55,7 @@ class FixVenue(Venue):
     """
 
     kind = "fix"
+    names_are_once = False  # the log's broker decided which names it took again
 
     def __init__(
         self,

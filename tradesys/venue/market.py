@@ -59,6 +59,8 @@ class Venue(ABC):
     """
 
     kind: ClassVar[str]
+    names_are_once: ClassVar[bool] = True
+    """Whether it takes a name of an account once a day, as our entry rules have it."""
 
     def __init__(
         self,

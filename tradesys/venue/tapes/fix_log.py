@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,14 @@ import simplefix
 from tradesys.records import argument_checks as given
 from tradesys.records.errors import InvalidValue, SchemaError
 from tradesys.records.schemas import EXECUTIONS, REQUESTS
+from tradesys.status import definition as status
 from tradesys.venue.tapes import sources
 from tradesys.venue.tapes.fix_orders import Orders
 from tradesys.venue.tapes.fix_terms import Message
 from tradesys.venue.tapes.stream import BadLine
 
 _BEGIN = re.compile(r"(?<!\d)8=(?:FIX\.\d\.\d|FIXT\.1\.1)(.{1,5}?)(?=9=|35=|49=)|(?<!\d)8=FIX")
+_END = r"{0}\s{{0,3}}10=\w+\s*(?:{0}|\s|$)|{0}(?=8=FIX)"
 _FIELD = re.compile(r"\s*\d+=")
 _SOH = "\x01"
 
@@ -74,6 +77,37 @@ class FixLog:
     terms: dict[str, int]
     bad: tuple[BadLine, ...]
     qty_scale: int
+
+    @cached_property
+    def otherwise(self) -> list[int]:
+        """The line of the last report of each order that ends otherwise than this report states.
+
+        What it leaves out is not compared, and an average price as finely as it is stated.
+        """
+        last = self.stated.group_by("order_id").last()
+        by_then = last.select("order_id", heard="requests")
+        heard = self.requests.with_row_index().join(by_then, on="order_id")
+        heard = heard.filter(pl.col("index") < pl.col("heard")).select(self.requests.columns)
+        due = status.statuses(heard, self.executions)
+        both = last.join(due, on="order_id", suffix="_due")
+        return both.filter(_differs()).sort("line")["line"].to_list()
+
+
+def _differs() -> pl.Expr:
+    """Whether a statement of an order is not what is due: its status, quantity or average price.
+
+    A status of Replaced, which ended with FIX 4.2, is that of any order which is open.
+    """
+    decimals = pl.col("avg_px").cast(pl.String).str.split(".").list.last().str.len_chars()
+    rounding = 0.51 / pl.lit(10.0).pow(decimals.clip(2))
+    average = pl.col("avg_px_due").fill_null(0) - pl.col("avg_px")
+    is_open = pl.col("ord_status_due").is_in(["new", "partially_filled"])
+    is_replaced = (pl.col("ord_status") == "replaced") & is_open
+    return (
+        ((pl.col("ord_status") != pl.col("ord_status_due")) & ~is_replaced).fill_null(value=False)
+        | (pl.col("cum_qty") != pl.col("cum_qty_due")).fill_null(value=False)
+        | (average.abs() > rounding).fill_null(value=False)
+    )
 
 
 def is_log(source: str | Path) -> bool:
@@ -131,11 +165,23 @@ def _messages(path: Path) -> Iterator[tuple[str, int, str, str]]:
     for file in files if len(files) == 1 else filter(_is_log, files):
         for lines in sources.lines(file):
             for line, text, is_long in lines.iter_rows():
-                starts = [*_BEGIN.finditer(text)]
-                ends = [*(found.start() for found in starts[1:]), len(text)]
-                for found, end in zip(starts, ends, strict=False):
-                    whole = "" if is_long else text[found.start() : end]
-                    yield str(file), line, found[1] or "", whole or sources.TOO_LONG
+                for separator, whole in _of_line(text):
+                    yield str(file), line, separator, sources.TOO_LONG if is_long else whole
+
+
+def _of_line(text: str) -> Iterator[tuple[str, str]]:
+    """What ends its fields, and the text of each message of a line.
+
+    A further one begins where the one before has ended: after its CheckSum (10), or, where it is
+    cut short, after any of its fields. What a field holds is no beginning.
+    """
+    begin = _BEGIN.search(text)
+    while begin:
+        separator = begin[1] or ""
+        end = re.compile(_END.format(re.escape(separator))).search(text, begin.end())
+        stop = end.end() if end else len(text)
+        yield separator, text[begin.start() : stop]
+        begin = _BEGIN.search(text, stop)
 
 
 def _parsed(separator: str, text: str) -> Message:

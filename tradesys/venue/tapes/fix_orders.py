@@ -14,6 +14,7 @@ from tradesys.venue.tapes import fix_codes as fix
 from tradesys.venue.tapes.fix_terms import Message, Row, Terms, need, time_of
 
 _Session = frozenset[str]
+_Said = tuple[str | None, ...]
 
 _SAME_REQUEST = ("49", "56", "35", "11", "34", "52")
 _SAME_REPORT = (
@@ -79,7 +80,7 @@ class Orders:
         self.repeats = self.unheard = 0
         self._named: dict[tuple[_Session, str | None], list[_Asked]] = {}
         self._by_id: dict[tuple[_Session, str | None], _Order] = {}
-        self._seen: set[tuple[str | None, ...]] = set()
+        self._seen: set[_Said | tuple[_Said, str]] = set()
 
     def take(self, line: int, message: Message) -> None:
         """The next message, in this line.
@@ -90,14 +91,14 @@ class Orders:
         if kind not in (*fix.REQUEST_TYPES, "8", "9"):
             self.ignored[kind] += 1
             return
-        key = _identity(message)
-        if key in self._seen:
+        said, at = _identity(message)
+        if (said if _is_again(message) else (said, at)) in self._seen:
             self.repeats += 1
         elif kind in fix.REQUEST_TYPES:
             self._request(message)
         else:
             self._report(line, message)
-        self._seen.add(key)
+        self._seen |= {said, (said, at)}
 
     # ---- requests
 
@@ -106,9 +107,7 @@ class Orders:
         kind, session = fix.REQUEST_TYPES[message["35"]], _session(message)
         key = session, need(message, "11")
         earlier, ts = self._named.get(key, []), time_of(message, "52", "60")
-        again = "Y" in (message.get("43"), message.get("97"))
-        again = again and any(asked.row["request_type"] == kind for asked in earlier)
-        if again:
+        if _is_again(message) and any(asked.row["request_type"] == kind for asked in earlier):
             self.repeats += 1
             return
         order = None if kind == "new" else self._order_named(session, message, "41")
@@ -346,15 +345,21 @@ def _as_answer(exec_type: str, request_type: str) -> str:
     return "cancel_rejected" if is_refused else exec_type
 
 
-def _identity(message: Message) -> tuple[str | None, ...]:
-    """What is the same in two messages that are one: a report may be sent again later in the day.
+def _is_again(message: Message) -> bool:
+    """Whether a message says that it may have been sent before (43), or in another one (97)."""
+    return "Y" in (message.get("43"), message.get("97"))
 
-    Without a time of its own (60) it is of the day on which it was sent first (122, 52).
+
+def _identity(message: Message) -> tuple[_Said, str]:
+    """What is the same in two messages that are one, and the time that two of them may share.
+
+    A report may be sent again later in the day. Without a time of its own (60) it is of the day on
+    which it was sent first (122, 52). Who says that he sends again may state another time.
     """
     if message["35"] in fix.REQUEST_TYPES:
-        return tuple(map(message.get, _SAME_REQUEST))
+        return tuple(map(message.get, _SAME_REQUEST)), ""
     time = message.get("60") or message.get("122", message.get("52", ""))[:8]
-    return (*map(message.get, _SAME_REPORT), time)
+    return tuple(map(message.get, _SAME_REPORT)), time
 
 
 def _session(message: Message) -> _Session:

@@ -10,12 +10,15 @@ import polars as pl
 
 from tradesys.records.errors import SchemaError
 from tradesys.records.formatting import html
+from tradesys.status import definition as status
 from tradesys.venue.tapes import fix_log
 from tradesys.venue.tapes.events import Kind
+from tradesys.venue.tapes.orders import SHOWN
 from tradesys.venue.tapes.stream import open_tape
 from tradesys.venue.tapes.tape import Source
 
 REPEATED = "a line again"
+OTHERWISE = "ends otherwise than the broker says"
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,19 +143,20 @@ def inspect(
 
 
 def _of_log(path: Path) -> Inspection:
-    """What is in a log of FIX sessions, of whose orders those are open that a report left so."""
+    """What is in a log of FIX sessions, and whether its orders end as its broker says."""
     log = fix_log.read(path)
     requests, executions = log.requests, log.executions
     times = pl.concat([requests["ts"], executions["ts"]])
     if times.is_empty():
         raise SchemaError(f"{path}: none of its {log.events:,} FIX messages is about an order")
     times = times.sort()
-    last_stated = log.stated.group_by("order_id").last()
     ignored = {_message(kind): count for kind, count in log.ignored.items()}
     ignored |= {"said before (43, 97)": log.repeats} if log.repeats else {}
     faults: list[tuple[str, int, list[int]]]
     faults = [(f"a term that is none of ours: {term}", n, []) for term, n in log.terms.items()]
     faults += [("reported of, and never asked for", log.unheard, [])] if log.unheard else []
+    if log.otherwise:
+        faults.append((OTHERWISE, len(log.otherwise), log.otherwise[:SHOWN]))
     bad = [(bad.file, bad.line, bad.reason) for bad in log.bad]
     return Inspection(
         format="fix",
@@ -161,7 +165,7 @@ def _of_log(path: Path) -> Inspection:
         events=log.events,
         requests=len(requests),
         fills=int((executions["exec_type"].cast(pl.String) == "trade").sum()),
-        open=int((last_stated["leaves_qty"] > 0).sum()),
+        open=int((status.statuses(requests, executions)["leaves_qty"] > 0).sum()),
         symbols=tuple(requests["symbol"].unique(maintain_order=True).drop_nulls()),
         first=times[0].replace(microsecond=0),
         last=times[-1].replace(microsecond=0),

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from polars import selectors
 
 from tradesys.records import argument_checks as check
 from tradesys.records import field_rules as rules
@@ -28,6 +29,7 @@ from tradesys.venue.tapes.sources import File
 FIELDS = ("ts", "symbol", "kind", "order_id", "new_id", "side", "qty", "leaves", "price")
 _NEEDED = ("ts", "order_id", "side", "qty", "price")
 _SCALE, _OF_DAY = "qty_scale", "ts.of_day"
+_FLOAT_MOST = 1 << 50  # beyond it, a float hardly tells a number from the next unit
 _DIGITS = {"ns": 9, "us": 6, "ms": 3, "s": 0}
 _FORM = "COLUMN=NAME and COLUMN.VALUE=MEANING separated by commas, or a TOML file of them"
 _SIDES = {"buy": "buy", "sell": "sell", "b": "buy", "s": "sell", "bid": "buy", "ask": "sell"}
@@ -38,6 +40,7 @@ _KINDS = {
     **dict.fromkeys(("fill", "filled", "trade", "executed", "e"), "execute"),
     **dict.fromkeys(("modify", "modified", "replaced", "u"), "replace"),
 }
+_MEANINGS = {"side": _SIDES, "kind": _KINDS}
 """What the values of these columns say, in lower case, if the mapping says nothing else."""
 
 
@@ -52,8 +55,11 @@ def parse_map(text: str) -> dict[str, str]:
     else:
         found = _load(Path(text))
     for key, value in found.items():
-        if key != _SCALE and (key.partition(".")[0] not in FIELDS or not value):
-            known = f"; columns are {', '.join(FIELDS)}, and {_SCALE}"
+        field, dot, _ = key.partition(".")
+        is_known = field in (_MEANINGS if dot else FIELDS) or key in (_SCALE, _OF_DAY)
+        if not is_known or not value:
+            known = f"; columns are {', '.join(FIELDS)}, and {_SCALE}, {_OF_DAY}; "
+            known += f"values are those of {' and '.join(_MEANINGS)}"
             raise InvalidValue("map", f"{key}={value}", _FORM + known)
     if missing := [name for name in _NEEDED if name not in found]:
         raise InvalidValue("map", text, f"{_FORM}; missing are {', '.join(missing)}")
@@ -99,8 +105,7 @@ def read(file: File, given: Given) -> Events:
         _require(file, columns, sources.table_columns(file))
         tables = (t.select("line", *set(columns.values())) for t in sources.tables(file))
         for table in tables:
-            texts = table.with_columns(pl.exclude("line").cast(pl.String, strict=False))
-            yield events.as_events(_parse(texts, columns, given))
+            yield events.as_events(_parse(_texts(table, columns, given), columns, given))
         return
     header: list[str] = []
     for rows in sources.lines(file):
@@ -124,6 +129,39 @@ def read(file: File, given: Given) -> Events:
             )
 
 
+def _texts(table: pl.DataFrame, columns: Mapping[str, str], given: Given) -> pl.DataFrame:
+    """A table as text; floating-point numbers are rounded to the unit, whole ones have no point."""
+    digits = {columns[name]: n for name, n in _digits(given).items() if name in columns}
+    numbers = table.with_columns(
+        pl.col(column).round(n) for column, n in digits.items() if table.schema[column].is_float()
+    )
+    whole = selectors.float().cast(pl.Int64, strict=False)
+    return numbers.with_columns(
+        pl.when(whole == selectors.float())
+        .then(whole.cast(pl.String))
+        .otherwise(selectors.float().cast(pl.String))
+    ).with_columns(pl.exclude("line").cast(pl.String, strict=False))
+
+
+def _digits(given: Given) -> dict[str, int]:
+    """How many decimals the numbers of each field have."""
+    digits = len(str(scale_of(given.columns))) - 1
+    return {"qty": digits, "leaves": digits, "price": PRICE_DIGITS}
+
+
+def _number(text: pl.Expr, digits: int) -> pl.Expr:
+    """A number as a whole one of ``10**-digits``; null where it is none, is finer or too large.
+
+    It may be as a floating-point number is printed: with an exponent, or off by its last bits.
+    """
+    is_number = text.str.contains(r"^[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?$")
+    scaled = text.cast(pl.Float64, strict=False) * 10**digits
+    off = (scaled - scaled.round()).abs()
+    is_near = (off <= scaled * 1e-15) & (off < 1e-3) & (scaled < _FLOAT_MOST)
+    nearest = pl.when(is_number & is_near).then(scaled.round().cast(pl.Int64, strict=False))
+    return pl.coalesce(events.decimal(text, digits), nearest)
+
+
 def _cells(line: str, delimiter: str) -> list[str]:
     """The cells of a line of CSV; none where they cannot be told."""
     try:
@@ -141,22 +179,23 @@ def _require(file: File, columns: Mapping[str, str], names: Sequence[str]) -> No
 
 def _parse(rows: pl.DataFrame, columns: Mapping[str, str], given: Given) -> pl.DataFrame:
     said = {name: pl.col(column).str.strip_chars() for name, column in columns.items()}
-    digits = len(str(scale_of(given.columns))) - 1
-    numbers = {"qty": digits, "leaves": digits, "price": PRICE_DIGITS}
-    made = {name: events.decimal(said[name], n) for name, n in numbers.items() if name in said}
+    digits = _digits(given)
+    most = digits["qty"]
+    made = {name: _number(said[name], n) for name, n in digits.items() if name in said}
     made["ts"] = _time(said["ts"], given)
     made["symbol"] = pl.lit(given.symbol, pl.String)
     for name in ("symbol", "order_id", "new_id"):
         if name in said:
             made[name] = pl.when(said[name] != "").then(said[name])
-    made["side"] = _meaning(said["side"], "side", _SIDES, given)
-    kind = _meaning(said["kind"], "kind", _KINDS, given) if "kind" in said else pl.lit("add")
+    made["side"] = _meaning(said["side"], "side", given)
+    kind = _meaning(said["kind"], "kind", given) if "kind" in said else pl.lit("add")
     made["kind"] = kind.replace_strict(
         {k.name.lower(): k for k in Kind}, default=None, return_dtype=pl.Int8
     )
     if "leaves" in said:  # only what an order begins with, or is replaced by, is its quantity
         is_new = made["kind"].is_in([Kind.ADD, Kind.REPLACE])
-        made["qty"] = pl.when(is_new | made["leaves"].is_null()).then(made["qty"])
+        whole = pl.when(is_new).then(pl.coalesce(made["qty"], made["leaves"]))
+        made["qty"] = whole.when(made["leaves"].is_null()).then(made["qty"])
     named = rows.select("line", *(value.alias(name) for name, value in made.items()), type=kind)
     raw = rows.select(value.alias(f"said_{name}") for name, value in said.items())
     adds = pl.col("kind") == Kind.ADD
@@ -178,17 +217,18 @@ def _parse(rows: pl.DataFrame, columns: Mapping[str, str], given: Given) -> pl.D
         (~adds | pl.col("side").is_not_null(), wrong("side", f"one of {', '.join(_SIDES)}")),
         (~adds | (pl.col("symbol").fill_null("") != ""), wrong("symbol", "a symbol (--symbol)")),
         (~adds | (pl.col("price") > 0), wrong("price", "a price above 0, of at most 4 decimals")),
-        (~sized | qty.is_not_null(), wrong("qty", f"a quantity of at most {digits} decimals")),
+        (~sized | qty.is_not_null(), wrong("qty", f"a quantity of at most {most} decimals")),
         (~adds | (pl.col("qty") > 0), wrong("qty", "a quantity above 0")),
     )
     found = pl.concat([named, raw], how="horizontal")
     return found.with_columns(events.first_fault(*checks))
 
 
-def _meaning(said: pl.Expr, field: str, known: Mapping[str, str], given: Given) -> pl.Expr:
+def _meaning(said: pl.Expr, field: str, given: Given) -> pl.Expr:
     """What values mean: as the mapping says, or else as their words do."""
     prefix = f"{field}."
     stated = {k.removeprefix(prefix): v for k, v in given.columns.items() if k.startswith(prefix)}
+    known = _MEANINGS[field]
     words = said.str.to_lowercase().replace_strict(known, default=None, return_dtype=pl.String)
     return pl.coalesce(said.replace_strict(stated, default=None, return_dtype=pl.String), words)
 
@@ -235,7 +275,7 @@ def table(
     return Format(name, title, reads, lambda _: False, columns=(needed,), **settings)
 
 
-FORMAT = Format("mapped", "a table, by the mapping given", read, lambda _: False)
+FORMAT = Format("mapped", "table, by the mapping given", read, lambda _: False)
 TABLES = (
     table(
         "bitstamp-events",
