@@ -770,7 +770,7 @@ def test_the_commands_replay_a_log_and_write_it_again(tmp_path: Path) -> None:
         return CliRunner().invoke(app, words)
 
     done = command("replay", str(path), "--data", str(run))
-    assert done.exit_code == 0, done.output
+    assert done.exit_code == 1, done.output
     assert "line 3: message=" in " ".join(done.output.split())
     failed = command("replay", str(path), "--bad-lines", "fail").exception
     assert isinstance(failed, InvalidValue)
