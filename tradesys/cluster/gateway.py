@@ -148,6 +148,8 @@ class RemoteVenue:
     :raises SystemDown: the gateway does not answer; nothing is known to have happened.
     """
 
+    names_are_once = True
+
     def __init__(
         self, ask: Ask, epoch: Epoch | None = None, lost: Callable[[str], object] = str
     ) -> None:
