@@ -855,6 +855,7 @@ def test_those_orders_of_a_log_are_open_of_which_something_is_left(tmp_path: Pat
 @pytest.mark.parametrize(
     ("fields", "count"),
     [
+        ("39=1|14=40|44=20.00001", 1),
         ("39=1|14=40|6=20.00125", 0),
         ("39=1|14=40|6=20.0013", 0),
         ("39=1|14=40", 0),

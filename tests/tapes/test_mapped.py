@@ -116,6 +116,8 @@ def test_a_mapping_that_was_saved_is_the_same(tmp_path: Path) -> None:
         ("ts=,order_id=a", "ts="),
         (f"{MAP},qty.decimals=8", "qty.decimals=8.*values are those of side and kind"),
         (f"{MAP},ts.zone=UTC", "ts.zone=UTC"),
+        (f"{MAP},side.3=long", "side.3='long': expected one of buy, sell"),
+        (f"{MAP},kind.X=new", "kind.X='new': expected one of add, "),
         (MAP.replace("1000", "7"), "expected one of 1, 10, 100"),
         (MAP.replace("1000", "x"), "qty_scale"),
         (f"{MAP},ts.of_day=h", "expected one of ns, us, ms, s"),

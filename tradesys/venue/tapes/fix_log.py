@@ -56,7 +56,8 @@ class FixLog:
     ``ord_status: String`` (``"replaced"`` is that of FIX up to 4.2 alone), ``order_qty``,
     ``cum_qty``, ``leaves_qty: Int64``, ``avg_px: Float64``, each null where the report leaves it
     out; and ``requests``, ``executions: Int64``, how many records there are up to it. Quantities
-    are in units of ``1 / qty_scale``.
+    are in units of ``1 / qty_scale``. ``unrecorded`` is what those reports say of an order whose
+    event no record can hold; they are among the ``bad``.
 
     Its ``events`` are its messages, ``types`` counts them by MsgType (35), and ``ignored`` those of
     other kinds. ``repeats`` were there before (43, 97), and ``bad`` has those that are none.
@@ -69,6 +70,7 @@ class FixLog:
     requests: pl.DataFrame
     executions: pl.DataFrame
     stated: pl.DataFrame
+    unrecorded: pl.DataFrame
     events: int
     types: dict[str, int]
     ignored: dict[str, int]
@@ -84,7 +86,8 @@ class FixLog:
 
         What it leaves out is not compared, and an average price as finely as it is stated.
         """
-        last = self.stated.group_by("order_id").last()
+        said = pl.concat([self.stated, self.unrecorded]).sort("executions", maintain_order=True)
+        last = said.group_by("order_id").last()
         by_then = last.select("order_id", heard="requests")
         heard = self.requests.with_row_index().join(by_then, on="order_id")
         heard = heard.filter(pl.col("index") < pl.col("heard")).select(self.requests.columns)
@@ -142,7 +145,8 @@ def read(source: str | Path, *, bad_lines: str = "skip") -> FixLog:
     return FixLog(
         _frame(orders.requests, REQUESTS, scale),
         _frame(orders.executions, EXECUTIONS, scale),
-        pl.DataFrame(_scaled(orders.stated, scale), schema=_STATED, orient="row"),
+        _statements(orders.stated, scale),
+        _statements(orders.unrecorded, scale),
         events,
         dict(types),
         dict(orders.ignored),
@@ -214,6 +218,10 @@ def _scaled(rows: list[dict[str, Any]], scale: int) -> list[dict[str, Any]]:
     for row in rows:
         row.update({n: int(row[n] * scale) for n in _QTY if row.get(n) is not None})
     return rows
+
+
+def _statements(rows: list[dict[str, Any]], scale: int) -> pl.DataFrame:
+    return pl.DataFrame(_scaled(rows, scale), schema=_STATED, orient="row")
 
 
 def _frame(rows: list[dict[str, Any]], schema: pa.Schema, scale: int) -> pl.DataFrame:

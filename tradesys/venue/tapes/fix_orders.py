@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from tradesys.records.errors import InvalidValue
 from tradesys.records.schemas import Kind, Origin, make_id
 from tradesys.venue.tapes import fix_codes as fix
 from tradesys.venue.tapes.fix_terms import Message, Row, Terms, need, time_of
@@ -75,6 +76,7 @@ class Orders:
         self.requests: list[Row] = []
         self.executions: list[Row] = []
         self.stated: list[Row] = []
+        self.unrecorded: list[Row] = []
         self.ignored: Counter[str] = Counter()
         self.terms = Terms()
         self.repeats = self.unheard = 0
@@ -141,8 +143,27 @@ class Orders:
     # ---- reports
 
     def _report(self, line: int, message: Message) -> None:
-        """An execution report or a cancel reject."""
+        """An execution report or a cancel reject: what it says of its order, and what happened."""
         statement = self._statement(line, message)
+        known = self._by_id.get((_session(message), message.get("37")))
+        try:
+            order = self._record(message, statement)
+        except InvalidValue:
+            if known:
+                self.unrecorded.append(statement | self._so_far(known))
+            raise
+        self.stated.append(statement | self._so_far(order))
+
+    def _so_far(self, order: _Order) -> Row:
+        """An order, and how many records there are."""
+        taken = {"requests": len(self.requests), "executions": len(self.executions)}
+        return {"order_id": order.order_id, **taken}
+
+    def _record(self, message: Message, statement: Row) -> _Order:
+        """Record what a report reports, and tell of which order.
+
+        :raises InvalidValue: no record can hold it.
+        """
         event = {
             "ts": time_of(message, "52", "60"),
             "transact_time": time_of(message, "60", "52"),
@@ -171,9 +192,7 @@ class Orders:
         asked.settled = asked.settled or exec_type in fix.SETTLES
         if message.get("37", "NONE").upper() not in fix.NO_ORDER_ID:
             self._by_id[_session(message), message["37"]] = asked.order
-        statement["order_id"] = asked.order.order_id
-        statement |= {"requests": len(self.requests), "executions": len(self.executions)}
-        self.stated.append(statement)
+        return asked.order
 
     def _exec_type(self, message: Message) -> str:
         """What a report reports; what is unknown is a statement of the order's status."""

@@ -61,6 +61,8 @@ def parse_map(text: str) -> dict[str, str]:
             known = f"; columns are {', '.join(FIELDS)}, and {_SCALE}, {_OF_DAY}; "
             known += f"values are those of {' and '.join(_MEANINGS)}"
             raise InvalidValue("map", f"{key}={value}", _FORM + known)
+        if dot and field in _MEANINGS:
+            check.one_of(key, value, list(dict.fromkeys(_MEANINGS[field].values())))
     if missing := [name for name in _NEEDED if name not in found]:
         raise InvalidValue("map", text, f"{_FORM}; missing are {', '.join(missing)}")
     scale_of(found)
