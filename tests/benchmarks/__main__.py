@@ -26,7 +26,7 @@ FEWER = EVENTS if FULL else 12_000
 """So many events has the day of PostgreSQL and ``eventsourcing``, and of ours beside them."""
 
 SINGLE = "2000" if FULL else "200"
-MODULES = ("peers.visible", "names", "scale", "long_run", "replication", "limits")
+MODULES = ("peers.visible", "names", "scale", "long_run", "replication", "limits", "cluster")
 TESTS = ("test_log", "test_open", "test_status", *["test_whole_job", "test_latency"] * FULL)
 
 
