@@ -39,7 +39,7 @@ from tradesys.cluster.broker import Access
 from tradesys.cluster.connection import RemoteNetwork, connect
 from tradesys.cluster.gateway import ROWS
 from tradesys.cluster.layout import TRADER
-from tradesys.cluster.message_encoding import encoded, pack
+from tradesys.cluster.message_encoding import decoded, encoded, encoded_within, pack
 from tradesys.inquiry.answers import Order
 from tradesys.records.errors import InvalidValue, NotYetReplicated, StorageError, SystemDown
 from tradesys.records.opening_books import OpeningBooks
@@ -185,6 +185,12 @@ def test_a_table_and_a_backlog_may_be_larger_than_a_message(
     told = entry.desk["c1"].submit_many(table)
     assert told["accepted"].to_list() == [True] * rows
     entry.require_sound()
+    for name in ("c1", "firm"):  # what is given back is of several datasets and origins at once
+        cluster.kill(name)
+        shutil.rmtree(cluster.layout.data / name)
+        cluster.restart(name)
+        entry.enter(3)
+        entry.require_sound()
 
 
 @pytest.mark.parametrize("name", ["c1", "s1", "firm"])
@@ -610,3 +616,18 @@ def holds(path: Path, folder: Path) -> bool:
     with suppress(OSError):
         return str(folder).encode() in path.read_bytes()
     return False
+
+
+def test_of_records_that_do_not_fit_a_message_the_first_are_sent() -> None:
+    batches = [run_of("requests", "c1", 1000), run_of("executions", "s1", 1000)]
+    carried = [
+        Carried(name, b) for name, b in zip(("requests", "executions"), batches, strict=True)
+    ]
+    body = Records(parse_origin("c1"), 0, carried)
+    for size, datasets in ((10**6, 2), (len(encoded(body)) - 1, 1), (60_000, 1)):
+        data = encoded_within(body, size)
+        assert len(data) <= size
+        sent = decoded("c1", "c2", data).body
+        assert isinstance(sent, Records)
+        assert len(sent.carried) == datasets
+        assert sent.carried[0].batch.equals(batches[0].slice(0, len(sent.carried[0].batch)))

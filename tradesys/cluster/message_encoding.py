@@ -38,6 +38,21 @@ def encoded(body: Body) -> bytes:
     return pack(told, batches)
 
 
+def encoded_within(body: Body, size: int) -> bytes:
+    """A message's body as at most so many bytes.
+
+    Of records that do not fit the first are sent: whoever lacks the others asks for them.
+    """
+    data = encoded(body)
+    while len(data) > size and isinstance(body, Records):
+        *most, last = body.carried
+        if not most:
+            most = [last._replace(batch=last.batch.slice(0, last.batch.num_rows // 2))]
+        body = body._replace(carried=most)
+        data = encoded(body)
+    return data
+
+
 def decoded(source: str, target: str, data: bytes) -> Message:
     """The message that one system has sent another.
 

@@ -21,9 +21,9 @@ from nats.aio.msg import Msg
 
 from tradesys.cluster.broker import ask, connected, serve
 from tradesys.cluster.gateway import RemoteVenue
-from tradesys.cluster.layout import Layout, read
+from tradesys.cluster.layout import PAYLOAD, Layout, read
 from tradesys.cluster.leases import TTL, HomeAssignment, LeasedAssignment, Leasing, store_of
-from tradesys.cluster.message_encoding import decoded, encoded, pack, unpack
+from tradesys.cluster.message_encoding import decoded, encoded, encoded_within, pack, unpack
 from tradesys.cluster.metrics import Figures, TimedFile
 from tradesys.cluster.service import UNANSWERED_MAX, Service
 from tradesys.cluster.structured_log import note
@@ -313,7 +313,7 @@ class Node:
             if isinstance(message.body, GiveBack):
                 self._asked_back.add(message.target)
             subject = f"to.{message.target}.{self.name}"
-            await self.broker.publish(subject, encoded(message.body))
+            await self.broker.publish(subject, encoded_within(message.body, PAYLOAD))
 
     async def _heard(self, message: Msg) -> None:
         _, target, source = message.subject.split(".")

@@ -66,9 +66,13 @@ class StreetSystem(System):
             self.venue.send(picked(requests, ready))
             # Only now: what the venue did not take is sent again.
             self._inbox = [] if ready.all() else [picked(requests, ~ready)]
-        reports = self.venue.poll(self._polled)
-        if reports is None:
-            return 0
+        recorded = 0
+        while (reports := self.venue.poll(self._polled)) is not None:
+            recorded += self._record(reports)
+        return recorded
+
+    def _record(self, reports: pa.RecordBatch) -> int:
+        """Record those of the next reports that are this system's business; gives how many."""
         mine, end = self._mine(reports), self._polled + reports.num_rows
         if mine.num_rows:
             executions = self._executions(mine)
