@@ -24,7 +24,7 @@ from tradesys.cluster.layout import MARKET
 from tradesys.cluster.node import Node
 from tradesys.cluster.processes import run_until_told
 from tradesys.records.clock import MS
-from tradesys.runtime import Message, Settings
+from tradesys.replication.runtime import Message, Settings
 from tradesys.venue import BookVenue
 
 SETTINGS = Settings(

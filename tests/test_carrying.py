@@ -16,16 +16,15 @@ from tests.test_protocol_mutants import (
     drawn,
     reuse_ids_after_a_lost_disk,
 )
-from tradesys import runtime
 from tradesys.audit.checks import KNOWN
 from tradesys.log.offsets import Offsets
 from tradesys.network import Network
 from tradesys.records.errors import InvalidValue, NotYetReplicated
 from tradesys.records.schemas import INCARNATIONS, Origin
-from tradesys.replication import recovery
+from tradesys.replication import recovery, runtime
 from tradesys.replication import transfer as carrying
+from tradesys.replication.runtime import Message, Runtime
 from tradesys.replication.transfer import Carried
-from tradesys.runtime import Message, Runtime
 from tradesys.simulation import Choices, draw
 from tradesys.simulation.many_seeds import run_plan
 from tradesys.systems.customer import CustomerSystem, customer, outbox

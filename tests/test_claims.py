@@ -18,7 +18,7 @@ import pytest
 from tradesys import ManualClock, Network, OpeningBooks, Order, OrdStatus, ReadOnlyError
 from tradesys.network.scenario import START_NS
 from tradesys.records.schemas import SCHEMAS, Kind
-from tradesys.runtime import Message, Runtime
+from tradesys.replication.runtime import Message, Runtime
 from tradesys.status.incremental.view import OrderState, View
 from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.firm import FirmSystem

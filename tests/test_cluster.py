@@ -44,8 +44,8 @@ from tradesys.inquiry.answers import Order
 from tradesys.records.errors import InvalidValue, NotYetReplicated, StorageError, SystemDown
 from tradesys.records.opening_books import OpeningBooks
 from tradesys.records.schemas import parse_origin
+from tradesys.replication.runtime import Records
 from tradesys.replication.transfer import Carried
-from tradesys.runtime import Records
 
 BOOKS = OpeningBooks(["alice", "bob"], ["ALFA", "DLTA"], cash=10**14, shares=10**9)
 """ALFA is the business of s1, and DLTA that of s2."""
@@ -606,6 +606,10 @@ def test_a_cluster_is_run_twice_and_ends_with_its_terminal(tmp_path: Path) -> No
             assert ran.poll() is None, (tmp_path / "said").read_text()
             assert time.monotonic() < until
         ran.send_signal(number)
+        with suppress(subprocess.TimeoutExpired):
+            ran.wait(0.2)
+        if number is signal.SIGINT:  # somebody cannot wait
+            ran.send_signal(number)
         assert ran.wait(30) == (1 if number is signal.SIGHUP else 0)
         assert "error" not in (tmp_path / "said").read_text()
         left = [path for path in Path("/proc").glob("[0-9]*/cmdline") if holds(path, folder)]

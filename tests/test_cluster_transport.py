@@ -25,8 +25,8 @@ from tradesys.cluster.layout import MARKET, TRADER
 from tradesys.cluster.message_encoding import encoded
 from tradesys.inquiry.answers import Order
 from tradesys.records.opening_books import OpeningBooks
+from tradesys.replication.runtime import Message
 from tradesys.replication.transfer import Link, behind, to_give_back
-from tradesys.runtime import Message
 from tradesys.systems.customer import CustomerSystem
 
 HISTORIES = int(os.environ.get("TRADESYS_HISTORIES", "2"))

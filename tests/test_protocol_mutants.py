@@ -15,7 +15,6 @@ import pyarrow as pa
 import pytest
 
 from tests.build import Row
-from tradesys import runtime
 from tradesys.audit.checks import FLAGGED, IN_TIME, TWICE
 from tradesys.log.log import Log
 from tradesys.log.offsets import Cursor, Offsets
@@ -23,9 +22,10 @@ from tradesys.records.arrow import with_columns
 from tradesys.records.clock import MS
 from tradesys.records.opening_books import NO_FEES, Fees
 from tradesys.records.schemas import split_id
+from tradesys.replication import runtime
+from tradesys.replication.runtime import Message, Pull, Records, Requests, Runtime
 from tradesys.replication.transfer import takes
 from tradesys.routes import WRITES
-from tradesys.runtime import Message, Pull, Records, Requests, Runtime
 from tradesys.simulation import Choices, Plan, draw
 from tradesys.simulation.customers import NEVER_BACK
 from tradesys.simulation.disk import MemoryFile

@@ -12,7 +12,7 @@ from tests.build import network, submit
 from tradesys.log.offsets import Offsets
 from tradesys.network import Network
 from tradesys.records.clock import MS
-from tradesys.runtime import Message, Pull, Records, Requests, Runtime, Settings
+from tradesys.replication.runtime import Message, Pull, Records, Requests, Runtime, Settings
 from tradesys.systems.street.symbol_assignment import Assignment
 
 

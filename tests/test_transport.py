@@ -13,7 +13,7 @@ from tradesys.inquiry.answers import Order
 from tradesys.network import Network
 from tradesys.records.clock import MS, ManualClock
 from tradesys.records.opening_books import OpeningBooks
-from tradesys.runtime import Message
+from tradesys.replication.runtime import Message
 from tradesys.simulation import Choices, Plan, Simulation
 from tradesys.systems.customer import CustomerSystem
 

@@ -16,8 +16,8 @@ from tests.build import sound, submit
 from tradesys.inquiry.answers import Order
 from tradesys.network import Network
 from tradesys.records.opening_books import OpeningBooks
+from tradesys.replication.runtime import Message, Records
 from tradesys.replication.transfer import gives, wants
-from tradesys.runtime import Message, Records
 from tradesys.systems.customer import CustomerSystem
 
 BOOKS = OpeningBooks(("alice", "bob"), ("ALFA", "DLTA"), 10**14, 10**9, lot_size=10)

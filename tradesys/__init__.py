@@ -11,8 +11,8 @@ are rooms, each of which uses only those before it:
 - :mod:`tradesys.venue`: the market outside
 - :mod:`tradesys.systems`: the three kinds of system, :mod:`tradesys.systems.customer`,
   :mod:`tradesys.systems.street` and :mod:`tradesys.systems.firm`
-- :mod:`tradesys.replication`: how records reach the other systems
-- :mod:`tradesys.runtime`: what a system does by itself, told the time
+- :mod:`tradesys.replication`: how records reach the other systems, and what a system does by
+  itself (:mod:`tradesys.replication.runtime`), told the time
 - :mod:`tradesys.audit`: what must hold over all systems
 - :mod:`tradesys.network`: a whole network in one process
 - :mod:`tradesys.simulation`: the same systems under virtual time, with faults

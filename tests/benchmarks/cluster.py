@@ -35,7 +35,7 @@ from tradesys.cluster.processes import Cluster
 from tradesys.network import Network
 from tradesys.records.opening_books import OpeningBooks
 from tradesys.records.schemas import SCHEMAS
-from tradesys.runtime import Message
+from tradesys.replication.runtime import Message
 from tradesys.systems.customer import CustomerSystem
 from tradesys.venue import tapes
 from tradesys.venue.tapes import sample_tape

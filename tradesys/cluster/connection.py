@@ -25,8 +25,8 @@ from tradesys.records import argument_checks as given
 from tradesys.records.clock import Clock, wall_clock
 from tradesys.records.errors import InvalidValue, NotYetReplicated, SystemDown
 from tradesys.records.schemas import Kind, Origin, parse_origin
+from tradesys.replication.runtime import made
 from tradesys.replication.transfer import behind, links, to_give_back
-from tradesys.runtime import made
 from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.customer.table_input import columns_of
 from tradesys.systems.street.symbol_assignment import Assignment

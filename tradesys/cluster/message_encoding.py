@@ -13,8 +13,8 @@ import pyarrow as pa
 from tradesys.log.offsets import Offsets
 from tradesys.records.errors import ReadOnlyError, SchemaError
 from tradesys.records.schemas import SCHEMAS, SEQUENCE_BITS, origin, parse_origin
+from tradesys.replication.runtime import Body, GiveBack, Leaving, Message, Pull, Records, Requests
 from tradesys.replication.transfer import Carried
-from tradesys.runtime import Body, GiveBack, Leaving, Message, Pull, Records, Requests
 
 
 def encoded(body: Body) -> bytes:

@@ -41,8 +41,8 @@ from tradesys.records.errors import (
 from tradesys.records.opening_books import OpeningBooks
 from tradesys.records.schemas import Kind, Origin, parse_origin
 from tradesys.replication.recovery import damaged, incarnations, set_aside
+from tradesys.replication.runtime import GiveBack, Message, Pull, Records, Runtime, Settings, made
 from tradesys.routes import WRITES
-from tradesys.runtime import GiveBack, Message, Pull, Records, Runtime, Settings, made
 from tradesys.systems.street import StreetSystem
 from tradesys.systems.system import Place
 from tradesys.venue import calendar_of
@@ -143,7 +143,7 @@ class Node:
         if hasattr(self, "runtime"):
             await self._send(self.runtime.leave())
             await self._let(self.runtime.system.close)
-        self._worker.shutdown()
+        await asyncio.to_thread(self._worker.shutdown)  # what is left there may ask the market
         await self.broker.close()
 
     def stop(self) -> None:

@@ -18,6 +18,7 @@ from tradesys.cluster.metrics import serve_metrics
 from tradesys.cluster.node import Node
 from tradesys.cluster.service import UNANSWERED_MAX
 from tradesys.cluster.structured_log import log_to_stdout, note
+from tradesys.log.ctrl_c import uninterrupted
 from tradesys.records.errors import SystemDown
 from tradesys.venue import venue_of
 
@@ -175,16 +176,18 @@ class Cluster:
             self.processes[name].send_signal(signal.SIGHUP)
 
     def stop(self) -> None:
-        """End all, systems first, so that each closes its files; a Ctrl-C does not change that."""
-        with suppress(ValueError):  # only the main thread hears any
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-        for names in ([n for n in self.processes if n not in self.servers], self.servers):
-            running = [self.processes[n] for n in names if n in self.processes]
-            for process in running:
-                process.terminate()
-            for process in running:
-                try:
-                    process.wait(20)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
+        """End all, systems first, so that each closes its files; a Ctrl-C waits."""
+        with uninterrupted():
+            for names in ([n for n in self.processes if n not in self.servers], self.servers):
+                self._end([self.processes[n] for n in names if n in self.processes])
+
+    @staticmethod
+    def _end(running: list[subprocess.Popen[bytes]]) -> None:
+        for process in running:
+            process.terminate()
+        for process in running:
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()

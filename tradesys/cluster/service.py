@@ -17,7 +17,7 @@ from tradesys.cluster.structured_log import note
 from tradesys.log.offsets import Offsets
 from tradesys.records.errors import Busy, InvalidValue, SystemDown
 from tradesys.records.schemas import origin, split_id
-from tradesys.runtime import Runtime, Settings
+from tradesys.replication.runtime import Runtime, Settings
 from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.firm import FirmSystem
 from tradesys.systems.street import StreetSystem

@@ -31,9 +31,9 @@ from tradesys.replication.recovery import (
     last_known,
     set_aside,
 )
+from tradesys.replication.runtime import Message, Runtime
 from tradesys.replication.transfer import Link, links, wants
 from tradesys.routes import WRITES
-from tradesys.runtime import Message, Runtime
 from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.street.symbol_assignment import Assignment
 from tradesys.systems.system import System

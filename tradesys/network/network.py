@@ -36,8 +36,8 @@ from tradesys.records.errors import (
 )
 from tradesys.records.opening_books import OpeningBooks
 from tradesys.records.schemas import ExecType, Kind, Origin, format_id, make_id
+from tradesys.replication.runtime import MARKET, Runtime, Settings, made
 from tradesys.replication.transfer import behind, to_give_back
-from tradesys.runtime import MARKET, Runtime, Settings, made
 from tradesys.systems.customer import CustomerSystem
 from tradesys.systems.firm import FirmSystem
 from tradesys.systems.street import StreetSystem

@@ -4,7 +4,7 @@ Replication is a pull. The target says what it :func:`wants`, the source :func:`
 the target :func:`takes` it. That is idempotent, leaves no gap, and catches up after any outage:
 there is nothing to remember about a transfer that failed. A source that sees from a question what
 it :func:`lacks` asks for it, and the target :func:`gives_back`. When this happens, and in which
-messages, is the matter of :mod:`tradesys.runtime`.
+messages, is the matter of :mod:`tradesys.replication.runtime`.
 """
 
 from collections.abc import Sequence

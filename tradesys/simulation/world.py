@@ -1,8 +1,8 @@
 """A network under virtual time: the same systems, with clocks, disks and a transport that can fail.
 
 Nothing here is a rule of the systems, and nothing decides when they do something: that is their
-runtime's (:mod:`tradesys.runtime`), which is told the time. Here its messages are carried,
-it is woken when something is due, and what stops is made again from its disk.
+runtime's (:mod:`tradesys.replication.runtime`), which is told the time. Here its messages are
+carried, it is woken when something is due, and what stops is made again from its disk.
 """
 
 import random
@@ -22,8 +22,8 @@ from tradesys.network import Network
 from tradesys.records.clock import MS
 from tradesys.records.errors import InvalidValue
 from tradesys.records.schemas import CAPITAL, CLEARING, ExecType, Kind, Origin, span, split_id
+from tradesys.replication.runtime import MARKET, Message, Pull, Runtime, Settings
 from tradesys.routes import WRITES
-from tradesys.runtime import MARKET, Message, Pull, Runtime, Settings
 from tradesys.simulation.disk import Disk
 from tradesys.simulation.plan import Market, Plan
 from tradesys.simulation.transport import NEVER, Node, Transport
