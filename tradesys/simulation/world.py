@@ -16,12 +16,12 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from tradesys import runtime as said
 from tradesys.audit.snapshot import listed
 from tradesys.network import Network
 from tradesys.records.clock import MS
 from tradesys.records.errors import InvalidValue
 from tradesys.records.schemas import CAPITAL, CLEARING, ExecType, Kind, Origin, span, split_id
+from tradesys.replication import runtime as said
 from tradesys.replication.runtime import MARKET, Message, Pull, Runtime, Settings
 from tradesys.routes import WRITES
 from tradesys.simulation.disk import Disk
