@@ -1,6 +1,7 @@
 """How results are told: in words and tables, or as one JSON object; bars and errors on stderr."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ from tradesys.records.formatting import readable, with_ids_written
 from tradesys.replication.recovery import Recovered
 
 out = Console()
+if not out.is_terminal and "COLUMNS" not in os.environ:
+    out.width = 160  # a file or another program needs no column cut to fit a screen
 console = Console(stderr=True)
 
 _EXACT_MAX = (1 << 53) - 1  # up to here a double holds every integer
